@@ -1,0 +1,1 @@
+"""The HTTP service and command line of facewright; imports `models`, never torch or `training`."""

@@ -1,0 +1,148 @@
+"""Every error that facewright reports to a client, in one place.
+
+FacewrightError
+├── BadPhoto                       the bytes that were sent
+│   ├── UndecodablePhoto      400  empty, truncated or corrupt
+│   ├── PhotoTooLarge         413  too many bytes or too many pixels
+│   └── UnsupportedPhotoType  415  not JPEG, PNG or WebP
+├── BadRequest                     what was asked for
+│   ├── InvalidParameter      422  a parameter is missing or out of range
+│   ├── NotAcceptable         406  no form of the answer matches `Accept`
+│   └── NoFaceFound           422  a sound photo without a face in it
+├── Unavailable                    the state of the server
+│   ├── QueueFull             429  try again after `retry_after` seconds
+│   ├── NotReady              503  starting or draining
+│   └── DeadlinePassed        504  no answer within the request's time
+└── ModelError                500  a model or weights file is unusable
+
+`code` is stable and made for programs; the message is made for people.  Neither ever
+holds image content, file names or paths that a client sent.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FacewrightError(Exception):
+    """Base of all errors of the service.
+
+    `status` is the HTTP status, `code` a stable identifier, `title` the short text of
+    RFC 9457; the exception's message is the RFC's `detail`.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class BadPhoto(FacewrightError):
+    """The uploaded bytes cannot be used as a photo."""
+
+    status = 400
+    code = "bad_photo"
+    title = "Bad photo"
+
+
+class UndecodablePhoto(BadPhoto):
+    """The bytes are empty, truncated or corrupt."""
+
+    status = 400
+    code = "undecodable_photo"
+    title = "Photo cannot be decoded"
+
+
+class PhotoTooLarge(BadPhoto):
+    """The photo has more bytes or pixels than the server's limits."""
+
+    status = 413
+    code = "photo_too_large"
+    title = "Photo too large"
+
+
+class UnsupportedPhotoType(BadPhoto):
+    """The bytes are not an image of an accepted type."""
+
+    status = 415
+    code = "unsupported_photo_type"
+    title = "Unsupported photo type"
+
+
+class BadRequest(FacewrightError):
+    """The request asks for something that cannot be answered."""
+
+    status = 422
+    code = "bad_request"
+    title = "Bad request"
+
+
+class InvalidParameter(BadRequest):
+    """A parameter is missing, malformed or out of range."""
+
+    status = 422
+    code = "invalid_parameter"
+    title = "Invalid parameter"
+
+
+class NotAcceptable(BadRequest):
+    """None of the forms named in `Accept` can be produced."""
+
+    status = 406
+    code = "not_acceptable"
+    title = "Not acceptable"
+
+
+class NoFaceFound(BadRequest):
+    """The photo is sound, but no face was found in any orientation."""
+
+    status = 422
+    code = "no_face_found"
+    title = "No face found"
+
+
+class Unavailable(FacewrightError):
+    """The server cannot take or finish the work now."""
+
+    status = 503
+    code = "unavailable"
+    title = "Unavailable"
+
+
+class QueueFull(Unavailable):
+    """Too much work is waiting; `retry_after` (seconds, >= 1) says when to come back."""
+
+    status = 429
+    code = "queue_full"
+    title = "Queue full"
+
+    def __init__(self, detail: str, retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class NotReady(Unavailable):
+    """The server is starting or draining."""
+
+    status = 503
+    code = "not_ready"
+    title = "Not ready"
+
+
+class DeadlinePassed(Unavailable):
+    """The answer was not ready within the request's time."""
+
+    status = 504
+    code = "deadline_passed"
+    title = "Deadline passed"
+
+
+class ModelError(FacewrightError):
+    """A face model or weights file is missing, corrupt or does not fit the others."""
+
+    status = 500
+    code = "model_error"
+    title = "Model error"

@@ -1,0 +1,1 @@
+"""Building the face model, making portraits, training, evaluating and exporting R-Net."""
