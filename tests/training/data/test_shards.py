@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from training.data.shards import (
+    IMAGE_SIZE,
+    LABEL_SHAPES,
+    ShardMeta,
+    ShardReader,
+    ShardSet,
+    ShardWriter,
+    shard_path,
+)
+
+META = ShardMeta(seed=1, generator_version="test", face_model_sha256="abc")
+
+
+def portrait(rng):
+    labels = {name: rng.normal(size=shape) for name, shape in LABEL_SHAPES.items()}
+    labels["landmark_visible"] = labels["landmark_visible"] > 0
+    return rng.integers(0, 256, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8), labels
+
+
+def write(directory, index, count, capacity=None, meta=META):
+    rng = np.random.default_rng(index)
+    rows = [portrait(rng) for _ in range(count)]
+    with ShardWriter(directory, index, capacity=capacity or count, meta=meta) as writer:
+        for image, labels in rows:
+            writer.add(image, **labels)
+    return rows
+
+
+@pytest.mark.parametrize("capacity", [3, 5])
+def test_what_is_written_is_read(tmp_path, capacity):
+    rows = write(tmp_path, 0, 3, capacity)
+    shard = ShardReader(shard_path(tmp_path, 0))
+    assert shard.meta == META
+    assert shard.images.shape == (3, IMAGE_SIZE, IMAGE_SIZE, 3)
+    for k, (image, labels) in enumerate(rows):
+        np.testing.assert_array_equal(shard.images[k], image)
+        for name, value in labels.items():
+            np.testing.assert_array_equal(
+                getattr(shard.labels, name)[k], np.asarray(value, getattr(shard.labels, name).dtype)
+            )
+
+
+def test_an_open_or_failed_shard_is_invisible(tmp_path):
+    image, labels = portrait(np.random.default_rng(0))
+    with pytest.raises(RuntimeError), ShardWriter(tmp_path, 0, capacity=2, meta=META) as writer:
+        writer.add(image, **labels)
+        assert len(ShardSet(tmp_path)) == 0
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_rows_are_refused(tmp_path):
+    image, labels = portrait(np.random.default_rng(0))
+    with ShardWriter(tmp_path, 0, capacity=1, meta=META) as writer:
+        with pytest.raises(ValueError, match="image"):
+            writer.add(image[1:], **labels)
+        with pytest.raises(ValueError, match="light"):
+            writer.add(image, **{**labels, "light": np.zeros(27)})
+        with pytest.raises(ValueError, match="finite"):
+            writer.add(image, **{**labels, "identity": np.full(80, np.nan)})
+        with pytest.raises(ValueError, match="albedo"):
+            writer.add(image, **{k: v for k, v in labels.items() if k != "albedo"})
+        writer.add(image, **labels)
+        with pytest.raises(ValueError, match="full"):
+            writer.add(image, **labels)
+    with pytest.raises(FileExistsError):
+        ShardWriter(tmp_path, 0, capacity=1, meta=META)
+
+
+def test_a_set_reads_across_shards_and_keeps_its_order(tmp_path):
+    rows = write(tmp_path, 4, 2) + write(tmp_path, 7, 3)
+    shards = ShardSet(tmp_path)
+    picked = [4, 0, 2, 2]
+    for got, row in zip(shards.images(picked), picked, strict=True):
+        np.testing.assert_array_equal(got, rows[row][0])
+    rows += write(tmp_path, 0, 1)  # sorts before the others, yet is appended
+    assert len(shards) == 5
+    assert shards.refresh() == 1
+    np.testing.assert_array_equal(shards.images([5])[0], rows[5][0])
+    np.testing.assert_allclose(
+        shards.labels.identity, np.float32([labels["identity"] for _, labels in rows])
+    )
+    again = ShardSet([])
+    again.refresh(shards.shard_paths)
+    np.testing.assert_array_equal(again.labels.identity, shards.labels.identity)
+    assert shards.labels.take([1, 3]).light.shape == (2, 9)
+
+
+def test_shards_of_different_models_do_not_mix(tmp_path):
+    write(tmp_path, 0, 1)
+    write(tmp_path, 1, 1, meta=ShardMeta(0, "test", "other"))
+    with pytest.raises(ValueError, match="face model"):
+        ShardSet(tmp_path)

@@ -1,0 +1,1 @@
+"""Stored training data: shards of portraits with their known coefficients."""

@@ -1,0 +1,307 @@
+"""Shards: directories of portraits with labels, written once and memory-mapped ever after.
+
+A data directory holds ``shard_00000``, ``shard_00001``, … Each shard is
+
+* ``images.npy``: (n, 240, 240, 3) uint8 RGB, the 224 px crop with 8 px of margin on each side;
+* ``labels.npz``: the arrays of :class:`Labels`, relative to the crop that leaves out the margin;
+* ``meta.json``: the fields of :class:`ShardMeta`.
+
+A shard is written under a hidden name and renamed when complete, so a reader never sees half of
+one and a training run can pick up shards that are still being generated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+CROP_SIZE = 224
+MARGIN = 8
+IMAGE_SIZE = CROP_SIZE + 2 * MARGIN
+
+_SHARD_NAME = re.compile(r"shard_(\d{5})")
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What is known about n portraits; every array has n rows.
+
+    Attributes:
+        identity: (n, 80) float32, sigma units.
+        expression: (n, 64) float32, sigma units.
+        albedo: (n, 80) float32, sigma units.
+        light: (n, 9) float32, spherical-harmonics coefficients.
+        rotation: (n, 3) float32, pitch, yaw, roll in radians.
+        translation: (n, 3) float32, units of 100 mm, under the nominal camera of the crop.
+        landmarks: (n, 68, 2) float32, crop px; in the margin negative or above 224.
+        landmark_visible: (n, 68) bool.
+    """
+
+    identity: Array
+    expression: Array
+    albedo: Array
+    light: Array
+    rotation: Array
+    translation: Array
+    landmarks: Array
+    landmark_visible: Array
+
+    def __len__(self) -> int:
+        return len(self.identity)
+
+    def take(self, rows: npt.ArrayLike) -> Labels:
+        """The labels of the given rows (indices or slice), copied."""
+        return Labels(**{name: getattr(self, name)[rows].copy() for name in LABEL_SHAPES})
+
+    @staticmethod
+    def concatenate(parts: Sequence[Labels]) -> Labels:
+        """Join labels row by row. ``parts`` must not be empty."""
+        return Labels(
+            **{name: np.concatenate([getattr(p, name) for p in parts]) for name in LABEL_SHAPES}
+        )
+
+
+LABEL_SHAPES: dict[str, tuple[int, ...]] = {
+    "identity": (80,),
+    "expression": (64,),
+    "albedo": (80,),
+    "light": (9,),
+    "rotation": (3,),
+    "translation": (3,),
+    "landmarks": (68, 2),
+    "landmark_visible": (68,),
+}
+assert tuple(LABEL_SHAPES) == tuple(f.name for f in fields(Labels))
+
+
+def _dtype(name: str) -> type[np.generic]:
+    return np.bool_ if name == "landmark_visible" else np.float32
+
+
+@dataclass(frozen=True)
+class ShardMeta:
+    """Where a shard comes from.
+
+    Attributes:
+        seed: of the first portrait; the generator's own rule derives the others from it.
+        generator_version: of the code that drew the portraits.
+        face_model_sha256: of the morphable model whose coefficients the labels are.
+        image_size, margin: px; the crop is the centre ``image_size - 2 margin`` square.
+    """
+
+    seed: int
+    generator_version: str
+    face_model_sha256: str
+    image_size: int = IMAGE_SIZE
+    margin: int = MARGIN
+
+
+def shard_path(directory: str | Path, index: int) -> Path:
+    """Path of shard number ``index`` of a data directory."""
+    return Path(directory) / f"shard_{index:05d}"
+
+
+class ShardWriter:
+    """Writes one shard portrait by portrait; the shard appears when the writer closes.
+
+    >>> with ShardWriter("runs/synth", 3, capacity=1000, meta=meta) as writer:
+    ...     writer.add(image_u8, identity=..., expression=..., ...)
+
+    Fewer portraits than ``capacity`` may be added. Leaving the ``with`` block through an exception
+    discards the shard.
+
+    Raises:
+        FileExistsError: the shard is already there.
+        ValueError: a label is missing, unknown, misshapen or not finite, or the shard is full.
+    """
+
+    def __init__(
+        self, directory: str | Path, index: int, *, capacity: int, meta: ShardMeta
+    ) -> None:
+        self.path = shard_path(directory, index)
+        if self.path.exists():
+            raise FileExistsError(self.path)
+        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._partial.mkdir(parents=True)
+        self._meta = meta
+        self._count = 0
+        size = meta.image_size
+        self._images = np.lib.format.open_memmap(
+            self._partial / "images.npy", "w+", np.uint8, (capacity, size, size, 3)
+        )
+        self._labels: dict[str, Any] = {
+            name: np.zeros((capacity, *shape), _dtype(name))
+            for name, shape in LABEL_SHAPES.items()
+        }
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, image: npt.ArrayLike, **labels: npt.ArrayLike) -> None:
+        """Append one portrait.
+
+        Args:
+            image: (240, 240, 3) uint8 RGB.
+            labels: one row of every array of :class:`Labels`, by name.
+        """
+        picture = np.asarray(image)
+        if self._count == len(self._images):
+            raise ValueError(f"the shard is full ({self._count} portraits)")
+        if picture.dtype != np.uint8 or picture.shape != self._images.shape[1:]:
+            raise ValueError(
+                f"image must be uint8 {self._images.shape[1:]},"
+                f" got {picture.dtype} {picture.shape}"
+            )
+        if labels.keys() != LABEL_SHAPES.keys():
+            raise ValueError(f"labels differ: {sorted(labels.keys() ^ LABEL_SHAPES.keys())}")
+        rows = {name: np.asarray(value) for name, value in labels.items()}
+        for name, row in rows.items():
+            if row.shape != LABEL_SHAPES[name]:
+                raise ValueError(f"{name} must have shape {LABEL_SHAPES[name]}, got {row.shape}")
+            if not np.isfinite(row).all():
+                raise ValueError(f"{name} is not finite")
+        self._images[self._count] = picture
+        for name, row in rows.items():
+            self._labels[name][self._count] = row
+        self._count += 1
+
+    def close(self) -> None:
+        """Complete the shard under its final name."""
+        self._images.flush()
+        full = self._count == len(self._images)
+        del self._images
+        if not full:
+            images = np.load(self._partial / "images.npy", mmap_mode="r")
+            np.save(self._partial / "cut.npy", images[: self._count])
+            del images
+            os.replace(self._partial / "cut.npy", self._partial / "images.npy")
+        rows: dict[str, Any] = {name: value[: self._count] for name, value in self._labels.items()}
+        np.savez(self._partial / "labels.npz", **rows)
+        (self._partial / "meta.json").write_text(json.dumps(asdict(self._meta), indent=1) + "\n")
+        os.rename(self._partial, self.path)
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            shutil.rmtree(self._partial, ignore_errors=True)
+
+
+class ShardReader:
+    """One shard: ``images`` memory-mapped (n, size, size, 3) uint8, ``labels``, ``meta``."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.meta = ShardMeta(**json.loads((self.path / "meta.json").read_text()))
+        self.images: npt.NDArray[np.uint8] = np.load(self.path / "images.npy", mmap_mode="r")
+        with np.load(self.path / "labels.npz") as file:
+            self.labels = Labels(**{name: file[name] for name in LABEL_SHAPES})
+        if len(self.images) != len(self.labels):
+            raise ValueError(f"{self.path}: images and labels differ in number")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+class ShardSet:
+    """Every shard of one or more data directories as one sequence with random access.
+
+    The order is directory by directory, shard by shard; :meth:`refresh` appends shards that have
+    appeared since, so the index of a portrait never changes during a run.
+
+    Raises:
+        ValueError: shards of different face models or image sizes are mixed.
+    """
+
+    def __init__(self, directories: str | Path | Iterable[str | Path]) -> None:
+        if isinstance(directories, (str, Path)):
+            directories = [directories]
+        self.directories = [Path(d) for d in directories]
+        self._shards: list[ShardReader] = []
+        self._starts = np.zeros(1, np.int64)
+        self._labels: Labels | None = None
+        self.refresh()
+
+    @property
+    def shard_paths(self) -> list[Path]:
+        """Paths of the shards in the order of their indices."""
+        return [shard.path for shard in self._shards]
+
+    @property
+    def meta(self) -> ShardMeta:
+        """Meta data of the first shard. Raises IndexError when there is none."""
+        return self._shards[0].meta
+
+    @property
+    def labels(self) -> Labels:
+        """Labels of all portraits in one piece. Raises ValueError when there is no shard."""
+        if self._labels is None:
+            self._labels = Labels.concatenate([shard.labels for shard in self._shards])
+        return self._labels
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def refresh(self, order: Sequence[str | Path] = ()) -> int:
+        """Take up shards that are new since the last look.
+
+        Args:
+            order: shard paths to take up first, in this order (that of an interrupted run).
+
+        Returns:
+            The number of new portraits.
+        """
+        known = set(self.shard_paths)
+        found = [
+            path
+            for directory in self.directories
+            for path in sorted(directory.glob("shard_*"))
+            if _SHARD_NAME.fullmatch(path.name)
+        ]
+        wanted = [Path(path) for path in order]
+        fresh = [p for p in dict.fromkeys([*wanted, *found]) if p not in known]
+        before = len(self)
+        for path in fresh:
+            shard = ShardReader(path)
+            if self._shards and (
+                shard.meta.face_model_sha256 != self.meta.face_model_sha256
+                or shard.meta.image_size != self.meta.image_size
+                or shard.meta.margin != self.meta.margin
+            ):
+                raise ValueError(f"{path}: face model or image size differs from the other shards")
+            self._shards.append(shard)
+        if fresh:
+            self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
+            self._labels = None
+        return len(self) - before
+
+    def images(self, rows: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+        """Copy of the pictures of the given rows, (k, size, size, 3) uint8."""
+        index = np.asarray(rows, np.int64)
+        shards = np.searchsorted(self._starts, index, side="right") - 1
+        size = self.meta.image_size
+        out = np.empty((len(index), size, size, 3), np.uint8)
+        for k, (shard, row) in enumerate(zip(shards, index - self._starts[shards], strict=True)):
+            out[k] = self._shards[shard].images[row]
+        return out
