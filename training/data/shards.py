@@ -143,8 +143,7 @@ class ShardWriter:
             self._partial / "images.npy", "w+", np.uint8, (capacity, size, size, 3)
         )
         self._labels: dict[str, Any] = {
-            name: np.zeros((capacity, *shape), _dtype(name))
-            for name, shape in LABEL_SHAPES.items()
+            name: np.zeros((capacity, *shape), _dtype(name)) for name, shape in LABEL_SHAPES.items()
         }
 
     def __len__(self) -> int:
@@ -162,8 +161,7 @@ class ShardWriter:
             raise ValueError(f"the shard is full ({self._count} portraits)")
         if picture.dtype != np.uint8 or picture.shape != self._images.shape[1:]:
             raise ValueError(
-                f"image must be uint8 {self._images.shape[1:]},"
-                f" got {picture.dtype} {picture.shape}"
+                f"image must be uint8 {self._images.shape[1:]}, got {picture.dtype} {picture.shape}"
             )
         if labels.keys() != LABEL_SHAPES.keys():
             raise ValueError(f"labels differ: {sorted(labels.keys() ^ LABEL_SHAPES.keys())}")

@@ -45,10 +45,15 @@ def test_what_is_written_is_read(tmp_path, capacity):
 
 def test_an_open_or_failed_shard_is_invisible(tmp_path):
     image, labels = portrait(np.random.default_rng(0))
-    with pytest.raises(RuntimeError), ShardWriter(tmp_path, 0, capacity=2, meta=META) as writer:
-        writer.add(image, **labels)
-        assert len(ShardSet(tmp_path)) == 0
-        raise RuntimeError
+
+    def interrupted():
+        with ShardWriter(tmp_path, 0, capacity=2, meta=META) as writer:
+            writer.add(image, **labels)
+            assert len(ShardSet(tmp_path)) == 0
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert list(tmp_path.iterdir()) == []
 
 
