@@ -1,0 +1,216 @@
+"""Reading and writing network weights: this project's, ImageNet files, released checkpoints.
+
+Everything is read with ``torch.load(weights_only=True)``: a file cannot run code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.cnet_torch import CNet
+from models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout
+from models.resnet_torch import ResNet50, Variant
+from models.rnet_torch import RNet
+
+LAYOUTS: Mapping[str, CoefficientLayout] = {
+    layout.name: layout for layout in (LAYOUT_239, LAYOUT_257)
+}
+
+# torchvision's weights expect RGB in [0, 1] with this mean subtracted, divided by this deviation.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# The released checkpoints end in one 1x1 convolution per part, in the order of the 257 layout:
+# identity, expression, albedo, angles, light, x and y of the translation, its z.
+RELEASED_KEY = "net_recon"
+RELEASED_HEADS = (80, 64, 80, 3, 27, 2, 1)
+
+
+class CheckpointError(ValueError):
+    """A weights file is not what it should be; the message names the file and what is wrong."""
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says about itself besides its weights.
+
+    Attributes:
+        layout: name of the coefficient layout, ``"239"`` or ``"257"``.
+        variant: stride layout of the ResNet.
+        face_model_sha256: of the face model whose coefficients are predicted; "" when the file
+            does not say (released checkpoints).
+        steps, images: of training so far.
+        config: the trainer's configuration, plain values only.
+    """
+
+    layout: str
+    variant: Variant
+    face_model_sha256: str
+    steps: int
+    images: int
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(path: str | Path, rnet: RNet, cnet: CNet | None, info: CheckpointInfo) -> None:
+    """Write weights and what is known about them; float32, on the CPU.
+
+    Raises:
+        ValueError: ``info`` contradicts the network's layout or variant.
+    """
+    if (info.layout, info.variant) != (rnet.layout.name, rnet.variant):
+        raise ValueError(
+            f"the network is {rnet.layout.name}/{rnet.variant},"
+            f" its description {info.layout}/{info.variant}"
+        )
+    content: dict[str, Any] = {
+        "model": _plain(rnet),
+        "layout": info.layout,
+        "variant": info.variant,
+        "face_model_sha256": info.face_model_sha256,
+        "steps": info.steps,
+        "images": info.images,
+        "config": dict(info.config),
+    }
+    if cnet is not None:
+        content["cnet"] = _plain(cnet)
+    torch.save(content, path)
+
+
+def load_checkpoint(path: str | Path) -> tuple[RNet, CNet | None, CheckpointInfo]:
+    """Read a checkpoint of this project or a released one (recognised by ``net_recon``).
+
+    Returns:
+        R-Net and C-Net (None when the file has none) in eval mode on the CPU, and the file's
+        description. Further entries of the file, such as the optimiser's state, are left alone.
+
+    Raises:
+        CheckpointError: not a weights file, or keys are missing, unknown or misshapen.
+        FileNotFoundError: no such file.
+    """
+    content = _read(path)
+    if RELEASED_KEY in content:
+        rnet = _released_rnet(path, content[RELEASED_KEY])
+        return rnet, None, CheckpointInfo(LAYOUT_257.name, rnet.variant, "", 0, 0)
+    absent = {"model", "layout", "variant", "face_model_sha256", "steps", "images"} - set(content)
+    if absent:
+        raise CheckpointError(f"{path}: not a checkpoint, lacks {', '.join(sorted(absent))}")
+    info = CheckpointInfo(
+        layout=content["layout"],
+        variant=content["variant"],
+        face_model_sha256=content["face_model_sha256"],
+        steps=int(content["steps"]),
+        images=int(content["images"]),
+        config=content.get("config", {}),
+    )
+    if info.layout not in LAYOUTS:
+        raise CheckpointError(f"{path}: layout {info.layout!r} is none of {sorted(LAYOUTS)}")
+    try:
+        rnet = RNet(LAYOUTS[info.layout], info.variant)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    _fill(rnet, content["model"], f"{path}: model")
+    cnet = None
+    if content.get("cnet") is not None:
+        cnet = CNet()
+        _fill(cnet, content["cnet"], f"{path}: cnet")
+        cnet.eval()
+    return rnet.eval(), cnet, info
+
+
+def load_imagenet(backbone: ResNet50, path: str | Path) -> None:
+    """Initialise a ResNet of either variant with a file of torchvision's ``resnet50`` weights.
+
+    The classifier (``fc``) is dropped. The normalisation of ImageNet's colours is folded into the
+    first convolution and its batch normalisation, since images here stay in [0, 1]; outside the
+    image the zero padding then means black instead of the mean colour.
+
+    Raises:
+        CheckpointError: keys are missing, unknown or misshapen.
+        FileNotFoundError: no such file.
+    """
+    weights = {
+        key: value for key, value in _read(path).items() if key not in ("fc.weight", "fc.bias")
+    }
+    first = weights.get("conv1.weight")
+    running_mean = weights.get("bn1.running_mean")
+    if isinstance(first, Tensor) and isinstance(running_mean, Tensor) and first.shape[1] == 3:
+        scaled = first / torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+        shift = scaled.sum(dim=(2, 3)) @ torch.tensor(IMAGENET_MEAN)
+        weights |= {"conv1.weight": scaled, "bn1.running_mean": running_mean + shift}
+    _fill(backbone, weights, str(path))
+
+
+def _released_rnet(path: str | Path, released: Any) -> RNet:
+    """R-Net from the state dict under ``net_recon``: its heads stacked to one linear layer."""
+    if not isinstance(released, Mapping):
+        raise CheckpointError(f"{path}: {RELEASED_KEY} is not a state dict")
+    weights = dict(released)
+    for kind in ("weight", "bias"):
+        heads = []
+        for index, size in enumerate(RELEASED_HEADS):
+            key = f"final_layers.{index}.{kind}"
+            head = weights.pop(key, None)
+            if not isinstance(head, Tensor) or len(head) != size:
+                raise CheckpointError(f"{path}: {key} is missing or has not {size} rows")
+            heads.append(head.flatten(1) if kind == "weight" else head)
+        weights[f"fc.{kind}"] = torch.cat(heads)
+    rnet = RNet(LAYOUT_257, "torchvision")
+    _fill(rnet, weights, f"{path}: {RELEASED_KEY}")
+    return rnet.eval()
+
+
+def _plain(module: nn.Module) -> dict[str, Tensor]:
+    """State dict in contiguous float32 (counters as they are) on the CPU."""
+    return {
+        key: (value.detach().cpu().float() if value.is_floating_point() else value.cpu())
+        .contiguous()
+        .clone()
+        for key, value in module.state_dict().items()
+    }
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weights file at {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for files that are not its own
+        raise CheckpointError(f"{path}: cannot be read as weights: {error}") from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a dict")
+    return dict(content)
+
+
+def _fill(module: nn.Module, weights: Any, source: str) -> None:
+    """Copy a state dict into a module, all or nothing, naming every key that does not fit.
+
+    Batch normalisation's ``num_batches_tracked`` may be missing: files of old torch lack it.
+    """
+    if not isinstance(weights, Mapping):
+        raise CheckpointError(f"{source} is not a state dict")
+    own = module.state_dict()
+    missing = [k for k in own if k not in weights and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in weights if k not in own]
+    misshapen = [
+        f"{k} {tuple(weights[k].shape)} instead of {tuple(own[k].shape)}"
+        for k in own
+        if k in weights and weights[k].shape != own[k].shape
+    ]
+    problems = [
+        f"{title}: {', '.join(keys[:5])}{f' and {len(keys) - 5} more' if len(keys) > 5 else ''}"
+        for title, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("wrong shape", misshapen),
+        )
+        if keys
+    ]
+    if problems:
+        raise CheckpointError(f"{source}: {'; '.join(problems)}")
+    module.load_state_dict(weights, strict=False)

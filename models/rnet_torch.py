@@ -1,0 +1,90 @@
+"""R-Net: a crop in, the coefficients of a face out (Deng et al. 2019, arXiv 1903.08527, §3)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from models.alignment import CROP_SCALE
+from models.camera import CAMERA_DISTANCE, FOCAL_LENGTH, TRANSLATION_UNIT
+from models.layout import LAYOUT_239, CoefficientLayout, Coefficients
+from models.resnet_torch import FEATURES, ResNet50, Variant
+
+# Brightness of skin as a factor on its albedo in an ordinary portrait, summed over all light.
+MEAN_SHADING = 0.9
+# Standard deviation of the last layer's weights. Pooled features are about 0.5, so the first
+# predictions scatter by about 0.001 sqrt(2048 / 4) = 0.02 around the bias.
+LAST_LAYER_STD = 1e-3
+
+
+def initial_coefficients(layout: CoefficientLayout) -> Tensor:
+    """The mean face, frontal, evenly lit, where the alignment puts it.
+
+    The alignment centres the template and scales it to 1.02 px/mm; under the perspective camera
+    that is the scale of points at depth 1015 / 1.02 = 995.1 mm, 4.9 mm in front of the plane of
+    the origin. The depth of the five points themselves relative to the origin is left to be
+    learnt. The first band of light alone shades every normal with γ₀ a₀c₀, a₀c₀ = √π / 2.
+
+    Returns:
+        (layout.size,) float32.
+    """
+    channels = layout.light_channels
+    light = torch.zeros(1, channels, 9)
+    light[..., 0] = MEAN_SHADING / (math.sqrt(math.pi) / 2)
+    depth_offset = (CAMERA_DISTANCE - FOCAL_LENGTH / CROP_SCALE) / TRANSLATION_UNIT
+    zeros = torch.zeros(1, layout.size)
+    start: Tensor = layout.join(
+        Coefficients(
+            identity=zeros[:, layout.identity],
+            expression=zeros[:, layout.expression],
+            albedo=zeros[:, layout.albedo],
+            light=light,
+            rotation=zeros[:, layout.rotation],
+            translation=torch.tensor([[0.0, 0.0, depth_offset]]),
+        )
+    )
+    return start[0]
+
+
+class RNet(nn.Module):
+    """ResNet-50 with one linear layer from the pooled features to the coefficients.
+
+    Starts by predicting :func:`initial_coefficients` for every image, nearly.
+
+    Args:
+        layout: of the output.
+        variant: stride layout of the ResNet; ``"paper"`` gives F_b1 at 28x28 for a 224 px crop.
+    """
+
+    def __init__(self, layout: CoefficientLayout = LAYOUT_239, variant: Variant = "paper") -> None:
+        super().__init__()
+        self.layout = layout
+        self.backbone = ResNet50(variant)
+        self.fc = nn.Linear(FEATURES, layout.size)
+        nn.init.normal_(self.fc.weight, std=LAST_LAYER_STD)
+        with torch.no_grad():
+            self.fc.bias.copy_(initial_coefficients(layout))
+
+    @property
+    def variant(self) -> Variant:
+        """Stride layout of the ResNet."""
+        return self.backbone.variant
+
+    def features(self, crops_nchw: Tensor) -> tuple[Tensor, Tensor]:
+        """What C-Net looks at.
+
+        Args:
+            crops_nchw: (N, 3, H, W) float, RGB in [0, 1]; H and W multiples of 32.
+
+        Returns:
+            F_b1, (N, 256, H/8, W/8) (H/4, W/4 in torchvision's layout), and F_g, (N, 2048).
+        """
+        fb1, fg = self.backbone(crops_nchw)
+        return fb1, fg
+
+    def forward(self, crops_nchw: Tensor) -> Tensor:
+        """Coefficients (N, layout.size) of crops (N, 3, H, W) in [0, 1]."""
+        coefficients: Tensor = self.fc(self.features(crops_nchw)[1])
+        return coefficients
