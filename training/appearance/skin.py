@@ -1,0 +1,402 @@
+"""Random people's colours: skin, lips, lids, brows, beards, lashes and eyes on a surface.
+
+Skin colour is light absorbed by melanin and haemoglobin in a two-layer approximation: reflectance
+= base · exp(−melanin · e_m − haemoglobin · e_h) per channel, with extinction vectors in the ratios
+of the pigments' spectra seen by sRGB primaries (Tsumura et al., "Image-based skin color and
+texture analysis/synthesis by extracting hemoglobin and melanin information", SIGGRAPH 2003).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.appearance.color import srgb_from_linear
+from training.appearance.noise import random_field
+from training.appearance.regions import FaceRegions, sigmoid, smoothstep
+from training.appearance.surface import Surface
+
+FloatArray = NDArray[np.float32]
+
+_BASE = np.float32([0.83, 0.60, 0.47])
+_MELANIN = np.float32([1.75, 2.35, 2.85])
+_HAEMOGLOBIN = np.float32([0.06, 0.33, 0.26])
+_INSIDE_MOUTH = np.float32([0.16, 0.045, 0.04])
+_BLACK = np.float32([0.009, 0.007, 0.006])
+_IRIS_COLOURS = np.float32(
+    [
+        [0.050, 0.022, 0.010],  # dark brown
+        [0.022, 0.012, 0.007],  # nearly black
+        [0.120, 0.190, 0.270],  # blue
+        [0.150, 0.190, 0.190],  # grey
+        [0.100, 0.120, 0.055],  # green
+        [0.110, 0.060, 0.022],  # hazel
+    ]
+)
+
+
+@dataclass(frozen=True)
+class EyeLook:
+    """Colours and sizes of a pair of eyes; linear light, reference mm."""
+
+    iris: FloatArray
+    sclera: FloatArray
+    iris_radius: float
+    pupil_radius: float
+    limbal_ring: float
+    redness: float
+
+
+@dataclass(frozen=True, eq=False)
+class Appearance:
+    """One person's colours on the sampler's surface.
+
+    Attributes:
+        albedo_linear: (V, 3) float32 linear reflectance in [0, 1], no shading of any kind.
+        albedo_srgb: (V, 3) float32 display-referred sRGB in [0, 1] with ambient occlusion baked
+            in, the form that the face model stores.
+        gloss: (V,) float32 in [0, 1], strength of the oily highlight.
+        brows: (V,) float32 in [0, 1], density of brow hair.
+        beard: (V,) float32 in [0, 1], density of beard hair; zero when shaved.
+        beard_length_mm: length of beard hair; 0 when shaved.
+        lashes: darkness of the lash line in [0, 1].
+        eyes: the eyes.
+        hair: (3,) float32 linear colour of scalp hair.
+        facial_hair: (3,) float32 linear colour of brows and beard.
+        melanin: position on the skin tone range, 0 lightest to about 1.15 darkest.
+        age: 0 young to 1 old; drives wrinkles, spots and grey hair.
+        masculine: whether beards can grow.
+    """
+
+    albedo_linear: FloatArray
+    albedo_srgb: FloatArray
+    gloss: FloatArray
+    brows: FloatArray
+    beard: FloatArray
+    beard_length_mm: float
+    lashes: float
+    eyes: EyeLook
+    hair: FloatArray
+    facial_hair: FloatArray
+    melanin: float
+    age: float
+    masculine: bool
+
+
+@dataclass(frozen=True)
+class _Person:
+    melanin: float
+    blood: float
+    age: float
+    masculine: bool
+    makeup: bool
+
+
+def _draw_person(rng: np.random.Generator) -> _Person:
+    melanin = rng.beta(1.5, 4.5) if rng.random() < 0.6 else rng.beta(1.4, 1.3)
+    masculine = bool(rng.random() < 0.55)
+    return _Person(
+        melanin=float(1.15 * melanin),
+        blood=float(np.clip(rng.normal(0.45, 0.25), 0, 1.2)),
+        age=float(rng.beta(1.1, 1.5)),
+        masculine=masculine,
+        makeup=bool(not masculine and rng.random() < 0.55),
+    )
+
+
+def draw_hair_colour(rng: np.random.Generator, melanin: float, age: float) -> FloatArray:
+    """(3,) linear hair colour that goes with a skin tone and an age in [0, 1]."""
+    natural = np.float32(
+        [
+            [0.008, 0.006, 0.005],
+            [0.020, 0.012, 0.008],
+            [0.050, 0.027, 0.014],
+            [0.120, 0.065, 0.030],
+            [0.300, 0.190, 0.090],
+            [0.190, 0.060, 0.020],
+        ]
+    )
+    dark = melanin > 0.42
+    weights = [0.75, 0.22, 0.03, 0, 0, 0] if dark else [0.18, 0.24, 0.25, 0.14, 0.14, 0.05]
+    colour = natural[rng.choice(len(natural), p=weights)]
+    colour = colour * np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.06, 3))
+    if rng.random() < 1.1 * age - 0.25:
+        grey = np.float32([0.40, 0.39, 0.38]) * rng.uniform(0.6, 1.25)
+        share = rng.uniform(0.2, 1.0)
+        colour = colour * (1 - share) + grey * share
+    return np.clip(colour, 0.004, 0.7).astype(np.float32)
+
+
+def _blend(base: FloatArray, colour: FloatArray, weight: FloatArray) -> FloatArray:
+    return base + weight[:, None] * (colour - base)
+
+
+class SkinSampler:
+    """Draws appearances on one surface; construction precomputes the surface's maps."""
+
+    def __init__(self, surface: Surface) -> None:
+        self.surface = surface
+        self.regions = FaceRegions(surface)
+        self._points = np.ascontiguousarray(surface.relative, np.float32)
+        self._brow_along, self._brow_above = self.regions.brow_coordinates()
+        self._occlusion = surface.occlusion
+        self._lid_margin = surface.lid_margin * (self.regions.x_abs < 60)
+        self._iris_radius = surface.iris_radius
+        self._skin_vertices = np.flatnonzero((self.regions.skin > 0) & self.regions.front)
+
+    def sample(self, rng: np.random.Generator) -> Appearance:
+        """Draw one person; the same generator state gives the same person."""
+        person = _draw_person(rng)
+        hair = draw_hair_colour(rng, person.melanin, person.age)
+        facial_hair = np.clip(hair * np.exp(rng.normal(-0.25, 0.25)), 0.004, 0.5)
+        facial_hair = facial_hair.astype(np.float32)
+        colour = self._skin(rng, person)
+        colour = self._makeup(rng, person, colour)
+        brows = self._brows(rng, person)
+        colour = _blend(colour, facial_hair, brows * 0.92)
+        beard, length, shadow = self._beard(rng, person)
+        stubble = 0.55 * facial_hair + np.float32([0.045, 0.05, 0.055]) * colour.mean()
+        colour = _blend(colour, stubble, shadow)
+        lashes = float(rng.uniform(0.25, 0.75) + (0.2 if person.makeup else 0.0))
+        colour = _blend(colour, _BLACK, np.clip(self._lid_margin * lashes, 0, 1))
+        eyes = self._draw_eyes(rng, person)
+        colour = self._parts(rng, colour, eyes)
+        colour = np.clip(colour, 0.002, 1.0).astype(np.float32)
+        return Appearance(
+            albedo_linear=colour,
+            albedo_srgb=self._with_occlusion(colour),
+            gloss=self._gloss(rng),
+            brows=brows,
+            beard=beard,
+            beard_length_mm=length,
+            lashes=lashes,
+            eyes=eyes,
+            hair=hair,
+            facial_hair=facial_hair,
+            melanin=person.melanin,
+            age=person.age,
+            masculine=person.masculine,
+        )
+
+    def _noise(
+        self,
+        rng: np.random.Generator,
+        feature_mm: float,
+        stretch: tuple[float, float, float] | None = None,
+    ) -> FloatArray:
+        return random_field(rng, self._points, feature_mm, stretch)
+
+    def _skin(self, rng: np.random.Generator, person: _Person) -> FloatArray:
+        r = self.regions
+        broad, patchy = self._noise(rng, 45), self._noise(rng, 16)
+        blotchy, fine, pores = (self._noise(rng, s) for s in (7, 3.2, 1.6))
+        uneven = rng.uniform(0.25, 1.0) ** 1.5 * (0.6 + 0.5 * person.age)
+        fair = 1.0 - 0.65 * min(person.melanin, 1.0)
+
+        blood = np.full(len(r.y), person.blood * fair, np.float32)
+        blood += (
+            rng.uniform(0, 0.75) * r.cheeks
+            + rng.uniform(0, 0.7) * r.nose
+            + rng.uniform(0, 0.35) * r.under_eyes
+            + rng.uniform(0, 0.25) * r.eyelids
+            + rng.uniform(0, 0.5) * r.ears
+            + rng.uniform(-0.1, 0.25) * r.mouth_surround
+            - rng.uniform(0, 0.2) * r.forehead
+        ) * np.float32(fair)
+        blood += uneven * (0.14 * broad + 0.12 * patchy + 0.10 * blotchy + 0.09 * fine)
+        blemishes = smoothstep(self._noise(rng, 5), 1.9, 2.6) * rng.uniform(0, 0.9) ** 2
+        blood += blemishes * r.skin
+
+        melanin = np.full(len(r.y), person.melanin, np.float32)
+        melanin += (
+            rng.uniform(-0.01, 0.10) * r.under_eyes
+            + rng.uniform(0, 0.07) * r.eye_sockets
+            + rng.uniform(0, 0.06) * r.eyelids
+            + rng.uniform(-0.02, 0.06) * r.forehead
+            + rng.uniform(0, 0.05) * r.mouth_surround
+        )
+        melanin += uneven * (0.03 * broad + 0.022 * patchy + 0.016 * blotchy + 0.014 * fine)
+        melanin += 0.010 * rng.uniform(0.4, 1.6) * pores
+        melanin += self._freckles(rng, person) + self._moles(rng)
+
+        creases = self._creases(rng, person)
+        melanin += 0.10 * creases
+        blood += 0.5 * creases
+
+        lips = r.lips * rng.uniform(0.55, 1.0)
+        blood += lips * rng.uniform(0.5, 1.7) * (1.0 + 0.25 * r.lower_lip)
+        melanin += lips * (rng.uniform(-0.02, 0.10) + 0.10 * max(person.melanin - 0.5, 0))
+        melanin -= r.lower_lip * rng.uniform(0, 0.06) * (person.melanin > 0.4)
+        streaks = self._noise(rng, 1.6, (1.0, 4.0, 4.0))
+        melanin += r.lips * 0.035 * streaks
+
+        melanin = np.clip(melanin, 0, 1.5)
+        blood = np.clip(blood, 0, 3.5)
+        absorbed = melanin[:, None] * _MELANIN + blood[:, None] * _HAEMOGLOBIN
+        tint = np.exp(rng.normal(0, 0.03, 3)).astype(np.float32)
+        return (_BASE * tint * np.exp(-absorbed)).astype(np.float32)
+
+    def _freckles(self, rng: np.random.Generator, person: _Person) -> FloatArray:
+        r = self.regions
+        amount = 0.0
+        if person.melanin < 0.4 and rng.random() < 0.3:
+            amount = rng.uniform(0.05, 0.22)
+        if rng.random() < 0.7 * person.age:
+            amount = max(amount, rng.uniform(0.02, 0.10))
+        if amount == 0.0:
+            return np.zeros(len(r.y), np.float32)
+        where = np.clip(r.cheeks + r.nose + 0.35 * r.forehead + rng.uniform(0, 0.4), 0, 1)
+        threshold = rng.uniform(0.6, 1.3)
+        spots = smoothstep(self._noise(rng, rng.uniform(2.2, 3.4)), threshold, threshold + 0.7)
+        return (amount * spots * where * r.skin * (1 - r.lips)).astype(np.float32)
+
+    def _moles(self, rng: np.random.Generator) -> FloatArray:
+        moles = np.zeros(len(self._points), np.float32)
+        if len(self._skin_vertices) == 0:
+            return moles
+        for _ in range(rng.poisson(1.5)):
+            centre = self._points[rng.choice(self._skin_vertices)]
+            squared = ((self._points - centre) ** 2).sum(1)
+            radius = rng.uniform(0.7, 1.8)
+            moles += rng.uniform(0.15, 0.6) * np.exp(-squared / radius**2)
+        return moles * self.regions.skin
+
+    def _creases(self, rng: np.random.Generator, person: _Person) -> FloatArray:
+        r = self.regions
+        depth = np.clip(person.age * 1.2 - 0.1, 0.05, 1.0)
+        gap = rng.uniform(7, 11)
+        lines = r.forehead_lines(rng.uniform(40, 46), gap, int(rng.integers(2, 5)))
+        broken = np.clip(0.6 + 0.6 * self._noise(rng, 14), 0, 1.3)
+        return np.clip(
+            (0.25 + depth) * rng.uniform(0.2, 1.0) * r.nasolabial_fold
+            + (0.2 + depth) * rng.uniform(0, 1.0) * r.eye_bag_line
+            + depth * broken * rng.uniform(0, 0.9) * lines
+            + depth * rng.uniform(0, 0.9) * r.crows_feet
+            + depth * rng.uniform(0, 0.8) * r.frown_lines,
+            0,
+            1.2,
+        ).astype(np.float32)
+
+    def _makeup(
+        self, rng: np.random.Generator, person: _Person, colour: FloatArray
+    ) -> FloatArray:
+        if not person.makeup:
+            return colour
+        r = self.regions
+        rouge = np.float32([0.62, 0.20, 0.20]) * rng.uniform(0.6, 1.2)
+        colour = colour * (1 - 0.35 * rng.uniform(0, 1) * r.cheeks[:, None] * (1 - rouge))
+        if rng.random() < 0.7:
+            strength = rng.uniform(0.1, 0.9)
+            tone = np.float32([rng.uniform(0.2, 0.8), rng.uniform(0.02, 0.2), 0])
+            tone[2] = tone[1] * rng.uniform(0.7, 2.0)
+            tone = tone * (0.3 + 0.7 * float(colour.mean()) / 0.35)
+            colour = _blend(colour, np.clip(tone, 0, 0.8), r.lips * np.float32(strength))
+        if rng.random() < 0.5:
+            tone = (rng.uniform(0.05, 0.4, 3) * float(colour.mean()) / 0.3).astype(np.float32)
+            colour = _blend(colour, tone, r.upper_lids * np.float32(rng.uniform(0, 0.55)))
+        return colour
+
+    def _brows(self, rng: np.random.Generator, person: _Person) -> FloatArray:
+        r = self.regions
+        along, above = self._brow_along, self._brow_above
+        shift = rng.normal(0, 0.05)
+        length = rng.normal(0.98, 0.08)
+        t = (along - shift) / length
+        clipped = np.clip(t, 0, 1)
+        middle = (
+            rng.normal(0.3 if not person.masculine else -0.6, 1.3)
+            + rng.normal(0.3, 1.3) * np.sin(clipped * np.pi * 0.85)
+            + rng.normal(0, 1.5) * (clipped - 0.4)
+        )
+        thick = np.clip(rng.normal(4.4 if person.masculine else 3.3, 0.9), 1.5, 7.0)
+        taper = np.interp(t, [-0.1, 0, 0.15, 0.55, 0.85, 1.1], [0.6, 0.85, 1.05, 0.95, 0.6, 0.2])
+        ragged = 0.35 * self._noise(rng, 2.2)
+        across = np.abs((above - middle) / (thick * taper)) + ragged * 0.35
+        soft = np.exp(-np.clip(across, 0, None) ** 3)
+        ends = sigmoid((t + 0.03 + 0.02 * ragged) / 0.035) * sigmoid((1.03 - t) / 0.05)
+        density = np.clip(rng.normal(0.88, 0.2), 0.08, 1.0)
+        density *= 1 - 0.5 * person.age * rng.random()
+        hairs = np.clip(0.86 + 0.22 * self._noise(rng, 1.5, (3.0, 1.0, 3.0)), 0, 1.15)
+        monobrow = np.exp(-((r.x_abs / 9) ** 2)) * np.exp(-((above / 3.5) ** 2))
+        bridge = rng.uniform(0, 0.35) * (person.masculine and rng.random() < 0.25)
+        grown = np.maximum(soft * ends * density, monobrow * np.float32(bridge))
+        return np.clip(grown * hairs * r.skin * r.front, 0, 1).astype(np.float32)
+
+    def _beard(
+        self, rng: np.random.Generator, person: _Person
+    ) -> tuple[FloatArray, float, FloatArray]:
+        """Hair density, hair length in mm, and the darkening of the skin below."""
+        r = self.regions
+        nothing = np.zeros(len(r.y), np.float32)
+        if not person.masculine:
+            return nothing, 0.0, nothing
+        style = rng.choice(
+            ["clean", "shadow", "stubble", "full", "goatee", "moustache"],
+            p=[0.34, 0.24, 0.16, 0.12, 0.08, 0.06],
+        )
+        chin = np.exp(-((r.x_abs / rng.uniform(18, 30)) ** 4))
+        where = {"goatee": r.beard * chin, "moustache": r.moustache}.get(style, r.beard)
+        patchy = np.clip(0.95 + 0.13 * self._noise(rng, 9) + 0.14 * self._noise(rng, 2.2), 0, 1.3)
+        where = where * patchy
+        if style == "clean":
+            return nothing, 0.0, (where * rng.uniform(0, 0.10)).astype(np.float32)
+        if style == "shadow":
+            return nothing, 0.0, np.clip(where * rng.uniform(0.08, 0.32), 0, 1)
+        if style == "stubble":
+            density, length, shadow = rng.uniform(0.3, 1.0), rng.uniform(1.0, 3.0), 0.45
+        else:
+            density, length, shadow = rng.uniform(0.75, 1.0), rng.uniform(3.0, 16.0), 0.85
+        grown = np.clip(where * density, 0, 1).astype(np.float32)
+        base = np.clip(r.beard * rng.uniform(0, 0.2), 0, 1)
+        return grown, float(length), np.maximum(grown * shadow, base).astype(np.float32)
+
+    def _draw_eyes(self, rng: np.random.Generator, person: _Person) -> EyeLook:
+        weights = [0.5, 0.5, 0, 0, 0, 0]
+        if person.melanin < 0.42:
+            weights = [0.34, 0.16, 0.2, 0.1, 0.08, 0.12]
+        iris = _IRIS_COLOURS[rng.choice(6, p=weights)] * np.exp(rng.normal(0, 0.25, 3) * 0.5)
+        sclera = np.float32([0.56, 0.50, 0.465]) * rng.uniform(0.7, 1.15)
+        sclera = sclera * np.exp(-rng.uniform(0, 0.25) * np.float32([0.1, 0.5, 0.9]))
+        return EyeLook(
+            iris=iris.astype(np.float32),
+            sclera=sclera.astype(np.float32),
+            iris_radius=float(rng.normal(5.9, 0.18)),
+            pupil_radius=float(rng.uniform(1.2, 3.0)),
+            limbal_ring=float(rng.uniform(0.2, 0.8)),
+            redness=float(rng.uniform(0, 0.5) ** 2),
+        )
+
+    def _parts(
+        self, rng: np.random.Generator, colour: FloatArray, eyes: EyeLook
+    ) -> FloatArray:
+        """Colour what is not skin: eyeballs, mouth and lid insides, teeth."""
+        r = self.regions
+        colour[r.inside] = _INSIDE_MOUTH * rng.uniform(0.7, 1.3)
+        enamel = np.float32([0.62, 0.55, 0.45]) * rng.uniform(0.6, 1.2)
+        colour[r.teeth] = np.clip(enamel, 0, 0.9)
+        radius = self._iris_radius[r.eyeball]
+        veins = (eyes.redness * smoothstep(radius, 6, 11))[:, None] * np.float32([0.1, 0.5, 0.5])
+        ball = eyes.sclera * (1 - veins)
+        iris = np.broadcast_to(eyes.iris, ball.shape)
+        ring = np.exp(-0.5 * ((radius - eyes.iris_radius + 0.4) / 0.55) ** 2) * eyes.limbal_ring
+        inner = np.exp(-0.5 * ((radius - eyes.pupil_radius - 0.8) / 0.9) ** 2)
+        iris = iris * (1 + 0.35 * inner)[:, None] * (1 - ring)[:, None]
+        ball = _blend(ball, iris, sigmoid((eyes.iris_radius - radius) / 0.25))
+        ball = _blend(ball, _BLACK * 0.5, sigmoid((eyes.pupil_radius - radius) / 0.2))
+        colour[r.eyeball] = ball
+        return colour
+
+    def _gloss(self, rng: np.random.Generator) -> FloatArray:
+        r = self.regions
+        oil = rng.gamma(2.0, 0.16)
+        gloss = oil * (0.35 + r.t_zone) * (1 + 0.25 * self._noise(rng, 6))
+        gloss = gloss + r.lips * rng.uniform(0.05, 0.5)
+        return np.clip(gloss * r.skin, 0, 1).astype(np.float32)
+
+    def _with_occlusion(self, colour: FloatArray) -> FloatArray:
+        """Display sRGB with hollows darkened, redder because skin scatters long wavelengths."""
+        hidden = np.float32(0.5) * (1 - self._occlusion)[:, None]
+        shade = (1 - hidden) ** np.float32([0.85, 1.1, 1.1])
+        return (srgb_from_linear(colour) * shade).astype(np.float32)
