@@ -1,0 +1,321 @@
+"""The 3D morphable face model (NumPy; `morphable_model_torch` is its twin).
+
+Equation 1 of the paper: shape S = mean + B_id alpha + B_exp beta, albedo T = mean + B_t delta,
+with bases scaled by their standard deviations (a coefficient of 1 is one sigma).
+
+Shape bases may be stored on a coarse cage that a fixed sparse matrix refines to the mesh: the
+refinement is linear, so the model still is equation 1, at a tenth of the size.
+`docs/model-file.md` describes the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models import model_file
+from models.landmarks import (
+    LANDMARK_COUNT,
+    LEFT_EYE,
+    LEFT_MOUTH_CORNER,
+    NOSE_TIP,
+    RIGHT_EYE,
+    RIGHT_MOUTH_CORNER,
+)
+
+PART_SKIN: Final = 0
+PART_CAVITY: Final = 1
+"""Inside of lids and mouth."""
+PART_EYEBALL: Final = 2
+
+REQUIRED_METADATA: Final = ("name", "version", "licence", "source", "units")
+
+# Dtype and shape of every array: V vertices, C cage vertices, T triangles, K blendshapes.
+_ARRAYS: Final[dict[str, tuple[type[np.generic], tuple[int | str, ...]]]] = {
+    "mean_shape": (np.float32, ("C", 3)),
+    "identity_basis": (np.float32, ("identity", "C", 3)),
+    "expression_basis": (np.float32, ("expression", "C", 3)),
+    "mean_albedo": (np.float32, ("V", 3)),
+    "albedo_basis": (np.float32, ("albedo", "V", 3)),
+    "triangles": (np.int32, ("T", 3)),
+    "landmarks": (np.int32, (LANDMARK_COUNT,)),
+    "skin_region": (np.bool_, ("V",)),
+    "mirror": (np.int32, ("V",)),
+    "uv": (np.float32, ("V", 2)),
+    "parts": (np.uint8, ("V",)),
+    "expression_unit_coefficients": (np.float32, ("K", "expression")),
+}
+
+# Largest difference of a subdivision row's sum from 1: beyond it the mesh would not move with
+# its cage.
+_ROW_SUM_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class MorphableModel:
+    """A face model with V vertices, shape bases on a cage of C vertices (C == V when dense).
+
+    Model space: right-handed, +x to the subject's left (image right), +y up, +z out of the
+    face, millimetres, origin at the mean of the mean shape's vertices.  The arrays are
+    read-only.  Construction raises ValueError for wrong shapes or dtypes, values that are not
+    finite, and indices out of range.
+    """
+
+    mean_shape: NDArray[np.float32]
+    """(C, 3) mm."""
+    identity_basis: NDArray[np.float32]
+    """(n_identity, C, 3) mm per sigma."""
+    expression_basis: NDArray[np.float32]
+    """(n_expression, C, 3) mm per sigma."""
+    subdivision: sparse.csr_matrix | None
+    """(V, C) float32 whose rows sum to 1; None when the shape bases are dense."""
+    mean_albedo: NDArray[np.float32]
+    """(V, 3) display-referred sRGB in [0, 1]."""
+    albedo_basis: NDArray[np.float32]
+    """(n_albedo, V, 3) per sigma."""
+    triangles: NDArray[np.int32]
+    """(T, 3) vertex indices, counter-clockwise seen from outside."""
+    landmarks: NDArray[np.int32]
+    """(68,) vertex indices in iBUG order."""
+    skin_region: NDArray[np.bool_]
+    """(V,) cheeks, nose and forehead: where the albedo should be even (paper, equation 6)."""
+    mirror: NDArray[np.int32]
+    """(V,) index of the vertex at the mirror position."""
+    uv: NDArray[np.float32]
+    """(V, 2) texture coordinates in [0, 1], v up."""
+    parts: NDArray[np.uint8]
+    """(V,) 0 skin, 1 inside of lids and mouth, 2 eyeball."""
+    expression_units: tuple[str, ...]
+    """Names of K blendshapes: ARKit's ("jawOpen"), then others with a prefix ("mpfb/...")."""
+    expression_unit_coefficients: NDArray[np.float32]
+    """(K, n_expression) expression coefficients of the fully active blendshapes."""
+    metadata: Mapping[str, str]
+    """At least name, version, licence, source and units."""
+    sha256: str = field(default="")
+    """Hexadecimal digest of the file the model was loaded from; empty when it was built."""
+
+    def __post_init__(self) -> None:
+        for name in _ARRAYS:
+            value = getattr(self, name)
+            if isinstance(value, np.ndarray):
+                object.__setattr__(self, name, _read_only(value))
+        if self.subdivision is not None:
+            matrix = sparse.csr_matrix(self.subdivision)
+            matrix = sparse.csr_matrix(
+                tuple(_read_only(a) for a in (matrix.data, matrix.indices, matrix.indptr)),
+                shape=matrix.shape,
+            )
+            object.__setattr__(self, "subdivision", matrix)
+        object.__setattr__(self, "metadata", dict(self.metadata))
+        self._validate()
+
+    @property
+    def n_vertices(self) -> int:
+        """Number of vertices V."""
+        return len(self.mean_albedo)
+
+    @property
+    def n_cage_vertices(self) -> int:
+        """Number of cage vertices C; equals `n_vertices` when there is no subdivision."""
+        return len(self.mean_shape)
+
+    @property
+    def n_triangles(self) -> int:
+        """Number of triangles T."""
+        return len(self.triangles)
+
+    @property
+    def n_identity(self) -> int:
+        """Number of identity coefficients (80)."""
+        return len(self.identity_basis)
+
+    @property
+    def n_expression(self) -> int:
+        """Number of expression coefficients (64)."""
+        return len(self.expression_basis)
+
+    @property
+    def n_albedo(self) -> int:
+        """Number of albedo coefficients (80)."""
+        return len(self.albedo_basis)
+
+    @cached_property
+    def mean_vertices(self) -> NDArray[np.float32]:
+        """(V, 3) mm: the mean shape on the full mesh, read-only."""
+        return _read_only(self._refine(self.mean_shape[None])[0])
+
+    @cached_property
+    def five_points(self) -> NDArray[np.float64]:
+        """(5, 3) mm: the alignment template on the mean shape, read-only.
+
+        Image-left eye, image-right eye (means of six landmarks each), nose tip, image-left
+        mouth corner, image-right mouth corner.
+        """
+        points = self.mean_vertices[self.landmarks].astype(np.float64)
+        return _read_only(
+            np.stack(
+                [
+                    points[LEFT_EYE].mean(axis=0),
+                    points[RIGHT_EYE].mean(axis=0),
+                    points[NOSE_TIP],
+                    points[LEFT_MOUTH_CORNER],
+                    points[RIGHT_MOUTH_CORNER],
+                ]
+            )
+        )
+
+    def shape(self, identity: NDArray[Any], expression: NDArray[Any]) -> NDArray[np.float32]:
+        """Shapes of N faces (paper, equation 1): (N, V, 3) float32 mm.
+
+        identity: (N, n_identity), expression: (N, n_expression), in sigmas.
+        Raises ValueError for other shapes.
+        """
+        identity = _coefficients("identity", identity, self.n_identity)
+        expression = _coefficients("expression", expression, self.n_expression)
+        if len(identity) != len(expression):
+            raise ValueError(f"{len(identity)} identities but {len(expression)} expressions")
+        cages = identity @ self.identity_basis.reshape(self.n_identity, -1)
+        cages += expression @ self.expression_basis.reshape(self.n_expression, -1)
+        cages += self.mean_shape.reshape(-1)
+        return self._refine(cages.reshape(-1, self.n_cage_vertices, 3))
+
+    def albedo(self, albedo: NDArray[Any]) -> NDArray[np.float32]:
+        """Albedos of N faces (paper, equation 1), clipped: (N, V, 3) float32 sRGB in [0, 1].
+
+        albedo: (N, n_albedo), in sigmas.  Raises ValueError for other shapes.
+        """
+        # A dense float32 product: 1.2 ms for one face of 36K vertices, 0.6 ms in batches.  A
+        # kernel on the file's 8-bit basis would take 0.2-0.4 ms: not worth a second way.
+        albedo = _coefficients("albedo", albedo, self.n_albedo)
+        colours = albedo @ self.albedo_basis.reshape(self.n_albedo, -1)
+        colours += self.mean_albedo.reshape(-1)
+        np.clip(colours, 0.0, 1.0, out=colours)
+        return colours.reshape(-1, self.n_vertices, 3)
+
+    @classmethod
+    def load(cls, path: str | Path) -> MorphableModel:
+        """Read a model file.
+
+        Raises `FaceModelFileError` (a ValueError) when the file is not a sound face model of
+        the version this code reads, OSError when it cannot be read.
+        """
+        arrays, header, digest = model_file.read(Path(path))
+        try:
+            matrix = None
+            if "subdivision_data" in arrays:
+                matrix = sparse.csr_matrix(
+                    (
+                        arrays.pop("subdivision_data"),
+                        arrays.pop("subdivision_indices"),
+                        arrays.pop("subdivision_indptr"),
+                    ),
+                    shape=(len(arrays["mean_albedo"]), len(arrays["mean_shape"])),
+                )
+            return cls(
+                subdivision=matrix,
+                expression_units=header.expression_units,
+                metadata=header.metadata,
+                sha256=digest,
+                **arrays,
+            )
+        except ValueError as error:
+            raise model_file.FaceModelFileError(f"not a sound face model: {error}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write a model file; the same model gives the same bytes.
+
+        Shape bases are rounded to float16 and the albedo basis to 8 bits with one scale per
+        mode, so a loaded model differs from the saved one by that; saving a loaded model
+        writes the same arrays again.
+        """
+        arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
+        if self.subdivision is not None:
+            arrays["subdivision_data"] = self.subdivision.data
+            arrays["subdivision_indices"] = self.subdivision.indices
+            arrays["subdivision_indptr"] = self.subdivision.indptr
+        header = model_file.Header(self.expression_units, dict(self.metadata))
+        model_file.write(Path(path), arrays, header)
+
+    def _refine(self, cages: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, C, 3) cages to (N, V, 3) meshes."""
+        if self.subdivision is None:
+            return np.ascontiguousarray(cages)
+        # One product for all faces: each weight is read once and used 3N times.
+        n = len(cages)
+        columns = cages.transpose(1, 0, 2).reshape(self.n_cage_vertices, 3 * n)
+        meshes = self.subdivision @ columns
+        return np.ascontiguousarray(meshes.reshape(-1, n, 3).transpose(1, 0, 2))
+
+    def _validate(self) -> None:
+        extents: dict[str, int] = {}
+        for name, (dtype, shape) in _ARRAYS.items():
+            array = getattr(self, name)
+            if not isinstance(array, np.ndarray) or array.dtype != dtype:
+                found = getattr(array, "dtype", type(array).__name__)
+                raise ValueError(f"{name} must be a {np.dtype(dtype)} array, not {found}")
+            # The first array with a named extent sets it for all others.
+            expected = [
+                extents.setdefault(extent, found) if isinstance(extent, str) else extent
+                for extent, found in zip(shape, array.shape, strict=False)
+            ]
+            if array.ndim != len(shape) or list(array.shape) != expected:
+                raise ValueError(f"{name} must have shape {shape}, not {array.shape}")
+            if dtype is np.float32 and not np.all(np.isfinite(array)):
+                raise ValueError(f"{name} has values that are not finite")
+        if min(extents[extent] for extent in "CVT") == 0:
+            raise ValueError("a face model needs vertices and triangles")
+        for name in ("triangles", "landmarks", "mirror"):
+            array = getattr(self, name)
+            if array.min() < 0 or array.max() >= self.n_vertices:
+                raise ValueError(f"{name} refers to a vertex that does not exist")
+        if self.parts.max() > PART_EYEBALL:
+            raise ValueError("parts must be 0 (skin), 1 (cavity) or 2 (eyeball)")
+        for name in ("mean_albedo", "uv"):
+            array = getattr(self, name)
+            if array.min() < 0.0 or array.max() > 1.0:
+                raise ValueError(f"{name} must lie in [0, 1]")
+        if not len(set(self.expression_units)) == len(self.expression_units) == extents["K"]:
+            raise ValueError("expression_units needs one distinct name per row of coefficients")
+        missing = [key for key in REQUIRED_METADATA if not self.metadata.get(key)]
+        if missing:
+            raise ValueError(f"metadata lacks {', '.join(missing)}")
+        self._validate_subdivision()
+
+    def _validate_subdivision(self) -> None:
+        matrix = self.subdivision
+        if matrix is None:
+            if self.n_cage_vertices != self.n_vertices:
+                raise ValueError("without a subdivision the shape must have every vertex")
+            return
+        if matrix.shape != (self.n_vertices, self.n_cage_vertices):
+            raise ValueError(f"subdivision must not have shape {matrix.shape}")
+        if matrix.dtype != np.float32:
+            raise ValueError(f"subdivision must be float32, not {matrix.dtype}")
+        # Its index arrays go to compiled code that does not check them.
+        matrix.check_format(full_check=True)
+        if not np.all(np.isfinite(matrix.data)):
+            raise ValueError("subdivision has values that are not finite")
+        sums = matrix @ np.ones(self.n_cage_vertices, np.float32)
+        if np.abs(sums - 1.0).max() > _ROW_SUM_TOLERANCE:
+            raise ValueError("every row of the subdivision must sum to 1")
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A contiguous view that cannot be written, leaving the caller's own array as it is."""
+    view = np.ascontiguousarray(array).view()
+    view.setflags(write=False)
+    return view
+
+
+def _coefficients(name: str, values: NDArray[Any], count: int) -> NDArray[np.float32]:
+    values = np.asarray(values, np.float32)
+    if values.ndim != 2 or values.shape[1] != count:
+        raise ValueError(f"expected (N, {count}) {name} coefficients, got {values.shape}")
+    return values
