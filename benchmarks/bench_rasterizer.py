@@ -80,7 +80,8 @@ def main() -> None:
         covered = float((fragments.triangle_ids >= 0).mean())
         print(
             f"{size:5d} px: rasterize {drawing:6.2f} ms"
-            f" ({drawing / target:.2f} of the {target:g} ms target), interpolate 3 channels {colouring:6.2f} ms, {covered:.0%} covered"
+            f" ({drawing / target:.2f} of the {target:g} ms target),"
+            f" interpolate 3 channels {colouring:6.2f} ms, {covered:.0%} covered"
         )
 
 

@@ -78,8 +78,8 @@ def rasterize(
     Raises:
         ValueError: a shape is wrong, an index is out of range, `near` or the size is not usable.
     """
-    points = np.ascontiguousarray(points, np.float32)
-    triangles = np.ascontiguousarray(triangles, np.int32)
+    points = _plain(points, np.float32)
+    triangles = _plain(triangles, np.int32)
     if points.ndim != 3 or points.shape[2] != 3:
         raise ValueError(f"points must be (N, V, 3), got {points.shape}")
     if not (0 <= height <= _LARGEST_SIDE and 0 <= width <= _LARGEST_SIDE):
@@ -97,11 +97,11 @@ def rasterize(
     snapped = np.empty((n_points, 2), np.int64)
     state = np.empty(n_points, np.uint8)
     for image in range(count):
-        _snap(points[image], near, snapped, state)
+        _snap(points[image], float(near), snapped, state)
         _draw(
             points[image],
             triangles,
-            near,
+            float(near),
             snapped,
             state,
             fragments.triangle_ids[image],
@@ -127,10 +127,10 @@ def interpolate(
     Raises:
         ValueError: shapes do not fit each other or an index is out of range.
     """
-    attributes = np.ascontiguousarray(attributes, np.float32)
-    triangles = np.ascontiguousarray(triangles, np.int32)
-    ids = np.ascontiguousarray(fragments.triangle_ids, np.int32)
-    barycentric = np.ascontiguousarray(fragments.barycentric, np.float32)
+    attributes = _plain(attributes, np.float32)
+    triangles = _plain(triangles, np.int32)
+    ids = _plain(fragments.triangle_ids, np.int32)
+    barycentric = _plain(fragments.barycentric, np.float32)
     if attributes.ndim != 3 or attributes.shape[0] != ids.shape[0]:
         raise ValueError(f"attributes must be ({ids.shape[0]}, V, C), got {attributes.shape}")
     _check_triangles(triangles, attributes.shape[1])
@@ -152,11 +152,16 @@ def warm_up() -> None:
     interpolate(rasterize(corners, triangle, 4, 4), triangle, corners)
 
 
+def _plain(array: NDArray[Any], dtype: type) -> NDArray[Any]:
+    """The array in the one form that kernels are compiled for; copied only when it must be."""
+    return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE"])
+
+
 def _check_triangles(triangles: NDArray[np.int32], n_points: int) -> None:
     """The kernels index without bounds checks, so indices are checked here."""
     if triangles.ndim != 2 or triangles.shape[1] != 3:
         raise ValueError(f"triangles must be (T, 3), got {triangles.shape}")
-    if triangles.size and not (0 <= int(triangles.min()) and int(triangles.max()) < n_points):
+    if triangles.size and (int(triangles.min()) < 0 or int(triangles.max()) >= n_points):
         raise ValueError(f"triangles refer to points outside 0 to {n_points - 1}")
 
 
