@@ -149,7 +149,7 @@ class MorphableModel:
     @cached_property
     def mean_vertices(self) -> NDArray[np.float32]:
         """(V, 3) mm: the mean shape on the full mesh, read-only."""
-        return _read_only(self._refine(self.mean_shape[None])[0])
+        return _read_only(self.refine(self.mean_shape[None])[0])
 
     @cached_property
     def five_points(self) -> NDArray[np.float64]:
@@ -184,7 +184,7 @@ class MorphableModel:
         cages = identity @ self.identity_basis.reshape(self.n_identity, -1)
         cages += expression @ self.expression_basis.reshape(self.n_expression, -1)
         cages += self.mean_shape.reshape(-1)
-        return self._refine(cages.reshape(-1, self.n_cage_vertices, 3))
+        return self.refine(cages.reshape(-1, self.n_cage_vertices, 3))
 
     def albedo(self, albedo: NDArray[Any]) -> NDArray[np.float32]:
         """Albedos of N faces (paper, equation 1), clipped: (N, V, 3) float32 sRGB in [0, 1].
@@ -198,6 +198,16 @@ class MorphableModel:
         colours += self.mean_albedo.reshape(-1)
         np.clip(colours, 0.0, 1.0, out=colours)
         return colours.reshape(-1, self.n_vertices, 3)
+
+    def refine(self, cages: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Carry cage positions or displacements (N, C, 3) float32 to the mesh: (N, V, 3)."""
+        if self.subdivision is None:
+            return np.ascontiguousarray(cages)
+        # One product for all faces: each weight is read once and used 3N times.
+        n = len(cages)
+        columns = cages.transpose(1, 0, 2).reshape(self.n_cage_vertices, 3 * n)
+        meshes = self.subdivision @ columns
+        return np.ascontiguousarray(meshes.reshape(-1, n, 3).transpose(1, 0, 2))
 
     @classmethod
     def load(cls, path: str | Path) -> MorphableModel:
@@ -242,16 +252,6 @@ class MorphableModel:
             arrays["subdivision_indptr"] = self.subdivision.indptr
         header = model_file.Header(self.expression_units, dict(self.metadata))
         model_file.write(Path(path), arrays, header)
-
-    def _refine(self, cages: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, C, 3) cages to (N, V, 3) meshes."""
-        if self.subdivision is None:
-            return np.ascontiguousarray(cages)
-        # One product for all faces: each weight is read once and used 3N times.
-        n = len(cages)
-        columns = cages.transpose(1, 0, 2).reshape(self.n_cage_vertices, 3 * n)
-        meshes = self.subdivision @ columns
-        return np.ascontiguousarray(meshes.reshape(-1, n, 3).transpose(1, 0, 2))
 
     def _validate(self) -> None:
         extents: dict[str, int] = {}
