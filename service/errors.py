@@ -6,6 +6,9 @@ FacewrightError
 │   ├── PhotoTooLarge         413  too many bytes or too many pixels
 │   └── UnsupportedPhotoType  415  not JPEG, PNG or WebP
 ├── BadRequest                     what was asked for
+│   ├── MalformedRequest      400  a body that is not what its headers say
+│   ├── UploadTimeout         408  the body did not arrive in time
+│   ├── UnsupportedMediaType  415  a body that is neither a form nor an image
 │   ├── InvalidParameter      422  a parameter is missing or out of range
 │   ├── NotAcceptable         406  no form of the answer matches `Accept`
 │   └── NoFaceFound           422  a sound photo without a face in it
@@ -78,6 +81,30 @@ class BadRequest(FacewrightError):
     status = 422
     code = "bad_request"
     title = "Bad request"
+
+
+class MalformedRequest(BadRequest):
+    """The body breaks the rules of its content type, or ended early."""
+
+    status = 400
+    code = "malformed_request"
+    title = "Malformed request"
+
+
+class UploadTimeout(BadRequest):
+    """The body did not arrive within the time for uploads."""
+
+    status = 408
+    code = "upload_timeout"
+    title = "Upload took too long"
+
+
+class UnsupportedMediaType(BadRequest):
+    """The `Content-Type` of the body is neither a form nor an image."""
+
+    status = 415
+    code = "unsupported_media_type"
+    title = "Unsupported media type"
 
 
 class InvalidParameter(BadRequest):

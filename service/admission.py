@@ -1,0 +1,104 @@
+"""Taking in work: how many photos are in the house, and the threads that work on them.
+
+The event loop only moves bytes; everything that computes runs on these threads.  A photo
+is admitted before its bytes are read, so memory is bounded as well as processor time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from service.deadline import Deadline
+from service.errors import DeadlinePassed, QueueFull
+
+Result = TypeVar("Result")
+
+
+class WorkRoom:
+    """A thread pool that admits at most `concurrency + max_waiting` photos at a time.
+
+    Args:
+        concurrency: threads, >= 1.
+        max_waiting: admitted photos beyond those that have a thread, >= 0.
+        observe: is told the number of admitted photos when it changes.
+    """
+
+    def __init__(
+        self, concurrency: int, max_waiting: int, observe: Callable[[float], None]
+    ) -> None:
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="photo")
+        self._capacity = concurrency + max_waiting
+        self._observe = observe
+        self._admitted = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def admit(self) -> Iterator[Ticket]:
+        """Admit one photo for the length of the `with` block and of the work begun in it.
+
+        Raises:
+            QueueFull: the house is full.
+        """
+        if not self._change(+1):
+            raise QueueFull("Too many photos are waiting.")
+        ticket = Ticket(self._pool, lambda: self._change(-1))
+        try:
+            yield ticket
+        finally:
+            ticket.leave()
+
+    def close(self) -> None:
+        """Wait for the work in hand and end the threads."""
+        self._pool.shutdown(wait=True)
+
+    def _change(self, by: int) -> bool:
+        with self._lock:
+            if self._admitted + by > self._capacity:
+                return False
+            self._admitted += by
+            self._observe(self._admitted)
+        return True
+
+
+class Ticket:
+    """The right of one photo to be worked on; see `WorkRoom.admit`."""
+
+    def __init__(self, pool: ThreadPoolExecutor, give_back: Callable[[], object]) -> None:
+        self._pool = pool
+        self._give_back = give_back
+        self._work: Future[object] | None = None
+
+    async def run(self, work: Callable[[], Result], deadline: Deadline) -> Result:
+        """Run `work` on a thread, in the caller's context; call once.
+
+        When time runs out, or the caller is cancelled, `deadline` is cancelled: work that
+        looks at it ends early.  Until it does, the place in the house stays taken.
+
+        Raises:
+            DeadlinePassed: no result in time.
+            Exception: whatever `work` raised.
+        """
+        context = contextvars.copy_context()
+        future: Future[Result] = self._pool.submit(context.run, work)
+        self._work = future  # type: ignore[assignment]
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), deadline.remaining)
+        except asyncio.TimeoutError:
+            if future.done() and not future.cancelled():
+                raise  # a TimeoutError of the work itself
+            raise DeadlinePassed("The answer was not ready within the request's time.") from None
+        finally:
+            deadline.cancel()
+
+    def leave(self) -> None:
+        """Give the place back, at once or when the thread lets go of the work."""
+        if self._work is None:
+            self._give_back()
+        else:
+            self._work.add_done_callback(lambda _: self._give_back())

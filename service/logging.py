@@ -1,0 +1,90 @@
+"""Structured logs: one line per event, with the id of the request it belongs to.
+
+Photos are biometric data: nothing here, and nothing handed to it, holds image content,
+file names or coefficients.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import uuid
+from contextvars import ContextVar
+from typing import Any
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""Id of the request being served; threads that work on it run in a copy of its context."""
+
+_ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_PLAIN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_UVICORN_ATTRIBUTES = frozenset({"color_message"})
+_LONGEST_TRACEBACK = 8000
+
+
+def choose_request_id(proposed: str | None) -> str:
+    """Return the client's id if it is short and harmless, else a new one."""
+    if proposed and _ACCEPTED_ID.fullmatch(proposed):
+        return proposed
+    return uuid.uuid4().hex
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    known = _PLAIN_ATTRIBUTES | _UVICORN_ATTRIBUTES
+    fields = {name: value for name, value in vars(record).items() if name not in known}
+    if identifier := request_id.get():
+        fields.setdefault("request_id", identifier)
+    return fields
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: time, level, logger, message, then the fields of `extra`."""
+
+    converter = staticmethod(time.gmtime)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without a line break at its end."""
+        entry: dict[str, Any] = {
+            "time": f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{record.msecs:03.0f}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)[-_LONGEST_TRACEBACK:]
+        return json.dumps(entry, default=str, ensure_ascii=False)
+
+
+class TextFormatter(logging.Formatter):
+    """The same for people: time, level, message, name=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, followed by the traceback if there is one."""
+        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        time_of_day = self.formatTime(record, "%H:%M:%S")
+        line = f"{time_of_day} {record.levelname.lower():7} {record.getMessage()}{fields}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)[-_LONGEST_TRACEBACK:]
+        return line
+
+
+def logging_config(level: str, form: str) -> dict[str, Any]:
+    """The configuration for `logging.config.dictConfig`: everything to standard error.
+
+    `level` is a level's name in small letters, `form` is "json" or "text".
+    """
+    formatter = {"json": JsonFormatter, "text": TextFormatter}[form]
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"()": f"{formatter.__module__}.{formatter.__name__}"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["stderr"], "level": level.upper()},
+        "loggers": {
+            "uvicorn": {"level": level.upper()},
+            # Its upload parser would repeat the bodies of requests at the debug level.
+            "python_multipart": {"level": "WARNING"},
+        },
+    }

@@ -1,0 +1,112 @@
+"""What the server counts and times, for Prometheus."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+    multiprocess,
+)
+
+from service.stages import StageClock
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""With several server processes: the directory through which they add up their numbers."""
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_COUNTS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """All series of one server process; also the observer of the batcher."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "facewright_requests_total",
+            "Answered requests.",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "facewright_request_seconds",
+            "Time from a request's head to the end of its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "facewright_photos_in_flight",
+            "Photos being uploaded, waiting or worked on.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._stage_seconds = Histogram(
+            "facewright_stage_seconds",
+            "Time in one stage of one photo's reconstruction.",
+            ["stage"],
+            buckets=_STAGE_SECONDS,
+            registry=registry,
+        )
+        self.faces = Histogram(
+            "facewright_faces_per_photo",
+            "Faces reconstructed in one photo.",
+            buckets=_COUNTS,
+            registry=registry,
+        )
+        self._batch_size = Histogram(
+            "facewright_batch_size",
+            "Faces in one call of the regression network.",
+            buckets=_COUNTS,
+            registry=registry,
+        )
+        self._batch_seconds = Histogram(
+            "facewright_batch_seconds",
+            "Time of one call of the regression network.",
+            buckets=_STAGE_SECONDS,
+            registry=registry,
+        )
+        self._queue_depth = Gauge(
+            "facewright_queue_depth",
+            "Faces that wait for the regression network.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.ready = Gauge(
+            "facewright_ready",
+            "1 while the server takes requests.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        ProcessCollector(registry=registry)
+
+    def observe_stages(self, clock: StageClock) -> None:
+        """Count the stages that one photo went through."""
+        for stage, seconds in clock.seconds.items():
+            self._stage_seconds.labels(stage).observe(seconds)
+
+    def batch_done(self, size: int, seconds: float) -> None:
+        """Count one call of the regression network."""
+        self._batch_size.observe(size)
+        self._batch_seconds.observe(seconds)
+
+    def queue_depth(self, items: int) -> None:
+        """Note how many faces wait."""
+        self._queue_depth.set(items)
+
+    def render(self) -> bytes:
+        """The text that `/metrics` answers with, of all processes together."""
+        if MULTIPROCESS_VARIABLE not in os.environ:
+            return generate_latest(self._registry)
+        everything = CollectorRegistry()
+        multiprocess.MultiProcessCollector(everything)
+        return generate_latest(everything)

@@ -1,0 +1,122 @@
+"""Every setting of the service: one table of name, default and help.
+
+Values come from environment variables, `FACEWRIGHT_` followed by the name in capitals.
+`python -m service.settings` prints the table as the documentation shows it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENV_PREFIX = "FACEWRIGHT_"
+
+
+class Settings(BaseSettings):
+    """What the server, the command line and the benchmark can be told.
+
+    Raises `pydantic.ValidationError` for a value out of range or an unknown keyword.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, protected_namespaces=()
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    workers: int = Field(
+        1,
+        ge=1,
+        description="Server processes. Each loads its own models; threads and batches inside "
+        "one process come first, more processes only help on many cores.",
+    )
+
+    face_model: Path | None = Field(
+        None, description="Face model (.npz) to use in place of the shipped one."
+    )
+    weights: Path | None = Field(
+        None, description="Regression network (.onnx) to use in place of the shipped one."
+    )
+    detector: Literal["centerface", "insightface"] = Field(
+        "centerface", description="Face detector; insightface needs the extra and a model pack."
+    )
+    insightface_pack: str = Field(
+        "buffalo_l", description="Name of the insightface model pack (licensed by its makers)."
+    )
+    insightface_root: Path = Field(
+        Path("~/.insightface"), description="Directory that holds `models/<pack>`."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where the regression network runs; auto takes a GPU if there is one."
+    )
+    inference_threads: int = Field(
+        0, ge=0, description="Threads of one network call on the CPU; 0: one per core."
+    )
+
+    max_upload_bytes: int = Field(
+        20_000_000, ge=1, description="Largest photo in bytes; more is refused while it arrives."
+    )
+    max_pixels: int = Field(
+        50_000_000, ge=1, description="Largest photo in pixels; known before decoding."
+    )
+    max_faces: int = Field(
+        32, ge=1, description="Faces of one photo that are reconstructed, the largest first."
+    )
+
+    concurrency: int = Field(
+        4, ge=1, description="Photos worked on at the same time, one thread each."
+    )
+    max_waiting: int = Field(
+        32, ge=0, description="Requests that may wait for a thread; more are answered 429."
+    )
+    request_timeout: float = Field(
+        30.0, gt=0, description="Seconds for an answer once the photo has arrived, then 504."
+    )
+    upload_timeout: float = Field(
+        30.0, gt=0, description="Seconds in which a photo has to arrive, then 408."
+    )
+    batch_size: int = Field(8, ge=1, description="Most faces in one call of the network.")
+    batch_wait_ms: float = Field(
+        3.0, ge=0, description="Milliseconds that a face waits for others to share its call."
+    )
+    queue_size: int = Field(
+        128, ge=1, description="Faces that may wait for the network; more are answered 429."
+    )
+    drain_seconds: float = Field(
+        3.0,
+        ge=0,
+        description="After SIGTERM: seconds that requests are still taken while /readyz "
+        "answers 503, so that load balancers can look away; then the work in hand is finished.",
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log entries to write."
+    )
+    log_format: Literal["json", "text"] = Field(
+        "json", description="One JSON object per line, or lines for people."
+    )
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _ignore_service_link(cls, value: Any) -> Any:
+        # Kubernetes gives the pods beside a Service named "facewright" a variable
+        # FACEWRIGHT_PORT=tcp://10.0.0.1:8000 that is not meant for us.
+        if isinstance(value, str) and value.startswith("tcp://"):
+            return cls.model_fields["port"].default
+        return value
+
+
+def settings_table() -> str:
+    """Return the settings as a Markdown table: variable, default, meaning."""
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else f"`{field.default}`"
+        lines.append(f"| `{ENV_PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(settings_table(), end="")

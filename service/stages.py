@@ -1,0 +1,34 @@
+"""Timing the stages of one photo's way through the service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+STAGES = ("decode", "detect", "regress", "reconstruct", "mesh", "overlay", "encode")
+"""In order: bytes to pixels, faces, coefficients, geometry, mesh files, picture, answer."""
+
+
+class StageClock:
+    """Seconds spent per stage; a stage inside another is not counted twice."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._inner = 0.0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time inside the `with` block to the stage `name`."""
+        outer_inner, self._inner = self._inner, 0.0
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - started
+            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed - self._inner
+            self._inner = outer_inner + elapsed
+
+    def server_timing(self) -> str:
+        """The header `Server-Timing`: every stage in milliseconds."""
+        return ", ".join(f"{name};dur={1000 * s:.1f}" for name, s in self.seconds.items())
