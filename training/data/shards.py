@@ -261,26 +261,19 @@ class ShardSet:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def refresh(self, order: Sequence[str | Path] = ()) -> int:
-        """Take up shards that are new since the last look.
-
-        Args:
-            order: shard paths to take up first, in this order (that of an interrupted run).
-
-        Returns:
-            The number of new portraits.
-        """
+    def find(self) -> list[Path]:
+        """Complete shards in the directories that are not taken up yet, in order."""
         known = set(self.shard_paths)
-        found = [
+        return [
             path
             for directory in self.directories
             for path in sorted(directory.glob("shard_*"))
-            if _SHARD_NAME.fullmatch(path.name)
+            if _SHARD_NAME.fullmatch(path.name) and path not in known
         ]
-        wanted = [Path(path) for path in order]
-        fresh = [p for p in dict.fromkeys([*wanted, *found]) if p not in known]
-        before = len(self)
-        for path in fresh:
+
+    def extend(self, paths: Iterable[str | Path]) -> None:
+        """Append the shards at ``paths`` in this order."""
+        for path in paths:
             shard = ShardReader(path)
             if self._shards and (
                 shard.meta.face_model_sha256 != self.meta.face_model_sha256
@@ -289,10 +282,14 @@ class ShardSet:
             ):
                 raise ValueError(f"{path}: face model or image size differs from the other shards")
             self._shards.append(shard)
-        if fresh:
-            self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
-            self._labels = None
-        return len(self) - before
+        self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
+        self._labels = None
+
+    def refresh(self) -> int:
+        """Append shards that have appeared since the last look; returns how many."""
+        paths = self.find()
+        self.extend(paths)
+        return len(paths)
 
     def images(self, rows: npt.ArrayLike) -> npt.NDArray[np.uint8]:
         """Copy of the pictures of the given rows, (k, size, size, 3) uint8."""

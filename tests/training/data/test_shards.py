@@ -89,7 +89,7 @@ def test_a_set_reads_across_shards_and_keeps_its_order(tmp_path):
         shards.labels.identity, np.float32([labels["identity"] for _, labels in rows])
     )
     again = ShardSet([])
-    again.refresh(shards.shard_paths)
+    again.extend(shards.shard_paths)
     np.testing.assert_array_equal(again.labels.identity, shards.labels.identity)
     assert shards.labels.take([1, 3]).light.shape == (2, 9)
 
