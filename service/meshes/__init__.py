@@ -1,0 +1,1 @@
+"""Meshes of reconstructed faces and the files that carry them."""

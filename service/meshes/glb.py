@@ -1,0 +1,129 @@
+"""Write a mesh as binary glTF 2.0 (GLB).
+
+Metres, +Y up, +Z forward (glTF 2.0, section 3.4), vertex colours, one rough and non-metallic
+material.  No extension is used, so every reader can show the file.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.meshes.mesh import Mesh
+
+_METRES_PER_MM = 1e-3
+_ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
+_UNSIGNED_SHORT, _UNSIGNED_INT, _FLOAT = 5123, 5125, 5126
+# The largest value of an index type restarts a primitive and must not occur (section 3.7.2.1).
+_MOST_SHORT_VERTICES = 0xFFFF
+
+
+def _linear_from_srgb() -> NDArray[np.uint16]:
+    """Table of IEC 61966-2-1: 8-bit sRGB to 16-bit linear light, as COLOR_0 is linear."""
+    srgb = np.arange(256) / 255.0
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return np.rint(linear * 65535.0).astype(np.uint16)
+
+
+_LINEAR_U16 = _linear_from_srgb()
+
+
+def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
+    """A self-contained GLB file.
+
+    extras: what to keep in `asset.extras`, as JSON allows it (licence, coefficients, ...);
+    `units` and `axes` are added.
+    Raises ValueError or TypeError for extras that are not JSON.
+    """
+    positions = np.ascontiguousarray(mesh.vertices * np.float32(_METRES_PER_MM), "<f4")
+    # 16 bits keep the dark tones apart that 8 linear bits would merge; an unused fourth
+    # channel keeps every element on the required 4-byte boundary.
+    colors = np.full((len(positions), 4), 0xFFFF, "<u2")
+    colors[:, :3] = _LINEAR_U16[mesh.colors_u8]
+    short = len(positions) <= _MOST_SHORT_VERTICES
+    indices = np.ascontiguousarray(mesh.triangles, "<u2" if short else "<u4")
+    arrays = [
+        (positions, _ARRAY_BUFFER),
+        (np.ascontiguousarray(mesh.normals, "<f4"), _ARRAY_BUFFER),
+        (colors, _ARRAY_BUFFER),
+        (indices, _ELEMENT_ARRAY_BUFFER),
+    ]
+
+    views: list[dict[str, int]] = []
+    chunks: list[bytes | memoryview] = []
+    offset = 0
+    for array, target in arrays:
+        views.append(
+            {"buffer": 0, "byteOffset": offset, "byteLength": array.nbytes, "target": target}
+        )
+        padding = -array.nbytes % 4
+        chunks += [array.data.cast("B"), bytes(padding)]
+        offset += array.nbytes + padding
+    vector = {"componentType": _FLOAT, "count": len(positions), "type": "VEC3"}
+    bounds = {"min": positions.min(0).tolist(), "max": positions.max(0).tolist()}
+    document = {
+        "asset": {
+            "version": "2.0",
+            "generator": "facewright",
+            "extras": {**extras, "units": "metres", "axes": "+Y up, +Z out of the face"},
+        },
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "name": "face"}],
+        "meshes": [
+            {
+                "name": "face",
+                "primitives": [
+                    {
+                        "attributes": {"POSITION": 0, "NORMAL": 1, "COLOR_0": 2},
+                        "indices": 3,
+                        "material": 0,
+                    }
+                ],
+            }
+        ],
+        "materials": [
+            {
+                "name": "skin",
+                "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.7},
+                # The face is an open shell: from behind it should not vanish.
+                "doubleSided": True,
+            }
+        ],
+        "accessors": [
+            {"bufferView": 0, **vector, **bounds},
+            {"bufferView": 1, **vector},
+            {
+                "bufferView": 2,
+                "componentType": _UNSIGNED_SHORT,
+                "normalized": True,
+                "count": len(positions),
+                "type": "VEC4",
+            },
+            {
+                "bufferView": 3,
+                "componentType": _UNSIGNED_SHORT if short else _UNSIGNED_INT,
+                "count": indices.size,
+                "type": "SCALAR",
+            },
+        ],
+        "bufferViews": views,
+        "buffers": [{"byteLength": offset}],
+    }
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-len(text) % 4)
+    header = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + offset)
+    return b"".join(
+        [
+            header,
+            struct.pack("<I4s", len(text), b"JSON"),
+            text,
+            struct.pack("<I4s", offset, b"BIN\0"),
+            *chunks,
+        ]
+    )
