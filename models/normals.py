@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
+
+from models.jit import kernel
 
 
 def vertex_normals(vertices: NDArray[Any], triangles: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -17,8 +17,8 @@ def vertex_normals(vertices: NDArray[Any], triangles: NDArray[np.int32]) -> NDAr
     seen from outside.  Returns (N, V, 3) float32.  A vertex whose triangles have no area, or
     that has none, gets (0, 0, 1).  Raises ValueError for wrong shapes or indices.
     """
-    vertices = np.ascontiguousarray(vertices, np.float32)
-    triangles = np.ascontiguousarray(triangles, np.int32)
+    vertices = _read_only(vertices, np.float32)
+    triangles = _read_only(triangles, np.int32)
     if vertices.ndim != 3 or vertices.shape[2] != 3:
         raise ValueError(f"expected (N, V, 3) vertices, got {vertices.shape}")
     if triangles.ndim != 2 or triangles.shape[1] != 3:
@@ -26,25 +26,29 @@ def vertex_normals(vertices: NDArray[Any], triangles: NDArray[np.int32]) -> NDAr
     # The kernel does not check bounds.
     if triangles.size and (triangles.min() < 0 or triangles.max() >= vertices.shape[1]):
         raise ValueError("a triangle refers to a vertex that does not exist")
-    normals = np.zeros_like(vertices)
+    normals = np.zeros(vertices.shape, np.float32)
     _accumulate(vertices, triangles, normals)
     return normals
 
 
-# Read-only in the signature: such arguments accept a face model's frozen arrays and others.
-_VERTICES = types.Array(types.float32, 3, "C", readonly=True)
-_TRIANGLES = types.Array(types.int32, 2, "C", readonly=True)
+def warm_up() -> None:
+    """Compile the kernel, or load it from the cache, with the types used in earnest."""
+    corners = np.array([[[0, 0, 0], [1, 0, 0], [0, 1, 0]]], np.float32)
+    vertex_normals(corners, np.array([[0, 1, 2]], np.int32))
 
 
-# Compiled here, with an explicit signature and kept on disk, so that no caller ever waits.
+def _read_only(array: NDArray[Any], dtype: type) -> NDArray[Any]:
+    """A face model's arrays are frozen and others are not: one form, one compilation."""
+    view = np.ascontiguousarray(array, dtype).view()
+    view.setflags(write=False)
+    return view
+
+
 # 0.4 ms for 71K triangles, where gathering and a sparse incidence product take 7 ms.
-@numba.njit(
-    types.void(_VERTICES, _TRIANGLES, types.float32[:, :, ::1]),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
-def _accumulate(vertices, triangles, normals):  # type: ignore[no-untyped-def]
+@kernel
+def _accumulate(
+    vertices: NDArray[np.float32], triangles: NDArray[np.int32], normals: NDArray[np.float32]
+) -> None:
     for n in range(vertices.shape[0]):
         p, out = vertices[n], normals[n]
         for t in range(triangles.shape[0]):
