@@ -1,0 +1,228 @@
+"""Whole heads (ears, neck, shoulders, teeth) that share the face model's coefficients.
+
+For any identity and expression coefficients the face of the head is the face model's: its cage
+vertices carry the face model's own bases. What the face does not determine (ears, skull, neck)
+has a few components of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from training.face_model.cage import (
+    EYEBALL,
+    MM_PER_UNIT,
+    POCKET,
+    SKIN,
+    Cage,
+    assemble_cage,
+    front_half,
+)
+from training.face_model.components import mirror_field, symmetric_components
+from training.face_model.expression import ExpressionSpace, unit_displacement
+from training.face_model.identity import IdentitySpace, rigid_motions
+from training.face_model.people import Population
+from training.face_model.sources import FaceSources
+from training.face_model.subdivision import catmull_clark
+from training.face_model.topology import Topology
+
+TEETH = 3
+N_RESIDUAL = 24
+#: How far the body goes, mm from the middle between the eyes.
+LOWEST, WIDEST = -230.0, 230.0
+RIDGE = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class HeadModel:
+    """A linear model of whole heads in the face model's frame and coefficients.
+
+    Attributes:
+        mean_shape: (V, 3) float32 mm; origin and axes of the face model.
+        identity_basis: (80, V, 3) float32, for the face model's identity coefficients.
+        residual_basis: (R, V, 3) float32: what the face does not tell; zero on the face.
+        expression_basis: (64, V, 3) float32, for the face model's expression coefficients.
+        triangles: (T, 3) int32, counter-clockwise seen from outside.
+        parts: (V,) uint8: 0 skin, 1 inside of lids and mouth, 2 eyeball, 3 teeth.
+        triangle_parts: (T,) uint8.
+        masks: (V,) float32 weights in [0, 1]: lips, eyelids, ears, face.
+        face_vertices, face_model_vertices: (n,) int32, vertices of the head and of the face
+            model that are the same point for all coefficients.
+        landmark_mean (68, 3), landmark_identity (80, 68, 3), landmark_expression (64, 68, 3):
+            float32, the face model's landmarks.
+        mirror: (V,) int32; identity_signs (80,), residual_signs (R,), expression_signs (64,):
+            int8, factors of the coefficients of a mirrored head.
+        identity_samples (N, 80), residual_samples (N, R), expression_samples (M, 64): float32
+            coefficients of sampled people (the same rows are the same people) and expressions.
+    """
+
+    mean_shape: np.ndarray
+    identity_basis: np.ndarray
+    residual_basis: np.ndarray
+    expression_basis: np.ndarray
+    triangles: np.ndarray
+    parts: np.ndarray
+    triangle_parts: np.ndarray
+    masks: dict[str, np.ndarray]
+    face_vertices: np.ndarray
+    face_model_vertices: np.ndarray
+    landmark_mean: np.ndarray
+    landmark_identity: np.ndarray
+    landmark_expression: np.ndarray
+    mirror: np.ndarray
+    identity_signs: np.ndarray
+    residual_signs: np.ndarray
+    expression_signs: np.ndarray
+    identity_samples: np.ndarray
+    residual_samples: np.ndarray
+    expression_samples: np.ndarray
+
+    def save(self, path: Path) -> None:
+        """Write all arrays to an ``.npz`` file."""
+        arrays = {k: v for k, v in vars(self).items() if k != "masks"}
+        masks = {f"mask_{name}": mask for name, mask in self.masks.items()}
+        names = np.frombuffer(json.dumps(sorted(self.masks)).encode(), np.uint8)
+        np.savez(path, mask_names=names, **arrays, **masks)
+
+    @classmethod
+    def load(cls, path: Path) -> HeadModel:
+        """Read a file that :meth:`save` wrote."""
+        with np.load(path, allow_pickle=False) as data:
+            names = json.loads(data["mask_names"].tobytes())
+            masks = {name: data[f"mask_{name}"] for name in names}
+            arrays = {k: data[k] for k in data.files if not k.startswith("mask_")}
+        return cls(masks=masks, **arrays)
+
+
+def head_cage(sources: FaceSources, topology: Topology) -> Cage:
+    """Cage of the head: body down to the shoulders with full cavities, eyeball fronts, teeth."""
+    mesh, regions = sources.mesh, topology.regions
+    centre = (topology.reference * MM_PER_UNIT - topology.origin)[mesh.quads].mean(axis=1)
+    near = (centre[:, 1] > LOWEST) & (np.abs(centre[:, 0]) < WIDEST)
+    cavities = regions.mouth | regions.left_socket | regions.right_socket
+    teeth = np.isin(mesh.groups, ["helper-upper-teeth", "helper-lower-teeth"])
+    eyeballs = (regions.right_eyeball, regions.left_eyeball)
+    blocks = [
+        (mesh.quads[regions.skin & near], SKIN),
+        (mesh.quads[cavities], POCKET),
+        (mesh.quads[teeth], TEETH),
+        *((mesh.quads[front_half(mesh, eyeball)], EYEBALL) for eyeball in eyeballs),
+    ]
+    return assemble_cage(mesh, blocks, eyeballs)
+
+
+def build_head_model(
+    sources: FaceSources,
+    topology: Topology,
+    population: Population,
+    identity: IdentitySpace,
+    expression: ExpressionSpace,
+    landmarks: np.ndarray,
+    origin: np.ndarray,
+) -> HeadModel:
+    """Extend the face model to whole heads.
+
+    Args:
+        sources: the data.
+        topology, population, identity, expression: what the face model was built from.
+        landmarks: (68,) the face model's landmark vertices.
+        origin: (3,) mm, the face model's origin in the frame of ``identity.mean``.
+    """
+    cage = head_cage(sources, topology)
+    face = topology.cage
+    row_of_base = np.full(len(sources.mesh.vertices), -1)
+    row_of_base[cage.base_index] = np.arange(cage.n_vertices)
+    face_rows = row_of_base[face.base_index]
+
+    heads = population.heads(identity.people, cage.source)
+    rotation, translation = rigid_motions(
+        heads[:, face_rows].astype(np.float64), identity.mean, identity.metric
+    )
+    heads = heads @ rotation.astype(np.float32) + translation[:, None].astype(np.float32)
+    mean = heads.mean(axis=0, dtype=np.float64)
+    mean = (mean + mirror_field(mean, cage.mirror, flip=True)) / 2
+    signs = identity.components.mirror_signs
+    coefficients = identity.components.coefficients
+    deviations = (heads - mean).astype(np.float32)
+    both = np.concatenate([deviations, mirror_field(deviations, cage.mirror, flip=True)])
+    both_coefficients = np.concatenate([coefficients, coefficients * signs])
+    normal = both_coefficients.T @ both_coefficients + RIDGE * np.eye(len(signs))
+    basis = np.linalg.solve(normal, both_coefficients.T @ both.reshape(len(both), -1))
+    basis = basis.reshape(len(signs), -1, 3)
+    del both
+    mean[face_rows] = identity.mean
+    basis[:, face_rows] = identity.components.basis
+
+    residual = deviations - np.tensordot(coefficients, basis, 1).astype(np.float32)
+    residual[:, face_rows] = 0
+    extra = symmetric_components(
+        residual, np.full(cage.n_vertices, 1 / cage.n_vertices), cage.mirror, N_RESIDUAL, flip=True
+    )
+
+    units = np.stack(
+        [cage.source @ unit_displacement(sources, name) for name in expression.names]
+    )
+    mixture = np.linalg.lstsq(
+        expression.units.reshape(len(units), -1).T,
+        expression.components.basis.reshape(len(expression.components.basis), -1).T,
+        rcond=None,
+    )[0]
+    expression_basis = np.tensordot(mixture.T, units, 1)
+    expression_basis[:, face_rows] = expression.components.basis
+
+    # Level 1 connectivity at level 2 positions: points coincide with the face model's vertices.
+    first, quads, mirror = catmull_clark(cage.quads, cage.n_vertices, cage.mirror)
+    second, _, _ = catmull_clark(quads, first.shape[0], mirror)
+    matrix = (second @ first).tocsr()[: first.shape[0]]
+
+    def dense(fields: np.ndarray) -> np.ndarray:
+        return np.stack([matrix @ field for field in fields]).astype(np.float32)
+
+    def at_landmarks(fields: np.ndarray) -> np.ndarray:
+        rows = topology.dense.matrix[landmarks]
+        return np.stack([rows @ field for field in fields]).astype(np.float32)
+
+    quad_parts = np.repeat(cage.parts, 4)
+    parts = np.full(matrix.shape[0], SKIN, np.uint8)
+    for part in (TEETH, EYEBALL, POCKET, SKIN):
+        parts[quads[quad_parts == part]] = part
+    masks = {}
+    for name in ("lips", "eyelids", "ears", "face"):
+        labelled = getattr(topology.regions, name) & topology.regions.skin
+        inside = np.bincount(sources.mesh.quads[labelled].ravel(), minlength=len(row_of_base))
+        around = np.bincount(
+            sources.mesh.quads[topology.regions.skin].ravel(), minlength=len(row_of_base)
+        )
+        weight = matrix @ (inside / np.maximum(around, 1))[cage.base_index]
+        masks[name] = np.where(parts == SKIN, np.clip(weight, 0, 1), 0).astype(np.float32)
+
+    reference = matrix @ (cage.source @ topology.reference * MM_PER_UNIT - topology.origin)
+    distance, nearest = cKDTree(topology.reference_dense).query(reference)
+    same = np.flatnonzero((distance < 1e-6) & (parts == topology.parts[nearest]))
+    return HeadModel(
+        mean_shape=(matrix @ (mean - origin)).astype(np.float32),
+        identity_basis=dense(basis),
+        residual_basis=dense(extra.basis),
+        expression_basis=dense(expression_basis),
+        triangles=np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32),
+        parts=parts,
+        triangle_parts=np.concatenate([quad_parts, quad_parts]),
+        masks=masks,
+        face_vertices=same.astype(np.int32),
+        face_model_vertices=nearest[same].astype(np.int32),
+        landmark_mean=at_landmarks((identity.mean - origin)[None])[0],
+        landmark_identity=at_landmarks(identity.components.basis),
+        landmark_expression=at_landmarks(expression.components.basis),
+        mirror=mirror.astype(np.int32),
+        identity_signs=signs.astype(np.int8),
+        residual_signs=extra.mirror_signs.astype(np.int8),
+        expression_signs=expression.components.mirror_signs.astype(np.int8),
+        identity_samples=coefficients.astype(np.float32),
+        residual_samples=extra.coefficients.astype(np.float32),
+        expression_samples=expression.components.coefficients.astype(np.float32),
+    )

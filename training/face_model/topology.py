@@ -1,0 +1,125 @@
+"""The dense mesh of the face model: the subdivided cage cut along a smooth outline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from training.face_model.cage import (
+    EYEBALL,
+    MM_PER_UNIT,
+    POCKET,
+    SKIN,
+    Cage,
+    Regions,
+    build_cage,
+    find_regions,
+)
+from training.face_model.people import reference_head
+from training.face_model.sources import FaceSources
+from training.face_model.subdivision import SubdividedMesh, clip, quad_edges, subdivide
+
+#: Outline relative to the middle between the eyeballs, mm on the reference head: the top is
+#: y = TOP - x^2 / TOP_CURVE, nothing lies behind z = BACK.
+TOP = 77.0
+TOP_CURVE = 260.0
+BACK = -50.0
+#: Level of the smoothed face mask along which neck, ears and hair are cut off.
+MASK_LEVEL = 0.45
+MASK_SMOOTHING_STEPS = 6
+#: Scale that makes the mask's level set comparable with the outline's millimetres.
+MASK_MM = 40.0
+
+
+@dataclass(frozen=True, eq=False)
+class Topology:
+    """Cage and dense mesh.
+
+    Attributes:
+        cage: the control mesh.
+        dense: triangles, subdivision matrix (V, C) and mirror map of the dense mesh.
+        parts: (V,) uint8 SKIN, POCKET or EYEBALL; a lid or lip edge counts as SKIN.
+        triangle_parts: (T,) uint8.
+        reference: (S, 3) the reference head in base-mesh units.
+        origin: (3,) the middle between the eyeballs on the reference head, mm.
+        regions: labels of the base mesh's quads.
+        base_quads: (Q, 4) all quads of the base mesh.
+    """
+
+    cage: Cage
+    dense: SubdividedMesh
+    parts: np.ndarray
+    triangle_parts: np.ndarray
+    reference: np.ndarray
+    origin: np.ndarray
+    regions: Regions
+    base_quads: np.ndarray
+
+    @property
+    def reference_dense(self) -> np.ndarray:
+        """(V, 3) reference face, mm, origin between the eyeballs."""
+        return self.dense.matrix @ (self.cage.source @ self.reference * MM_PER_UNIT - self.origin)
+
+
+def cage_average(cage: Cage, on_quad: np.ndarray) -> np.ndarray:
+    """(C,) mean over a cage vertex's quads of a (Q,) field."""
+    total = np.bincount(
+        cage.quads.ravel(), np.repeat(on_quad.astype(np.float64), 4), cage.n_vertices
+    )
+    return total / np.bincount(cage.quads.ravel(), minlength=cage.n_vertices)
+
+
+def build_topology(sources: FaceSources) -> Topology:
+    """Choose the skin quads, build the cage, subdivide twice and clip."""
+    mesh = sources.mesh
+    regions = find_regions(sources)
+    reference = reference_head(sources)
+    eyeballs = regions.left_eyeball | regions.right_eyeball
+    origin = reference[np.unique(mesh.quads[eyeballs])].mean(axis=0) * MM_PER_UNIT
+    position = reference * MM_PER_UNIT - origin
+
+    # The painted mask has a widow's peak: anything frontal above the brows is face as well.
+    face = regions.face & regions.skin & ~regions.ears
+    on_vertex = np.zeros(len(mesh.vertices))
+    count = np.bincount(mesh.quads[regions.skin].ravel(), minlength=len(on_vertex))
+    np.add.at(on_vertex, mesh.quads[face].ravel(), 1.0)
+    on_vertex /= np.maximum(count, 1)
+    above = np.maximum(position[:, 1] - 30, 0)
+    forehead = (position[:, 1] > 30) & (position[:, 2] > -62 + 0.35 * above) & (count > 0)
+    on_vertex[forehead] = 1.0
+
+    near = (on_vertex[mesh.quads] > 0).any(axis=1)
+    low = position[mesh.quads, 1].mean(axis=1) < TOP + 26
+    skin = regions.skin & ~regions.ears & near & low
+    cage = build_cage(mesh, regions, skin)
+    subdivided = subdivide(cage.quads, cage.n_vertices, cage.mirror, levels=2)
+    quad_parts = cage.parts[subdivided.parents]
+
+    edges, _ = quad_edges(cage.quads)
+    neighbours = sp.coo_matrix(
+        (np.ones(2 * len(edges)), (edges.ravel(), edges[:, ::-1].ravel())),
+        (cage.n_vertices, cage.n_vertices),
+    ).tocsr()
+    neighbours = sp.diags(1 / np.asarray(neighbours.sum(axis=1)).ravel()) @ neighbours
+    mask = on_vertex[cage.base_index]
+    for _ in range(MASK_SMOOTHING_STEPS):
+        mask = 0.4 * mask + 0.6 * (neighbours @ mask)
+    dense = subdivided.matrix @ (cage.source @ position)
+    field = np.minimum.reduce(
+        [
+            (subdivided.matrix @ mask - MASK_LEVEL) * MASK_MM,
+            TOP - dense[:, 0] ** 2 / TOP_CURVE - dense[:, 1],
+            dense[:, 2] - BACK,
+        ]
+    )
+    inner = np.unique(subdivided.faces[quad_parts != SKIN])
+    field[inner] = np.maximum(field[inner], 1.0)
+    clipped = clip(subdivided, field)
+
+    triangle_parts = cage.parts[clipped.parents]
+    parts = np.full(clipped.matrix.shape[0], SKIN, np.uint8)
+    for part in (EYEBALL, POCKET, SKIN):
+        parts[clipped.faces[triangle_parts == part]] = part
+    return Topology(cage, clipped, parts, triangle_parts, reference, origin, regions, mesh.quads)

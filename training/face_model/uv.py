@@ -1,0 +1,109 @@
+"""Texture coordinates without overlaps or seams.
+
+The skin with its pockets is a disc, so a convex-combination map onto a circle with mean-value
+weights is one-to-one (Floater 2003, "Mean value coordinates"; Tutte 1963). The pockets end up as
+small patches inside the mouth and the eye openings. Eyeballs are flat discs in two corners.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg
+
+from training.face_model.cage import EYEBALL
+from training.face_model.topology import Topology
+
+#: Margin around the circle of the skin, and the eyeballs' discs.
+RADIUS = 0.495
+EYEBALL_RADIUS = 0.075
+EYEBALL_CENTRE = 0.08
+
+
+def boundary_loop(triangles: np.ndarray) -> np.ndarray:
+    """Vertices of the only boundary loop, in the order the triangles run along it.
+
+    Raises ValueError when the surface is not a disc's topology with one boundary.
+    """
+    directed = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    there = set(map(tuple, directed.tolist()))
+    following = {a: b for a, b in there if (b, a) not in there}
+    start = min(following)
+    loop = [start]
+    while following[loop[-1]] != start:
+        loop.append(following[loop[-1]])
+        if len(loop) > len(following):
+            raise ValueError("the boundary is not one simple loop")
+    if len(loop) != len(following):
+        raise ValueError("the surface has more than one boundary")
+    return np.array(loop)
+
+
+def mean_value_weights(points: np.ndarray, triangles: np.ndarray) -> sp.csr_matrix:
+    """(V, V) CSR of Floater's weights (tan(a/2) + tan(b/2)) / length, all positive."""
+    n = len(points)
+    rows, columns, values = [], [], []
+    for k in range(3):
+        i, j, m = triangles[:, k], triangles[:, (k + 1) % 3], triangles[:, (k + 2) % 3]
+        to_j, to_m = points[j] - points[i], points[m] - points[i]
+        length_j, length_m = np.linalg.norm(to_j, axis=1), np.linalg.norm(to_m, axis=1)
+        sine = np.linalg.norm(np.cross(to_j, to_m), axis=1)
+        half_tangent = sine / (length_j * length_m + (to_j * to_m).sum(axis=1))
+        rows += [i, i]
+        columns += [j, m]
+        values += [half_tangent / length_j, half_tangent / length_m]
+    return sp.csr_matrix(
+        (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), (n, n)
+    )
+
+
+def disc_map(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """(V, 2) one-to-one map of a disc-like surface (V, 3) onto the unit disc, x and y upright.
+
+    Boundary vertices are spread by arc length, starting from their direction from the middle.
+    """
+    loop = boundary_loop(triangles)
+    step = np.linalg.norm(points[loop] - np.roll(points[loop], -1, axis=0), axis=1)
+    arc = np.concatenate([[0], np.cumsum(step)[:-1]]) / step.sum() * 2 * np.pi
+    outline = points[loop, :2] - points[loop, :2].mean(axis=0)
+    direction = np.arctan2(outline[:, 1], outline[:, 0])
+    shift = np.angle(np.exp(1j * (direction - arc)).mean())
+    mapped = np.zeros((len(points), 2))
+    mapped[loop] = np.stack([np.cos(arc + shift), np.sin(arc + shift)], axis=1)
+
+    weights = mean_value_weights(points, triangles)
+    weights = sp.diags(1 / np.asarray(weights.sum(axis=1)).ravel()) @ weights
+    fixed = np.zeros(len(points), bool)
+    fixed[loop] = True
+    free = np.flatnonzero(~fixed)
+    system = (sp.identity(len(points)) - weights).tocsr()[free]
+    right = -system[:, loop] @ mapped[loop]
+    solve = sp.linalg.splu(system[:, free].tocsc())
+    mapped[free] = solve.solve(np.ascontiguousarray(right))
+    return mapped
+
+
+def texture_coordinates(topology: Topology) -> np.ndarray:
+    """(V, 2) float32 in [0, 1], v up; mirror vertices have mirrored u."""
+    points = topology.reference_dense
+    mirror = topology.dense.mirror
+    uv = np.zeros((len(points), 2))
+    eyeball = topology.parts == EYEBALL
+    skin_triangles = topology.dense.faces[topology.triangle_parts != EYEBALL]
+    used = np.unique(skin_triangles)
+    index = np.full(len(points), -1)
+    index[used] = np.arange(len(used))
+    uv[used] = 0.5 + RADIUS * disc_map(points[used], index[skin_triangles])
+    for side, centre in ((-1, EYEBALL_CENTRE), (1, 1 - EYEBALL_CENTRE)):
+        ball = np.flatnonzero(eyeball & (side * points[:, 0] > 0))
+        flat = points[ball, :2] - (points[ball, :2].max(axis=0) + points[ball, :2].min(axis=0)) / 2
+        forward = points[ball, 2] - points[ball, 2].min()
+        # Azimuthal equidistant: the angle from the front becomes the radius.
+        radius = np.linalg.norm(flat, axis=1)
+        angle = np.arctan2(radius, forward)
+        angle = angle / angle.max() * EYEBALL_RADIUS
+        uv[ball] = [centre, EYEBALL_CENTRE] + flat / np.maximum(radius, 1e-9)[:, None] * (
+            angle[:, None]
+        )
+    mirrored = uv[mirror] * [-1, 1] + [1, 0]
+    return np.clip((uv + mirrored) / 2, 0, 1).astype(np.float32)
