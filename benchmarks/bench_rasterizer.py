@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.assets import FACE_MODEL, asset_path
+from models.morphable_model import MorphableModel
 from models.rasterizer import interpolate, rasterize, warm_up
 
 TARGET_MS = {224: 8.0, 1024: 25.0}
@@ -33,14 +35,10 @@ def bumpy_half_sphere(rows: int = 194) -> tuple[NDArray[Any], NDArray[Any]]:
 def face_mesh() -> tuple[str, NDArray[Any], NDArray[Any]]:
     """The shipped mean face, or its stand-in."""
     try:
-        from models.assets import FACE_MODEL, asset_path
-        from models.morphable_model import MorphableModel
-
         model = MorphableModel.load(asset_path(FACE_MODEL))
-    except (ImportError, FileNotFoundError):
+    except FileNotFoundError:
         return ("bumpy half sphere", *bumpy_half_sphere())
-    nothing = np.zeros((1, model.n_identity)), np.zeros((1, model.n_expression))
-    return model.metadata["name"], model.shape(*nothing)[0], model.triangles
+    return model.metadata["name"], model.mean_vertices, model.triangles
 
 
 def project(vertices: NDArray[Any], size: int) -> NDArray[np.float32]:
