@@ -207,7 +207,7 @@ class MorphableModel:
         n = len(cages)
         columns = cages.transpose(1, 0, 2).reshape(self.n_cage_vertices, 3 * n)
         meshes = self.subdivision @ columns
-        return np.ascontiguousarray(meshes.reshape(-1, n, 3).transpose(1, 0, 2))
+        return np.ascontiguousarray(meshes.reshape(self.n_vertices, n, 3).transpose(1, 0, 2))
 
     @classmethod
     def load(cls, path: str | Path) -> MorphableModel:

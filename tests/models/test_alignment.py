@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from models.alignment import crop_transform, fit_weak_perspective
+
+# Eyes, nose tip, mouth corners of some face, in mm.
+TEMPLATE = np.array([[-31.0, 32, 20], [31, 32, 20], [0, -4, 60], [-25, -40, 30], [25, -40, 30]])
+
+scales = st.floats(0.05, 20)
+shifts = hnp.arrays(np.float64, (2,), elements=st.floats(-5000, 5000))
+noises = hnp.arrays(np.float64, (5, 2), elements=st.floats(-4, 4))
+# Neither profile nor a view from above: both axes of the image keep some of the face.
+turns = hnp.arrays(np.float64, (3,), elements=st.floats(-0.9, 0.9))
+
+
+def weak_perspective(
+    scale: float, turn: NDArray[np.float64], shift: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    turned = Rotation.from_euler("xyz", turn).apply(TEMPLATE)
+    return scale * turned[:, :2] * [1, -1] + shift
+
+
+def released_fit(
+    points: NDArray[np.float64], template: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """The 10 x 8 system as it is written down, row by row, with y up as in that code."""
+    rows, values = [], []
+    for (u, v), (x, y, z) in zip(points, template, strict=True):
+        rows += [[x, y, z, 1, 0, 0, 0, 0], [0, 0, 0, 0, x, y, z, 1]]
+        values += [u, -v]
+    a = np.linalg.lstsq(np.array(rows), np.array(values), rcond=None)[0]
+    scale = (np.linalg.norm(a[0:3]) + np.linalg.norm(a[4:7])) / 2
+    return float(scale), np.array([a[3], -a[7]])
+
+
+@given(scales, turns, shifts)
+def test_a_weak_perspective_view_is_recovered_exactly(
+    scale: float, turn: np.ndarray, shift: np.ndarray
+) -> None:
+    found, position = fit_weak_perspective(weak_perspective(scale, turn, shift), TEMPLATE)
+    assert found == pytest.approx(scale, rel=1e-7)
+    np.testing.assert_allclose(position, shift, atol=1e-5)
+
+
+@given(noises, turns)
+def test_it_is_the_released_least_squares(noise: np.ndarray, turn: np.ndarray) -> None:
+    points = weak_perspective(2.0, turn, np.array([300.0, 200.0])) + noise
+    scale, position = fit_weak_perspective(points, TEMPLATE)
+    expected_scale, expected_position = released_fit(points, TEMPLATE)
+    assert scale == pytest.approx(expected_scale, rel=1e-9)
+    np.testing.assert_allclose(position, expected_position, rtol=1e-9)
+
+
+@given(noises, shifts, scales)
+def test_moving_and_scaling_the_photo_moves_and_scales_the_fit(
+    noise: np.ndarray, shift: np.ndarray, zoom: float
+) -> None:
+    points = weak_perspective(2.0, np.array([0.1, -0.3, 0.2]), np.zeros(2)) + noise
+    scale, position = fit_weak_perspective(points, TEMPLATE)
+    moved_scale, moved_position = fit_weak_perspective(zoom * points + shift, TEMPLATE)
+    assert moved_scale == pytest.approx(zoom * scale, rel=1e-6)
+    np.testing.assert_allclose(moved_position, zoom * position + shift, atol=1e-4)
+    # So the crop shows the same pixels.
+    crop = crop_transform(points, TEMPLATE)
+    moved = crop_transform(zoom * points + shift, TEMPLATE)
+    before = points @ crop[:, :2].T + crop[:, 2]
+    after = (zoom * points + shift) @ moved[:, :2].T + moved[:, 2]
+    np.testing.assert_allclose(after, before, atol=1e-3)
+
+
+@given(scales, turns, shifts)
+def test_the_crop_has_the_origin_in_its_centre_and_102_px_per_100_mm(
+    scale: float, turn: np.ndarray, shift: np.ndarray
+) -> None:
+    transform = crop_transform(weak_perspective(scale, turn, shift), TEMPLATE)
+    assert transform.shape == (2, 3)
+    assert transform.dtype == np.float64
+    assert transform[0, 1] == transform[1, 0] == 0.0
+    assert transform[0, 0] == transform[1, 1] == pytest.approx(1.02 / scale, rel=1e-6)
+    np.testing.assert_allclose(transform @ [*shift, 1], [112, 112], atol=1e-3)
+
+
+def test_golden_frontal_view() -> None:
+    points = TEMPLATE[:, :2] * [2, -2] + [640, 360]
+    np.testing.assert_allclose(
+        crop_transform(points, TEMPLATE),
+        [[0.51, 0, 112 - 0.51 * 640], [0, 0.51, 112 - 0.51 * 360]],
+        atol=1e-9,
+    )
+
+
+@pytest.mark.parametrize(
+    ("points", "reason"),
+    [
+        (np.zeros((5, 2)), "coincide"),
+        (np.full((5, 2), 250.0), "coincide"),
+        (np.arange(5.0)[:, None] * [3.0, 1.0] + 7.0, "line"),
+        (np.arange(5.0)[:, None] * [1.0, 0.0], "line"),
+        (np.full((5, 2), np.nan), "finite"),
+        (np.zeros((4, 2)), "expected"),
+    ],
+)
+def test_points_that_say_nothing_are_refused(points: np.ndarray, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        crop_transform(points, TEMPLATE)
+
+
+def test_a_flat_template_is_refused() -> None:
+    with pytest.raises(ValueError, match="plane"):
+        crop_transform(TEMPLATE[:, :2], TEMPLATE * [1, 1, 0])
