@@ -8,7 +8,7 @@ left to simplify) and its bytes the same for the same weights.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -124,7 +124,7 @@ class _Builder:
         self.initializers: list[onnx.TensorProto] = []
         self._precision = precision
 
-    def node(self, op: str, inputs: list[str], *, output: str = "", **attributes: object) -> str:
+    def node(self, op: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
         output = output or f"{op}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
