@@ -61,7 +61,7 @@ class Labels:
     def __len__(self) -> int:
         return len(self.identity)
 
-    def take(self, rows: npt.ArrayLike) -> Labels:
+    def take(self, rows: npt.ArrayLike | slice) -> Labels:
         """The labels of the given rows (indices or slice), copied."""
         return Labels(**{name: getattr(self, name)[rows].copy() for name in LABEL_SHAPES})
 

@@ -1,0 +1,176 @@
+"""A small face model, portraits of noise with consistent labels, and a small network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from torch import nn
+
+from models.camera import pose_points, project
+from models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
+from models.layout import LAYOUT_239
+from models.morphable_model import MorphableModel
+from models.rnet_torch import initial_coefficients
+from training.data.shards import IMAGE_SIZE, ShardMeta, ShardWriter
+from training.rnet.config import RNetConfig, Stage
+from training.rnet.trainer import RunPaths
+
+SIDE = 15
+
+
+def build_model(seed: int = 0) -> MorphableModel:
+    """A bump of SIDE x SIDE vertices, symmetric with bases that span their mirror images."""
+    rng = np.random.default_rng(seed)
+    x, y = np.meshgrid(np.linspace(-1, 1, SIDE), np.linspace(1, -1, SIDE))
+    z = 60 * np.sqrt(1.6 - 0.7 * x**2 - 0.6 * y**2) + 20 * np.exp(-((x / 0.3) ** 2) - y**2 * 9)
+    mean = np.stack([70 * x, 85 * y, z], -1).reshape(-1, 3)
+    mean -= mean.mean(0)
+    index = np.arange(SIDE**2).reshape(SIDE, SIDE)
+    mirror = index[:, ::-1].reshape(-1)
+    quads = np.stack([index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]], -1)
+    quads = quads.reshape(-1, 4)
+
+    def modes(count: int, sigma: float, flip: np.ndarray) -> np.ndarray:
+        half = rng.standard_normal((count // 2, len(mean), 3))
+        both = np.concatenate([half + half[:, mirror] * flip, half - half[:, mirror] * flip])
+        return (both * sigma / np.arange(1, count + 1)[:, None, None]).astype(np.float32)
+
+    left = index[:, : SIDE // 2].reshape(-1)
+    landmarks = np.zeros(LANDMARK_COUNT, np.int64)
+    for i, partner in enumerate(MIRROR_ORDER):
+        if i == partner:
+            landmarks[i] = index[rng.integers(SIDE), SIDE // 2]
+        elif i < partner:
+            landmarks[i] = rng.choice(left)
+            landmarks[partner] = mirror[landmarks[i]]
+    landmarks[30] = index[SIDE // 2, SIDE // 2]
+    flip = np.array([-1.0, 1, 1])
+    return MorphableModel(
+        mean_shape=mean.astype(np.float32),
+        identity_basis=modes(80, 2.0, flip),
+        expression_basis=modes(64, 1.5, flip),
+        subdivision=sparse.eye_array(len(mean), dtype=np.float32, format="csr"),
+        mean_albedo=np.full(mean.shape, 0.5, np.float32),
+        albedo_basis=modes(80, 0.03, np.ones(3)),
+        triangles=np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32),
+        landmarks=landmarks.astype(np.int32),
+        skin_region=np.ones(len(mean), np.bool_),
+        mirror=mirror.astype(np.int32),
+        uv=(np.stack([x, y], -1).reshape(-1, 2) / 2 + 0.5).astype(np.float32),
+        parts=np.zeros(len(mean), np.uint8),
+        expression_units=("jawOpen",),
+        expression_unit_coefficients=np.ones((1, 64), np.float32),
+        metadata={k: "test" for k in ("name", "version", "licence", "source")} | {"units": "mm"},
+    )
+
+
+def random_labels(model: MorphableModel, count: int, seed: int) -> dict[str, np.ndarray]:
+    """Label arrays that fit each other."""
+    rng = np.random.default_rng(seed)
+    labels = {
+        "identity": rng.normal(size=(count, 80)),
+        "expression": rng.normal(size=(count, 64)),
+        "albedo": rng.normal(size=(count, 80)),
+        "light": rng.normal(size=(count, 9)) * 0.2 + np.eye(9)[0],
+        "rotation": rng.normal(size=(count, 3)) * 0.2,
+        "translation": rng.normal(size=(count, 3)) * [0.05, 0.05, 0.3],
+    }
+    shape = model.shape(labels["identity"], labels["expression"])[:, model.landmarks]
+    posed = pose_points(shape.astype(np.float64), labels["rotation"], labels["translation"])
+    labels["landmarks"] = project(posed)
+    labels["landmark_visible"] = rng.random((count, 68)) > 0.2
+    return labels
+
+
+def write_shard(directory: Path, index: int, count: int, model: MorphableModel) -> None:
+    """Pictures in which a few coefficients show as the brightness of stripes, plus noise."""
+    rng = np.random.default_rng([7, index])
+    labels = random_labels(model, count, index)
+    shown = np.concatenate([labels["identity"][:, :4], labels["rotation"] * 4], 1)
+    meta = ShardMeta(index, "test", model.sha256)
+    with ShardWriter(directory, index, capacity=count, meta=meta) as writer:
+        for k in range(count):
+            stripes = np.repeat(shown[k], IMAGE_SIZE // shown.shape[1] + 1)[:IMAGE_SIZE, None]
+            picture = np.tile(128 + 40 * stripes, (1, IMAGE_SIZE))[..., None]
+            picture = picture + rng.normal(0, 8, (IMAGE_SIZE, IMAGE_SIZE, 3))
+            image = picture.clip(0, 255).astype(np.uint8)
+            writer.add(image, **{name: rows[k] for name, rows in labels.items()})
+
+
+class SmallNet(nn.Module):
+    """Something with the interface of R-Net that trains in milliseconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(3, 8, 5, 4, 2, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 3, 2, 1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d((7, 1)),
+            nn.Flatten(),
+        )
+        self.fc = nn.Linear(112, 239)
+        nn.init.normal_(self.fc.weight, std=1e-3)
+        with torch.no_grad():
+            self.fc.bias.copy_(initial_coefficients(LAYOUT_239))
+
+    def features(self, crops_nchw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = self.convolutions(crops_nchw)
+        return features, features
+
+
+def small_net(config: RNetConfig) -> nn.Module:
+    return SmallNet()
+
+
+SMALL_CONFIG = RNetConfig(
+    images=160,
+    stages=(Stage(32, 4, 0.5), Stage(64, 2, 0.5)),
+    average_images=40,
+    calibration_images=8,
+    peak_rate=3e-3,
+    bf16=False,
+)
+
+
+@pytest.fixture(scope="session")
+def face_model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "face_model.npz"
+    build_model().save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def face_model(face_model_file: Path) -> MorphableModel:
+    return MorphableModel.load(face_model_file)
+
+
+@pytest.fixture(scope="session")
+def shard_directory(tmp_path_factory: pytest.TempPathFactory, face_model: MorphableModel) -> Path:
+    directory = tmp_path_factory.mktemp("shards")
+    write_shard(directory, 0, 20, face_model)
+    write_shard(directory, 1, 30, face_model)
+    return directory
+
+
+@pytest.fixture
+def run_paths(tmp_path: Path, shard_directory: Path, face_model_file: Path) -> RunPaths:
+    out = tmp_path / "run"
+    out.mkdir()
+    return RunPaths((shard_directory,), shard_directory, out, face_model_file)
+
+
+@pytest.fixture(name="small_net")
+def _small_net() -> object:
+    return small_net
+
+
+@pytest.fixture
+def small_config() -> RNetConfig:
+    return SMALL_CONFIG

@@ -1,0 +1,24 @@
+"""``facewright-train``: everything that makes the shipped files, one command each."""
+
+from __future__ import annotations
+
+import typer
+
+from training.evaluation.command import app as evaluate
+from training.export import export
+from training.face_model.command import build_face_model
+from training.rnet.command import train_rnet
+from training.synthetic.command import make_portraits
+
+app = typer.Typer(
+    name="facewright-train",
+    help="Build the face model, make portraits, train, evaluate and export R-Net.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("face-model")(build_face_model)
+app.command("synth")(make_portraits)
+app.command("rnet")(train_rnet)
+app.command("export")(export)
+app.add_typer(evaluate, name="evaluate")

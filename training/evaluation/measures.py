@@ -1,0 +1,171 @@
+"""Errors of predicted faces: shape in mm, landmarks in px, pose in degrees, identity as AUC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.camera import pose_points, project, rotation_matrix
+from models.landmarks import NOSE_TIP
+from models.layout import LAYOUT_239, CoefficientLayout, Coefficients
+from models.morphable_model import PART_SKIN, MorphableModel
+from models.normals import vertex_normals
+from training.data.shards import Labels
+
+Array = npt.NDArray[Any]
+
+# The paper crops its scans to this distance from the nose tip.
+FACE_RADIUS = 95.0
+# Faces evaluated at once: bounds memory.
+CHUNK = 32
+
+
+def align_similarity(moving: Array, fixed: Array) -> Array:
+    """Scale, rotate and shift each point set onto its partner by least squares (Umeyama 1991).
+
+    Args:
+        moving: (N, V, 3) points.
+        fixed: (N, V, 3) their partners.
+
+    Returns:
+        ``moving`` after its similarity, (N, V, 3).
+    """
+    fixed_mean = fixed.mean(1, keepdims=True)
+    a = moving - moving.mean(1, keepdims=True)
+    b = fixed - fixed_mean
+    u, s, vt = np.linalg.svd(b.swapaxes(1, 2) @ a)
+    sign = np.ones_like(s)
+    sign[:, 2] = np.sign(np.linalg.det(u @ vt))
+    rotation = (u * sign[:, None]) @ vt
+    scale = (s * sign).sum(1) / (a**2).sum((1, 2))
+    aligned: Array = scale[:, None, None] * (a @ rotation.swapaxes(1, 2)) + fixed_mean
+    return aligned
+
+
+def point_to_plane(predicted: Array, true: Array, normals: Array) -> Array:
+    """Mean distance (N,) of points (N, V, 3) to the tangent planes at their true partners."""
+    distance: Array = np.abs(((predicted - true) * normals).sum(2)).mean(1)
+    return distance
+
+
+def rotation_degrees(predicted: Array, true: Array) -> Array:
+    """Angle (N,) of the rotation between rotation matrices (N, 3, 3)."""
+    # |R - R'| = 2 √2 sin(angle / 2) holds its precision where the trace's arc cosine does not.
+    distance = np.linalg.norm(predicted - true, axis=(1, 2))
+    degrees: Array = np.degrees(2 * np.arcsin(np.clip(distance / np.sqrt(8), 0, 1)))
+    return degrees
+
+
+def box_size(landmarks: Array) -> Array:
+    """√(width · height) of the box around landmarks (N, L, 2): (N,)."""
+    size: Array = np.sqrt(np.prod(landmarks.max(1) - landmarks.min(1), axis=1))
+    return size
+
+
+def landmark_distance(predicted: Array, true: Array) -> Array:
+    """Mean Euclidean distance (N,) of landmarks (N, L, 2)."""
+    distance: Array = np.linalg.norm(predicted - true, axis=2).mean(1)
+    return distance
+
+
+def area_under_curve(positive: Array, negative: Array) -> float:
+    """Probability that a positive score exceeds a negative one, ties counting half.
+
+    This is the area under the receiver operating characteristic (Mann & Whitney 1947).
+
+    Args:
+        positive: (P,) scores, not empty.
+        negative: (Q,) scores, not empty.
+    """
+    if not len(positive) or not len(negative):
+        raise ValueError("both kinds of pairs are needed")
+    ordered = np.sort(negative)
+    below = np.searchsorted(ordered, positive, "left")
+    not_above = np.searchsorted(ordered, positive, "right")
+    return float((below + not_above).mean() / (2 * len(ordered)))
+
+
+@dataclass(frozen=True, eq=False)
+class FaceErrors:
+    """Errors of N faces, each (N,).
+
+    Attributes:
+        vertex_mm: mean vertex distance in model space, expression included, skin only.
+        plane_mm: mean point-to-plane distance after similarity alignment, within 95 mm of the
+            nose tip, expression included.
+        neutral_plane_mm: the same of the faces without their expressions.
+        landmark_px, landmark_percent: of the crop and of the size of the landmarks' box.
+        rotation_degrees: angle between the poses.
+    """
+
+    vertex_mm: Array
+    plane_mm: Array
+    neutral_plane_mm: Array
+    landmark_px: Array
+    landmark_percent: Array
+    rotation_degrees: Array
+
+
+def face_errors(
+    model: MorphableModel,
+    coefficients: Array,
+    labels: Labels,
+    layout: CoefficientLayout = LAYOUT_239,
+) -> FaceErrors:
+    """Compare predicted coefficients (N, layout.size) with what is known."""
+    chunks = [
+        _face_errors(model, coefficients[k : k + CHUNK], labels.take(slice(k, k + CHUNK)), layout)
+        for k in range(0, len(coefficients), CHUNK)
+    ]
+    return FaceErrors(
+        **{
+            name: np.concatenate([getattr(chunk, name) for chunk in chunks])
+            for name in FaceErrors.__dataclass_fields__
+        }
+    )
+
+
+def _face_errors(
+    model: MorphableModel, coefficients: Array, labels: Labels, layout: CoefficientLayout
+) -> FaceErrors:
+    predicted: Coefficients = layout.split(np.asarray(coefficients, np.float32))
+    skin = model.parts == PART_SKIN
+    tip = model.mean_vertices[model.landmarks[NOSE_TIP]]
+    face = skin & (np.linalg.norm(model.mean_vertices - tip, axis=1) < FACE_RADIUS)
+
+    def plane_mm(mine: Array, theirs: Array) -> Array:
+        normals = vertex_normals(theirs, model.triangles)[:, face]
+        return point_to_plane(
+            align_similarity(mine[:, face], theirs[:, face]), theirs[:, face], normals
+        )
+
+    mine = model.shape(predicted.identity, predicted.expression)
+    theirs = model.shape(labels.identity, labels.expression)
+    vertex_mm = np.linalg.norm(mine[:, skin] - theirs[:, skin], axis=2).mean(1)
+    posed = pose_points(mine[:, model.landmarks], predicted.rotation, predicted.translation)
+    pixels = landmark_distance(project(posed), labels.landmarks)
+    whole = plane_mm(mine, theirs)
+    mine = model.shape(predicted.identity, 0 * predicted.expression)
+    theirs = model.shape(labels.identity, 0 * labels.expression)
+    return FaceErrors(
+        vertex_mm=vertex_mm,
+        plane_mm=whole,
+        neutral_plane_mm=plane_mm(mine, theirs),
+        landmark_px=pixels,
+        landmark_percent=100 * pixels / box_size(labels.landmarks),
+        rotation_degrees=rotation_degrees(
+            rotation_matrix(predicted.rotation.astype(np.float64)),
+            rotation_matrix(labels.rotation.astype(np.float64)),
+        ),
+    )
+
+
+def mode_correlations(predicted: Array, true: Array) -> Array:
+    """Correlation (k,) over N faces of predicted and true coefficients (N, k); 0 if constant."""
+    a, b = predicted - predicted.mean(0), true - true.mean(0)
+    norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
+    correlation: Array = np.divide((a * b).sum(0), norm, out=np.zeros_like(norm), where=norm > 0)
+    return correlation

@@ -1,0 +1,1 @@
+"""Training of R-Net on portraits whose coefficients are known."""

@@ -1,0 +1,143 @@
+"""Starts the workers of a training run, shows how it goes and passes on the wish to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.multiprocessing as multiprocessing
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from training.rnet.config import RNetConfig
+from training.rnet.parallel import Workers
+from training.rnet.trainer import Report, RunPaths, Trainer
+
+LOG_FORMAT = "%(asctime)s %(message)s"
+POLL_SECONDS = 0.5
+# Tensors of tens of megabytes come and go in every step. Left alone, the C library returns their
+# pages to the system each time and faults them in again, which costs about a tenth of the speed.
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
+}
+
+
+def launch(config: RNetConfig, paths: RunPaths, workers: int) -> None:
+    """Train with ``workers`` processes until the run ends or SIGINT or SIGTERM asks to stop.
+
+    Raises:
+        torch.multiprocessing.ProcessRaisedException: a worker failed; its traceback is in the
+            message, the others have been ended.
+    """
+    paths.out.mkdir(parents=True, exist_ok=True)
+    os.environ.update(WORKER_ENVIRONMENT)
+    context = multiprocessing.get_context("spawn")
+    stop, reports = context.Event(), context.Queue()
+    on_terminal = sys.stderr.isatty()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    with tempfile.TemporaryDirectory() as meeting, _handling(ask_to_stop):
+        rendezvous = f"file://{meeting}/workers"
+        processes = multiprocessing.start_processes(
+            _work,
+            (config, paths, workers, rendezvous, stop, reports, not on_terminal),
+            nprocs=workers,
+            join=False,
+            start_method="spawn",
+        )
+        with _display(on_terminal) as show:
+            while not processes.join(timeout=POLL_SECONDS):
+                _pass_on(reports, show)
+            _pass_on(reports, show)
+
+
+def _work(
+    rank: int,
+    config: RNetConfig,
+    paths: RunPaths,
+    size: int,
+    rendezvous: str,
+    stop: Any,
+    reports: Any,
+    log_to_console: bool,
+) -> None:
+    """Body of one worker process."""
+    # Ctrl-C reaches the whole group; the launcher alone answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    if rank == 0:
+        handlers: list[logging.Handler] = [logging.FileHandler(paths.out / "train.log")]
+        if log_to_console:
+            handlers.append(logging.StreamHandler())
+        logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers)
+    launcher = os.getppid()
+
+    def should_stop() -> bool:
+        return stop.is_set() or os.getppid() != launcher
+
+    joined = Workers.join(rank, size, rendezvous)
+    trainer = Trainer(config, paths, joined, report=reports.put)
+    trainer.run(should_stop)
+    joined.leave()
+
+
+@contextmanager
+def _handling(handler: Any) -> Iterator[None]:
+    """SIGINT and SIGTERM go to ``handler`` for a while."""
+    old = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, former in old.items():
+            signal.signal(number, former)
+
+
+@contextmanager
+def _display(on_terminal: bool) -> Iterator[Any]:
+    """A function that shows a :class:`Report`: as a progress bar, or not at all."""
+    if not on_terminal:
+        yield lambda report: None
+        return
+    columns = (
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns) as progress:
+        task = progress.add_task("starting", total=1.0)
+
+        def show(report: Report) -> None:
+            progress.update(task, completed=report.progress, description=report.message)
+
+        yield show
+
+
+def _pass_on(reports: Any, show: Any) -> None:
+    while True:
+        try:
+            report = reports.get_nowait()
+        except queue.Empty:
+            return
+        show(report)
