@@ -10,11 +10,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from service import errors
 from service.logging import request_id
 
 PROBLEM_JSON = "application/problem+json"
+
+CLIENT_CLOSED_REQUEST = 499
+"""The client went away before its answer (a status of the logs only, after nginx)."""
 
 _HTTP_CODES = {404: ("not_found", "Not found"), 405: ("method_not_allowed", "Method not allowed")}
 
@@ -48,7 +52,7 @@ class Problem(BaseModel):
         examples=["5f0c2d6e4a6b4b0c9b6b6d7f8c1e2a3b"],
     )
     errors: list[FieldProblem] | None = Field(
-        None, description="With `invalid_parameter`: the parameters that are wrong."
+        default=None, description="With `invalid_parameter`: the parameters that are wrong."
     )
 
 
@@ -125,6 +129,10 @@ def install_problem_handlers(app: FastAPI) -> None:
             request.url.path, kind.status, kind.code, kind.title, detail, fields=fields
         )
 
+    async def on_disconnect(request: Request, error: Exception) -> Response:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)  # for the log: nobody reads it
+
+    app.add_exception_handler(ClientDisconnect, on_disconnect)
     app.add_exception_handler(errors.FacewrightError, on_error)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
@@ -170,3 +178,19 @@ def problem_responses(
             }
         }
     return responses
+
+
+def add_problem_schema(app: FastAPI) -> None:
+    """Add the schema that `problem_responses` refers to; call it after adding the routes."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = generate()
+            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            parts = problem.pop("$defs", {})
+            schema["components"]["schemas"].update(parts, Problem=problem)
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -7,7 +7,6 @@ continuous: the centre of the top left pixel is (0.5, 0.5).
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -19,40 +18,11 @@ Matrix3 = Annotated[list[Vector3], Field(min_length=3, max_length=3)]
 Point2 = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
-class Faces(str, Enum):
-    """Which faces of a photo to reconstruct."""
-
-    ALL = "all"
-    LARGEST = "largest"
-
-
-class Include(str, Enum):
-    """What else to put into the JSON."""
-
-    MESH = "mesh"
-    OVERLAY = "overlay"
-    CONFIDENCES = "confidences"
-
-
-class Expression(str, Enum):
-    """The expression of a mesh: the photo's, or none."""
-
-    KEEP = "keep"
-    NEUTRAL = "neutral"
-
-
-class Pose(str, Enum):
-    """The frame of a mesh: the model's own, or the camera's as in the photo."""
-
-    CANONICAL = "canonical"
-    CAMERA = "camera"
-
-
-class MeshFormat(str, Enum):
-    """The file format of a mesh."""
-
-    GLB = "glb"
-    OBJ = "obj"
+Faces = Literal["all", "largest"]
+Include = Literal["mesh", "overlay", "confidences"]
+Expression = Literal["keep", "neutral"]
+Pose = Literal["canonical", "camera"]
+MeshFormat = Literal["glb", "obj"]
 
 
 class ReconstructOptions(BaseModel):
@@ -60,25 +30,25 @@ class ReconstructOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    faces: Faces = Field(Faces.ALL, description="`all` faces, or only the `largest`.")
+    faces: Faces = Field(default="all", description="`all` faces, or only the `largest`.")
     include: list[Include] = Field(
-        [],
+        default=[],
         description="Comma-separated list of what the JSON shall hold besides: `mesh` and "
         "`overlay` (files in base64), `confidences` (all 80 per face).",
         examples=["mesh,overlay"],
     )
     expression: Expression = Field(
-        Expression.KEEP, description="`keep` the photo's expression in meshes, or `neutral`."
+        default="keep", description="`keep` the photo's expression in meshes, or `neutral`."
     )
     pose: Pose = Field(
-        Pose.CANONICAL,
+        default="canonical",
         description="Meshes in the model's frame (`canonical`), or turned and placed as in the "
         "photo, in the frame of the camera's axes (`camera`).",
     )
     mesh_format: MeshFormat = Field(
-        MeshFormat.GLB, description="Format of the meshes inside JSON: `glb` or `obj`."
+        default="glb", description="Format of the meshes inside JSON: `glb` or `obj`."
     )
-    landmarks: bool = Field(False, description="Draw the 68 landmarks on the overlay.")
+    landmarks: bool = Field(default=False, description="Draw the 68 landmarks on the overlay.")
 
     @field_validator("include", mode="before")
     @classmethod
@@ -198,12 +168,12 @@ class Face(BaseModel):
     coefficients: CoefficientGroups
     confidence: ConfidenceSummary
     confidences: list[float] | None = Field(
-        None, description="With include=confidences: one per identity coefficient."
+        default=None, description="With include=confidences: one per identity coefficient."
     )
     landmarks: Annotated[list[Point2], Field(min_length=68, max_length=68)] = Field(
         description="The model's 68 landmarks (iBUG order) in photo pixels (x, y)."
     )
-    mesh: MeshFile | None = Field(None, description="With include=mesh.")
+    mesh: MeshFile | None = Field(default=None, description="With include=mesh.")
 
 
 class ReconstructResult(BaseModel):
@@ -218,7 +188,8 @@ class ReconstructResult(BaseModel):
     mesh_pose: Pose = Field(description="The frame of `mesh`.")
     faces: list[Face] = Field(description="The largest first.")
     overlay: File | None = Field(
-        None, description="With include=overlay: the photo with all faces drawn on it, JPEG."
+        default=None,
+        description="With include=overlay: the photo with all faces drawn on it, JPEG.",
     )
 
 

@@ -25,78 +25,89 @@ class Settings(BaseSettings):
         env_prefix=ENV_PREFIX, extra="forbid", frozen=True, protected_namespaces=()
     )
 
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
     workers: int = Field(
-        1,
+        default=1,
         ge=1,
         description="Server processes. Each loads its own models; threads and batches inside "
         "one process come first, more processes only help on many cores.",
     )
 
     face_model: Path | None = Field(
-        None, description="Face model (.npz) to use in place of the shipped one."
+        default=None, description="Face model (.npz) to use in place of the shipped one."
     )
     weights: Path | None = Field(
-        None, description="Regression network (.onnx) to use in place of the shipped one."
+        default=None, description="Regression network (.onnx) to use in place of the shipped one."
     )
     detector: Literal["centerface", "insightface"] = Field(
-        "centerface", description="Face detector; insightface needs the extra and a model pack."
+        default="centerface",
+        description="Face detector; insightface needs the extra and a model pack.",
     )
     insightface_pack: str = Field(
-        "buffalo_l", description="Name of the insightface model pack (licensed by its makers)."
+        default="buffalo_l",
+        description="Name of the insightface model pack (licensed by its makers).",
     )
     insightface_root: Path = Field(
-        Path("~/.insightface"), description="Directory that holds `models/<pack>`."
+        default=Path("~/.insightface"), description="Directory that holds `models/<pack>`."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where the regression network runs; auto takes a GPU if there is one."
+        default="auto",
+        description="Where the regression network runs; auto takes a GPU if there is one.",
     )
     inference_threads: int = Field(
-        0, ge=0, description="Threads of one network call on the CPU; 0: one per core."
+        default=0, ge=0, description="Threads of one network call on the CPU; 0: one per core."
     )
 
     max_upload_bytes: int = Field(
-        20_000_000, ge=1, description="Largest photo in bytes; more is refused while it arrives."
+        default=20_000_000,
+        ge=1,
+        description="Largest photo in bytes; more is refused while it arrives.",
     )
     max_pixels: int = Field(
-        50_000_000, ge=1, description="Largest photo in pixels; known before decoding."
+        default=50_000_000, ge=1, description="Largest photo in pixels; known before decoding."
     )
     max_faces: int = Field(
-        32, ge=1, description="Faces of one photo that are reconstructed, the largest first."
+        default=32,
+        ge=1,
+        description="Faces of one photo that are reconstructed, the largest first.",
     )
 
     concurrency: int = Field(
-        4, ge=1, description="Photos worked on at the same time, one thread each."
+        default=4, ge=1, description="Photos worked on at the same time, one thread each."
     )
     max_waiting: int = Field(
-        32, ge=0, description="Requests that may wait for a thread; more are answered 429."
+        default=32, ge=0, description="Requests that may wait for a thread; more are answered 429."
     )
     request_timeout: float = Field(
-        30.0, gt=0, description="Seconds for an answer once the photo has arrived, then 504."
+        default=30.0,
+        gt=0,
+        description="Seconds for an answer once the photo has arrived, then 504.",
     )
     upload_timeout: float = Field(
-        30.0, gt=0, description="Seconds in which a photo has to arrive, then 408."
+        default=30.0, gt=0, description="Seconds in which a photo has to arrive, then 408."
     )
-    batch_size: int = Field(8, ge=1, description="Most faces in one call of the network.")
+    batch_size: int = Field(default=8, ge=1, description="Most faces in one call of the network.")
     batch_wait_ms: float = Field(
-        3.0, ge=0, description="Milliseconds that a face waits for others to share its call."
+        default=3.0,
+        ge=0,
+        description="Milliseconds that a face waits for others to share its call.",
     )
     queue_size: int = Field(
-        128, ge=1, description="Faces that may wait for the network; more are answered 429."
+        default=128, ge=1, description="Faces that may wait for the network; more are answered 429."
     )
     drain_seconds: float = Field(
-        3.0,
+        default=3.0,
         ge=0,
         description="After SIGTERM: seconds that requests are still taken while /readyz "
         "answers 503, so that load balancers can look away; then the work in hand is finished.",
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe log entries to write."
+        default="info", description="Least severe log entries to write."
     )
     log_format: Literal["json", "text"] = Field(
-        "json", description="One JSON object per line, or lines for people."
+        default="json", description="One JSON object per line, or lines for people."
     )
 
     @field_validator("port", mode="before")

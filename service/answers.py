@@ -1,0 +1,236 @@
+"""The forms of an answer: JSON, mesh file, picture, or everything in a ZIP file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.layout import LAYOUT_239
+from service import schemas
+from service.engine import Engine, Scene
+from service.reconstruction import Reconstruction
+from service.schemas import MeshFormat, ReconstructOptions
+from service.stages import StageClock
+
+JSON = "application/json"
+GLB = "model/gltf-binary"
+OBJ = "model/obj"
+JPEG = "image/jpeg"
+PNG = "image/png"
+ZIP = "application/zip"
+
+MESH_TYPES: dict[MeshFormat, str] = {"glb": GLB, "obj": OBJ}
+
+_JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished body."""
+
+    body: bytes
+    media_type: str
+    filename: str
+    """The name under which a browser saves it."""
+
+
+class AnswerWriter:
+    """Turns one scene into the form asked for; what it costs goes to `clock`."""
+
+    def __init__(
+        self, engine: Engine, scene: Scene, options: ReconstructOptions, clock: StageClock
+    ) -> None:
+        self._engine = engine
+        self._scene = scene
+        self._options = options
+        self._clock = clock
+
+    def write(self, media_type: str) -> Answer:
+        """The answer as one of `FORMS`; single-mesh forms hold the largest face."""
+        return FORMS[media_type](self)
+
+    def result(self) -> schemas.ReconstructResult:
+        """The JSON document, with what `include` asks for."""
+        photo_height, photo_width = self._scene.photo.shape[:2]
+        overlay = None
+        if "overlay" in self._options.include:
+            overlay = schemas.File(media_type=JPEG, data=_base64(self.overlay(JPEG)))
+        return schemas.ReconstructResult(
+            photo=schemas.Photo(width=photo_width, height=photo_height),
+            face_model=face_model_reference(self._engine),
+            weights=weights_reference(self._engine),
+            detector=self._engine.detector.name,
+            expression=self._options.expression,
+            mesh_pose=self._options.pose,
+            faces=[self._face(face) for face in self._scene.faces],
+            overlay=overlay,
+        )
+
+    def mesh(self, face: Reconstruction, form: MeshFormat) -> bytes:
+        """The mesh file of one face."""
+        return self._engine.mesh_file(
+            face, form, self._options.expression, self._options.pose, self._clock
+        )
+
+    def overlay(self, media_type: str) -> bytes:
+        """The picture with all faces drawn on it, as a JPEG or PNG file."""
+        picture = self._engine.overlay(self._scene, self._options.landmarks, self._clock)
+        with self._clock.stage("encode"):
+            bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+            if media_type == PNG:
+                # Level 1: photographs hardly shrink further, and it is four times as quick.
+                done, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            else:
+                done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        if not done:
+            raise RuntimeError(f"cannot encode a picture of shape {picture.shape}")
+        return data.tobytes()
+
+    def json_answer(self) -> Answer:
+        """`result` as a body."""
+        result = self.result()
+        with self._clock.stage("encode"):
+            body = result.model_dump_json(exclude_none=True).encode()
+        return Answer(body, JSON, "result.json")
+
+    def mesh_answer(self, form: MeshFormat) -> Answer:
+        """The mesh of the largest face as a body."""
+        return Answer(self.mesh(self._scene.faces[0], form), MESH_TYPES[form], f"face.{form}")
+
+    def overlay_answer(self, media_type: str) -> Answer:
+        """`overlay` as a body."""
+        return Answer(self.overlay(media_type), media_type, "overlay" + _EXTENSIONS[media_type])
+
+    def zip_answer(self) -> Answer:
+        """Overlay, JSON and every mesh in both formats in one file."""
+        files = {"overlay.jpg": self.overlay(JPEG), "result.json": self.json_answer().body}
+        for index, face in enumerate(self._scene.faces):
+            for form in MESH_TYPES:
+                files[f"face{index}.{form}"] = self.mesh(face, form)
+        with self._clock.stage("encode"):
+            body = io.BytesIO()
+            with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+                for name, data in files.items():
+                    # A fixed time, so that the same photo gives the same bytes.
+                    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+                    entry.compress_type = zipfile.ZIP_DEFLATED
+                    archive.writestr(entry, data, compresslevel=1)
+        return Answer(body.getvalue(), ZIP, "faces.zip")
+
+    def _face(self, face: Reconstruction) -> schemas.Face:
+        parts = LAYOUT_239.split(face.coefficients[None])
+        x0, y0, x1, y1 = (round(float(value), 3) for value in face.face.box)
+        pitch, yaw, roll = (float(value) for value in np.degrees(parts.rotation[0]))
+        mesh = None
+        if "mesh" in self._options.include:
+            form = self._options.mesh_format
+            mesh = schemas.MeshFile(
+                media_type=MESH_TYPES[form],
+                data=_base64(self.mesh(face, form)),
+                vertices=self._engine.model.n_vertices,
+                triangles=self._engine.model.n_triangles,
+            )
+        wants_confidences = "confidences" in self._options.include
+        return schemas.Face(
+            box=schemas.FaceBox(x0=x0, y0=y0, x1=x1, y1=y1),
+            score=float(face.face.score),
+            quarter_turns=face.face.orientation,
+            crop_transform=face.crop_transform.tolist(),
+            intrinsics=face.intrinsics.tolist(),
+            pose=schemas.FacePose(
+                angles=schemas.Angles(pitch=pitch, yaw=yaw, roll=roll),
+                rotation_matrix=face.rotation_matrix.tolist(),
+                translation_mm=face.translation_mm.tolist(),
+            ),
+            coefficients=schemas.CoefficientGroups(
+                identity=_rounded(parts.identity),
+                expression=_rounded(parts.expression),
+                albedo=_rounded(parts.albedo),
+                light=_rounded(parts.light),
+                rotation=_rounded(parts.rotation),
+                translation=_rounded(parts.translation),
+            ),
+            confidence=schemas.ConfidenceSummary(
+                mean=float(face.confidences.mean()),
+                min=float(face.confidences.min()),
+                max=float(face.confidences.max()),
+            ),
+            confidences=_rounded(face.confidences) if wants_confidences else None,
+            landmarks=np.round(face.landmarks_px.astype(np.float64), 3).tolist(),
+            mesh=mesh,
+        )
+
+
+FORMS: dict[str, Callable[[AnswerWriter], Answer]] = {
+    JSON: AnswerWriter.json_answer,
+    GLB: lambda writer: writer.mesh_answer("glb"),
+    OBJ: lambda writer: writer.mesh_answer("obj"),
+    JPEG: lambda writer: writer.overlay_answer(JPEG),
+    PNG: lambda writer: writer.overlay_answer(PNG),
+    ZIP: AnswerWriter.zip_answer,
+}
+"""What can be asked for, from the default to the least usual."""
+
+_EXTENSIONS = {JPEG: ".jpg", PNG: ".png"}
+
+
+def face_model_reference(engine: Engine) -> schemas.ModelReference:
+    """Which face model `engine` uses."""
+    about = engine.model.metadata
+    return schemas.ModelReference(
+        name=about["name"], version=about["version"], sha256=engine.model.sha256
+    )
+
+
+def weights_reference(engine: Engine) -> schemas.ModelReference:
+    """Which weights `engine` uses."""
+    about = engine.regressor.metadata
+    return schemas.ModelReference(
+        name=about.get("name", "unnamed"),
+        version=about.get("version", ""),
+        sha256=engine.weights_sha256,
+    )
+
+
+def describe_models(engine: Engine, service_version: str) -> schemas.ModelsResult:
+    """Everything that `engine` has loaded."""
+    model, weights = engine.model, engine.regressor.metadata
+    return schemas.ModelsResult(
+        service_version=service_version,
+        face_model=schemas.FaceModelInfo(
+            **face_model_reference(engine).model_dump(),
+            licence=model.metadata["licence"],
+            source=model.metadata["source"],
+            vertices=model.n_vertices,
+            triangles=model.n_triangles,
+            landmarks=len(model.landmarks),
+            identity_coefficients=model.n_identity,
+            expression_coefficients=model.n_expression,
+            albedo_coefficients=model.n_albedo,
+            expression_units=list(model.expression_units),
+        ),
+        weights=schemas.WeightsInfo(
+            **weights_reference(engine).model_dump(),
+            licence=weights.get("licence", ""),
+            layout=weights.get("layout", LAYOUT_239.name),
+            face_model=weights.get("face_model", ""),
+            providers=engine.regressor.providers,
+        ),
+        detector=schemas.DetectorInfo(name=engine.detector.name, licence=engine.detector_licence),
+    )
+
+
+def _rounded(values: npt.NDArray[np.float32]) -> list[float]:
+    """A flat list with seven digits: what a float32 holds, without the noise behind it."""
+    return [float(f"{value:.7g}") for value in values.ravel().tolist()]
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

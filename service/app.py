@@ -1,0 +1,75 @@
+"""The HTTP application: settings in, a FastAPI application out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from service import __version__
+from service.admission import WorkRoom
+from service.batching import BatchObserver
+from service.engine import Engine
+from service.lifecycle import Lifecycle, drain_before_exit
+from service.metrics import Metrics
+from service.middleware import RequestMiddleware
+from service.problems import add_problem_schema, install_problem_handlers
+from service.routes import models, page, probes, reconstruct
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_DESCRIPTION = """\
+A photo of a face in, a 3D mesh out. Errors are problem details (RFC 9457) with a stable
+`code`; every answer carries `X-Request-ID`, the client's own if it sent one.
+"""
+
+LoadEngine = Callable[[Settings, BatchObserver], Engine]
+
+
+def create_app(settings: Settings | None = None, load: LoadEngine = Engine) -> FastAPI:
+    """Make the application.
+
+    Args:
+        settings: from the environment when left out.
+        load: makes the engine, in a thread, once the application starts.
+    """
+    settings = settings or Settings()
+    metrics = Metrics()
+    lifecycle = Lifecycle(lambda: load(settings, metrics), metrics)
+    work_room = WorkRoom(settings.concurrency, settings.max_waiting, metrics.in_flight.set)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        changed = {name: str(getattr(settings, name)) for name in settings.model_fields_set}
+        log.info("starting", extra={"version": __version__, "settings": changed})
+        restore_signal = drain_before_exit(lifecycle, settings.drain_seconds)
+        loading = asyncio.create_task(lifecycle.start())
+        yield
+        restore_signal()
+        lifecycle.drain()
+        await loading
+        await asyncio.to_thread(work_room.close)
+        await asyncio.to_thread(lifecycle.close)
+        log.info("stopped")
+
+    app = FastAPI(
+        title="facewright",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.state.metrics = metrics
+    app.state.lifecycle = lifecycle
+    app.state.work_room = work_room
+    app.add_middleware(RequestMiddleware, metrics=metrics)
+    install_problem_handlers(app)
+    for module in (reconstruct, models, probes, page):
+        app.include_router(module.router)
+    add_problem_schema(app)
+    return app

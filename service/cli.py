@@ -1,0 +1,115 @@
+"""The command `facewright`.
+
+Imports of anything heavy are inside the commands, so that `facewright --help` is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="facewright",
+    help="A photo of a face in, a 3D mesh out. Environment variables FACEWRIGHT_... set the "
+    "models, limits and threads of every command.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _settle(command: Callable[[], int]) -> NoReturn:
+    """Run `command` and exit with its code; 2 and one line for what the user has to mend."""
+    from pydantic import ValidationError
+
+    from service.errors import FacewrightError
+
+    try:
+        raise typer.Exit(command())
+    except FacewrightError as error:
+        message = error.detail
+    except ValidationError as error:
+        message = "; ".join(
+            f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()
+        )
+    typer.echo(f"facewright: {message}", err=True)
+    raise typer.Exit(2)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Server processes.")] = None,
+) -> None:
+    """Serve the HTTP API and a page to try it with."""
+    from service.server import run_server
+
+    overrides = {"host": host, "port": port, "workers": workers}
+    _settle(lambda: run_server({k: v for k, v in overrides.items() if v is not None}))
+
+
+@app.command()
+def reconstruct(
+    photos: Annotated[list[Path], typer.Argument(help="Photos: JPEG, PNG or WebP.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the results.")],
+    mesh: Annotated[
+        Literal["glb", "obj", "both", "none"], typer.Option(help="Mesh files to write.")
+    ] = "glb",
+    overlay: Annotated[
+        Literal["jpg", "png", "none"], typer.Option(help="The photo with the faces drawn on it.")
+    ] = "jpg",
+    faces: Annotated[Literal["all", "largest"], typer.Option(help="Which faces.")] = "all",
+    expression: Annotated[
+        Literal["keep", "neutral"], typer.Option(help="Expression of the meshes.")
+    ] = "keep",
+    pose: Annotated[
+        Literal["canonical", "camera"], typer.Option(help="Frame of the meshes.")
+    ] = "canonical",
+    landmarks: Annotated[bool, typer.Option(help="Draw landmarks on the overlay.")] = False,
+) -> None:
+    """Reconstruct the faces of PHOTOS without a server: meshes, overlays and JSON.
+
+    A photo that fails does not stop the others; the exit code is then 1.
+    """
+    from service.files import reconstruct_files
+    from service.schemas import MeshFormat, ReconstructOptions
+
+    options = ReconstructOptions(faces=faces, expression=expression, pose=pose, landmarks=landmarks)
+    forms: dict[str, list[MeshFormat]] = {
+        "glb": ["glb"],
+        "obj": ["obj"],
+        "both": ["glb", "obj"],
+        "none": [],
+    }
+    picture = None if overlay == "none" else overlay
+    _settle(lambda: reconstruct_files(photos, out, options, forms[mesh], picture))
+
+
+@app.command()
+def models() -> None:
+    """Show what is loaded: names, versions, licences, checksums."""
+    from service.report import print_models
+
+    _settle(print_models)
+
+
+@app.command()
+def bench(
+    photo: Annotated[
+        Path | None,
+        typer.Argument(help="A photo; a rendered portrait of the face model when left out."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many times.")] = 30,
+) -> None:
+    """Time the way from photo to mesh and overlay, stage by stage, and photos per second."""
+    from service.bench import run_bench
+
+    _settle(lambda: run_bench(photo, count))
+
+
+if __name__ == "__main__":
+    app()

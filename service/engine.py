@@ -1,0 +1,231 @@
+"""The loaded models and the way of one photo through them; no HTTP in here.
+
+The server, the command line and the benchmark all use an `Engine`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from models.assets import CENTERFACE, FACE_MODEL, RNET, asset_path
+from models.assets import sha256 as file_sha256
+from models.layout import LAYOUT_239
+from models.morphable_model import MorphableModel
+from models.rasterizer import warm_up as warm_up_rasterizer
+from service.batching import BatchObserver, MicroBatcher
+from service.deadline import Deadline
+from service.detection import DetectedFace, Detector
+from service.detection.centerface import CenterFace
+from service.errors import ModelError
+from service.imaging import ImageLimits, decode_photo
+from service.inference import CPU_PROVIDERS
+from service.meshes.glb import write_glb
+from service.meshes.mesh import face_mesh
+from service.meshes.obj import warm_up as warm_up_obj
+from service.meshes.obj import write_obj
+from service.overlay import draw_overlay
+from service.reconstruction import Reconstruction, Reconstructor
+from service.regression import Regressor
+from service.schemas import Expression, Faces, MeshFormat, Pose
+from service.settings import Settings
+from service.stages import StageClock
+
+log = logging.getLogger(__name__)
+
+RgbU8 = npt.NDArray[np.uint8]
+Prediction = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""Coefficients (239,) and confidences (80,) of one crop."""
+
+GPU_PROVIDER = "CUDAExecutionProvider"
+DETECTOR_LICENCES = {
+    "centerface": "MIT",
+    "insightface": "model pack: non-commercial research only",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A photo and the faces found in it, the largest first."""
+
+    photo: RgbU8
+    """(H, W, 3) as a viewer shows it."""
+    faces: list[Reconstruction]
+
+
+class Engine:
+    """Models loaded and warmed up, and what can be done with them; thread safe.
+
+    Raises `ModelError` when a file is missing, unusable or does not fit the others.
+    """
+
+    def __init__(self, settings: Settings, observer: BatchObserver | None = None) -> None:
+        self.settings = settings
+        weights = settings.weights or _shipped(RNET)
+        self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
+        self.detector = _open_detector(settings)
+        self.detector_licence = DETECTOR_LICENCES[self.detector.name]
+        self.regressor = _open_regressor(settings, weights)
+        self.weights_sha256 = file_sha256(weights)
+        self._check_fit()
+        self._limits = ImageLimits(
+            max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels
+        )
+        self._warm_up()
+        self._batcher: MicroBatcher[RgbU8, Prediction] = MicroBatcher(
+            self._regress_batch,
+            max_batch=settings.batch_size,
+            max_wait=settings.batch_wait_ms / 1000,
+            capacity=settings.queue_size,
+            observer=observer,
+        )
+
+    def reconstruct(
+        self, data: bytes, faces: Faces, deadline: Deadline, clock: StageClock
+    ) -> Scene:
+        """Decode a photo and reconstruct its faces; blocks.
+
+        Raises:
+            BadPhoto: the bytes are no usable photo.
+            NoFaceFound: there is no face in it.
+            QueueFull, DeadlinePassed, NotReady: see `MicroBatcher.ask`.
+        """
+        deadline.check()
+        with clock.stage("decode"):
+            photo = decode_photo(data, self._limits)
+        deadline.check()
+
+        def regress(crops_u8: RgbU8) -> Prediction:
+            with clock.stage("regress"):
+                answers = self._batcher.ask(list(crops_u8), deadline)
+            coefficients, confidences = zip(*answers, strict=True)
+            return np.stack(coefficients), np.stack(confidences)
+
+        detector = _TimedDetector(self.detector, self.settings.max_faces, clock, deadline)
+        with clock.stage("reconstruct"):
+            found = Reconstructor(self.model, detector, regress).reconstruct(photo, faces=faces)
+        found.sort(key=lambda face: face.face.area, reverse=True)
+        return Scene(photo, found)
+
+    def mesh_file(
+        self,
+        face: Reconstruction,
+        form: MeshFormat,
+        expression: Expression,
+        pose: Pose,
+        clock: StageClock,
+    ) -> bytes:
+        """The mesh of one face as the bytes of a GLB or OBJ file."""
+        with clock.stage("mesh"):
+            mesh = face_mesh(self.model, face, expression, pose)
+            about = {
+                "generator": "facewright",
+                "face_model": f"{self.model.metadata['name']} {self.model.metadata['version']}",
+                "face_model_sha256": self.model.sha256,
+                "weights_sha256": self.weights_sha256,
+                "licence": self.model.metadata["licence"],
+                "expression": expression,
+                "pose": pose,
+            }
+            return (write_glb if form == "glb" else write_obj)(mesh, about)
+
+    def overlay(self, scene: Scene, landmarks: bool, clock: StageClock) -> RgbU8:
+        """The photo with all its faces drawn on it: (H, W, 3)."""
+        with clock.stage("overlay"):
+            return draw_overlay(scene.photo, self.model, scene.faces, landmarks=landmarks)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Finish what waits for the network and refuse more."""
+        if not self._batcher.close(timeout):
+            log.warning("faces were still waiting for the network at shutdown")
+
+    def _regress_batch(self, crops: Sequence[RgbU8]) -> list[Prediction]:
+        coefficients, confidences = self.regressor.regress(np.stack(crops))
+        return list(zip(coefficients, confidences, strict=True))
+
+    def _check_fit(self) -> None:
+        weights = self.regressor.metadata
+        if weights.get("layout", LAYOUT_239.name) != LAYOUT_239.name:
+            raise ModelError(f"weights of layout {weights['layout']}, not {LAYOUT_239.name}")
+        trained_for = weights.get("face_model", "")
+        if trained_for and trained_for != self.model.sha256:
+            raise ModelError(
+                f"the weights were trained for face model {trained_for[:12]}..., "
+                f"but {self.model.sha256[:12]}... is loaded"
+            )
+
+    def _warm_up(self) -> None:
+        """Run every part once, so that the first request is as quick as the next."""
+        warm_up_rasterizer()
+        warm_up_obj()
+        self.detector.detect(np.zeros((640, 640, 3), np.uint8))
+        sizes = {1, self.settings.batch_size}
+        for size in sorted(sizes):
+            self.regressor.regress(np.zeros((size, 224, 224, 3), np.uint8))
+
+
+class _TimedDetector:
+    """A detector that is timed, bounded and stops when nobody waits any more."""
+
+    def __init__(
+        self, detector: Detector, max_faces: int, clock: StageClock, deadline: Deadline
+    ) -> None:
+        self.name = detector.name
+        self._detector = detector
+        self._max_faces = max_faces
+        self._clock = clock
+        self._deadline = deadline
+
+    def detect(self, rgb_u8: RgbU8) -> list[DetectedFace]:
+        self._deadline.check()
+        with self._clock.stage("detect"):
+            found = self._detector.detect(rgb_u8)
+        largest = sorted(found, key=lambda face: face.area, reverse=True)[: self._max_faces]
+        return sorted(largest, key=lambda face: face.score, reverse=True)
+
+
+def _shipped(name: str) -> Path:
+    try:
+        return asset_path(name)
+    except FileNotFoundError as error:
+        raise ModelError(str(error)) from error
+
+
+def _load_face_model(path: Path) -> MorphableModel:
+    try:
+        return MorphableModel.load(path)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot load the face model {path}: {error}") from error
+
+
+def _threads(settings: Settings) -> int:
+    if settings.inference_threads:
+        return settings.inference_threads
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _open_regressor(settings: Settings, weights: Path) -> Regressor:
+    threads = _threads(settings)
+    if settings.device == "cuda":
+        return Regressor(weights, (GPU_PROVIDER, *CPU_PROVIDERS), threads)
+    if settings.device == "auto" and GPU_PROVIDER in ort.get_available_providers():
+        try:
+            return Regressor(weights, (GPU_PROVIDER, *CPU_PROVIDERS), threads)
+        except ModelError as error:
+            log.warning("no usable GPU, running on the CPU", extra={"reason": error.detail})
+    return Regressor(weights, CPU_PROVIDERS, threads)
+
+
+def _open_detector(settings: Settings) -> Detector:
+    if settings.detector == "insightface":
+        from service.detection.insightface import InsightFace
+
+        return InsightFace(settings.insightface_pack, settings.insightface_root.expanduser())
+    return CenterFace(_shipped(CENTERFACE))

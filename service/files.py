@@ -1,0 +1,88 @@
+"""Reconstructing photo files into a directory, for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from service.answers import JPEG, PNG, AnswerWriter
+from service.deadline import Deadline
+from service.engine import Engine
+from service.errors import FacewrightError
+from service.schemas import MeshFormat, ReconstructOptions
+from service.settings import Settings
+from service.stages import StageClock
+
+OVERLAY_TYPES = {"jpg": JPEG, "png": PNG}
+
+
+def reconstruct_files(
+    photos: Sequence[Path],
+    out: Path,
+    options: ReconstructOptions,
+    forms: Sequence[MeshFormat],
+    overlay: str | None,
+) -> int:
+    """Reconstruct `photos` into the directory `out`, with a progress bar.
+
+    For `portrait.jpg` it writes `portrait.json`, `portrait_overlay.jpg` (`overlay`: "jpg",
+    "png" or None) and `portrait_face0.glb`, ... (largest face first).  Photos of the same name
+    get `portrait-2`, and so on.  What goes wrong with a photo is reported at the end.
+
+    Returns 0, or 1 when a photo failed.  Raises `ModelError` when nothing can be done at all.
+    """
+    console = Console(stderr=True)
+    settings = Settings()
+    with console.status("Loading the models"):
+        engine = Engine(settings)
+    out.mkdir(parents=True, exist_ok=True)
+
+    def work(photo: Path, stem: str) -> int:
+        clock = StageClock()
+        scene = engine.reconstruct(photo.read_bytes(), options.faces, Deadline(), clock)
+        writer = AnswerWriter(engine, scene, options, clock)
+        (out / f"{stem}.json").write_bytes(writer.json_answer().body)
+        if overlay is not None:
+            (out / f"{stem}_overlay.{overlay}").write_bytes(writer.overlay(OVERLAY_TYPES[overlay]))
+        for index, face in enumerate(scene.faces):
+            for form in forms:
+                (out / f"{stem}_face{index}.{form}").write_bytes(writer.mesh(face, form))
+        return len(scene.faces)
+
+    faces = 0
+    failures: dict[Path, str] = {}
+    with ThreadPoolExecutor(settings.concurrency) as pool:
+        running = {
+            pool.submit(work, photo, stem): photo
+            for photo, stem in zip(photos, _distinct_stems(photos), strict=True)
+        }
+        for done in track(as_completed(running), "Reconstructing", len(running), console=console):
+            try:
+                faces += done.result()
+            except FacewrightError as error:
+                failures[running[done]] = f"{error.title}: {error.detail}"
+            except OSError as error:
+                failures[running[done]] = error.strerror or str(error)
+    engine.close()
+
+    for photo in photos:
+        if photo in failures:
+            console.print(f"{photo}: {failures[photo]}", style="red", markup=False, soft_wrap=True)
+    succeeded = len(photos) - len(failures)
+    console.print(f"{succeeded} of {len(photos)} photos, {faces} faces, in {out}", soft_wrap=True)
+    return 1 if failures else 0
+
+
+def _distinct_stems(photos: Sequence[Path]) -> Iterator[str]:
+    taken: set[str] = set()
+    for photo in photos:
+        stem, number = photo.stem, 1
+        while stem in taken:
+            number += 1
+            stem = f"{photo.stem}-{number}"
+        taken.add(stem)
+        yield stem

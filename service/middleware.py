@@ -1,0 +1,75 @@
+"""What surrounds every request: its id, its log entry, its metrics, and the last resort."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.logging import choose_request_id, request_id
+from service.metrics import Metrics
+from service.problems import internal_error_response
+
+REQUEST_ID_HEADER = "X-Request-ID"
+
+log = logging.getLogger("facewright.access")
+
+_PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+
+
+class RequestMiddleware:
+    """Gives requests an id, answers unforeseen exceptions, logs and counts."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        identifier = choose_request_id(Headers(scope=scope).get(REQUEST_ID_HEADER))
+        token = request_id.set(identifier)
+        scope.setdefault("state", {})["log"] = {}
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID_HEADER] = identifier
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            log.exception("unexpected error", extra={"path": scope["path"]})
+            if status:  # too late for another answer: the server will cut the connection
+                raise
+            await internal_error_response(scope["path"])(scope, receive, send_with_headers)
+        finally:
+            self._finish(scope, status, time.perf_counter() - started)
+            request_id.reset(token)
+
+    def _finish(self, scope: Scope, status: int, seconds: float) -> None:
+        # Unknown paths share one label, or anybody could make any number of series.
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        fields: MutableMapping[str, Any] = {
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "ms": round(1000 * seconds, 1),
+            **scope["state"]["log"],
+        }
+        level = logging.DEBUG if route in _PROBES else logging.INFO
+        log.log(level, "%s %s %d", scope["method"], scope["path"], status, extra=dict(fields))

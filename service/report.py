@@ -1,0 +1,30 @@
+"""Printing what is loaded, for the command line."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from service import __version__
+from service.answers import describe_models
+from service.engine import Engine
+from service.settings import Settings
+
+
+def print_models() -> int:
+    """Print names, versions, licences and checksums of the models. Raises `ModelError`."""
+    engine = Engine(Settings())
+    described = describe_models(engine, __version__)
+    engine.close()
+    table = Table("", "property", "value", box=None)
+    for part in ("face_model", "weights", "detector"):
+        label = part.replace("_", " ")
+        for name, value in getattr(described, part).model_dump().items():
+            if name == "expression_units":
+                value = f"{len(value)} names"
+            elif isinstance(value, list):
+                value = ", ".join(value)
+            table.add_row(label, name.replace("_", " "), str(value))
+            label = ""
+    Console(soft_wrap=True).print(table)
+    return 0

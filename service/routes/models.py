@@ -1,0 +1,25 @@
+"""`GET /v1/models`: what is loaded."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from service import __version__
+from service.answers import describe_models
+from service.errors import NotReady
+from service.lifecycle import Lifecycle
+from service.problems import problem_responses
+from service.schemas import ModelsResult
+
+router = APIRouter(prefix="/v1", tags=["reconstruction"])
+
+
+@router.get(
+    "/models",
+    summary="What is loaded",
+    responses=problem_responses((NotReady, "The models are being loaded.")),
+)
+async def models(request: Request) -> ModelsResult:
+    """Names, versions, licences, checksums and topology of the loaded models."""
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    return describe_models(lifecycle.engine, __version__)

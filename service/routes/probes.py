@@ -1,0 +1,49 @@
+"""`GET /livez`, `GET /readyz`, `GET /metrics`: for orchestrators and monitoring."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from service.errors import NotReady
+from service.lifecycle import Lifecycle
+from service.metrics import CONTENT_TYPE, Metrics
+from service.problems import problem_responses
+from service.schemas import Health
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get(
+    "/livez",
+    summary="Is the process of use?",
+    responses=problem_responses((NotReady, "The models cannot be loaded.")),
+)
+async def livez(request: Request) -> Health:
+    """Answer 200 unless the models could not be loaded, which only a restart can mend."""
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    lifecycle.check_alive()
+    return Health()
+
+
+@router.get(
+    "/readyz",
+    summary="May requests be sent here?",
+    responses=problem_responses((NotReady, "The models are being loaded.")),
+)
+async def readyz(request: Request) -> Health:
+    """Answer 200 once the models are loaded and warmed up, and until draining begins."""
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    lifecycle.check_ready()
+    return Health()
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(request: Request) -> Response:
+    """Requests, stage times, batch sizes and queues in the text format of Prometheus."""
+    collected: Metrics = request.app.state.metrics
+    return Response(collected.render(), media_type=CONTENT_TYPE)

@@ -1,0 +1,169 @@
+"""`POST /v1/reconstruct`: a photo in, its faces in 3D out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.requests import ClientDisconnect
+
+from service import errors
+from service.admission import WorkRoom
+from service.answers import FORMS, GLB, JPEG, JSON, OBJ, PNG, ZIP, Answer, AnswerWriter
+from service.deadline import Deadline
+from service.lifecycle import Lifecycle
+from service.metrics import Metrics
+from service.negotiation import choose_media_type
+from service.problems import problem_responses
+from service.schemas import ReconstructOptions, ReconstructResult
+from service.settings import Settings
+from service.stages import StageClock
+from service.upload import FORM, RAW_TYPES, read_photo
+
+FACE_COUNT_HEADER = "Facewright-Faces"
+
+router = APIRouter(prefix="/v1", tags=["reconstruction"])
+
+Result = TypeVar("Result")
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_PROBLEMS = problem_responses(
+    (errors.UndecodablePhoto, "The photo is truncated."),
+    (errors.MalformedRequest, "The body is not well-formed multipart/form-data."),
+    (errors.NotAcceptable, f"Possible forms of the answer: {', '.join(FORMS)}."),
+    (errors.UploadTimeout, "The photo did not arrive within 30 seconds."),
+    (errors.PhotoTooLarge, "The photo has more than 20000000 bytes."),
+    (errors.UnsupportedPhotoType, "Send a JPEG, PNG or WebP photo."),
+    (errors.UnsupportedMediaType, "Send the photo as part `image` of a multipart/form-data body."),
+    (errors.NoFaceFound, "No face was found in the photo, in any orientation."),
+    (errors.InvalidParameter, "faces: Input should be 'all' or 'largest'"),
+    (errors.QueueFull, "Too many photos are waiting."),
+    (errors.FacewrightError, "An unexpected error; the server's log has an entry."),
+    (errors.NotReady, "The models are being loaded."),
+    (errors.DeadlinePassed, "The answer was not ready within the request's time."),
+)
+_SUCCESS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The reconstructed faces in the form that `Accept` prefers.",
+        "headers": {
+            FACE_COUNT_HEADER: {
+                "description": "How many faces were reconstructed.",
+                "schema": {"type": "integer", "minimum": 1},
+            },
+            "Server-Timing": {
+                "description": "Milliseconds per stage.",
+                "schema": {"type": "string"},
+            },
+        },
+        "content": {media_type: _BINARY for media_type in (GLB, OBJ, JPEG, PNG, ZIP)},
+    }
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "image": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "The photo: JPEG, PNG or WebP.",
+                        }
+                    },
+                }
+            },
+            **{media_type: _BINARY for media_type in RAW_TYPES},
+        },
+    }
+}
+
+
+@router.post(
+    "/reconstruct",
+    summary="Reconstruct the faces of a photo",
+    response_model=ReconstructResult,
+    responses={**_SUCCESS, **_PROBLEMS},
+    openapi_extra=_BODY,
+)
+async def reconstruct(
+    request: Request, options: Annotated[ReconstructOptions, Query()]
+) -> Response:
+    """Reconstruct every face of a photo, or the largest, in 3D.
+
+    The photo is the form's part `image`, or the whole body. `Accept` chooses the answer's
+    form: JSON, the mesh of the largest face as GLB or OBJ, the overlay of all faces as JPEG
+    or PNG, or a ZIP file with everything. The header `Facewright-Faces` says how many faces
+    there are.
+    """
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    settings: Settings = request.app.state.settings
+    metrics: Metrics = request.app.state.metrics
+    work_room: WorkRoom = request.app.state.work_room
+
+    media_type = choose_media_type(request.headers.get("accept"), tuple(FORMS))
+    engine = lifecycle.engine
+    with work_room.admit() as ticket:
+        photo = await read_photo(request, settings.max_upload_bytes, settings.upload_timeout)
+        deadline = Deadline(settings.request_timeout)
+        clock = StageClock()
+
+        def work() -> tuple[Answer, int]:
+            try:
+                scene = engine.reconstruct(photo, options.faces, deadline, clock)
+                deadline.check()
+                answer = AnswerWriter(engine, scene, options, clock).write(media_type)
+            finally:
+                metrics.observe_stages(clock)
+            metrics.faces.observe(len(scene.faces))
+            return answer, len(scene.faces)
+
+        answer, face_count = await _unless_disconnected(request, ticket.run(work, deadline))
+
+    request.state.log.update(
+        photo_bytes=len(photo),
+        faces=face_count,
+        stages_ms={name: round(1000 * s, 1) for name, s in clock.seconds.items()},
+    )
+    return Response(
+        answer.body,
+        media_type=answer.media_type,
+        headers={
+            FACE_COUNT_HEADER: str(face_count),
+            "Server-Timing": clock.server_timing(),
+            "Content-Disposition": f'{_disposition(media_type)}; filename="{answer.filename}"',
+            "Cache-Control": "no-store",
+            "Vary": "Accept",
+        },
+    )
+
+
+def _disposition(media_type: str) -> str:
+    return "inline" if media_type in (JSON, JPEG, PNG) else "attachment"
+
+
+async def _unless_disconnected(request: Request, work: Awaitable[Result]) -> Result:
+    """Await `work`, but give it up when the client goes away (then raise ClientDisconnect)."""
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        for task in (working, watching):
+            if not task.done():
+                task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    """Return when the client has closed the connection; the body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

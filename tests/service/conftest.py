@@ -1,0 +1,271 @@
+"""A small face model and network with the real signatures, and the real server on them."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from scipy.spatial import Delaunay
+from skimage import data as pictures
+
+from models.layout import LAYOUT_239
+from models.morphable_model import MorphableModel
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _landmark_positions() -> npt.NDArray[np.float64]:
+    """(68, 2) mm: a schematic frontal face in the order of iBUG, the nose tip near (0, 0)."""
+    turn = np.linspace(0, np.pi, 17)
+    jaw = np.stack([-70 * np.cos(turn), 30 - 105 * np.sin(turn)], 1)
+    along = np.linspace(-1, 1, 5)
+    brow = np.stack([15 * along, 6 * (1 - along**2)], 1)
+    brows = [brow + (-32, 52), brow + (32, 52)]
+    bridge = np.stack([np.zeros(4), np.linspace(33, 0, 4)], 1)
+    nostrils = np.stack([np.linspace(-14, 14, 5), [-11, -13, -14, -13, -11]], 1)
+    eye = np.array([[-14, 0], [-5, 5], [5, 5], [14, 0], [5, -5], [-5, -5]], float)
+    eyes = [eye + (-31, 33), eye + (31, 33)]
+    around = np.linspace(np.pi, -np.pi, 13)[:-1]
+    lips = np.stack([25 * np.cos(around), 10 * np.sin(around)], 1) + (0, -38)
+    around = np.linspace(np.pi, -np.pi, 9)[:-1]
+    inner = np.stack([18 * np.cos(around), 4 * np.sin(around)], 1) + (0, -38)
+    return np.concatenate([jaw, *brows, bridge, nostrils, *eyes, lips, inner])
+
+
+def _build_model() -> MorphableModel:
+    """A smooth mask of some 700 vertices that a grown-up's face would fit into."""
+    grid = np.stack(np.meshgrid(np.linspace(-72, 72, 24), np.linspace(-78, 80, 26)), -1)
+    grid = grid.reshape(-1, 2)
+    grid = grid[np.hypot(grid[:, 0] / 73, grid[:, 1] / 82) < 1]
+    flat = np.concatenate([_landmark_positions(), grid])
+    height = 75 * np.sqrt(
+        np.clip(1.1 - (flat[:, 0] / 80) ** 2 - (flat[:, 1] / 95) ** 2, 0.02, None)
+    )
+    height += 18 * np.exp(-((flat[:, 0] / 12) ** 2) - ((flat[:, 1] - 4) / 16) ** 2)
+    triangles = Delaunay(flat).simplices.astype(np.int32)
+    sides = flat[triangles[:, 1:]] - flat[triangles[:, :1]]
+    clockwise = sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0] < 0
+    triangles[clockwise] = triangles[clockwise][:, ::-1]
+    shape = np.concatenate([flat, height[:, None]], 1)
+    shape -= shape.mean(0)
+    random = np.random.default_rng(0)
+    count = len(shape)
+    return MorphableModel(
+        mean_shape=shape.astype(np.float32),
+        identity_basis=random.normal(0, 0.1, (80, count, 3)).astype(np.float32),
+        expression_basis=random.normal(0, 0.1, (64, count, 3)).astype(np.float32),
+        subdivision=None,
+        mean_albedo=np.full((count, 3), (0.7, 0.55, 0.45), np.float32),
+        albedo_basis=random.normal(0, 0.01, (80, count, 3)).astype(np.float32),
+        triangles=triangles,
+        landmarks=np.arange(68, dtype=np.int32),
+        skin_region=np.ones(count, np.bool_),
+        mirror=np.arange(count, dtype=np.int32),
+        uv=((flat - flat.min(0)) / np.ptp(flat, axis=0)).astype(np.float32),
+        parts=np.zeros(count, np.uint8),
+        expression_units=("jawOpen",),
+        expression_unit_coefficients=np.ones((1, 64), np.float32),
+        metadata={
+            "name": "schematic",
+            "version": "1",
+            "licence": "CC0-1.0",
+            "source": "made for tests",
+            "units": "mm",
+        },
+    )
+
+
+def _write_network(path: Path, face_model_sha256: str) -> None:
+    """An ONNX graph of R-Net's signature: the brightness of a crop decides its coefficients."""
+    pose = np.zeros(239, np.float32)
+    pose[LAYOUT_239.light] = [0.8, 0, 0.3, 0, 0, 0, 0, 0, 0]
+    pose[LAYOUT_239.rotation] = [0.02, -0.05, 0.03]
+    slope = np.zeros(239, np.float32)
+    slope[LAYOUT_239.identity] = np.linspace(-1, 1, 80)
+    slope[LAYOUT_239.expression] = np.linspace(1, -1, 64)
+    constants = {
+        "pose": pose[None],
+        "slope": slope[None],
+        "spread": np.linspace(-1, 1, 80, dtype=np.float32)[None],
+        "pixels": np.array([1, 2, 3], np.int64),
+        "column": np.array([0, 1], np.int64),
+    }
+    nodes = [
+        helper.make_node("ReduceMean", ["crops", "pixels"], ["means"], keepdims=0),
+        helper.make_node("Reshape", ["means", "as_column"], ["brightness"]),
+        helper.make_node("MatMul", ["brightness", "slope"], ["change"]),
+        helper.make_node("Add", ["change", "pose"], ["coefficients"]),
+        helper.make_node("MatMul", ["brightness", "spread"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["confidences"]),
+    ]
+    constants["as_column"] = np.array([-1, 1], np.int64)
+    del constants["column"]
+    graph = helper.make_graph(
+        nodes,
+        "rnet",
+        [helper.make_tensor_value_info("crops", TensorProto.FLOAT, ["N", 3, 224, 224])],
+        [
+            helper.make_tensor_value_info("coefficients", TensorProto.FLOAT, ["N", 239]),
+            helper.make_tensor_value_info("confidences", TensorProto.FLOAT, ["N", 80]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    about = {
+        "name": "brightness",
+        "version": "1",
+        "licence": "MIT",
+        "layout": "239",
+        "face_model": face_model_sha256,
+    }
+    for key, value in about.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+@dataclass(frozen=True)
+class Assets:
+    """Files that a server of the tests is set up with."""
+
+    face_model: Path
+    weights: Path
+    model: MorphableModel
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "FACEWRIGHT_FACE_MODEL": str(self.face_model),
+            "FACEWRIGHT_WEIGHTS": str(self.weights),
+        }
+
+
+@pytest.fixture(scope="session")
+def assets(tmp_path_factory: pytest.TempPathFactory) -> Assets:
+    directory = tmp_path_factory.mktemp("assets")
+    face_model, weights = directory / "model.npz", directory / "network.onnx"
+    _build_model().save(face_model)
+    model = MorphableModel.load(face_model)
+    _write_network(weights, model.sha256)
+    return Assets(face_model, weights, model)
+
+
+def _encode(rgb_u8: npt.NDArray[Any], extension: str) -> bytes:
+    return cv2.imencode(extension, cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+@pytest.fixture(scope="session")
+def portrait_jpeg() -> bytes:
+    """A real person's photo, 512x512 (NASA, public domain)."""
+    return _encode(pictures.astronaut(), ".jpg")
+
+
+@pytest.fixture(scope="session")
+def group_jpeg() -> bytes:
+    """The same person three times in one photo, the second time larger, the third mirrored."""
+    astronaut = pictures.astronaut()
+    small = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
+    photo = np.full((512, 1024, 3), 128, np.uint8)
+    photo[128:384, :256] = small
+    photo[:, 256:768] = astronaut
+    photo[128:384, 768:] = small[:, ::-1]
+    return _encode(photo, ".jpg")
+
+
+@pytest.fixture(scope="session")
+def faceless_jpeg() -> bytes:
+    """A photo without a face (a coffee cup, CC0)."""
+    return _encode(pictures.coffee(), ".jpg")
+
+
+@dataclass
+class Server:
+    """A running server process."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log_path: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=60, **options)
+
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+
+@pytest.fixture(scope="session")
+def start_server(assets: Assets, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """A context manager: the real server on a free port; keywords are settings."""
+
+    @contextmanager
+    def start(*, wait_ready: bool = True, **settings: object) -> Iterator[Server]:
+        log_path = tmp_path_factory.mktemp("server") / "log"
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("FACEWRIGHT_")},
+            **assets.environment,
+            "FACEWRIGHT_INFERENCE_THREADS": "1",
+            "FACEWRIGHT_DRAIN_SECONDS": "0",
+            **{f"FACEWRIGHT_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        with log_path.open("wb") as log_file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "service.cli", "serve", "--port", "0"],
+                cwd=ROOT,
+                env=environment,
+                stdout=log_file,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            yield _await_server(process, log_path, wait_ready)
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    return start
+
+
+def _await_server(process: subprocess.Popen[bytes], log_path: Path, wait_ready: bool) -> Server:
+    patience = time.monotonic() + 90
+    server = None
+    while time.monotonic() < patience and process.poll() is None:
+        if server is None:
+            found = re.search(r"running on (http://127\.0\.0\.1:\d+)", log_path.read_text())
+            server = Server(found[1], process, log_path) if found else None
+        elif not wait_ready or httpx.get(f"{server.url}/readyz").status_code == 200:
+            return server
+        time.sleep(0.05)
+    raise AssertionError(f"the server did not start:\n{log_path.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def server(start_server: Callable[..., Any]) -> Iterator[Server]:
+    """The server with its default settings, shared by the tests."""
+    with start_server() as running:
+        yield running
