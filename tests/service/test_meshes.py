@@ -98,11 +98,17 @@ def test_middle_grey_is_linear_in_glb() -> None:
 
 def test_trimesh_reads_glb() -> None:
     mesh = triangle()
-    loaded = trimesh.load(io.BytesIO(write_glb(mesh, {})), file_type="glb", force="mesh")
+    scene = trimesh.load(io.BytesIO(write_glb(mesh, {})), file_type="glb")
+    (loaded,) = scene.geometry.values()
     np.testing.assert_allclose(loaded.vertices * 1000, mesh.vertices, atol=1e-4)
     np.testing.assert_array_equal(loaded.faces, mesh.triangles)
+    # With a material, trimesh keeps vertex colours beside it.
+    colors = loaded.visual.vertex_attributes["color"]
+    assert colors.shape == (3, 4)
+    assert colors[1, 0] == 65535
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # trimesh's, about unused vertices
 @settings(max_examples=60, deadline=None)
 @given(meshes())
 def test_trimesh_reads_obj(mesh: Mesh) -> None:
