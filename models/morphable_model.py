@@ -53,6 +53,10 @@ _ARRAYS: Final[dict[str, tuple[type[np.generic], tuple[int | str, ...]]]] = {
     "expression_unit_coefficients": (np.float32, ("K", "expression")),
 }
 
+# One sparse product refines several faces, so that each weight is read once for all of them; with
+# more than this many the vertices no longer fit into the processor's cache.
+_FACES_AT_ONCE = 8
+
 # Largest difference of a subdivision row's sum from 1: beyond it the mesh would not move with
 # its cage.
 _ROW_SUM_TOLERANCE = 1e-4
@@ -203,11 +207,13 @@ class MorphableModel:
         """Carry cage positions or displacements (N, C, 3) float32 to the mesh: (N, V, 3)."""
         if self.subdivision is None:
             return np.ascontiguousarray(cages)
-        # One product for all faces: each weight is read once and used 3N times.
-        n = len(cages)
-        columns = cages.transpose(1, 0, 2).reshape(self.n_cage_vertices, 3 * n)
-        meshes = self.subdivision @ columns
-        return np.ascontiguousarray(meshes.reshape(self.n_vertices, n, 3).transpose(1, 0, 2))
+        meshes = np.empty((len(cages), self.n_vertices, 3), np.float32)
+        for start in range(0, len(cages), _FACES_AT_ONCE):
+            faces = cages[start : start + _FACES_AT_ONCE]
+            columns = faces.transpose(1, 0, 2).reshape(self.n_cage_vertices, -1)
+            refined = (self.subdivision @ columns).reshape(self.n_vertices, len(faces), 3)
+            meshes[start : start + len(faces)] = refined.transpose(1, 0, 2)
+        return meshes
 
     @classmethod
     def load(cls, path: str | Path) -> MorphableModel:
