@@ -241,7 +241,7 @@ def _check_crops(directory: Path | None) -> tuple[Array, str]:
     inner = slice(margin, margin + CROP_SIZE)
     rgb_u8 = shards.images(rows)[:, inner, inner]
     crops_nchw = np.ascontiguousarray(rgb_u8.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
-    return crops_nchw, f"{len(rows)} crops of {directory.name}"
+    return crops_nchw, f"{len(rows)} crops of the data directory {directory.name!r}"
 
 
 def _run_torch(rnet: RNet, cnet: CNet, crops_nchw: Array) -> tuple[Array, Array]:

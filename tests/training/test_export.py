@@ -141,7 +141,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         checkpoint, output, crops=directory / "crops", figures=figures, face_model=face_model
     )
     assert result.exit_code == 0, result.output
-    assert "checked with 3 crops of crops" in result.output
+    assert "checked with 3 crops of the data directory 'crops'" in result.output
     record = json.loads(output.with_suffix(".json").read_text())
     return Run(checkpoint, face_model, directory / "crops", figures, output, record)
 
@@ -281,7 +281,7 @@ def test_card_states_what_the_record_holds(run: Run) -> None:
         "| held-out portraits | AUC \\| identity | 0.8125 | – |",
         "facewright-train evaluate runs/last.pt",
         "- Beards are missed.\n- Children were not in the data.",
-        "3 crops of crops",
+        "3 crops of the data directory 'crops'",
         f"| `rnet_v0.onnx` | `{sha256(run.output)}` |",
         f"| `face_model.npz` | `{sha256(run.face_model)}` |",
     ):
