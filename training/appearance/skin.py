@@ -279,9 +279,7 @@ class SkinSampler:
             1.2,
         ).astype(np.float32)
 
-    def _makeup(
-        self, rng: np.random.Generator, person: _Person, colour: FloatArray
-    ) -> FloatArray:
+    def _makeup(self, rng: np.random.Generator, person: _Person, colour: FloatArray) -> FloatArray:
         if not person.makeup:
             return colour
         r = self.regions
@@ -314,7 +312,7 @@ class SkinSampler:
         taper = np.interp(t, [-0.1, 0, 0.15, 0.55, 0.85, 1.1], [0.6, 0.85, 1.05, 0.95, 0.6, 0.2])
         ragged = 0.35 * self._noise(rng, 2.2)
         across = np.abs((above - middle) / (thick * taper)) + ragged * 0.35
-        soft = np.exp(-np.clip(across, 0, None) ** 3)
+        soft = np.exp(-(np.clip(across, 0, None) ** 3))
         ends = sigmoid((t + 0.03 + 0.02 * ragged) / 0.035) * sigmoid((1.03 - t) / 0.05)
         density = np.clip(rng.normal(0.88, 0.2), 0.08, 1.0)
         density *= 1 - 0.5 * person.age * rng.random()
@@ -368,9 +366,7 @@ class SkinSampler:
             redness=float(rng.uniform(0, 0.5) ** 2),
         )
 
-    def _parts(
-        self, rng: np.random.Generator, colour: FloatArray, eyes: EyeLook
-    ) -> FloatArray:
+    def _parts(self, rng: np.random.Generator, colour: FloatArray, eyes: EyeLook) -> FloatArray:
         """Colour what is not skin: eyeballs, mouth and lid insides, teeth."""
         r = self.regions
         colour[r.inside] = _INSIDE_MOUTH * rng.uniform(0.7, 1.3)

@@ -1,0 +1,1 @@
+"""Synthetic portraits: whole heads rendered as photographs, with the coefficients behind them."""

@@ -1,0 +1,420 @@
+"""Hairstyles, brows, lashes and beards as strands rooted in the head's triangles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.appearance.noise import random_field
+from training.appearance.regions import FaceRegions, smoothstep
+from training.appearance.skin import Appearance
+from training.appearance.surface import SKIN, Surface
+from training.synthetic.strands import Strands, grow
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+
+# Height of the hairline above the eyes (reference mm) by the angle from straight ahead, seen from
+# above about the ears' axis.
+_HAIRLINE_DEGREES = [0, 35, 50, 62, 70, 78, 88, 100, 112, 130, 180]
+_HAIRLINE_MM = [64, 60, 51, 34, 8, -9, 0, 2, -30, -62, -75]
+
+
+@dataclass(frozen=True, eq=False)
+class Roots:
+    """Points on triangles: corners (n, 3) vertex indices and weights (n, 3)."""
+
+    corners: IntArray
+    weights: FloatArray
+
+    def at(self, values: FloatArray) -> FloatArray:
+        """Interpolate per-vertex values (V,) or (V, c) at the roots."""
+        picked = values[self.corners]
+        if picked.ndim == 2:
+            return (picked * self.weights).sum(1)
+        return np.einsum("nkc,nk->nc", picked, self.weights)
+
+    def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Roots:
+        """A subset of the roots."""
+        return Roots(self.corners[chosen], self.weights[chosen])
+
+
+def scatter_roots(
+    rng: np.random.Generator, surface: Surface, chance: FloatArray, count: int
+) -> Roots:
+    """Draw ``count`` points, evenly by area times the mean of ``chance`` (V,) over a triangle."""
+    corners = surface.points[surface.triangles]
+    area = np.linalg.norm(
+        np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
+    )
+    weight = area * chance[surface.triangles].mean(1)
+    picked = rng.choice(len(weight), count, p=weight / weight.sum())
+    a, b = rng.random(count), rng.random(count)
+    outside = a + b > 1
+    a[outside], b[outside] = 1 - a[outside], 1 - b[outside]
+    weights = np.stack([1 - a - b, a, b], 1).astype(np.float32)
+    return Roots(surface.triangles[picked].astype(np.int64), weights)
+
+
+@dataclass(frozen=True)
+class HairStyle:
+    """What a haircut is: numbers in reference mm unless said otherwise.
+
+    Attributes:
+        name: one of the styles of :func:`draw_style`.
+        length, length_spread: of the strands, the spread relative.
+        volume: thickness of the hair over the skull.
+        lift: how much a strand leaves along the scalp's normal, 0 flat to 1 upright.
+        weight: bend to gravity per mm.
+        curl_radius, curl_wave: of the helix.
+        part: x of the parting.
+        comb: (3,) preferred direction, added to "away from the crown".
+        fringe: share of front strands that fall over the forehead.
+        hairline: shift of the hairline upwards.
+        density: share of the candidate roots used.
+        grizzle: spread of brightness between strands.
+    """
+
+    name: str
+    length: float
+    length_spread: float
+    volume: float
+    lift: float
+    weight: float
+    curl_radius: float
+    curl_wave: float
+    part: float
+    comb: tuple[float, float, float]
+    fringe: float
+    hairline: float
+    density: float
+    grizzle: float
+
+
+def draw_style(rng: np.random.Generator, appearance: Appearance) -> HairStyle:
+    """A haircut that goes with a person."""
+    names = ["bald", "buzz", "short", "swept", "mid", "long", "tied", "afro"]
+    if appearance.masculine:
+        weights = np.array([0.05, 0.12, 0.36, 0.22, 0.09, 0.05, 0.03, 0.08])
+    else:
+        weights = np.array([0.01, 0.03, 0.08, 0.06, 0.22, 0.36, 0.18, 0.06])
+    if appearance.melanin < 0.4:
+        weights[-1] *= 0.15
+    name = str(rng.choice(names, p=weights / weights.sum()))
+    u = rng.uniform
+    curly = rng.random() < (0.6 if appearance.melanin > 0.6 else 0.3)
+    radius = u(1.0, 5.0) if curly else u(0, 0.8)
+    wave = u(9, 35) if curly else u(30, 90)
+    part = float(rng.normal(0, 18))
+    side = float(rng.choice([-1, 1]))
+    comb = (side * u(0, 0.6), u(-0.2, 0.1), u(-0.3, 0.7))
+    fringe = u(0.3, 1.0) if rng.random() < 0.3 else 0.0
+    receding = 0.0
+    if appearance.masculine and rng.random() < 0.15 + 0.4 * appearance.age:
+        receding = u(0, 24)
+    values = {
+        "bald": (1.0, 0.2, 0.5, 0.5, 0.0),
+        "buzz": (u(2, 5), 0.2, u(1, 2.5), 0.7, 0.0),
+        "short": (u(8, 30), 0.3, u(4, 12), u(0.15, 0.5), 0.01),
+        "swept": (u(40, 80), 0.25, u(7, 18), u(0.12, 0.35), 0.006),
+        "mid": (u(70, 160), 0.25, u(7, 24), u(0.15, 0.4), u(0.015, 0.03)),
+        "long": (u(180, 330), 0.2, u(6, 22), u(0.1, 0.3), u(0.015, 0.03)),
+        "tied": (u(80, 130), 0.15, u(2, 7), 0.05, 0.0),
+        "afro": (u(14, 60), 0.15, u(6, 16), 0.9, 0.0),
+    }[name]
+    if name == "swept":
+        comb = (side * u(0, 1.0), 0.1, u(-1.8, -0.6))
+        fringe = 0.0
+    if name == "tied":
+        comb, fringe = (0.0, -0.1, -2.5), (fringe if rng.random() < 0.3 else 0.0)
+        radius = min(radius, 0.8)
+    if name == "afro":
+        radius, wave = u(1.5, 3.5), u(7, 14)
+    return HairStyle(
+        name=name,
+        length=values[0],
+        length_spread=values[1],
+        volume=values[2],
+        lift=values[3],
+        weight=values[4],
+        curl_radius=float(radius),
+        curl_wave=float(wave),
+        part=part,
+        comb=comb,
+        fringe=float(fringe),
+        hairline=float(rng.normal(0, 4.5) + receding),
+        density=float(u(0.6, 1.0)),
+        grizzle=float(u(0.12, 0.35)),
+    )
+
+
+class HairGrower:
+    """Grows hair on persons of one head; construction scatters the candidate roots."""
+
+    NODES = 12
+    FACIAL_NODES = 4
+
+    def __init__(self, surface: Surface) -> None:
+        self.surface = surface
+        self.regions = FaceRegions(surface)
+        relative = surface.relative
+        ears = self.regions.ears
+        self.ear_z = float(relative[ears > 0.5][:, 2].mean()) if (ears > 0.5).any() else -85.0
+        degrees = np.degrees(np.arctan2(self.regions.x_abs, relative[:, 2] - self.ear_z))
+        height = relative[:, 1] - np.interp(degrees, _HAIRLINE_DEGREES, _HAIRLINE_MM)
+        on_skin = (surface.parts == SKIN) & (ears < 0.3) & (relative[:, 1] > -80)
+        self.height = np.where(on_skin, height, -60).astype(np.float32)
+        self.degrees = degrees.astype(np.float32)
+        rng = np.random.default_rng(11)
+        self.scalp = scatter_roots(rng, surface, (self.height > -12).astype(np.float32), 5200)
+        self.scalp_height = self.scalp.at(self.height)
+        self.scalp_relative = self.scalp.at(relative)
+        self.skull_vertices = np.flatnonzero((self.height > 2) & (relative[:, 1] > 0))
+        along, above = self.regions.brow_coordinates()
+        near_brow = (np.abs(along - 0.5) < 0.75) & (np.abs(above) < 10) & self.regions.front
+        chance = near_brow * self.regions.skin
+        self.brows = scatter_roots(rng, surface, chance.astype(np.float32), 2600)
+        self.brow_along = self.brows.at(along)
+        self.brow_above = self.brows.at(above)
+        self.beard = scatter_roots(rng, surface, self.regions.beard, 2600)
+        margin = surface.lid_margin * (relative[:, 1] > 0.5) * self.regions.skin
+        self.lashes = scatter_roots(rng, surface, np.where(margin > 0.3, margin, 0), 240)
+
+    def scalp_cover(self, rng: np.random.Generator, style: HairStyle) -> FloatArray:
+        """(V,) float32 in [0, 1]: how much of the scalp's colour is hair, with a ragged edge."""
+        if style.name == "bald":
+            return np.zeros(len(self.height), np.float32)
+        points = self.surface.relative
+        ragged = 2.0 * random_field(rng, points, 9) + 1.4 * random_field(rng, points, 3.5)
+        edge = 5.0 if style.name == "buzz" else 7.0
+        return smoothstep(self.height - style.hairline * self._frontal() + ragged, -3.0, edge)
+
+    def _frontal(self) -> FloatArray:
+        return np.exp(-((self.degrees / 60) ** 2)).astype(np.float32)
+
+    def cap(self, style: HairStyle) -> FloatArray:
+        """(V,) mm by which the head is thickened under the hair."""
+        share = {"bald": 0.0, "buzz": 0.5, "afro": 0.5}.get(style.name, 0.45)
+        return share * style.volume * smoothstep(self.height - style.hairline, 0, 26)
+
+    def hair(
+        self,
+        rng: np.random.Generator,
+        style: HairStyle,
+        colour: FloatArray,
+        vertices: FloatArray,
+        normals: FloatArray,
+        gravity: FloatArray,
+    ) -> Strands | None:
+        """Strands of scalp hair on a person's head (V, 3 mm, model space), None when bald."""
+        if style.name == "bald":
+            return None
+        frontal = np.exp(-((np.degrees(np.arctan2(
+            np.abs(self.scalp_relative[:, 0]), self.scalp_relative[:, 2] - self.ear_z)) / 60) ** 2)
+        )  # fmt: skip
+        height = self.scalp_height - style.hairline * frontal
+        n_candidates = len(height)
+        wanted = {"buzz": 0.8, "long": 0.42, "mid": 0.5, "tied": 0.6, "swept": 0.65}
+        share = style.density * wanted.get(style.name, 0.9)
+        chosen = np.flatnonzero(
+            (height > rng.normal(0.5, 2.5, n_candidates)) & (rng.random(n_candidates) < share)
+        )
+        if len(chosen) < 20:
+            return None
+        roots = self.scalp.take(chosen)
+        place, normal = roots.at(vertices), roots.at(normals)
+        direction = self._comb(rng, style, self.scalp_relative[chosen], normal)
+        n = len(chosen)
+        length = style.length * np.exp(style.length_spread * 0.6 * rng.standard_normal(n))
+        under = rng.random(n) < (0.3 if style.length > 60 else 0.0)
+        # Sides and neck are cut shorter than the top on short hair.
+        if style.name in ("short", "swept"):
+            top = smoothstep(self.scalp_relative[chosen, 1], 10, 70)
+            length = length * (0.3 + 0.7 * top)
+        centre, radii = self._skull(vertices)
+        # Broad strands below the fine ones close the gaps of long hair.
+        layer = np.where(under, 0.45, 1.0) * rng.random(n) ** 0.7
+        nodes = np.empty((n, self.NODES, 3), np.float32)
+        face_width = 0.0
+        if style.name in ("mid", "long"):
+            face_width = float(rng.uniform(46, 78)) * self.surface.scale
+        clump = rng.uniform(0, 6.3) + 0.12 * self.scalp_relative[chosen, 0]
+        grow(
+            place.astype(np.float32),
+            direction,
+            length.astype(np.float32),
+            (style.volume * layer + 1.0).astype(np.float32),
+            (clump + rng.normal(0, 0.9, n)).astype(np.float32),
+            gravity.astype(np.float32),
+            np.float32(style.weight),
+            np.float32(style.curl_radius),
+            np.float32(style.curl_wave),
+            centre,
+            radii,
+            np.float32(face_width),
+            nodes,
+        )
+        shade = np.exp(style.grizzle * rng.standard_normal((n, 1)) - 0.6 * (1 - layer[:, None]))
+        tint = np.exp(0.05 * rng.standard_normal((n, 3)))
+        width = rng.uniform(0.55, 1.05) * (1.5 if style.length > 60 else 1.0)
+        if style.name == "buzz":
+            width = 0.4
+        return Strands(
+            nodes=nodes,
+            colours=np.clip(colour * shade * tint, 0.002, 0.9).astype(np.float32),
+            widths=(width * rng.uniform(0.6, 1.3, n) * np.where(under, 6, 1)).astype(np.float32),
+            opacity=np.full(n, 0.9, np.float32),
+            gloss=float(rng.uniform(0.15, 1.0)),
+        )
+
+    def _comb(
+        self,
+        rng: np.random.Generator,
+        style: HairStyle,
+        relative: FloatArray,
+        normal: FloatArray,
+    ) -> FloatArray:
+        """(n, 3) unit directions in which strands leave the scalp."""
+        n = len(relative)
+        crown = np.float32([0, 105, self.ear_z - 25])
+        away = relative - crown
+        away /= np.linalg.norm(away, axis=1, keepdims=True) + 1e-6
+        comb = away + np.float32(style.comb)
+        if style.name in ("mid", "long"):
+            side = np.where(relative[:, 0] > style.part, 1.0, -1.0)
+            comb[:, 0] += 1.3 * side
+            comb[:, 2] -= 0.5
+        front = (relative[:, 2] > self.ear_z + 45) & (np.abs(relative[:, 0]) < 55)
+        falls = front & (rng.random(n) < style.fringe)
+        comb[falls] = np.float32([0.15 * np.sign(style.part + 1e-3), -0.3, 1.2])
+        comb -= normal * (comb * normal).sum(1, keepdims=True)
+        comb /= np.linalg.norm(comb, axis=1, keepdims=True) + 1e-6
+        mess = {"tied": 0.1, "long": 0.14, "mid": 0.18}.get(style.name, 0.25)
+        out = comb * (1 - style.lift) + normal * style.lift + mess * rng.standard_normal((n, 3))
+        return (out / np.linalg.norm(out, axis=1, keepdims=True)).astype(np.float32)
+
+    def _skull(self, vertices: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Axis-aligned ellipsoid (centre, radii) through the scalp, least squares."""
+        p = vertices[self.skull_vertices[:: max(1, len(self.skull_vertices) // 400)]]
+        p = p.astype(np.float64)
+        system = np.c_[p**2, p]
+        a = np.linalg.lstsq(system, np.ones(len(p)), rcond=None)[0]
+        centre = -a[3:] / (2 * a[:3])
+        radii = np.sqrt(np.maximum((1 + (a[:3] * centre**2).sum()) / a[:3], 1.0))
+        return centre.astype(np.float32), radii.astype(np.float32)
+
+    def facial(
+        self,
+        rng: np.random.Generator,
+        appearance: Appearance,
+        vertices: FloatArray,
+        normals: FloatArray,
+        gravity: FloatArray,
+    ) -> list[Strands]:
+        """Strands of brows, lashes and beard."""
+        sets = [
+            self._brows(rng, appearance, vertices, normals),
+            self._lashes(rng, appearance, vertices, normals),
+        ]
+        if appearance.beard_length_mm > 0:
+            sets.append(self._beard(rng, appearance, vertices, normals, gravity))
+        return [s for s in sets if s is not None]
+
+    def _straight(
+        self,
+        rng: np.random.Generator,
+        place: FloatArray,
+        direction: FloatArray,
+        length: FloatArray,
+        bend: FloatArray,
+    ) -> FloatArray:
+        direction = direction / (np.linalg.norm(direction, axis=1, keepdims=True) + 1e-6)
+        t = np.linspace(0, 1, self.FACIAL_NODES, dtype=np.float32)[None, :, None]
+        reach = length[:, None, None] * t
+        return (place[:, None] + reach * direction[:, None] + reach * t * bend).astype(np.float32)
+
+    def _brows(
+        self,
+        rng: np.random.Generator,
+        appearance: Appearance,
+        vertices: FloatArray,
+        normals: FloatArray,
+    ) -> Strands | None:
+        density = self.brows.at(appearance.brows)
+        chosen = np.flatnonzero(rng.random(len(density)) < 0.55 * density)
+        if len(chosen) < 8:
+            return None
+        roots = self.brows.take(chosen)
+        along, above = self.brow_along[chosen], self.brow_above[chosen]
+        place = roots.at(vertices)
+        # Hairs stand up at the inner end and lie outwards along the tail; upper ones turn down.
+        angle = np.radians(np.interp(along, [0, 0.2, 0.6, 1], [75, 40, 12, -15]) - 5 * above)
+        angle += rng.normal(0, 0.18, len(chosen))
+        side = np.sign(place[:, 0])
+        direction = np.stack([side * np.cos(angle), np.sin(angle), np.zeros_like(angle)], 1)
+        normal = roots.at(normals)
+        direction -= normal * (direction * normal).sum(1, keepdims=True) * 0.9
+        length = rng.uniform(2.5, 6.0, len(chosen)).astype(np.float32)
+        shade = np.exp(0.25 * rng.standard_normal((len(chosen), 1)))
+        return Strands(
+            nodes=self._straight(rng, place + 0.3 * normal, direction, length, 0 * normal[:, None]),
+            colours=np.clip(appearance.facial_hair * shade, 0.002, 0.8).astype(np.float32),
+            widths=np.full(len(chosen), 0.38, np.float32),
+            opacity=np.full(len(chosen), 0.7, np.float32),
+            gloss=0.05,
+        )
+
+    def _lashes(
+        self,
+        rng: np.random.Generator,
+        appearance: Appearance,
+        vertices: FloatArray,
+        normals: FloatArray,
+    ) -> Strands | None:
+        count = int(len(self.lashes.corners) * appearance.lashes)
+        if count < 4:
+            return None
+        roots = self.lashes.take(np.arange(count))
+        place = roots.at(vertices)
+        direction = roots.at(normals) + np.float32([0, 0.15, 0.9])
+        direction = direction + 0.15 * rng.standard_normal((count, 3))
+        length = rng.uniform(2.5, 6.5, count).astype(np.float32)
+        bend = np.broadcast_to(np.float32([0, 0.45, 0]), (count, 1, 3))
+        return Strands(
+            nodes=self._straight(rng, place, direction, length, bend),
+            colours=np.full((count, 3), 0.008, np.float32),
+            widths=np.full(count, 0.3, np.float32),
+            opacity=np.full(count, 0.8, np.float32),
+            gloss=0.0,
+        )
+
+    def _beard(
+        self,
+        rng: np.random.Generator,
+        appearance: Appearance,
+        vertices: FloatArray,
+        normals: FloatArray,
+        gravity: FloatArray,
+    ) -> Strands | None:
+        density = self.beard.at(appearance.beard)
+        chosen = np.flatnonzero(rng.random(len(density)) < density)
+        if len(chosen) < 20:
+            return None
+        roots = self.beard.take(chosen)
+        place, normal = roots.at(vertices), roots.at(normals)
+        n = len(chosen)
+        direction = 0.5 * normal + 0.9 * gravity + 0.3 * rng.standard_normal((n, 3))
+        inward = (direction * normal).sum(1, keepdims=True)
+        direction = direction - normal * np.minimum(inward - 0.15, 0)
+        length = appearance.beard_length_mm * rng.uniform(0.5, 1.2, n)
+        curl = 0.5 * rng.standard_normal((n, 1, 3)) * min(1.0, appearance.beard_length_mm / 8)
+        shade = np.exp(0.3 * rng.standard_normal((n, 1)))
+        return Strands(
+            nodes=self._straight(rng, place, direction, length.astype(np.float32), curl),
+            colours=np.clip(appearance.facial_hair * shade, 0.002, 0.8).astype(np.float32),
+            widths=np.full(n, 0.4 if appearance.beard_length_mm < 4 else 0.65, np.float32),
+            opacity=np.full(n, 0.75, np.float32),
+            gloss=0.15,
+        )

@@ -1,0 +1,179 @@
+"""Lights of a portrait and the light that reaches each vertex."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.appearance.surface import EYEBALL, SKIN, TEETH
+from training.appearance.visibility import fill_depth_map, light_frame, lit_fractions
+from training.synthetic.strands import Strands, splat_depth
+
+FloatArray = NDArray[np.float32]
+
+# Red light scatters farther in skin (Jensen et al. 2001: mean free paths roughly 4:2:1), so the
+# terminator is wrapped more for red.
+_SCATTER = np.float32([0.24, 0.11, 0.06])
+# Directions in which the eye sees the highlights: the camera is along +z of the camera axes.
+_TO_CAMERA = np.float32([0, 0, 1])
+
+
+@dataclass(frozen=True, eq=False)
+class Lights:
+    """Directional lights with an ambient hemisphere, in camera axes (+z towards the camera).
+
+    Attributes:
+        directions: (L, 3) unit, towards the lights; colours: (L, 3) linear.
+        hardness: (L,) in [0, 1], 1 for sharp full shadows; shadowed: how many of them cast any.
+        ambient: (3,) linear; up: (3,) where ambient light comes from; slant: its unevenness.
+        scatter: strength of subsurface scattering.
+        occlusion: exponent of the ambient occlusion.
+        shininess: exponent of the skin's highlight.
+    """
+
+    directions: FloatArray
+    colours: FloatArray
+    hardness: FloatArray
+    shadowed: int
+    ambient: FloatArray
+    up: FloatArray
+    slant: float
+    scatter: float
+    occlusion: float
+    shininess: float
+
+
+def draw_lights(rng: np.random.Generator) -> Lights:
+    """One to three lights: key, fill and rim at any time of the day."""
+    count = int(rng.choice([1, 2, 3], p=[0.4, 0.35, 0.25]))
+    directions, colours = [], []
+    flash = rng.random() < 0.15
+    for k in range(count):
+        across = rng.normal(0, 8) if flash and k == 0 else rng.uniform(-95, 95)
+        if k > 0:
+            across = rng.uniform(-170, 170)
+        up = rng.normal(4, 6) if flash and k == 0 else rng.uniform(-10, 75)
+        azimuth, elevation = np.radians([across, up])
+        directions.append(
+            [
+                np.sin(azimuth) * np.cos(elevation),
+                np.sin(elevation),
+                np.cos(azimuth) * np.cos(elevation),
+            ]
+        )
+        warmth = rng.normal(0, 0.08) * np.array([1, 0, -1.0])
+        strength = rng.uniform(0.3, 1.4) * (1.0 if k == 0 else rng.uniform(0.15, 0.9))
+        colours.append(np.exp(rng.normal(0, 0.03, 3) + warmth) * strength)
+    up_axis = rng.normal(0, 0.6, 3) + [0, 1.2, 0.3]
+    return Lights(
+        directions=np.asarray(directions, np.float32),
+        colours=np.asarray(colours, np.float32),
+        hardness=(1 - rng.uniform(0, 0.75, count)).astype(np.float32),
+        shadowed=min(count, 2),
+        ambient=(np.exp(rng.normal(0, 0.05, 3)) * rng.uniform(0.12, 0.8)).astype(np.float32),
+        up=(up_axis / np.linalg.norm(up_axis)).astype(np.float32),
+        slant=float(rng.uniform(0.1, 0.7)),
+        scatter=float(rng.uniform(0.3, 1.3)),
+        occlusion=float(rng.uniform(0.7, 1.4)),
+        shininess=float(np.exp(rng.uniform(2.2, 3.9))),
+    )
+
+
+class ShadowCaster:
+    """Depth maps of the lights; the map is reused from portrait to portrait."""
+
+    SIZE = 176
+    EXTENT_MM = 420.0
+
+    def __init__(self) -> None:
+        self._depth = np.empty((self.SIZE, self.SIZE), np.float32)
+
+    def reach(
+        self,
+        points: FloatArray,
+        triangles: NDArray[np.int32],
+        strands: list[Strands],
+        directions: FloatArray,
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        """Share of each light that arrives.
+
+        Args:
+            points: (V, 3) mm in camera axes; the strands' nodes likewise.
+            triangles: (T, 3) that cast shadows.
+            strands: hair that casts and receives shadows.
+            directions: (L, 3) towards the lights.
+
+        Returns:
+            (L, V) at the vertices and one (L, n * k) per strand set.
+        """
+        centre = points.mean(axis=0)
+        at_points = np.empty((len(directions), len(points)), np.float32)
+        at_strands = [
+            np.empty((len(directions), s.nodes.shape[0] * s.nodes.shape[1]), np.float32)
+            for s in strands
+        ]
+        scale = np.float32(self.SIZE / self.EXTENT_MM)
+        middle = np.float32([self.SIZE / 2, self.SIZE / 2, 0])
+        for k, direction in enumerate(directions):
+            frame = light_frame(direction).T * np.float32([scale, scale, 1])
+            seen = (points - centre) @ frame + middle
+            self._depth.fill(-1e9)
+            fill_depth_map(seen, triangles, self._depth)
+            hair = [(s.nodes - centre) @ frame + middle for s in strands]
+            for nodes in hair:
+                splat_depth(nodes, self._depth)
+            lit_fractions(seen, self._depth, np.float32(4.0), at_points[k])
+            for nodes, out in zip(hair, at_strands, strict=True):
+                lit_fractions(nodes.reshape(-1, 3), self._depth, np.float32(9.0), out[k])
+        return at_points, at_strands
+
+
+def illuminate(
+    lights: Lights,
+    reach: FloatArray,
+    normals: FloatArray,
+    occlusion: FloatArray,
+    gloss: FloatArray,
+    parts: NDArray[np.uint8],
+) -> tuple[FloatArray, FloatArray]:
+    """Diffuse and mirror-like light at the vertices.
+
+    Args:
+        lights: of the portrait.
+        reach: (L, V) share of each light that arrives.
+        normals: (V, 3) camera axes.
+        occlusion: (V,) visible part of the sky.
+        gloss: (V,) strength of the highlight.
+        parts: (V,) part codes of `training.appearance.surface`.
+
+    Returns:
+        (V, 3) light to multiply with the reflectance, and (V, 3) highlights to add.
+    """
+    sky = 1 + np.float32(lights.slant) * (normals @ lights.up)
+    open_sky = occlusion ** np.float32(lights.occlusion)
+    open_sky = np.where(parts == SKIN, open_sky, np.where(parts == EYEBALL, 0.9, 0.5))
+    light = (sky * open_sky).astype(np.float32)[:, None] * lights.ambient
+    wrap = _SCATTER * np.float32(lights.scatter)
+    highlight = np.zeros_like(light)
+    power = np.float32(lights.shininess)
+    # Enough of a microfacet normalisation to keep the highlight's energy even.
+    strength = gloss * np.float32(0.5 * (lights.shininess + 8) / 60)
+    softened = np.float32(0.35) * occlusion
+    for direction, colour, hardness, arrives in zip(
+        lights.directions, lights.colours, lights.hardness, reach, strict=True
+    ):
+        facing = normals @ direction
+        visible = hardness * arrives + (1 - hardness) * np.maximum(arrives, softened)
+        visible = np.where(parts == TEETH, np.maximum(visible, 0.35), visible)
+        wrapped = np.maximum((facing[:, None] + wrap) / (1 + wrap), 0)
+        light += colour * wrapped * visible[:, None]
+        half = direction + _TO_CAMERA
+        half = half / np.linalg.norm(half)
+        mirror = np.maximum(normals @ half, 0) ** power
+        # Schlick's Fresnel term, relative to its value at normal incidence (0.028 for skin).
+        fresnel = 1 + 8 * (1 - max(float(half[2]), 0.0)) ** 5
+        lobe = mirror * strength * visible * (facing > 0) * np.float32(fresnel)
+        highlight += lobe[:, None] * colour
+    return light, highlight

@@ -1,0 +1,105 @@
+"""From scene light to the bytes of a photo: exposure, tone curve, lens, sensor and compression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Development:
+    """How linear light becomes display values: gain (3,), shoulder, contrast, brightness."""
+
+    gain: FloatArray
+    shoulder: float
+    contrast: float
+    brightness: float
+    saturation: float
+
+    def __call__(self, linear: FloatArray) -> FloatArray:
+        """Display-referred values in [0, 1] of linear colours (..., 3)."""
+        x = linear * self.gain
+        x = x * np.float32(1 + self.shoulder) / (1 + np.float32(self.shoulder) * x)
+        x = np.clip(x, 0, 1) ** np.float32(1 / 2.2)
+        x = (x - np.float32(0.5)) * np.float32(self.contrast) + np.float32(0.5 + self.brightness)
+        grey = x.mean(axis=-1, keepdims=True)
+        return np.clip(grey + np.float32(self.saturation) * (x - grey), 0, 1)
+
+
+def draw_development(rng: np.random.Generator, face_light: float) -> Development:
+    """Expose for a face of mean linear brightness ``face_light``, more or less well."""
+    exposure = np.exp(rng.normal(np.log(0.24), 0.32)) / max(face_light, 0.01)
+    balance = np.exp(rng.normal(0, 0.03, 3) + rng.normal(0, 0.06) * np.array([1, 0, -1]))
+    return Development(
+        gain=(exposure * balance).astype(np.float32),
+        shoulder=float(rng.uniform(0.3, 1.6)),
+        contrast=float(np.exp(rng.normal(0, 0.12))),
+        brightness=float(rng.normal(0, 0.025)),
+        saturation=float(rng.uniform(0.55, 1.15)),
+    )
+
+
+def degrade(rng: np.random.Generator, image: FloatArray) -> Image:
+    """Blur, low resolution, greyscale, noise and JPEG, each now and then.
+
+    Args:
+        rng: source of the choices.
+        image: (S, S, 3) float32 display values in [0, 1].
+
+    Returns:
+        (S, S, 3) uint8 RGB.
+    """
+    size = image.shape[0]
+    if rng.random() < 0.45:
+        low = max(24, int(size * rng.uniform(0.28, 0.9)))
+        small = cv2.resize(image, (low, low), interpolation=cv2.INTER_AREA)
+        back = cv2.INTER_LINEAR if rng.random() < 0.5 else cv2.INTER_CUBIC
+        image = cv2.resize(small, (size, size), interpolation=back)
+    if rng.random() < 0.4:
+        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.8)))
+    if rng.random() < 0.07:
+        image = cv2.filter2D(image, -1, _motion_kernel(rng))
+    if rng.random() < 0.25:
+        soft = cv2.GaussianBlur(image, (0, 0), 1.5)
+        image = image + np.float32(rng.uniform(0.2, 0.9)) * (image - soft)
+    if rng.random() < 0.2:
+        image = image * _vignette(rng, size)
+    if rng.random() < 0.1:
+        grey = image @ np.float32([0.299, 0.587, 0.114])
+        image = np.repeat(grey[..., None], 3, axis=2)
+    image = image + np.float32(rng.gamma(1.2, 0.006)) * rng.standard_normal(
+        (size, size, 1), dtype=np.float32
+    )
+    if rng.random() < 0.5:
+        chroma = rng.standard_normal((size // 2, size // 2, 3), dtype=np.float32)
+        chroma = cv2.resize(chroma, (size, size))
+        image = image + np.float32(rng.gamma(1.2, 0.007)) * chroma
+    out = (np.clip(image, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    if rng.random() < 0.7:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(28, 97))]
+        # The codec takes BGR; the chroma planes must be the image's own.
+        encoded = cv2.imencode(".jpg", np.ascontiguousarray(out[..., ::-1]), quality)[1]
+        out = np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
+    return out
+
+
+def _motion_kernel(rng: np.random.Generator) -> FloatArray:
+    kernel = np.zeros((9, 9), np.float32)
+    angle = rng.uniform(0, np.pi)
+    reach = rng.uniform(1.5, 4) * np.array([np.cos(angle), np.sin(angle)])
+    start, end = np.round(4 - reach).astype(int), np.round(4 + reach).astype(int)
+    cv2.line(kernel, tuple(map(int, start)), tuple(map(int, end)), 1.0)
+    return kernel / kernel.sum()
+
+
+def _vignette(rng: np.random.Generator, size: int) -> FloatArray:
+    axis = np.linspace(-1, 1, size, dtype=np.float32)
+    dx, dy = rng.normal(0, 0.3, 2)
+    squared = (axis - np.float32(dx)) ** 2 + (axis[:, None] - np.float32(dy)) ** 2
+    return (1 - np.float32(rng.uniform(0.05, 0.25)) * squared)[..., None].astype(np.float32)

@@ -1,0 +1,226 @@
+"""Colours of the pixels that see the head: skin grain, eyes, teeth, cloth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from training.appearance.skin import EyeLook
+from training.synthetic.raster import FrameBuffer
+
+FloatArray = NDArray[np.float32]
+
+GRAIN_SIZE = 64
+_GRAIN_PER_MM = np.float32(2.2)
+
+
+def grain_volume() -> FloatArray:
+    """Tileable (64, 64, 64) noise of unit variance: pores and fine mottling of skin."""
+    white = np.random.default_rng(41).standard_normal((GRAIN_SIZE,) * 3)
+    f = np.fft.fftfreq(GRAIN_SIZE)
+    radius = np.sqrt(f[:, None, None] ** 2 + f[None, :, None] ** 2 + f[None, None, :] ** 2)
+    band = np.exp(-((radius / 0.28) ** 2)) * (1 - np.exp(-((radius / 0.05) ** 2)))
+    volume = np.fft.ifftn(np.fft.fftn(white) * band).real
+    return np.ascontiguousarray(volume / volume.std(), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class EyeShading:
+    """What the eye pixels need.
+
+    Attributes:
+        look: the person's eyes.
+        centres: (2, 3) reference mm, image-left eye first.
+        gaze: (2, 3) unit vectors in model axes.
+        highlights: (L, 3) unit directions in model axes that mirror a light to the camera.
+        light_colours: (L, 3).
+    """
+
+    look: EyeLook
+    centres: FloatArray
+    gaze: FloatArray
+    highlights: FloatArray
+    light_colours: FloatArray
+
+    def packed(self) -> FloatArray:
+        """Numbers of the look in one row, in the order the kernel reads them."""
+        look = self.look
+        return np.float32(
+            [
+                *look.sclera,
+                *look.iris,
+                look.iris_radius,
+                look.pupil_radius,
+                look.limbal_ring,
+                look.redness,
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Cloth:
+    """A garment: two linear colours (6 numbers) and its pattern.
+
+    Attributes:
+        pattern: 0 plain, 1 horizontal stripes, 2 vertical stripes, 3 checks.
+        period: mm of the pattern.
+    """
+
+    colours: tuple[float, ...]
+    pattern: int
+    period: float
+
+
+def shade_pixels(
+    frame: FrameBuffer,
+    triangles: NDArray[np.int32],
+    triangle_parts: NDArray[np.uint8],
+    attributes: FloatArray,
+    grain: FloatArray,
+    grain_strength: float,
+    eyes: EyeShading,
+    cloth: Cloth,
+    image: FloatArray,
+) -> None:
+    """Write the head's linear colours over ``image`` (S, S, 3).
+
+    ``attributes`` (V, 13): reflectance 3, light 3, highlight 3, reference position 3 (mm), cloth
+    weight (above 0.5 the pixel shows cloth).
+    """
+    _shade(
+        frame.triangle_ids,
+        frame.weights,
+        triangles,
+        triangle_parts,
+        attributes,
+        grain,
+        np.float32(grain_strength),
+        eyes.packed(),
+        eyes.centres,
+        eyes.gaze,
+        eyes.highlights,
+        eyes.light_colours,
+        np.float32(cloth.colours),
+        cloth.pattern,
+        np.float32(cloth.period),
+        image,
+    )
+
+
+@numba.njit(cache=True, fastmath=True, inline="always")
+def _ramp(x, low, high):  # type: ignore[no-untyped-def]
+    t = min(max((x - low) / (high - low), np.float32(0.0)), np.float32(1.0))
+    return t * t * (np.float32(3.0) - np.float32(2.0) * t)
+
+
+@numba.njit(cache=True, fastmath=True)
+def _shade(  # type: ignore[no-untyped-def]
+    ids,
+    weights,
+    triangles,
+    triangle_parts,
+    attributes,
+    grain,
+    grain_strength,
+    look,
+    centres,
+    gaze,
+    highlights,
+    light_colours,
+    cloth_colours,
+    pattern,
+    period,
+    image,
+):
+    height, width = ids.shape
+    one = np.float32(1.0)
+    size = grain.shape[0]
+    v = np.empty(13, np.float32)
+    for row in range(height):
+        for column in range(width):
+            t = ids[row, column]
+            if t < 0:
+                continue
+            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            wb = weights[row, column, 0]
+            wc = weights[row, column, 1]
+            wa = one - wb - wc
+            for k in range(13):
+                v[k] = wa * attributes[a, k] + wb * attributes[b, k] + wc * attributes[c, k]
+            part = triangle_parts[t]
+            if part == 2:
+                side = 1 if v[9] > 0 else 0
+                x = v[9] - centres[side, 0]
+                y = v[10] - centres[side, 1]
+                z = v[11] - centres[side, 2]
+                gx, gy, gz = gaze[side, 0], gaze[side, 1], gaze[side, 2]
+                ahead = x * gx + y * gy + z * gz
+                ex, ey, ez = x - ahead * gx, y - ahead * gy, z - ahead * gz
+                radius = np.sqrt(ex * ex + ey * ey + ez * ez)
+                if ahead < 0:
+                    radius = np.float32(20.0)
+                veins = look[9] * _ramp(radius, np.float32(6.0), np.float32(11.0))
+                angle = np.arctan2(ey, ex)
+                streak = grain[
+                    int(angle * np.float32(9.0) + np.float32(32.0)) % size,
+                    int(radius * np.float32(1.3)) % size,
+                    side,
+                ]
+                inner = one + np.float32(0.22) * streak
+                near_pupil = (radius - look[7] - np.float32(0.8)) / np.float32(0.9)
+                inner *= one + np.float32(0.4) * np.exp(np.float32(-0.5) * near_pupil * near_pupil)
+                at_edge = (radius - look[6] + np.float32(0.45)) / np.float32(0.6)
+                inner *= one - look[8] * np.exp(np.float32(-0.5) * at_edge * at_edge)
+                iris = _ramp(look[6] - radius, np.float32(-0.35), np.float32(0.35))
+                pupil = _ramp(look[7] - radius, np.float32(-0.25), np.float32(0.25))
+                # The upper lid and lashes shade the top, the sockets the corners.
+                shade = one - np.float32(0.55) * _ramp(y, np.float32(0.5), np.float32(6.0))
+                shade *= one - np.float32(0.45) * _ramp(abs(x), np.float32(6.0), np.float32(12.0))
+                length = np.sqrt(x * x + y * y + z * z) + np.float32(1e-6)
+                for k in range(3):
+                    tint = one - veins * (np.float32(0.1) if k == 0 else np.float32(0.5))
+                    colour = look[k] * tint
+                    colour += iris * (look[3 + k] * inner - colour)
+                    colour += pupil * (np.float32(0.004) - colour)
+                    v[6 + k] = np.float32(0.0)
+                    v[k] = colour * shade
+                for j in range(highlights.shape[0]):
+                    cosine = (
+                        x * highlights[j, 0] + y * highlights[j, 1] + z * highlights[j, 2]
+                    ) / length
+                    spot = _ramp(cosine, np.float32(0.985), np.float32(0.996)) * shade
+                    for k in range(3):
+                        v[6 + k] += np.float32(0.8) * spot * light_colours[j, k]
+            elif v[12] > 0.5:
+                first = True
+                if pattern == 1 or pattern == 3:
+                    first = (v[10] / period) % one < 0.5
+                if pattern == 2 or pattern == 3:
+                    across = ((v[9] + np.float32(900.0)) / period) % one < 0.5
+                    first = across if pattern == 2 else first == across
+                offset = 0 if first else 3
+                weave = grain[
+                    int(v[9] * np.float32(1.7) + np.float32(640.0)) % size,
+                    int(v[10] * np.float32(1.7) + np.float32(1280.0)) % size,
+                    int(v[11] * np.float32(0.4) + np.float32(640.0)) % size,
+                ]
+                for k in range(3):
+                    v[k] = cloth_colours[offset + k] * (one + np.float32(0.12) * weave)
+                    v[6 + k] *= np.float32(0.15)
+            elif part == 0:
+                pore = grain[
+                    int(v[9] * _GRAIN_PER_MM + np.float32(640.0)) % size,
+                    int(v[10] * _GRAIN_PER_MM + np.float32(1280.0)) % size,
+                    int(v[11] * _GRAIN_PER_MM + np.float32(1280.0)) % size,
+                ]
+                v[0] *= one + np.float32(0.6) * grain_strength * pore
+                v[1] *= one + grain_strength * pore
+                v[2] *= one + grain_strength * pore
+                shine = max(np.float32(0.0), one + np.float32(9.0) * grain_strength * pore)
+                for k in range(3):
+                    v[6 + k] *= shine
+            for k in range(3):
+                image[row, column, k] = v[k] * v[3 + k] + v[6 + k]

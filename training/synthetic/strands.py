@@ -1,0 +1,243 @@
+"""Hair as polylines: growing them off a head, lighting them and drawing them with a depth test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Strands:
+    """Polylines with a colour each.
+
+    Attributes:
+        nodes: (n, k, 3) float32 mm, root first.
+        colours: (n, 3) float32 linear reflectance.
+        widths: (n,) float32 mm at the root; tips taper.
+        gloss: strength of the highlight along the hair.
+        opacity: (n,) float32 in [0, 1].
+    """
+
+    nodes: FloatArray
+    colours: FloatArray
+    widths: FloatArray
+    opacity: FloatArray
+    gloss: float
+
+
+@numba.njit(cache=True, fastmath=True)
+def grow(  # type: ignore[no-untyped-def]
+    roots,
+    directions,
+    lengths,
+    lift_offs,
+    phases,
+    gravity,
+    weight,
+    curl_radius,
+    curl_wave,
+    centre,
+    radii,
+    half_face_width,
+    nodes,
+):
+    """Grow strands that bend to gravity and stay outside the skull.
+
+    roots, directions, gravity (3,): mm and unit vectors in model space. weight: bend per mm.
+    lift_offs: (n,) mm by which a strand stays off the skull's ellipsoid (centre, radii).
+    curl_radius, curl_wave: mm of a helix added to the path. half_face_width: strands in front of
+    the face are pushed aside to this |x|; 0 leaves them. nodes: (n, k, 3) result.
+    """
+    count, steps = nodes.shape[0], nodes.shape[1]
+    for i in range(count):
+        step = lengths[i] / np.float32(steps - 1)
+        px, py, pz = roots[i, 0], roots[i, 1], roots[i, 2]
+        dx, dy, dz = directions[i, 0], directions[i, 1], directions[i, 2]
+        nodes[i, 0, 0] = px
+        nodes[i, 0, 1] = py
+        nodes[i, 0, 2] = pz
+        rx = radii[0] + lift_offs[i]
+        ry = radii[1] + lift_offs[i]
+        rz = radii[2] + lift_offs[i]
+        for k in range(1, steps):
+            bend = weight * step
+            dx += gravity[0] * bend
+            dy += gravity[1] * bend
+            dz += gravity[2] * bend
+            norm = np.float32(1.0) / np.sqrt(dx * dx + dy * dy + dz * dz + np.float32(1e-9))
+            dx *= norm
+            dy *= norm
+            dz *= norm
+            px += dx * step
+            py += dy * step
+            pz += dz * step
+            ex = (px - centre[0]) / rx
+            ey = (py - centre[1]) / ry
+            ez = (pz - centre[2]) / rz
+            reach = np.sqrt(ex * ex + ey * ey + ez * ez)
+            # Lift-off grows along the first third, so that roots stay in the scalp.
+            allowed = np.float32(1.0)
+            if k * 3 < steps:
+                allowed = np.float32(1.0) - lift_offs[i] / rx * (
+                    np.float32(1.0) - np.float32(k * 3) / np.float32(steps)
+                )
+            if reach < allowed and py > centre[1] - ry * np.float32(0.75):
+                grow_by = allowed / reach
+                px = centre[0] + ex * grow_by * rx
+                py = centre[1] + ey * grow_by * ry
+                pz = centre[2] + ez * grow_by * rz
+                nx, ny, nz = ex / rx, ey / ry, ez / rz
+                length = np.float32(1.0) / np.sqrt(nx * nx + ny * ny + nz * nz)
+                nx *= length
+                ny *= length
+                nz *= length
+                into = dx * nx + dy * ny + dz * nz
+                if into < 0:
+                    dx -= into * nx
+                    dy -= into * ny
+                    dz -= into * nz
+            if half_face_width > 0 and pz > centre[2] and py < centre[1] + np.float32(0.3) * ry:
+                side = np.float32(1.0) if px > 0 else np.float32(-1.0)
+                missing = half_face_width - side * px
+                if missing > 0:
+                    px += side * min(missing, np.float32(0.6) * step)
+            angle = phases[i] + np.float32(6.2832) * np.float32(k) * step / curl_wave
+            swing = curl_radius * min(np.float32(1.0), np.float32(k) * step / curl_wave)
+            nodes[i, k, 0] = px + swing * np.cos(angle)
+            nodes[i, k, 1] = py + swing * np.float32(0.5) * np.sin(angle * np.float32(0.7))
+            nodes[i, k, 2] = pz + swing * np.sin(angle)
+
+
+@numba.njit(cache=True, fastmath=True)
+def splat_depth(nodes, depth):  # type: ignore[no-untyped-def]
+    """Add strand nodes (n, k, 3: x px, y px, z up) to a light's depth map, 2x2 px each."""
+    height, width = depth.shape
+    for i in range(nodes.shape[0]):
+        for k in range(2, nodes.shape[1]):
+            column = int(nodes[i, k, 0])
+            row = int(nodes[i, k, 1])
+            if column < 0 or row < 0 or column >= width - 1 or row >= height - 1:
+                continue
+            z = nodes[i, k, 2]
+            for dy in range(2):
+                for dx in range(2):
+                    if z > depth[row + dy, column + dx]:
+                        depth[row + dy, column + dx] = z
+
+
+@numba.njit(cache=True, fastmath=True)
+def light_nodes(  # type: ignore[no-untyped-def]
+    nodes, lit, directions, light_colours, ambient, view, gloss, colours, out
+):
+    """Shade strand nodes after Kajiya and Kay 1989: light across and highlight along the fibre.
+
+    nodes (n, k, 3) camera axes; lit (L, n * k) light that arrives; directions (L, 3) unit;
+    light_colours (L, 3); ambient (3,); view (3,) unit; colours (n, 3); out (n, k, 3) linear.
+    """
+    count, steps = nodes.shape[0], nodes.shape[1]
+    for i in range(count):
+        for k in range(steps):
+            a = max(k - 1, 0)
+            b = min(k + 1, steps - 1)
+            tx = nodes[i, b, 0] - nodes[i, a, 0]
+            ty = nodes[i, b, 1] - nodes[i, a, 1]
+            tz = nodes[i, b, 2] - nodes[i, a, 2]
+            norm = np.float32(1.0) / np.sqrt(tx * tx + ty * ty + tz * tz + np.float32(1e-9))
+            tx *= norm
+            ty *= norm
+            tz *= norm
+            vt = tx * view[0] + ty * view[1] + tz * view[2]
+            vs = np.sqrt(max(np.float32(0.0), np.float32(1.0) - vt * vt))
+            # Hair shades its own roots.
+            depth = np.float32(0.55) + np.float32(0.45) * np.float32(k) / np.float32(steps - 1)
+            red = ambient[0] * depth
+            green = ambient[1] * depth
+            blue = ambient[2] * depth
+            shine_r = np.float32(0.0)
+            shine_g = np.float32(0.0)
+            shine_b = np.float32(0.0)
+            for j in range(directions.shape[0]):
+                lt = tx * directions[j, 0] + ty * directions[j, 1] + tz * directions[j, 2]
+                ls = np.sqrt(max(np.float32(0.0), np.float32(1.0) - lt * lt))
+                arrives = lit[j, i * steps + k]
+                across = np.float32(0.65) * ls * arrives * depth
+                red += across * light_colours[j, 0]
+                green += across * light_colours[j, 1]
+                blue += across * light_colours[j, 2]
+                along = max(np.float32(0.0), ls * vs - lt * vt)
+                along = along * along
+                along = along * along
+                along = along * along
+                along = along * along
+                along = gloss * along * along * arrives
+                shine_r += along * light_colours[j, 0]
+                shine_g += along * light_colours[j, 1]
+                shine_b += along * light_colours[j, 2]
+            out[i, k, 0] = colours[i, 0] * red + shine_r * (np.float32(0.03) + colours[i, 0])
+            out[i, k, 1] = colours[i, 1] * green + shine_g * (np.float32(0.03) + colours[i, 1])
+            out[i, k, 2] = colours[i, 2] * blue + shine_b * (np.float32(0.03) + colours[i, 2])
+
+
+@numba.njit(cache=True, fastmath=True)
+def draw(  # type: ignore[no-untyped-def]
+    nodes, colours, widths, opacity, pixels_per_mm, bias, image, nearness
+):
+    """Draw projected strands into a linear image with a depth test.
+
+    nodes (n, k, 3): x px, y px, 1000 / depth; colours (n, k, 3); widths (n,) mm at the root;
+    opacity (n,); pixels_per_mm at nearness 1; bias: relative nearness a strand may be behind.
+    image (S, S, 3) and nearness (S, S) are updated.
+    """
+    height, width = nearness.shape
+    steps = nodes.shape[1]
+    for i in range(nodes.shape[0]):
+        for k in range(steps - 1):
+            x0, y0, z0 = nodes[i, k, 0], nodes[i, k, 1], nodes[i, k, 2]
+            x1, y1, z1 = nodes[i, k + 1, 0], nodes[i, k + 1, 1], nodes[i, k + 1, 2]
+            if max(x0, x1) < 0 or min(x0, x1) >= width or max(y0, y1) < 0:
+                continue
+            if min(y0, y1) >= height or z0 <= 0 or z1 <= 0:
+                continue
+            dx = x1 - x0
+            dy = y1 - y0
+            along_x = abs(dx) >= abs(dy)
+            extent = abs(dx) if along_x else abs(dy)
+            count = int(extent) + 1
+            taper = np.float32(1.0) - np.float32(0.6) * np.float32(k) / np.float32(steps - 1)
+            thick = widths[i] * pixels_per_mm * z0 * taper
+            alpha = opacity[i]
+            # A line that crosses the pixel rows at an angle is wider along them.
+            if extent > 0:
+                thick *= np.sqrt(dx * dx + dy * dy) / extent
+            if thick < 1.0:
+                alpha *= thick
+                thick = np.float32(1.0)
+            half = thick * np.float32(0.5)
+            for s in range(count):
+                t = (np.float32(s) + np.float32(0.5)) / np.float32(count)
+                x = x0 + t * dx
+                y = y0 + t * dy
+                z = z0 + t * (z1 - z0)
+                middle = y if along_x else x
+                first = int(np.floor(middle - half + np.float32(0.5)))
+                last = int(np.floor(middle + half - np.float32(0.5)))
+                if last < first:
+                    last = first
+                for m in range(first, last + 1):
+                    column = int(x) if along_x else m
+                    row = m if along_x else int(y)
+                    if column < 0 or row < 0 or column >= width or row >= height:
+                        continue
+                    behind = nearness[row, column]
+                    if z < behind * (np.float32(1.0) - bias):
+                        continue
+                    for c in range(3):
+                        colour = colours[i, k, c] + t * (colours[i, k + 1, c] - colours[i, k, c])
+                        image[row, column, c] += alpha * (colour - image[row, column, c])
+                    if alpha > 0.45 and z > behind:
+                        nearness[row, column] = z

@@ -1,0 +1,187 @@
+"""Where the camera stands, what the crop shows, and the pose under the nominal crop camera.
+
+A photo is taken from any distance with the face anywhere in it; the labels are those of the one
+nominal camera that the network's crops assume (`models.camera`). The nominal pose is the one whose
+projection lies where the true one does: it starts from the true rotation relative to the line of
+sight and is refined by least squares on the landmarks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.alignment import crop_transform
+from models.camera import (
+    CAMERA_DISTANCE,
+    CROP_SIZE,
+    FOCAL_LENGTH,
+    TRANSLATION_UNIT,
+    angles_from_matrix,
+    rotation_matrix,
+)
+from models.landmarks import (
+    LEFT_EYE,
+    LEFT_MOUTH_CORNER,
+    NOSE_TIP,
+    RIGHT_EYE,
+    RIGHT_MOUTH_CORNER,
+)
+
+Array = NDArray[np.float64]
+
+_PHOTO_FOCAL = 1000.0
+"""Of the photo before cropping; the crop's scale makes the choice irrelevant."""
+_REFINEMENTS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A camera at the origin looking along -z, and the crop cut from its photo.
+
+    Attributes:
+        rotation: (3, 3) model to camera axes; offset: (3,) mm, the model origin's position.
+        crop: (2, 3) photo px (principal point at 0) to px of the 224 crop.
+    """
+
+    rotation: Array
+    offset: Array
+    crop: Array
+
+    def to_camera(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Model points (V, 3) mm to camera space (V, 3) mm, float32."""
+        return points @ self.rotation.T.astype(np.float32) + self.offset.astype(np.float32)
+
+    def project(self, camera_points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Camera-space points (V, 3) to (V, 3): x, y in crop px and 1000 / depth."""
+        nearness = np.float32(1000.0) / -camera_points[:, 2]
+        scale = np.float32(self.crop[0, 0] * _PHOTO_FOCAL / 1000.0) * nearness
+        out = np.empty_like(camera_points)
+        out[:, 0] = scale * camera_points[:, 0] + np.float32(self.crop[0, 2])
+        out[:, 1] = np.float32(self.crop[1, 2]) - scale * camera_points[:, 1]
+        out[:, 2] = nearness
+        return out
+
+
+def towards(direction: Array) -> Array:
+    """(3, 3) smallest rotation that turns -z to ``direction`` (3,), which has negative z."""
+    d = direction / np.linalg.norm(direction)
+    axis = np.array([d[1], -d[0], 0.0])  # (-z) x d
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.eye(3) + cross + cross @ cross / (1.0 - d[2])
+
+
+def draw_pose(rng: np.random.Generator) -> Array:
+    """(3, 3) rotation of the head relative to the line of sight."""
+    kind = rng.random()
+    if kind < 0.5:
+        yaw = rng.normal(0, 18)
+    elif kind < 0.85:
+        yaw = rng.uniform(-80, 80)
+    else:
+        yaw = rng.normal(0, 40)
+    pitch, roll = rng.normal(0, 11), rng.normal(0, 9)
+    angles = np.radians([np.clip(pitch, -38, 38), np.clip(yaw, -85, 85), roll])
+    return rotation_matrix(angles[None])[0]
+
+
+def five_points(landmarks: Array) -> Array:
+    """(5, k) eyes, nose tip and mouth corners of (68, k) landmarks."""
+    return np.stack(
+        [
+            landmarks[LEFT_EYE].mean(axis=0),
+            landmarks[RIGHT_EYE].mean(axis=0),
+            landmarks[NOSE_TIP],
+            landmarks[LEFT_MOUTH_CORNER],
+            landmarks[RIGHT_MOUTH_CORNER],
+        ]
+    )
+
+
+def draw_view(rng: np.random.Generator, landmarks: NDArray[np.float32], template: Array) -> View:
+    """Place the camera and cut the crop as a detector's rough points would.
+
+    Args:
+        rng: source of pose, distance, position in the photo and detector error.
+        landmarks: (68, 3) mm in model space.
+        template: (5, 3) mm of the alignment.
+    """
+    distance = float(np.exp(rng.uniform(np.log(450), np.log(2500))))
+    off_axis = np.clip(rng.normal(0, 0.11, 2), -0.3, 0.3)
+    line_of_sight = np.array([off_axis[0], off_axis[1], -1.0])
+    line_of_sight /= np.linalg.norm(line_of_sight)
+    rotation = towards(line_of_sight) @ draw_pose(rng)
+    offset = distance * line_of_sight
+    seen = landmarks @ rotation.T + offset
+    photo = _PHOTO_FOCAL * seen[:, :2] / -seen[:, 2:] * np.array([1.0, -1.0])
+    points = five_points(photo)
+    # At profile the eyes coincide in the image; a detector's error does not vanish with them.
+    scale = _PHOTO_FOCAL / -seen[:, 2].mean()
+    eye_distance = max(float(np.linalg.norm(points[1] - points[0])), 30.0 * scale)
+    points = points + eye_distance * (
+        rng.uniform(0.01, 0.09) * rng.standard_normal((5, 2)) + 0.03 * rng.standard_normal(2)
+    )
+    crop = crop_transform(points, template)
+    zoom = np.exp(rng.normal(0, 0.03))
+    centre = CROP_SIZE / 2
+    crop = zoom * crop + np.array([[0, 0, centre], [0, 0, centre]]) * (1 - zoom)
+    return View(rotation, offset, crop)
+
+
+def nominal_pose(view: View, landmarks: NDArray[np.float32]) -> tuple[Array, Array]:
+    """Rotation matrix (3, 3) and translation (3,) mm under the nominal crop camera.
+
+    Args:
+        view: the true camera and crop.
+        landmarks: (68, 3) mm in model space.
+    """
+    zoom = view.crop[0, 0]
+    centre = CROP_SIZE / 2
+    seen = landmarks.astype(np.float64) @ view.rotation.T + view.offset
+    target = view.crop[:, 2] + zoom * _PHOTO_FOCAL * seen[:, :2] / -seen[:, 2:] * [1.0, -1.0]
+    origin = view.offset
+    sight = origin / np.linalg.norm(origin)
+    place = view.crop[:, 2] + zoom * _PHOTO_FOCAL * origin[:2] / -origin[2] * [1.0, -1.0]
+    # Off the axis an image is magnified by 1/cos across and 1/cos^2 along the radius.
+    pixels_per_mm = zoom * _PHOTO_FOCAL / np.linalg.norm(origin) * (-sight[2]) ** -1.5
+    depth = FOCAL_LENGTH / pixels_per_mm
+    at = np.array([place[0] - centre, centre - place[1]]) * depth / FOCAL_LENGTH
+    position = np.array([at[0], at[1], -depth])
+    rotation = towards(position) @ towards(sight).T @ view.rotation
+    for _ in range(_REFINEMENTS):
+        rotation, position = _refine(rotation, position, landmarks, target)
+    translation = position + np.array([0.0, 0.0, CAMERA_DISTANCE])
+    return rotation, translation
+
+
+def _refine(
+    rotation: Array, position: Array, landmarks: NDArray[np.float32], target: Array
+) -> tuple[Array, Array]:
+    """One Gauss-Newton step of the nominal pose on the landmarks' image positions."""
+    turned = landmarks @ rotation.T
+    p = turned + position
+    inverse = FOCAL_LENGTH / -p[:, 2]
+    error = target - (CROP_SIZE / 2 + inverse[:, None] * p[:, :2] * [1.0, -1.0])
+    # Rows: d(u, v)/d(position); rotations act on `turned` as position += w x turned.
+    slope = np.zeros((len(p), 2, 3))
+    slope[:, 0, 0] = inverse
+    slope[:, 1, 1] = -inverse
+    slope[:, 0, 2] = inverse * p[:, 0] / -p[:, 2]
+    slope[:, 1, 2] = -inverse * p[:, 1] / -p[:, 2]
+    x, y, z = turned.T
+    zero = np.zeros_like(x)
+    spin = np.stack([zero, z, -y, -z, zero, x, y, -x, zero], axis=1).reshape(-1, 3, 3)
+    jacobian = np.concatenate([slope @ spin, slope], axis=2).reshape(-1, 6)
+    step = np.linalg.lstsq(jacobian, error.reshape(-1), rcond=None)[0]
+    angle = np.linalg.norm(step[:3])
+    axis = step[:3] / max(angle, 1e-12)
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    turn = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return turn @ rotation, position + step[3:]
+
+
+def pose_coefficients(rotation: Array, translation: Array) -> tuple[Array, Array]:
+    """Angles (3,) in radians and translation (3,) in 100 mm, the coefficients of a pose."""
+    return angles_from_matrix(rotation[None])[0], translation / TRANSLATION_UNIT
