@@ -87,13 +87,15 @@ class Ticket:
         context = contextvars.copy_context()
         future: Future[Result] = self._pool.submit(context.run, work)
         self._work = future  # type: ignore[assignment]
+        waiting = asyncio.wrap_future(future)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), deadline.remaining)
-        except asyncio.TimeoutError:
-            if future.done() and not future.cancelled():
-                raise  # a TimeoutError of the work itself
-            raise DeadlinePassed("The answer was not ready within the request's time.") from None
+            done, _ = await asyncio.wait((waiting,), timeout=deadline.remaining)
+            if not done:
+                raise DeadlinePassed("The answer was not ready within the request's time.")
+            return waiting.result()
         finally:
+            future.cancel()
+            waiting.cancel()
             deadline.cancel()
 
     def leave(self) -> None:

@@ -148,9 +148,9 @@ class MicroBatcher(Generic[Item, Answer]):
         try:
             return answer.result(None if remaining == math.inf else remaining)
         except (FutureTimeout, CancelledError):
-            # A TimeoutError may also be what `run` raised; then the future is done.
+            # It may be done by now, or a TimeoutError may be what `run` raised.
             if answer.done() and not answer.cancelled():
-                raise
+                return answer.result()
             raise DeadlinePassed(_LATE) from None
 
     def _dispatch(self) -> None:

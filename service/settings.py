@@ -82,10 +82,11 @@ class Settings(BaseSettings):
     request_timeout: float = Field(
         default=30.0,
         gt=0,
+        le=3600,
         description="Seconds for an answer once the photo has arrived, then 504.",
     )
     upload_timeout: float = Field(
-        default=30.0, gt=0, description="Seconds in which a photo has to arrive, then 408."
+        default=30.0, gt=0, le=3600, description="Seconds in which a photo has to arrive, then 408."
     )
     batch_size: int = Field(default=8, ge=1, description="Most faces in one call of the network.")
     batch_wait_ms: float = Field(
@@ -99,6 +100,7 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         default=3.0,
         ge=0,
+        le=3600,
         description="After SIGTERM: seconds that requests are still taken while /readyz "
         "answers 503, so that load balancers can look away; then the work in hand is finished.",
     )

@@ -221,7 +221,7 @@ def start_server(assets: Assets, tmp_path_factory: pytest.TempPathFactory) -> Ca
     """A context manager: the real server on a free port; keywords are settings."""
 
     @contextmanager
-    def start(*, wait_ready: bool = True, **settings: object) -> Iterator[Server]:
+    def start(*, wait_ready: bool = True, port: int = 0, **settings: object) -> Iterator[Server]:
         log_path = tmp_path_factory.mktemp("server") / "log"
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("FACEWRIGHT_")},
@@ -232,7 +232,7 @@ def start_server(assets: Assets, tmp_path_factory: pytest.TempPathFactory) -> Ca
         }
         with log_path.open("wb") as log_file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "service.cli", "serve", "--port", "0"],
+                [sys.executable, "-m", "service.cli", "serve", "--port", str(port)],
                 cwd=ROOT,
                 env=environment,
                 stdout=log_file,
@@ -258,10 +258,17 @@ def _await_server(process: subprocess.Popen[bytes], log_path: Path, wait_ready: 
         if server is None:
             found = re.search(r"running on (http://127\.0\.0\.1:\d+)", log_path.read_text())
             server = Server(found[1], process, log_path) if found else None
-        elif not wait_ready or httpx.get(f"{server.url}/readyz").status_code == 200:
+        elif not wait_ready or _is_ready(server.url):
             return server
         time.sleep(0.05)
     raise AssertionError(f"the server did not start:\n{log_path.read_text()}")
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.ConnectError:  # worker processes listen only once they have started
+        return False
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from service.errors import (
+    BadPhoto,
+    BadRequest,
     FacewrightError,
     InvalidParameter,
     MalformedRequest,
@@ -160,10 +163,8 @@ def test_a_slow_or_broken_upload_is_given_up() -> None:
 
 @given(st.binary(max_size=300))
 def test_any_body_is_read_or_refused(body: bytes) -> None:
-    try:
+    with contextlib.suppress(BadPhoto, BadRequest):
         read(body)
-    except FacewrightError as error:
-        assert error.status < 500
 
 
 def test_no_upload_touches_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:

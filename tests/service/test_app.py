@@ -1,0 +1,256 @@
+"""The application in this process: what needs an engine that fails or waits on command."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.deadline import Deadline
+from service.errors import QueueFull
+from service.logging import JsonFormatter, TextFormatter
+from service.problems import Problem
+from service.settings import Settings
+
+PHOTO = {"image": b"\xff\xd8"}
+PATH = "/v1/reconstruct"
+
+
+class FakeEngine:
+    """Raises or runs what a test tells it to."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.started = threading.Event()
+        self.ended = threading.Event()
+        self.closed = False
+
+    def reconstruct(self, data: bytes, faces: str, deadline: Deadline, clock: Any) -> Any:
+        self.started.set()
+        try:
+            if self.error is not None:
+                raise self.error
+            while True:  # until nobody waits any more
+                deadline.check()
+        finally:
+            self.ended.set()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def client(engine: FakeEngine) -> Iterator[TestClient]:
+    app = create_app(Settings(), load=lambda settings, observer: engine)  # type: ignore[arg-type,return-value]
+    with TestClient(app, raise_server_exceptions=False) as client:
+        while client.get("/readyz").status_code != 200:
+            pass
+        yield client
+
+
+def test_500_tells_nothing_and_logs_everything_but_the_photo(
+    client: TestClient, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.error = RuntimeError("inner secret")
+    response = client.post(PATH, files=PHOTO, headers={"X-Request-ID": "five"})
+    assert response.status_code == 500
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = Problem.model_validate_json(response.content)
+    assert (problem.code, problem.request_id) == ("internal_error", "five")
+    assert "secret" not in response.text
+    (record,) = [r for r in caplog.records if r.exc_info]
+    assert "inner secret" in caplog.text
+    assert "Traceback" in JsonFormatter().format(record)
+    assert 'status="500"' in client.get("/metrics").text
+    assert client.get("/livez").status_code == 200
+
+
+def test_a_full_queue_inside_says_when_to_come_back(client: TestClient, engine: FakeEngine) -> None:
+    engine.error = QueueFull("full", retry_after=7)
+    response = client.post(PATH, files=PHOTO)
+    assert response.status_code == 429
+    assert response.headers["retry-after"] == "7"
+
+
+def test_503_until_the_models_are_loaded(engine: FakeEngine) -> None:
+    gate = threading.Event()
+
+    def load(settings: Any, observer: Any) -> FakeEngine:
+        assert gate.wait(10)
+        return engine
+
+    with TestClient(create_app(Settings(), load=load)) as client:  # type: ignore[arg-type]
+        assert client.get("/livez").status_code == 200
+        for response in (
+            client.get("/readyz"),
+            client.get("/v1/models"),
+            client.post(PATH, files=PHOTO),
+        ):
+            assert response.status_code == 503
+            assert response.json()["code"] == "not_ready"
+        assert client.get("/").status_code == 200
+        assert "facewright_ready 0.0" in client.get("/metrics").text
+        gate.set()
+        while client.get("/readyz").status_code != 200:
+            pass
+        assert "facewright_ready 1.0" in client.get("/metrics").text
+    assert engine.closed
+
+
+def test_work_ends_when_the_time_is_over(engine: FakeEngine) -> None:
+    settings = Settings(request_timeout=0.05, concurrency=1, max_waiting=0)
+    app = create_app(settings, load=lambda *_: engine)  # type: ignore[arg-type,return-value]
+    with TestClient(app) as client:
+        while client.get("/readyz").status_code != 200:
+            pass
+        response = client.post(PATH, files=PHOTO)
+        assert response.status_code == 504
+        assert engine.ended.wait(5)
+
+
+def test_work_ends_when_the_client_goes_away(
+    engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    app = create_app(Settings(), load=lambda *_: engine)  # type: ignore[arg-type,return-value]
+    messages = [{"type": "http.request", "body": b"\xff\xd8", "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if messages:
+            return messages.pop()
+        await asyncio.to_thread(engine.started.wait, 10)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        pass
+
+    async def call() -> None:
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": PATH,
+            "query_string": b"",
+            "headers": [(b"content-type", b"image/jpeg")],
+            "app": app,
+        }
+        async with app.router.lifespan_context(app):
+            while app.state.lifecycle.state.value != "ready":
+                await asyncio.sleep(0.01)
+            await asyncio.wait_for(app(scope, receive, send), 10)
+            assert await asyncio.to_thread(engine.ended.wait, 5)
+
+    asyncio.run(call())
+    (entry,) = [r for r in caplog.records if r.name == "facewright.access"]
+    assert entry.status == 499  # type: ignore[attr-defined]
+
+
+# --- the page -------------------------------------------------------------------------------
+
+
+def test_the_page_is_whole_and_keeps_to_itself(client: TestClient) -> None:
+    response = client.get("/")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    page = response.text
+    assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
+    assert "http" not in page
+    labels = re.findall(r"<label.*?</label>", page, re.DOTALL)
+    controls = re.findall(r"<(?:input|select)", page)
+    assert len(controls) == len(labels) == 4
+    assert all(len(re.findall(r"<(?:input|select)", label)) == 1 for label in labels)
+    assert '<html lang="en">' in page
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert policy.count("'sha256-") == page.count("<script>") + page.count("<style>") == 2
+
+
+# --- OpenAPI --------------------------------------------------------------------------------
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)
+
+
+def test_openapi_describes_every_answer(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    assert client.get("/openapi.json").json() == schema
+    schemas = schema["components"]["schemas"]
+    for reference in _references(schema):
+        assert reference.startswith("#/components/schemas/")
+        assert reference.rpartition("/")[2] in schemas, reference
+    assert set(schema["paths"]) == {PATH, "/v1/models", "/livez", "/readyz", "/metrics"}
+    operation = schema["paths"][PATH]["post"]
+    assert set(operation["responses"]) == set(
+        ["200", "400", "406", "408", "413", "415", "422", "429", "500", "503", "504"]
+    )
+    assert set(operation["responses"]["200"]["content"]) == {
+        "application/json",
+        "model/gltf-binary",
+        "model/obj",
+        "image/jpeg",
+        "image/png",
+        "application/zip",
+    }
+    assert "multipart/form-data" in operation["requestBody"]["content"]
+    names = {parameter["name"] for parameter in operation["parameters"]}
+    assert names == {"faces", "include", "expression", "pose", "mesh_format", "landmarks"}
+    assert all(parameter["description"] for parameter in operation["parameters"])
+    assert "HTTPValidationError" not in json.dumps(schema["paths"])
+    for status, answer in operation["responses"].items():
+        if status != "200":
+            examples = answer["content"]["application/problem+json"]["examples"]
+            for code, example in examples.items():
+                problem = Problem.model_validate(example["value"])
+                assert (str(problem.status), problem.code) == (status, code)
+
+
+def test_every_field_of_the_answers_is_described(client: TestClient) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    named_for_themselves = {"name", "version", "licence", "source"}
+    for name in ("Face", "FacePose", "Problem", "CoefficientGroups", "File"):
+        for field, about in schemas[name]["properties"].items():
+            if "$ref" not in about and field not in named_for_themselves:
+                assert "description" in about or "examples" in about, (name, field)
+
+
+# --- log entries ----------------------------------------------------------------------------
+
+
+def _record(**extra: object) -> logging.LogRecord:
+    record = logging.makeLogRecord(
+        {"name": "n", "levelno": 20, "levelname": "INFO", "msg": "a %s", "args": ("b",)}
+    )
+    vars(record).update(extra)
+    return record
+
+
+def test_json_lines_hold_the_extra_fields() -> None:
+    line = JsonFormatter().format(_record(status=200, text="two\nlines"))
+    assert "\n" not in line
+    entry = json.loads(line)
+    assert entry["message"] == "a b"
+    assert (entry["status"], entry["text"], entry["level"]) == (200, "two\nlines", "info")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry["time"])
+
+
+def test_text_lines_are_for_people() -> None:
+    assert re.fullmatch(r"\d\d:\d\d:\d\d info    a b x=1", TextFormatter().format(_record(x=1)))

@@ -1,0 +1,123 @@
+"""The command line, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "service.cli", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200", **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def photos(tmp_path: Path, portrait_jpeg: bytes, group_jpeg: bytes) -> Path:
+    directory = tmp_path / "photos"
+    (directory / "other").mkdir(parents=True)
+    (directory / "one.jpg").write_bytes(portrait_jpeg)
+    (directory / "other" / "one.jpg").write_bytes(group_jpeg)
+    (directory / "broken.jpg").write_bytes(portrait_jpeg[:2000])
+    return directory
+
+
+def test_help_names_the_commands() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for command in ("serve", "reconstruct", "models", "bench"):
+        assert command in done.stdout
+
+
+def test_reconstruct_writes_every_file(photos: Path, tmp_path: Path, assets: Any) -> None:
+    out = tmp_path / "out"
+    done = run(
+        "reconstruct", photos / "one.jpg", photos / "other" / "one.jpg", "-o", out,
+        "--mesh", "both", "--overlay", "png",
+        env=assets.environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 photos, 4 faces" in done.stderr
+    meshes = [f"one_face0.{form}" for form in ("glb", "obj")]
+    meshes += [f"one-2_face{i}.{form}" for i in range(3) for form in ("glb", "obj")]
+    expected = {"one.json", "one-2.json", "one_overlay.png", "one-2_overlay.png", *meshes}
+    assert {path.name for path in out.iterdir()} == expected
+    assert (out / "one_face0.glb").read_bytes().startswith(b"glTF")
+    assert (out / "one_overlay.png").read_bytes().startswith(b"\x89PNG")
+    assert len(json.loads((out / "one-2.json").read_text())["faces"]) == 3
+
+
+def test_reconstruct_goes_on_past_bad_photos(photos: Path, tmp_path: Path, assets: Any) -> None:
+    out = tmp_path / "out"
+    done = run(
+        "reconstruct", photos / "broken.jpg", photos / "missing.jpg", photos / "one.jpg",
+        "--out", out, "--mesh", "none", "--overlay", "none",
+        env=assets.environment,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert [path.name for path in out.iterdir()] == ["one.json"]
+    assert "1 of 3 photos" in done.stderr
+    assert "broken.jpg: Photo cannot be decoded" in done.stderr
+    assert "missing.jpg: No such file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_models_lists_licences_and_checksums(assets: Any) -> None:
+    done = run("models", env=assets.environment)
+    assert done.returncode == 0, done.stderr
+    for text in ("schematic", "CC0-1.0", assets.model.sha256, "centerface", "MIT"):
+        assert text in done.stdout
+
+
+def test_bench_prints_stages_and_throughput(photos: Path, assets: Any) -> None:
+    done = run("bench", photos / "one.jpg", "--count", 3, env=assets.environment)
+    assert done.returncode == 0, done.stderr
+    for text in ("decode", "detect", "regress", "mesh", "overlay", "sum", "photos/s"):
+        assert text in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("FACEWRIGHT_WEIGHTS", "/nowhere/weights.onnx", "weights.onnx"),
+        ("FACEWRIGHT_FACE_MODEL", "/nowhere/model.npz", "model.npz"),
+        ("FACEWRIGHT_CONCURRENCY", "0", "concurrency"),
+    ],
+)
+def test_what_the_user_must_mend_is_one_line(
+    assets: Any, variable: str, value: str, message: str
+) -> None:
+    done = run("models", env={**assets.environment, variable: value})
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_weights_of_another_face_model_are_refused(assets: Any, tmp_path: Path) -> None:
+    import dataclasses
+
+    other = tmp_path / "other.npz"
+    metadata = {**assets.model.metadata, "version": "2"}
+    dataclasses.replace(assets.model, metadata=metadata).save(other)
+    done = run("models", env={**assets.environment, "FACEWRIGHT_FACE_MODEL": str(other)})
+    assert done.returncode == 2
+    assert "trained for" in done.stderr
+
+
+def test_serve_refuses_settings_out_of_range() -> None:
+    done = run("serve", "--port", "70000")
+    assert done.returncode == 2
+    assert "port" in done.stderr
