@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import MutableMapping
-from typing import Any
-
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -64,7 +61,7 @@ class RequestMiddleware:
         route = getattr(scope.get("route"), "path", "unmatched")
         self._metrics.requests.labels(scope["method"], route, str(status)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
-        fields: MutableMapping[str, Any] = {
+        fields = {
             "method": scope["method"],
             "path": scope["path"],
             "status": status,
@@ -72,4 +69,4 @@ class RequestMiddleware:
             **scope["state"]["log"],
         }
         level = logging.DEBUG if route in _PROBES else logging.INFO
-        log.log(level, "%s %s %d", scope["method"], scope["path"], status, extra=dict(fields))
+        log.log(level, "request", extra=fields)
