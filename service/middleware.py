@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
