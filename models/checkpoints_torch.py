@@ -146,6 +146,26 @@ def load_imagenet(backbone: ResNet50, path: str | Path) -> None:
     _fill(backbone, weights, str(path))
 
 
+def initialise(rnet: RNet, path: str | Path, face_model_sha256: str) -> None:
+    """Start a network from the weights of another: ImageNet's or an earlier R-Net's.
+
+    The last layer is taken over only when the file's coefficients are those of the same face
+    model; otherwise they mean other shapes, and only the backbone is worth keeping.
+
+    Raises:
+        CheckpointError: the file is neither kind, or its parameters do not fit.
+        FileNotFoundError: no such file.
+    """
+    if "conv1.weight" in _read(path):
+        load_imagenet(rnet.backbone, path)
+        return
+    earlier, _, info = load_checkpoint(path)
+    same_meaning = (info.layout, info.face_model_sha256) == (rnet.layout.name, face_model_sha256)
+    source = earlier if same_meaning else earlier.backbone
+    target = rnet if same_meaning else rnet.backbone
+    target.load_state_dict(source.state_dict())
+
+
 def _released_rnet(path: str | Path, released: Any) -> RNet:
     """R-Net from the state dict under ``net_recon``: its heads stacked to one linear layer."""
     if not isinstance(released, Mapping):

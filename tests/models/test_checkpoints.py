@@ -11,6 +11,7 @@ from torch.nn import functional
 from models.checkpoints_torch import (
     CheckpointError,
     CheckpointInfo,
+    initialise,
     load_checkpoint,
     load_imagenet,
     save_checkpoint,
@@ -223,3 +224,24 @@ class Trap:
 
 def _spring() -> None:
     Trap.sprung = True
+
+
+def _saved(path: Path, sha256: str) -> RNet:
+    torch.manual_seed(7)
+    earlier = RNet()
+    info = CheckpointInfo("239", "paper", sha256, 1, 1, {})
+    save_checkpoint(path, earlier, None, info)
+    return earlier
+
+
+@pytest.mark.parametrize("same_model", [True, False])
+def test_initialise_takes_the_last_layer_only_from_the_same_face_model(
+    tmp_path: Path, same_model: bool
+) -> None:
+    earlier = _saved(tmp_path / "earlier.pt", "aa")
+    torch.manual_seed(8)
+    network = RNet()
+    own_layer = network.fc.weight.clone()
+    initialise(network, tmp_path / "earlier.pt", "aa" if same_model else "bb")
+    assert torch.equal(network.backbone.conv1.weight, earlier.backbone.conv1.weight)
+    assert torch.equal(network.fc.weight, earlier.fc.weight if same_model else own_layer)

@@ -31,6 +31,13 @@ def train_rnet(
         int | None, typer.Option(help="Processes, one thread each.", show_default="one per core")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights to start from: an earlier run's checkpoint or torchvision's"
+            " ImageNet file for ResNet-50."
+        ),
+    ] = None,
     face_model: Annotated[
         Path | None, typer.Option(help="Face model of the labels.", show_default="the shipped one")
     ] = None,
@@ -52,5 +59,5 @@ def train_rnet(
         raise typer.BadParameter(str(error)) from error
     if settings.minutes is None and settings.images is None:
         raise typer.BadParameter("give --minutes or --images")
-    paths = RunPaths(tuple(data), validation, out, face_model or asset_path(FACE_MODEL))
+    paths = RunPaths(tuple(data), validation, out, face_model or asset_path(FACE_MODEL), init)
     launch(settings, paths, workers or os.cpu_count() or 1)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.checkpoints_torch import CheckpointInfo, save_checkpoint
+from models.checkpoints_torch import CheckpointInfo, initialise, save_checkpoint
 from models.layout import LAYOUT_239
 from models.mirror import mirror_matrices
 from models.morphable_model import MorphableModel
@@ -49,12 +49,14 @@ class RunPaths:
         out: of the run: ``checkpoint.pt``, at the end ``rnet.pt``, ``train.csv``,
             ``validation.csv``, ``train.log``.
         face_model: file of the model whose coefficients the labels are.
+        init: weights that a new run starts from (ImageNet's or another run's), if any.
     """
 
     data: tuple[Path, ...]
     validation: Path
     out: Path
     face_model: Path
+    init: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ class Trainer:
         self.model = MorphableModel.load(paths.face_model)
         self.loss = RNetLoss(self.model, config.loss)
         self.net = (make_net or _paper_net)(config)
+        if paths.init is not None and not (paths.out / CHECKPOINT).exists():
+            initialise(self.net, paths.init, self.model.sha256)  # type: ignore[arg-type]
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.net).eval()
         self.flat, self.flat_average = FlatParameters(self.net), FlatParameters(self.average)
