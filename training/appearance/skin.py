@@ -265,7 +265,7 @@ class SkinSampler:
 
     def _creases(self, rng: np.random.Generator, person: _Person) -> FloatArray:
         r = self.regions
-        depth = np.clip(person.age * 1.2 - 0.1, 0.05, 1.0)
+        depth = float(np.clip(person.age * 1.2 - 0.1, 0.05, 1.0))
         gap = rng.uniform(7, 11)
         lines = r.forehead_lines(rng.uniform(40, 46), gap, int(rng.integers(2, 5)))
         broken = np.clip(0.6 + 0.6 * self._noise(rng, 14), 0, 1.3)
@@ -308,13 +308,14 @@ class SkinSampler:
             + rng.normal(0.3, 1.3) * np.sin(clipped * np.pi * 0.85)
             + rng.normal(0, 1.5) * (clipped - 0.4)
         )
-        thick = np.clip(rng.normal(4.4 if person.masculine else 3.3, 0.9), 1.5, 7.0)
-        taper = np.interp(t, [-0.1, 0, 0.15, 0.55, 0.85, 1.1], [0.6, 0.85, 1.05, 0.95, 0.6, 0.2])
+        thick = float(np.clip(rng.normal(4.4 if person.masculine else 3.3, 0.9), 1.5, 7.0))
+        knots, widths = [-0.1, 0, 0.15, 0.55, 0.85, 1.1], [0.6, 0.85, 1.05, 0.95, 0.6, 0.2]
+        taper = np.interp(t, knots, widths).astype(np.float32)
         ragged = 0.35 * self._noise(rng, 2.2)
         across = np.abs((above - middle) / (thick * taper)) + ragged * 0.35
         soft = np.exp(-(np.clip(across, 0, None) ** 3))
         ends = sigmoid((t + 0.03 + 0.02 * ragged) / 0.035) * sigmoid((1.03 - t) / 0.05)
-        density = np.clip(rng.normal(0.88, 0.2), 0.08, 1.0)
+        density = float(np.clip(rng.normal(0.88, 0.2), 0.08, 1.0))
         density *= 1 - 0.5 * person.age * rng.random()
         hairs = np.clip(0.86 + 0.22 * self._noise(rng, 1.5, (3.0, 1.0, 3.0)), 0, 1.15)
         monobrow = np.exp(-((r.x_abs / 9) ** 2)) * np.exp(-((above / 3.5) ** 2))

@@ -38,7 +38,7 @@ def draw_background(rng: np.random.Generator, size: int) -> FloatArray:
         image = cv2.GaussianBlur(image, (0, 0), blur)
     if kind == "noise" or rng.random() < 0.4:
         strength = rng.uniform(0.15, 0.5) if kind == "noise" else rng.uniform(0.03, 0.15)
-        image *= np.exp(strength * _fractal(rng, size))[..., None]
+        image *= np.exp(np.float32(strength) * _fractal(rng, size))[..., None]
     return np.clip(image, 0, 1) ** np.float32(2.2)
 
 
@@ -47,7 +47,8 @@ def _gradient(
 ) -> FloatArray:
     angle = rng.uniform(0, 2 * np.pi)
     axis = np.linspace(-0.5, 0.5, size, dtype=np.float32)
-    t = np.clip(0.5 + axis * np.cos(angle) + axis[:, None] * np.sin(angle), 0, 1)[..., None]
+    across, down = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    t = np.clip(np.float32(0.5) + axis * across + axis[:, None] * down, 0, 1)[..., None]
     if rng.random() < 0.4:
         second = first * np.float32(rng.uniform(0.6, 1.2))
     return (first * (1 - t) + second * t).astype(np.float32)

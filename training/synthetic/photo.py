@@ -28,7 +28,7 @@ class Development:
         x = x * np.float32(1 + self.shoulder) / (1 + np.float32(self.shoulder) * x)
         x = np.clip(x, 0, 1) ** np.float32(1 / 2.2)
         x = (x - np.float32(0.5)) * np.float32(self.contrast) + np.float32(0.5 + self.brightness)
-        grey = x.mean(axis=-1, keepdims=True)
+        grey = (x @ np.full(3, 1 / 3, np.float32))[..., None]
         return np.clip(grey + np.float32(self.saturation) * (x - grey), 0, 1)
 
 
@@ -100,6 +100,6 @@ def _motion_kernel(rng: np.random.Generator) -> FloatArray:
 
 def _vignette(rng: np.random.Generator, size: int) -> FloatArray:
     axis = np.linspace(-1, 1, size, dtype=np.float32)
-    dx, dy = rng.normal(0, 0.3, 2)
+    dx, dy = rng.normal(0, 0.2, 2)
     squared = (axis - np.float32(dx)) ** 2 + (axis[:, None] - np.float32(dy)) ** 2
-    return (1 - np.float32(rng.uniform(0.05, 0.25)) * squared)[..., None].astype(np.float32)
+    return (1 / (1 + np.float32(rng.uniform(0.05, 0.3)) * squared))[..., None]

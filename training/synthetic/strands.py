@@ -206,20 +206,25 @@ def draw(  # type: ignore[no-untyped-def]
             dx = x1 - x0
             dy = y1 - y0
             along_x = abs(dx) >= abs(dy)
-            extent = abs(dx) if along_x else abs(dy)
-            count = int(extent) + 1
+            extent = dx if along_x else dy
+            if extent == 0:
+                continue
+            start = x0 if along_x else y0
+            end = start + extent
+            # Pixel centres in [start, end): a node shared by two segments is drawn once.
+            first_step = int(np.ceil(min(start, end) - np.float32(0.5)))
+            last_step = int(np.ceil(max(start, end) - np.float32(0.5)))
             taper = np.float32(1.0) - np.float32(0.6) * np.float32(k) / np.float32(steps - 1)
-            thick = widths[i] * pixels_per_mm * z0 * taper
-            alpha = opacity[i]
             # A line that crosses the pixel rows at an angle is wider along them.
-            if extent > 0:
-                thick *= np.sqrt(dx * dx + dy * dy) / extent
+            slant = np.sqrt(dx * dx + dy * dy) / abs(extent)
+            thick = widths[i] * pixels_per_mm * z0 * taper * slant
+            alpha = opacity[i]
             if thick < 1.0:
                 alpha *= thick
                 thick = np.float32(1.0)
             half = thick * np.float32(0.5)
-            for s in range(count):
-                t = (np.float32(s) + np.float32(0.5)) / np.float32(count)
+            for s in range(max(first_step, 0), min(last_step, width if along_x else height)):
+                t = (np.float32(s) + np.float32(0.5) - start) / extent
                 x = x0 + t * dx
                 y = y0 + t * dy
                 z = z0 + t * (z1 - z0)
@@ -229,8 +234,8 @@ def draw(  # type: ignore[no-untyped-def]
                 if last < first:
                     last = first
                 for m in range(first, last + 1):
-                    column = int(x) if along_x else m
-                    row = m if along_x else int(y)
+                    column = s if along_x else m
+                    row = m if along_x else s
                     if column < 0 or row < 0 or column >= width or row >= height:
                         continue
                     behind = nearness[row, column]

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from training.appearance.skin import draw_hair_colour
+from training.appearance.surface import EYEBALL
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_every_appearance_is_in_range(sampler, seed: int):
+    a = sampler.sample(np.random.default_rng(seed))
+    n = len(sampler.surface.points)
+    assert a.albedo_linear.shape == a.albedo_srgb.shape == (n, 3)
+    assert a.albedo_linear.dtype == a.albedo_srgb.dtype == np.float32
+    for values in (a.albedo_linear, a.albedo_srgb, a.gloss, a.brows, a.beard, a.hair):
+        assert np.isfinite(values).all()
+        assert values.min() >= 0
+        assert values.max() <= 1
+    assert 0 <= a.melanin <= 1.15
+    assert a.masculine or a.beard.max() == 0
+
+
+def test_same_seed_same_person(sampler):
+    first, second, other = (sampler.sample(np.random.default_rng(s)) for s in (4, 4, 5))
+    assert np.array_equal(first.albedo_srgb, second.albedo_srgb)
+    assert not np.array_equal(first.albedo_srgb, other.albedo_srgb)
+
+
+@pytest.fixture(scope="module")
+def cheeks(sampler):
+    """(N, 3) sRGB of the cheeks of many people, and their melanin."""
+    chosen = sampler.regions.cheeks > 0.7
+    people = [sampler.sample(np.random.default_rng(s)) for s in range(250)]
+    return (
+        np.stack([p.albedo_srgb[chosen].mean(0) for p in people]),
+        np.array([p.melanin for p in people]),
+    )
+
+
+def test_skin_tones_cover_the_human_range(cheeks):
+    colours, melanin = cheeks
+    brightness = colours.mean(1)
+    assert brightness.min() < 0.32
+    assert brightness.max() > 0.72
+    assert np.quantile(melanin, 0.05) < 0.1
+    assert np.quantile(melanin, 0.95) > 0.7
+    # Skin is redder than green, greener than blue.
+    assert (colours[:, 0] > colours[:, 1]).all()
+    assert (colours[:, 1] > colours[:, 2] - 0.02).all()
+
+
+def test_melanin_darkens(cheeks):
+    colours, melanin = cheeks
+    assert np.corrcoef(colours.mean(1), melanin)[0, 1] < -0.9
+
+
+def test_skin_is_uneven_but_not_speckled(sampler):
+    chosen = sampler.regions.cheeks > 0.5
+    spread = [
+        sampler.sample(np.random.default_rng(s)).albedo_srgb[chosen].std(0).mean()
+        for s in range(30)
+    ]
+    assert 0.003 < np.median(spread) < 0.06
+
+
+def test_features_stand_out_from_the_skin(sampler):
+    r, eyeball = sampler.regions, sampler.surface.parts == EYEBALL
+    pupil = eyeball & (sampler.surface.iris_radius < 1.0) & (r.z > 0)
+    white = eyeball & (sampler.surface.iris_radius > 8) & (r.z > 0)
+    for seed in range(10):
+        colour = sampler.sample(np.random.default_rng(seed)).albedo_linear
+        assert colour[pupil].max() < 0.05
+        assert colour[white].mean() > 0.15
+
+
+@given(melanin=st.floats(0.43, 1.15), seed=st.integers(0, 10_000))
+def test_dark_skin_has_dark_hair_until_it_greys(melanin: float, seed: int):
+    colour = draw_hair_colour(np.random.default_rng(seed), melanin, age=0.0)
+    assert colour.max() < 0.2

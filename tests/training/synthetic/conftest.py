@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import pytest
+from training.synthetic.generate import PortraitGenerator
+from training.synthetic.head import Head
+
+
+@pytest.fixture(scope="session")
+def head(toy_head) -> Head:
+    return Head.build(toy_head.data, toy_head.model)
+
+
+@pytest.fixture(scope="session")
+def generator(head: Head) -> PortraitGenerator:
+    return PortraitGenerator(head)

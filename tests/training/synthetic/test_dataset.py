@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from training.data.shards import ShardMeta, ShardReader, shard_path
+from training.synthetic.command import make_portraits
+from training.synthetic.dataset import (
+    GENERATOR_VERSION,
+    LARGEST_SEED,
+    Job,
+    missing_shards,
+    shard_rng,
+    split_seed,
+    write_shard,
+)
+from training.synthetic.sheet import contact_sheet
+from typer.testing import CliRunner
+
+
+@pytest.fixture
+def job(tmp_path: Path, toy_head) -> Job:
+    return Job(tmp_path / "out", toy_head.head_path, toy_head.model_path, 5, 7, 3)
+
+
+@pytest.fixture
+def meta(job: Job, toy_head) -> ShardMeta:
+    return ShardMeta(job.seed, GENERATOR_VERSION, toy_head.model.sha256)
+
+
+def test_splits_never_share_a_seed():
+    train = {split_seed("train", s) for s in (0, 1, LARGEST_SEED)}
+    val = {split_seed("val", s) for s in (0, 1, LARGEST_SEED)}
+    assert not train & val
+    with pytest.raises(ValueError, match="seed"):
+        split_seed("train", LARGEST_SEED + 1)
+    assert shard_rng(1, 2).random() != shard_rng(2, 1).random()
+
+
+def test_count_is_split_into_shards(job: Job):
+    assert job.sizes() == [3, 3, 1]
+    assert replace(job, count=6).sizes() == [3, 3]
+
+
+def test_complete_shards_are_kept_and_broken_ones_vanish(job: Job, meta: ShardMeta, generator):
+    write_shard(generator, job, meta, 1, lambda: None)
+    assert missing_shards(job, meta) == [0, 2]
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_shard(generator, job, meta, 0, stop)
+    assert missing_shards(job, meta) == [0, 2]
+    assert [p.name for p in job.directory.iterdir()] == ["shard_00001"]
+
+
+def test_shards_do_not_depend_on_their_order(job: Job, meta: ShardMeta, generator):
+    other = replace(job, directory=job.directory.with_name("other"))
+    for index in (0, 2):
+        write_shard(generator, job, meta, index, lambda: None)
+    write_shard(generator, other, meta, 2, lambda: None)
+    for name in ("images.npy", "meta.json"):
+        first, second = (shard_path(j.directory, 2) / name for j in (job, other))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_other_settings_are_refused(job: Job, meta: ShardMeta, generator):
+    write_shard(generator, job, meta, 0, lambda: None)
+    with pytest.raises(ValueError, match="other settings"):
+        missing_shards(job, replace(meta, seed=6))
+    with pytest.raises(ValueError, match="other settings"):
+        missing_shards(replace(job, shard_size=2), meta)
+
+
+@pytest.fixture
+def run(toy_head):
+    app = typer.Typer()
+    app.command()(make_portraits)
+
+    def invoke(*arguments: str):
+        files = ["--head", str(toy_head.head_path), "--model", str(toy_head.model_path)]
+        return CliRunner().invoke(app, [*arguments, *files])
+
+    return invoke
+
+
+def test_command_writes_a_data_set_and_resumes(run, tmp_path: Path):
+    out = tmp_path / "data"
+    arguments = (str(out), "--count", "3", "--shard-size", "2", "--seed", "1", "--split", "val")
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    shards = [ShardReader(shard_path(out, k)) for k in range(2)]
+    assert [len(s) for s in shards] == [2, 1]
+    assert shards[0].meta.seed == split_seed("val", 1)
+    assert "px (median)" in result.output
+    before = (shard_path(out, 0) / "images.npy").stat().st_mtime_ns
+    assert run(*arguments).exit_code == 0
+    assert (shard_path(out, 0) / "images.npy").stat().st_mtime_ns == before
+    refused = run(str(out), "--count", "3", "--shard-size", "2", "--seed", "2")
+    assert refused.exit_code == 2
+
+
+def test_command_draws_a_sheet(run, tmp_path: Path):
+    sheet = tmp_path / "sheet.png"
+    result = run(str(tmp_path / "unused"), "--count", "2", "--sheet", str(sheet))
+    assert result.exit_code == 0, result.output
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "unused").exists()
+
+
+def test_contact_sheet_fills_the_last_row():
+    pictures = [np.full((4, 4, 3), k, np.uint8) for k in range(3)]
+    sheet = contact_sheet(pictures, columns=2)
+    assert sheet.shape == (8, 8, 3)
+    assert (sheet[4:, 4:] == 128).all()
+    with pytest.raises(ValueError, match="at least one"):
+        contact_sheet([])
