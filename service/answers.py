@@ -16,7 +16,7 @@ from models.layout import LAYOUT_239
 from service import schemas
 from service.engine import Engine, Scene
 from service.reconstruction import Reconstruction
-from service.schemas import MeshFormat, ReconstructOptions
+from service.schemas import MESH_FORMATS, MeshFormat, ReconstructOptions
 from service.stages import StageClock
 
 JSON = "application/json"
@@ -112,7 +112,7 @@ class AnswerWriter:
         """Overlay, JSON and every mesh in both formats in one file."""
         files = {"overlay.jpg": self.overlay(JPEG), "result.json": self.json_answer().body}
         for index, face in enumerate(self._scene.faces):
-            for form in MESH_TYPES:
+            for form in MESH_FORMATS:
                 files[f"face{index}.{form}"] = self.mesh(face, form)
         with self._clock.stage("encode"):
             body = io.BytesIO()

@@ -17,9 +17,9 @@ import onnxruntime as ort
 
 from models.assets import CENTERFACE, FACE_MODEL, RNET, asset_path
 from models.assets import sha256 as file_sha256
+from models.camera import CROP_SIZE
 from models.layout import LAYOUT_239
 from models.morphable_model import MorphableModel
-from models.rasterizer import warm_up as warm_up_rasterizer
 from service.batching import BatchObserver, MicroBatcher
 from service.deadline import Deadline
 from service.detection import DetectedFace, Detector
@@ -29,12 +29,11 @@ from service.imaging import ImageLimits, decode_photo
 from service.inference import CPU_PROVIDERS
 from service.meshes.glb import write_glb
 from service.meshes.mesh import face_mesh
-from service.meshes.obj import warm_up as warm_up_obj
 from service.meshes.obj import write_obj
 from service.overlay import draw_overlay
 from service.reconstruction import Reconstruction, Reconstructor
 from service.regression import Regressor
-from service.schemas import Expression, Faces, MeshFormat, Pose
+from service.schemas import MESH_FORMATS, Expression, Faces, MeshFormat, Pose
 from service.settings import Settings
 from service.stages import StageClock
 
@@ -162,13 +161,33 @@ class Engine:
             )
 
     def _warm_up(self) -> None:
-        """Run every part once, so that the first request is as quick as the next."""
-        warm_up_rasterizer()
-        warm_up_obj()
+        """Do everything once, so that no request waits for a compiler or an allocation."""
         self.detector.detect(np.zeros((640, 640, 3), np.uint8))
-        sizes = {1, self.settings.batch_size}
-        for size in sorted(sizes):
-            self.regressor.regress(np.zeros((size, 224, 224, 3), np.uint8))
+        for size in sorted({1, self.settings.batch_size}):
+            self.regressor.regress(np.zeros((size, CROP_SIZE, CROP_SIZE, 3), np.uint8))
+        photo = np.zeros((2 * CROP_SIZE, 2 * CROP_SIZE, 3), np.uint8)
+        faces = Reconstructor(
+            self.model, _KnownFace(self.model), self.regressor.regress
+        ).reconstruct(photo)
+        clock = StageClock()
+        for form in MESH_FORMATS:
+            self.mesh_file(faces[0], form, "keep", "canonical", clock)
+        self.overlay(Scene(photo, faces), True, clock)
+
+
+class _KnownFace:
+    """A detector that sees the model's mean face in the middle of every photo."""
+
+    name = "known"
+
+    def __init__(self, model: MorphableModel) -> None:
+        self._offsets = model.five_points[:, :2] * (1, -1)
+
+    def detect(self, rgb_u8: RgbU8) -> list[DetectedFace]:
+        height, width = rgb_u8.shape[:2]
+        points = (self._offsets + (width / 2, height / 2)).astype(np.float32)
+        box = np.concatenate([points.min(axis=0), points.max(axis=0)])
+        return [DetectedFace(box=box, points=points, score=1.0)]
 
 
 class _TimedDetector:

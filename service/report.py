@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
-
 from service import __version__
 from service.answers import describe_models
 from service.engine import Engine
@@ -16,15 +13,12 @@ def print_models() -> int:
     engine = Engine(Settings())
     described = describe_models(engine, __version__)
     engine.close()
-    table = Table("", "property", "value", box=None)
     for part in ("face_model", "weights", "detector"):
-        label = part.replace("_", " ")
+        print(part.replace("_", " "))
         for name, value in getattr(described, part).model_dump().items():
             if name == "expression_units":
                 value = f"{len(value)} names"
             elif isinstance(value, list):
                 value = ", ".join(value)
-            table.add_row(label, name.replace("_", " "), str(value))
-            label = ""
-    Console(soft_wrap=True).print(table)
+            print(f"  {name.replace('_', ' '):<24} {value}")
     return 0

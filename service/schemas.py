@@ -7,7 +7,7 @@ continuous: the centre of the top left pixel is (0.5, 0.5).
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -23,6 +23,7 @@ Include = Literal["mesh", "overlay", "confidences"]
 Expression = Literal["keep", "neutral"]
 Pose = Literal["canonical", "camera"]
 MeshFormat = Literal["glb", "obj"]
+MESH_FORMATS: tuple[MeshFormat, ...] = get_args(MeshFormat)
 
 
 class ReconstructOptions(BaseModel):
