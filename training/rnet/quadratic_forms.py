@@ -33,8 +33,7 @@ def vertex_areas(vertices: npt.NDArray[Any], triangles: npt.NDArray[Any]) -> Arr
     corners = np.asarray(vertices, np.float64)[triangles]
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     thirds = np.repeat(np.linalg.norm(cross, axis=1) / 6, 3)
-    areas: Array = np.bincount(triangles.reshape(-1), thirds, minlength=len(vertices))
-    return areas
+    return np.bincount(triangles.reshape(-1), thirds, minlength=len(vertices)).astype(np.float64)
 
 
 def displacement_form(basis: npt.NDArray[Any], weights: Array) -> Array:

@@ -1,0 +1,76 @@
+"""A trained network as a function from crops to coefficients, whichever file it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+
+from models.checkpoints_torch import LAYOUTS, load_checkpoint
+from models.layout import CoefficientLayout
+
+Crops = npt.NDArray[np.uint8]
+Coefficients = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """What is evaluated.
+
+    Attributes:
+        predict: coefficients (N, layout.size) of crops (N, 224, 224, 3) uint8 RGB.
+        layout: of the coefficients.
+        face_model_sha256: of the face model they belong to; "" when the file does not say.
+    """
+
+    predict: Callable[[Crops], Coefficients]
+    layout: CoefficientLayout
+    face_model_sha256: str
+
+
+def load_network(path: Path) -> Network:
+    """Read an ONNX file (by its suffix) or a checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        ValueError: the ONNX file has no known layout in its metadata.
+        FileNotFoundError: no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no network at {path}")
+    return _onnx(path) if path.suffix == ".onnx" else _checkpoint(path)
+
+
+def _onnx(path: Path) -> Network:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    layout = LAYOUTS.get(metadata.get("layout", ""))
+    if layout is None:
+        raise ValueError(f"{path}: no known coefficient layout in the metadata")
+
+    def predict(crops: Crops) -> Coefficients:
+        crops_nchw = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) / 255
+        out: Coefficients = session.run(["coefficients"], {"crops": crops_nchw})[0]
+        return out
+
+    return Network(predict, layout, metadata.get("face_model", ""))
+
+
+def _checkpoint(path: Path) -> Network:
+    rnet, _, info = load_checkpoint(path)
+
+    @torch.no_grad()
+    def predict(crops: Crops) -> Coefficients:
+        crops_nchw = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
+        out: npt.NDArray[Any] = rnet(crops_nchw).numpy()
+        return out
+
+    return Network(predict, rnet.layout, info.face_model_sha256)
