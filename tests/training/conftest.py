@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+
 from models.morphable_model import MorphableModel
 from training.face_model.heads import HeadModel
 

@@ -117,9 +117,9 @@ def draw_style(rng: np.random.Generator, appearance: Appearance) -> HairStyle:
     values = {
         "bald": (1.0, 0.2, 0.5, 0.5, 0.0),
         "buzz": (u(2, 5), 0.2, u(1, 2.5), 0.7, 0.0),
-        "short": (u(8, 30), 0.3, u(4, 12), u(0.15, 0.5), 0.01),
-        "swept": (u(40, 80), 0.25, u(7, 18), u(0.12, 0.35), 0.006),
-        "mid": (u(70, 160), 0.25, u(7, 24), u(0.15, 0.4), u(0.015, 0.03)),
+        "short": (u(7, 28), 0.3, u(4, 11), u(0.1, 0.42), 0.012),
+        "swept": (u(35, 75), 0.25, u(6, 15), u(0.05, 0.25), u(0.006, 0.016)),
+        "mid": (u(70, 160), 0.2, u(6, 20), u(0.05, 0.3), u(0.015, 0.035)),
         "long": (u(180, 330), 0.2, u(6, 22), u(0.1, 0.3), u(0.015, 0.03)),
         "tied": (u(80, 130), 0.15, u(2, 7), 0.05, 0.0),
         "afro": (u(14, 60), 0.15, u(6, 16), 0.9, 0.0),
@@ -237,9 +237,12 @@ class HairGrower:
         # Broad strands below the fine ones close the gaps of long hair.
         layer = np.where(under, 0.45, 1.0) * rng.random(n) ** 0.7
         nodes = np.empty((n, self.NODES, 3), np.float32)
-        face_width = 0.0
+        face_width = face_front = 0.0
         if style.name in ("mid", "long"):
             face_width = float(rng.uniform(46, 78)) * self.surface.scale
+            relative_front = self.ear_z + float(rng.uniform(0, 65))
+            eyes = self.surface.eye_centres[:, 2].mean()
+            face_front = float(relative_front * self.surface.scale + eyes)
         clump = rng.uniform(0, 6.3) + 0.12 * self.scalp_relative[chosen, 0]
         grow(
             place.astype(np.float32),
@@ -254,6 +257,7 @@ class HairGrower:
             centre,
             radii,
             np.float32(face_width),
+            np.float32(face_front),
             nodes,
         )
         shade = np.exp(style.grizzle * rng.standard_normal((n, 1)) - 0.6 * (1 - layer[:, None]))

@@ -41,7 +41,7 @@ def draw_development(rng: np.random.Generator, face_light: float) -> Development
         shoulder=float(rng.uniform(0.3, 1.6)),
         contrast=float(np.exp(rng.normal(0, 0.12))),
         brightness=float(rng.normal(0, 0.025)),
-        saturation=float(rng.uniform(0.55, 1.15)),
+        saturation=float(rng.uniform(0.65, 1.2)),
     )
 
 

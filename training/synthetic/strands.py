@@ -44,14 +44,16 @@ def grow(  # type: ignore[no-untyped-def]
     centre,
     radii,
     half_face_width,
+    face_front,
     nodes,
 ):
     """Grow strands that bend to gravity and stay outside the skull.
 
     roots, directions, gravity (3,): mm and unit vectors in model space. weight: bend per mm.
     lift_offs: (n,) mm by which a strand stays off the skull's ellipsoid (centre, radii).
-    curl_radius, curl_wave: mm of a helix added to the path. half_face_width: strands in front of
-    the face are pushed aside to this |x|; 0 leaves them. nodes: (n, k, 3) result.
+    curl_radius, curl_wave: mm of a helix added to the path. half_face_width, face_front: below the
+    forehead, strands are pushed aside to this |x| and back to this z; a width of 0 leaves them.
+    nodes: (n, k, 3) result.
     """
     count, steps = nodes.shape[0], nodes.shape[1]
     for i in range(count):
@@ -101,11 +103,12 @@ def grow(  # type: ignore[no-untyped-def]
                     dx -= into * nx
                     dy -= into * ny
                     dz -= into * nz
-            if half_face_width > 0 and pz > centre[2] and py < centre[1] + np.float32(0.3) * ry:
+            if half_face_width > 0 and pz > face_front and py < centre[1] + np.float32(0.3) * ry:
                 side = np.float32(1.0) if px > 0 else np.float32(-1.0)
                 missing = half_face_width - side * px
                 if missing > 0:
                     px += side * min(missing, np.float32(0.6) * step)
+                pz -= min(pz - face_front, np.float32(0.5) * step)
             angle = phases[i] + np.float32(6.2832) * np.float32(k) * step / curl_wave
             swing = curl_radius * min(np.float32(1.0), np.float32(k) * step / curl_wave)
             nodes[i, k, 0] = px + swing * np.cos(angle)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from training.appearance.skin import SkinSampler
 from training.appearance.surface import Surface
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from training.appearance.color import linear_from_srgb, srgb_from_linear
 
 

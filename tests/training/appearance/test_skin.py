@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from training.appearance.skin import draw_hair_colour
 from training.appearance.surface import EYEBALL
 

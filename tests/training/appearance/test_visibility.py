@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from training.appearance.visibility import ambient_occlusion, light_frame, visible_fractions
 
 

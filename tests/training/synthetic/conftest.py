@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from training.synthetic.generate import PortraitGenerator
 from training.synthetic.head import Head
 

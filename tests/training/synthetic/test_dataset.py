@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from typer.testing import CliRunner
+
 from training.data.shards import ShardMeta, ShardReader, shard_path
 from training.synthetic.command import make_portraits
 from training.synthetic.dataset import (
@@ -18,7 +20,6 @@ from training.synthetic.dataset import (
     write_shard,
 )
 from training.synthetic.sheet import contact_sheet
-from typer.testing import CliRunner
 
 
 @pytest.fixture

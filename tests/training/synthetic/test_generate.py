@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from training.data.shards import IMAGE_SIZE, LABEL_SHAPES, Labels
 from training.synthetic.generate import PortraitGenerator
 from training.synthetic.verify import landmark_errors

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from training.appearance.skin import SkinSampler
 from training.synthetic.hair import HairGrower, draw_style, scatter_roots
 from training.synthetic.strands import draw, grow, light_nodes
@@ -61,10 +62,10 @@ def test_facial_hair_sits_where_the_colours_put_it(grower, head, people):
             assert height.max() < 45
 
 
-def grow_one(direction, weight, lift_off=2.0, length=60.0):
+def grow_one(direction, weight, lift_off=2.0, length=60.0, face=(0.0, 0.0), root=(0, 100, 0)):
     nodes = np.empty((1, 10, 3), np.float32)
     grow(
-        np.float32([[0, 100, 0]]),
+        np.float32([root]),
         np.float32([direction]),
         np.float32([length]),
         np.float32([lift_off]),
@@ -75,7 +76,8 @@ def grow_one(direction, weight, lift_off=2.0, length=60.0):
         np.float32(30),
         np.zeros(3, np.float32),
         np.full(3, 100, np.float32),
-        np.float32(0),
+        np.float32(face[0]),
+        np.float32(face[1]),
         nodes,
     )
     return nodes[0]
@@ -92,6 +94,15 @@ def test_gravity_bends_strands_down():
     stiff = grow_one([0.5, 1.0, 0.0], weight=0.0)
     heavy = grow_one([0.5, 1.0, 0.0], weight=0.05)
     assert heavy[-1, 1] < stiff[-1, 1] - 5
+
+
+def test_hair_is_kept_out_of_the_face():
+    falling = {"direction": [0.1, -0.2, 1.0], "weight": 0.05, "length": 200, "root": (20, 80, 60)}
+    free, parted = grow_one(**falling), grow_one(**falling, face=(50.0, 10.0))
+    below = slice(6, None)
+    assert free[below, 2].min() > 20
+    assert parted[-1, 0] > free[-1, 0] + 10
+    assert parted[-1, 2] < free[-1, 2] - 10
 
 
 def canvas():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from models.light import shade
 from training.synthetic.labels import fit_light, visible_landmarks
 

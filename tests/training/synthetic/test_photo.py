@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from training.synthetic.background import draw_background
 from training.synthetic.photo import degrade, draw_development
 

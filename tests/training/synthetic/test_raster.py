@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from models.rasterizer import rasterize
 from training.synthetic.raster import EMPTY, FrameBuffer
 
