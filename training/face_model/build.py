@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.morphable_model import MorphableModel
-from training.face_model.calibration import CALIBRATION, SPREAD
+from training.face_model.calibration import Calibration
 from training.face_model.expression import ExpressionSpace, build_expression
 from training.face_model.identity import IdentitySpace, build_identity
 from training.face_model.landmarks import (
@@ -62,7 +62,8 @@ def build_geometry(sources: FaceSources, report: Report) -> Geometry:
     report("topology")
     topology = build_topology(sources)
     report("identity")
-    population = Population(sources, CALIBRATION, SPREAD)
+    calibration = Calibration.load()
+    population = Population(sources, calibration.offsets, calibration.spread)
     identity = build_identity(topology, population)
     report("expression")
     expression = build_expression(

@@ -27,9 +27,9 @@ MOUTH_LOOPS = (0, 1, 3, 6)
 SOCKET_LOOPS = (0, 1, 4)
 
 #: The helper eyeball is a sphere of about 16.5 mm; a human one has a radius of about 12 mm.
-EYEBALL_SHRINK = 0.83
+EYEBALL_SHRINK = 0.89
 #: Where the point that the ball shrinks to lies, from its centre (0) to its front (1).
-EYEBALL_FORWARD = 0.93
+EYEBALL_FORWARD = 0.92
 
 
 @dataclass(frozen=True, eq=False)

@@ -164,9 +164,7 @@ def build_head_model(
         residual, np.full(cage.n_vertices, 1 / cage.n_vertices), cage.mirror, N_RESIDUAL, flip=True
     )
 
-    units = np.stack(
-        [cage.source @ unit_displacement(sources, name) for name in expression.names]
-    )
+    units = np.stack([cage.source @ unit_displacement(sources, name) for name in expression.names])
     mixture = np.linalg.lstsq(
         expression.units.reshape(len(units), -1).T,
         expression.components.basis.reshape(len(expression.components.basis), -1).T,

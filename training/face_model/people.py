@@ -7,17 +7,22 @@ from the same weights agree.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from training.face_model.cage import MM_PER_UNIT
 from training.face_model.sources import FaceSources
+from training.face_model.warps import WARPS
 
 POPULATIONS = ("caucasian", "african", "asian")
+#: Shares of the populations: Europe, the Middle East, South Asia and most of the Americas look most
+#: like the first, so these are roughly the world's.
+POPULATION_SHARES = (0.5, 0.2, 0.3)
+#: Concentration of the Dirichlet distribution: many people are of mixed ancestry.
+POPULATION_CONCENTRATION = 1.8
 LOCAL_FOLDERS = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "cheek", "chin", "asym")
-EXTRA_LOCAL = ("neck/neck-double",)
-
 #: Opposite ends of one local control: (minus, plus).
 _OPPOSITES = (
     ("-decr", "-incr"),
@@ -42,7 +47,7 @@ _LEFT_OUT = (
 #: Largest vertex displacement of one sigma of a local control, mm.
 LOCAL_SIGMA_MM = 1.9
 HEAD_SIGMA_MM = 2.3
-ASYMMETRY_SIGMA_MM = 0.9
+ASYMMETRY_SIGMA_MM = 0.8
 SIGMA_LIMITS = (0.04, 0.5)
 #: Standard deviation of what a left control does on its own, in sigmas of the pair.
 OWN_SIDE = 0.15
@@ -52,20 +57,18 @@ SIZE_SIGMA = 0.025
 
 @dataclass(frozen=True)
 class Control:
-    """A local control: ``weight`` > 0 adds ``plus``, < 0 adds ``minus`` (None: one-sided)."""
+    """A local control: ``weight`` > 0 adds ``plus``, < 0 adds ``minus`` (None: one-sided).
+
+    A warp is both: its negative weight subtracts it.
+    """
 
     plus: str
     minus: str | None
 
     @property
     def name(self) -> str:
-        """Name without the direction, e.g. "nose/nose-base"."""
-        if self.minus is None:
-            return self.plus
-        shared = 0
-        while self.plus[: shared + 1] == self.minus[: shared + 1]:
-            shared += 1
-        return self.plus[:shared].rstrip("-")
+        """The control's name: its positive target's."""
+        return self.plus
 
 
 def find_controls(sources: FaceSources) -> list[Control]:
@@ -87,7 +90,7 @@ def find_controls(sources: FaceSources) -> list[Control]:
                     paired.add(other)
         controls.append(control)
         paired.add(name)
-    return controls
+    return controls + [Control(name, name) for name in WARPS]
 
 
 def macro_names() -> list[str]:
@@ -113,6 +116,7 @@ class People:
         local: (N, L) signed weights of the controls, without the calibration.
         size: (N,) overall scale factors.
         populations: (N, 3) shares of POPULATIONS; male: (N,) share 0..1; old, child: (N,) shares.
+        weight, muscle: (N,) -1 least to 1 most.
     """
 
     macro: np.ndarray
@@ -122,6 +126,8 @@ class People:
     male: np.ndarray
     old: np.ndarray
     child: np.ndarray
+    weight: np.ndarray
+    muscle: np.ndarray
 
     def __len__(self) -> int:
         return len(self.size)
@@ -166,25 +172,35 @@ class Population:
 
     Args:
         sources: the data.
-        calibration: control name -> weight added to everybody (signed).
+        calibration: population -> control name -> signed weight added to its people; people of
+            mixed ancestry get the mean by their shares.
         spread: control name -> factor on the control's standard deviation (1 where absent).
+
+    Raises KeyError when a control does not exist.
     """
 
     def __init__(
         self,
         sources: FaceSources,
-        calibration: dict[str, float],
-        spread: dict[str, float],
+        calibration: Mapping[str, Mapping[str, float]],
+        spread: Mapping[str, float],
     ) -> None:
         self._sources = sources
+        self._reference = reference_head(sources)
+        self._origin = eye_middle(sources, self._reference)
         self.controls = find_controls(sources)
         self.macros = macro_names()
         self._macro_index = {name: i for i, name in enumerate(self.macros)}
         names = [control.name for control in self.controls]
-        unknown = (set(calibration) | set(spread)) - set(names)
+        unknown = set(spread).union(*calibration.values()) - set(names)
         if unknown:
             raise KeyError(f"no such controls: {sorted(unknown)}")
-        self.offset = np.array([calibration.get(name, 0.0) for name in names])
+        self.offsets = np.array(
+            [
+                [calibration.get(population, {}).get(name, 0.0) for name in names]
+                for population in POPULATIONS
+            ]
+        )
         self.sigma = np.array(
             [self._base_sigma(c) * spread.get(c.name, 1.0) for c in self.controls]
         )
@@ -198,11 +214,17 @@ class Population:
         else:
             wanted = LOCAL_SIGMA_MM
         reach = max(
-            np.linalg.norm(self._sources.target(t), axis=1).max() * MM_PER_UNIT
-            for t in (control.plus, control.minus)
-            if t is not None
+            np.linalg.norm(self._field(name), axis=1).max() * MM_PER_UNIT
+            for name in (control.plus, control.minus)
+            if name is not None
         )
         return float(np.clip(wanted / reach, *SIGMA_LIMITS))
+
+    def _field(self, name: str) -> np.ndarray:
+        """(S, 3) base-mesh displacement of a target or warp."""
+        if name in WARPS:
+            return WARPS[name].field(self._reference, self._origin)
+        return self._sources.target(name)
 
     @staticmethod
     def _sided_pairs(names: list[str]) -> list[tuple[int, int]]:
@@ -214,20 +236,15 @@ class Population:
     def sample(self, rng: np.random.Generator, n: int) -> People:
         """Draw ``n`` people.
 
-        Populations Dirichlet(0.6), sex Beta(0.5, 0.5), 8% juveniles, the others young to old.
+        Populations Dirichlet, sex Beta(0.5, 0.5), 8% juveniles, the others young to old.
         """
-        macro = np.zeros((n, len(self.macros)))
-        populations = rng.dirichlet(np.full(3, 0.6), n)
+        share = POPULATION_CONCENTRATION * np.array(POPULATION_SHARES)
+        populations = rng.dirichlet(share, n)
         male = rng.beta(0.5, 0.5, n)
         child = np.where(rng.random(n) < 0.08, rng.uniform(0.1, 0.5, n), 0.0)
-        old = np.where(child > 0, 0.0, np.minimum(rng.beta(0.8, 2.4, n), 0.8))
+        old = np.where(child > 0, 0.0, np.minimum(rng.beta(0.8, 4.0, n), 0.8))
         weight = np.clip(rng.normal(0, 0.32, n), -1, 1)
         muscle = np.clip(rng.normal(0, 0.30, n), -1, 1)
-        for i in range(n):
-            ages = {"young": 1 - old[i] - child[i], "old": old[i], "child": child[i]}
-            weights = macro_weights(populations[i], male[i], ages, muscle[i], weight[i])
-            for name, value in weights.items():
-                macro[i, self._macro_index[name]] = value
 
         local = rng.normal(size=(n, len(self.controls))) * self.sigma
         for left, right in self._pairs:
@@ -238,7 +255,34 @@ class Population:
             if control.minus is None:
                 local[:, i] = np.where(rng.random(n) < 0.5, 0.8 * np.abs(local[:, i]), 0.0)
         size = np.exp(rng.normal(0, SIZE_SIGMA, n))
-        return People(macro, np.clip(local, -1, 1), size, populations, male, old, child)
+        people = People(
+            macro=np.zeros((n, len(self.macros))),
+            local=np.clip(local, -1, 1),
+            size=size,
+            populations=populations,
+            male=male,
+            old=old,
+            child=child,
+            weight=weight,
+            muscle=muscle,
+        )
+        return replace(people, macro=self.macro_of(people))
+
+    def macro_of(self, people: People) -> np.ndarray:
+        """(N, M) macro weights that follow from people's population, sex, age and build."""
+        macro = np.zeros((len(people), len(self.macros)))
+        for i in range(len(people)):
+            child, old = float(people.child[i]), float(people.old[i])
+            weights = macro_weights(
+                people.populations[i],
+                float(people.male[i]),
+                {"young": 1 - old - child, "old": old, "child": child},
+                float(people.muscle[i]),
+                float(people.weight[i]),
+            )
+            for name, value in weights.items():
+                macro[i, self._macro_index[name]] = value
+        return macro
 
     def displacements(self, operator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # noqa: ANN001
         """Targets seen through a sparse (n, S) operator on base vertices, mm, float32.
@@ -247,15 +291,18 @@ class Population:
             macro (M, n, 3), plus (L, n, 3), minus (L, n, 3).
         """
 
-        def seen(name: str | None) -> np.ndarray:
-            if name is None:
+        def seen(name: str) -> np.ndarray:
+            return (operator @ self._field(name) * MM_PER_UNIT).astype(np.float32)
+
+        def opposite(control: Control) -> np.ndarray:
+            if control.minus is None:
                 return np.zeros((operator.shape[0], 3), np.float32)
-            return (operator @ self._sources.target(name) * MM_PER_UNIT).astype(np.float32)
+            return -seen(control.plus) if control.minus == control.plus else seen(control.minus)
 
         return (
             np.stack([seen(name) for name in self.macros]),
             np.stack([seen(control.plus) for control in self.controls]),
-            np.stack([seen(control.minus) for control in self.controls]),
+            np.stack([opposite(control) for control in self.controls]),
         )
 
     def heads(self, people: People, operator) -> np.ndarray:  # noqa: ANN001
@@ -265,7 +312,7 @@ class Population:
         """
         macro, plus, minus = (d.reshape(len(d), -1) for d in self.displacements(operator))
         base = (operator @ self._sources.mesh.vertices * MM_PER_UNIT).ravel()
-        local = people.local + self.offset
+        local = people.local + people.populations @ self.offsets
         flat = (
             people.macro.astype(np.float32) @ macro
             + np.maximum(local, 0).astype(np.float32) @ plus
@@ -286,3 +333,10 @@ def reference_head(sources: FaceSources) -> np.ndarray:
         if weight:
             vertices += weight * sources.target(name)
     return (vertices + vertices[sources.mesh.mirror] * [-1, 1, 1]) / 2
+
+
+def eye_middle(sources: FaceSources, vertices: np.ndarray) -> np.ndarray:
+    """(3,) mm: the middle between the eyeballs of base-mesh ``vertices`` (S, 3)."""
+    mesh = sources.mesh
+    eyeballs = np.isin(mesh.groups, ["helper-l-eye", "helper-r-eye"])
+    return vertices[np.unique(mesh.quads[eyeballs])].mean(axis=0) * MM_PER_UNIT

@@ -17,7 +17,7 @@ from training.face_model.cage import (
     build_cage,
     find_regions,
 )
-from training.face_model.people import reference_head
+from training.face_model.people import eye_middle, reference_head
 from training.face_model.sources import FaceSources
 from training.face_model.subdivision import SubdividedMesh, clip, quad_edges, subdivide
 
@@ -76,8 +76,7 @@ def build_topology(sources: FaceSources) -> Topology:
     mesh = sources.mesh
     regions = find_regions(sources)
     reference = reference_head(sources)
-    eyeballs = regions.left_eyeball | regions.right_eyeball
-    origin = reference[np.unique(mesh.quads[eyeballs])].mean(axis=0) * MM_PER_UNIT
+    origin = eye_middle(sources, reference)
     position = reference * MM_PER_UNIT - origin
 
     # The painted mask has a widow's peak: anything frontal above the brows is face as well.
