@@ -24,6 +24,7 @@ _BASE = np.float32([0.83, 0.60, 0.47])
 _MELANIN = np.float32([1.75, 2.35, 2.85])
 _HAEMOGLOBIN = np.float32([0.06, 0.33, 0.26])
 _INSIDE_MOUTH = np.float32([0.16, 0.045, 0.04])
+_CONJUNCTIVA = np.float32([0.52, 0.26, 0.23])
 _BLACK = np.float32([0.009, 0.007, 0.006])
 _IRIS_COLOURS = np.float32(
     [
@@ -150,7 +151,8 @@ class SkinSampler:
         """Draw one person; the same generator state gives the same person."""
         person = _draw_person(rng)
         hair = draw_hair_colour(rng, person.melanin, person.age)
-        facial_hair = np.clip(hair * np.exp(rng.normal(-0.25, 0.25)), 0.004, 0.5)
+        # Brows stay darker than grey or fair scalp hair.
+        facial_hair = np.clip(hair * np.exp(rng.normal(-0.45, 0.25)), 0.004, 0.2)
         facial_hair = facial_hair.astype(np.float32)
         colour = self._skin(rng, person)
         colour = self._makeup(rng, person, colour)
@@ -370,7 +372,9 @@ class SkinSampler:
     def _parts(self, rng: np.random.Generator, colour: FloatArray, eyes: EyeLook) -> FloatArray:
         """Colour what is not skin: eyeballs, mouth and lid insides, teeth."""
         r = self.regions
-        colour[r.inside] = _INSIDE_MOUTH * rng.uniform(0.7, 1.3)
+        behind_lids = r.inside & (r.y > -30)
+        colour[behind_lids] = _CONJUNCTIVA * np.float32(rng.uniform(0.8, 1.15))
+        colour[r.inside & ~behind_lids] = _INSIDE_MOUTH * np.float32(rng.uniform(0.7, 1.3))
         enamel = np.float32([0.62, 0.55, 0.45]) * rng.uniform(0.6, 1.2)
         colour[r.teeth] = np.clip(enamel, 0, 0.9)
         radius = self._iris_radius[r.eyeball]

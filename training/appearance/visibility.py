@@ -11,8 +11,11 @@ IntArray = NDArray[np.int32]
 
 
 @numba.njit(cache=True, fastmath=True)
-def fill_depth_map(points, triangles, depth):  # type: ignore[no-untyped-def]
-    """Keep in ``depth`` (S, S) the largest z per pixel of ``triangles`` (x px, y px, z up)."""
+def fill_depth_map(points, triangles, both_sides, depth):  # type: ignore[no-untyped-def]
+    """Keep in ``depth`` (S, S) the largest z per pixel of ``triangles`` (x px, y px up, z up).
+
+    Without ``both_sides`` only counter-clockwise triangles count: enough for a closed mesh.
+    """
     height, width = depth.shape
     for t in range(triangles.shape[0]):
         a = triangles[t, 0]
@@ -25,7 +28,7 @@ def fill_depth_map(points, triangles, depth):  # type: ignore[no-untyped-def]
         xc = points[c, 0]
         yc = points[c, 1]
         area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
-        if abs(area) < 1e-9:
+        if abs(area) < 1e-9 or (area < 0 and not both_sides):
             continue
         inverse = np.float32(1.0) / area
         first_column = max(0, int(np.ceil(min(xa, xb, xc) - 0.5)))
@@ -95,7 +98,7 @@ def visible_fractions(
     scale = np.float32((size - 2) / float((seen[:, :2].max(axis=0) - low).max()))
     seen[:, :2] = (seen[:, :2] - low) * scale + np.float32(1.0)
     depth = np.full((size, size), -1e9, np.float32)
-    fill_depth_map(seen, triangles, depth)
+    fill_depth_map(seen, triangles, True, depth)
     out = np.empty(len(points), np.float32)
     lit_fractions(seen, depth, np.float32(bias_mm), out)
     return out

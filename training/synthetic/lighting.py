@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -120,7 +121,7 @@ class ShadowCaster:
             frame = light_frame(direction).T * np.float32([scale, scale, 1])
             seen = (points - centre) @ frame + middle
             self._depth.fill(-1e9)
-            fill_depth_map(seen, triangles, self._depth)
+            fill_depth_map(seen, triangles, False, self._depth)
             hair = [(s.nodes - centre) @ frame + middle for s in strands]
             for nodes in hair:
                 splat_depth(nodes, self._depth)
@@ -151,29 +152,87 @@ def illuminate(
     Returns:
         (V, 3) light to multiply with the reflectance, and (V, 3) highlights to add.
     """
-    sky = 1 + np.float32(lights.slant) * (normals @ lights.up)
-    open_sky = occlusion ** np.float32(lights.occlusion)
-    open_sky = np.where(parts == SKIN, open_sky, np.where(parts == EYEBALL, 0.9, 0.5))
-    light = (sky * open_sky).astype(np.float32)[:, None] * lights.ambient
-    wrap = _SCATTER * np.float32(lights.scatter)
-    highlight = np.zeros_like(light)
-    power = np.float32(lights.shininess)
+    count = len(lights.directions)
+    half = lights.directions + _TO_CAMERA
+    half = half / np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-6)
+    # Schlick's Fresnel term, relative to its value at normal incidence (0.028 for skin).
+    fresnel = 1 + 8 * (1 - np.clip(half[:, 2], 0, 1)) ** 5
     # Enough of a microfacet normalisation to keep the highlight's energy even.
-    strength = gloss * np.float32(0.5 * (lights.shininess + 8) / 60)
-    softened = np.float32(0.35) * occlusion
-    for direction, colour, hardness, arrives in zip(
-        lights.directions, lights.colours, lights.hardness, reach, strict=True
-    ):
-        facing = normals @ direction
-        visible = hardness * arrives + (1 - hardness) * np.maximum(arrives, softened)
-        visible = np.where(parts == TEETH, np.maximum(visible, 0.35), visible)
-        wrapped = np.maximum((facing[:, None] + wrap) / (1 + wrap), 0)
-        light += colour * wrapped * visible[:, None]
-        half = direction + _TO_CAMERA
-        half = half / np.linalg.norm(half)
-        mirror = np.maximum(normals @ half, 0) ** power
-        # Schlick's Fresnel term, relative to its value at normal incidence (0.028 for skin).
-        fresnel = 1 + 8 * (1 - max(float(half[2]), 0.0)) ** 5
-        lobe = mirror * strength * visible * (facing > 0) * np.float32(fresnel)
-        highlight += lobe[:, None] * colour
+    strength = 0.5 * (lights.shininess + 8) / 60 * fresnel
+    light = np.empty((len(normals), 3), np.float32)
+    highlight = np.empty((len(normals), 3), np.float32)
+    _illuminate(
+        normals,
+        occlusion,
+        gloss,
+        parts,
+        np.ascontiguousarray(reach[:count], np.float32),
+        lights.directions,
+        lights.colours,
+        lights.hardness,
+        half.astype(np.float32),
+        strength.astype(np.float32),
+        lights.ambient,
+        lights.up,
+        np.float32(lights.slant),
+        _SCATTER * np.float32(lights.scatter),
+        np.float32(lights.occlusion),
+        np.float32(lights.shininess),
+        light,
+        highlight,
+    )
     return light, highlight
+
+
+@numba.njit(cache=True, fastmath=True)
+def _illuminate(  # type: ignore[no-untyped-def]
+    normals,
+    occlusion,
+    gloss,
+    parts,
+    reach,
+    directions,
+    colours,
+    hardness,
+    half,
+    strength,
+    ambient,
+    up,
+    slant,
+    wrap,
+    occlusion_power,
+    shininess,
+    light,
+    highlight,
+):
+    one = np.float32(1.0)
+    zero = np.float32(0.0)
+    for i in range(normals.shape[0]):
+        nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
+        if parts[i] == SKIN:
+            sky = occlusion[i] ** occlusion_power
+        elif parts[i] == EYEBALL:
+            sky = np.float32(0.75)
+        else:
+            sky = np.float32(0.5)
+        sky *= one + slant * (nx * up[0] + ny * up[1] + nz * up[2])
+        for c in range(3):
+            light[i, c] = ambient[c] * sky
+            highlight[i, c] = zero
+        softened = np.float32(0.35) * occlusion[i]
+        for j in range(directions.shape[0]):
+            facing = nx * directions[j, 0] + ny * directions[j, 1] + nz * directions[j, 2]
+            arrives = reach[j, i]
+            soft = max(arrives, softened)
+            visible = hardness[j] * arrives + (one - hardness[j]) * soft
+            if parts[i] == TEETH:
+                visible = max(visible, np.float32(0.35))
+            for c in range(3):
+                wrapped = (facing + wrap[c]) / (one + wrap[c])
+                if wrapped > zero:
+                    light[i, c] += colours[j, c] * wrapped * visible
+            mirror = nx * half[j, 0] + ny * half[j, 1] + nz * half[j, 2]
+            if facing > zero and mirror > np.float32(0.5):
+                lobe = mirror**shininess * strength[j] * gloss[i] * visible
+                for c in range(3):
+                    highlight[i, c] += lobe * colours[j, c]

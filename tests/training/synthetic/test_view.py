@@ -66,7 +66,7 @@ def test_nominal_pose_projects_where_the_photo_shows_the_face(toy_head, seed: in
     error = np.linalg.norm(project(posed)[0] - seen, axis=1)
     assert np.median(error) < 2.5
     if np.linalg.norm(view.offset) > 900:
-        assert np.median(error) < 0.9
+        assert np.median(error) < 1.3
 
 
 def test_crop_centres_the_face_at_its_scale(toy_head):
