@@ -91,6 +91,7 @@ class RNetConfig:
         average_images: window of the exponential moving average of the weights, in images.
         calibration_images: that set the batch-norm statistics of the averaged weights at the end.
         validate_minutes, save_minutes: intervals.
+        validation_images: portraits of a validation, the first of the held-out ones.
         seed: of everything random.
         variant: stride layout of R-Net.
         bf16: run the convolutions in bfloat16.
@@ -113,6 +114,7 @@ class RNetConfig:
     calibration_images: int = 2_048
     validate_minutes: float = 6.0
     save_minutes: float = 5.0
+    validation_images: int = 256
     seed: int = 1
     variant: str = "paper"
     bf16: bool = True

@@ -35,6 +35,8 @@ CHECKPOINT = "checkpoint.pt"
 FINAL = "rnet.pt"
 VALIDATION_BATCH = 32
 LOG_SECONDS = 20.0
+# Settings that a resumed run may change: its length and what does not touch the weights.
+CHANGEABLE = ("minutes", "images", "validate_minutes", "save_minutes", "validation_images")
 # Share that the newest step has in the logged running means.
 LOG_WEIGHT = 0.03
 
@@ -140,6 +142,8 @@ class Trainer:
             self.place = replace(self.place, pool=len(self.shards))
         self.validation = ShardSet(paths.validation)
         self._check_face_model()
+        held_out = self.validation.labels
+        self._validation_labels = held_out.take(slice(0, config.validation_images))
         self.source = BatchSource(
             self.shards,
             mirror_matrices(self.model),
@@ -160,12 +164,12 @@ class Trainer:
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> None:
         """Train to the end of the run, or save and return when ``should_stop`` (first worker)."""
         first = self.workers.rank == 0
+        if first and self.place.step == 0:
+            self._log_baseline()
         last = time.monotonic()
         logged = saved = validated = last
         logged_images = self.images
         signal = torch.zeros(2, dtype=torch.float64)
-        if first and self.place.step == 0:
-            self._log_baseline()
         while True:
             now = time.monotonic()
             self.seconds += now - last
@@ -261,13 +265,14 @@ class Trainer:
         Every worker predicts its share; all get the whole.
         """
         self.average.eval()
-        mine = np.arange(self.workers.rank, len(self.validation), self.workers.size)
-        out = torch.zeros(len(self.validation), LAYOUT_239.size)
+        count = len(self._validation_labels)
+        mine = np.arange(self.workers.rank, count, self.workers.size)
+        out = torch.zeros(count, LAYOUT_239.size)
         for k in range(0, len(mine), VALIDATION_BATCH):
             rows = mine[k : k + VALIDATION_BATCH]
             batch = plain_batch(
                 self.validation.images(rows),
-                self.validation.labels.take(rows),
+                self._validation_labels.take(rows),
                 size,
                 self.validation.meta.margin,
             )
@@ -280,12 +285,12 @@ class Trainer:
         coefficients = self.predict_validation(size)
         if self.workers.rank:
             return
-        figures = validation_figures(self.model, coefficients, self.validation.labels)
+        figures = validation_figures(self.model, coefficients, self._validation_labels)
         self._append("validation.csv", {**self._clock(progress), "size": size, **figures})
         log.info("validation at %d px: %s", size, _line(figures))
 
     def _log_baseline(self) -> None:
-        labels = self.validation.labels
+        labels = self._validation_labels
         start = initial_coefficients(LAYOUT_239).numpy()
         figures = validation_figures(self.model, mean_face(labels, start), labels)
         self._append("validation.csv", {**self._clock(0.0), "size": 0, **figures})
@@ -371,9 +376,8 @@ class Trainer:
         if not path.exists():
             return []
         content = torch.load(path, map_location="cpu", weights_only=True)
-        length = ("minutes", "images")
         old, new = dict(content["config"]), self.config.as_dict()
-        changed = [key for key in new if key not in length and old.get(key) != new[key]]
+        changed = [key for key in new if key not in CHANGEABLE and old.get(key) != new[key]]
         if changed:
             raise ConfigError(f"{path} was made with another {', '.join(changed)}")
         if content["face_model_sha256"] != self.model.sha256:

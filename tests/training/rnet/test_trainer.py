@@ -93,6 +93,18 @@ def test_the_checkpoint_can_be_exported_at_any_time(run_paths, small_config):
         torch.testing.assert_close(rnet.state_dict()[name], value, rtol=0, atol=0)
 
 
+def test_a_run_can_start_from_the_weights_of_another(run_paths, small_config, tmp_path):
+    config = replace(small_config, images=4)
+    first = Trainer(config, run_paths, Workers())
+    first.run(lambda: first.place.step >= 1)
+    other = replace(run_paths, out=tmp_path / "other", init=run_paths.out / CHECKPOINT)
+    other.out.mkdir()
+    second = Trainer(config, other, Workers())
+    assert second.place.step == 0
+    for name, value in first.average.state_dict().items():
+        torch.testing.assert_close(second.net.state_dict()[name], value, rtol=0, atol=0)
+
+
 def test_a_length_is_needed(run_paths, small_config, small_net):
     with pytest.raises(ConfigError, match="length"):
         trainer(run_paths, replace(small_config, images=None), small_net)

@@ -1,0 +1,16 @@
+"""The face model and the portraits of the trainer's tests serve here too."""
+
+import importlib.util
+from pathlib import Path
+
+_spec = importlib.util.spec_from_file_location(
+    "rnet_fixtures", Path(__file__).parents[1] / "rnet" / "conftest.py"
+)
+assert _spec is not None
+assert _spec.loader is not None
+_fixtures = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_fixtures)
+
+face_model_file = _fixtures.face_model_file
+face_model = _fixtures.face_model
+shard_directory = _fixtures.shard_directory
