@@ -45,7 +45,7 @@ _LEFT_OUT = (
 )
 
 #: Largest vertex displacement of one sigma of a local control, mm.
-LOCAL_SIGMA_MM = 1.9
+LOCAL_SIGMA_MM = 1.6
 HEAD_SIGMA_MM = 2.3
 ASYMMETRY_SIGMA_MM = 0.8
 SIGMA_LIMITS = (0.04, 0.5)
