@@ -50,7 +50,8 @@ class Wardrobe:
         throat = r.chin_y - rng.uniform(30, 75)
         slope = rng.uniform(0.25, 0.5)
         neckline = throat + slope * np.clip(-z - 20, 0, 110)
-        if rng.random() < 0.4:
+        jacket = rng.random() < 0.25
+        if not jacket and rng.random() < 0.4:
             cut, wide = rng.uniform(15, 90), rng.uniform(14, 55)
             neckline = neckline - cut * np.exp(-((x / wide) ** 2)) * (z > -90)
         inside = neckline - y
@@ -74,17 +75,24 @@ class Wardrobe:
             weight = np.maximum(weight, scarf)
             stand_off = np.maximum(stand_off, scarf * rng.uniform(3, 8))
         weight = np.where(self._skin, weight, 0).astype(np.float32)
-        first = rng.uniform(0.01, 0.85, 3) ** 1.8 * rng.uniform(0.3, 1.0)
-        if rng.random() < 0.5:
-            first = first.mean() + 0.35 * (first - first.mean())
-        second = rng.uniform(0.01, 0.9, 3) ** 1.8
         return Garments(
             weight=weight,
             stand_off=np.where(self._skin, stand_off, 0).astype(np.float32),
-            cloth=Cloth(
-                colours=tuple(float(c) for c in (*first, *second)),
-                pattern=int(rng.choice([0, 1, 2, 3], p=[0.7, 0.12, 0.1, 0.08])),
-                period=float(rng.uniform(4, 30)),
-            ),
+            cloth=_draw_cloth(rng, jacket, float(throat)),
             covers_hair=covers_hair,
         )
+
+
+def _draw_cloth(rng: np.random.Generator, jacket: bool, top: float) -> Cloth:
+    first = rng.uniform(0.01, 0.85, 3) ** 1.8 * rng.uniform(0.3, 1.0)
+    if rng.random() < 0.5:
+        first = first.mean() + 0.35 * (first - first.mean())
+    second = rng.uniform(0.01, 0.9, 3) ** 1.8
+    third = rng.uniform(0.01, 0.6, 3) ** 1.5
+    pattern, period = int(rng.choice([0, 1, 2, 3], p=[0.7, 0.12, 0.1, 0.08])), rng.uniform(4, 30)
+    if jacket:
+        first = rng.uniform(0.005, 0.05) + rng.uniform(0, 0.02, 3)
+        second = rng.uniform(0.55, 0.85, 3) if rng.random() < 0.7 else 0.3 + 0.3 * second
+        pattern, period = 4, rng.uniform(9, 16) if rng.random() < 0.75 else 0.0
+    colours = tuple(float(c) for c in (*first, *second, *third))
+    return Cloth(colours=colours, pattern=pattern, period=float(period), top=top)

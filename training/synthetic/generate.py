@@ -15,6 +15,7 @@ from training.data.shards import IMAGE_SIZE, MARGIN
 from training.synthetic.accessories import Glasses, draw_glasses, draw_occluder, tint_lens
 from training.synthetic.background import draw_background
 from training.synthetic.clothing import Garments, Wardrobe
+from training.synthetic.creases import ExpressionCreases
 from training.synthetic.hair import HairGrower, draw_style
 from training.synthetic.head import Head
 from training.synthetic.labels import fit_light, visible_landmarks
@@ -65,6 +66,7 @@ class PortraitGenerator:
         surface = head.surface
         self._skin = SkinSampler(surface)
         self._hair = HairGrower(surface)
+        self._creases = ExpressionCreases(self._hair.regions, head.units)
         self._wardrobe = Wardrobe(surface, self._hair.regions, self._hair)
         self._frame = FrameBuffer(IMAGE_SIZE * SUPERSAMPLING)
         self._shadows = ShadowCaster()
@@ -91,7 +93,9 @@ class PortraitGenerator:
                 if rng.random() < 0.3:
                     backgrounds[rng.integers(len(backgrounds))] = draw_background(rng, IMAGE_SIZE)
                 background = backgrounds[rng.integers(len(backgrounds))]
-                image, labels = self._portrait(rng, shapes[k], landmarks[k], background)
+                image, labels = self._portrait(
+                    rng, shapes[k], landmarks[k], people.expression[k], background
+                )
                 labels["identity"] = people.identity[k]
                 labels["expression"] = people.expression[k]
                 yield Portrait(image, labels)
@@ -101,9 +105,10 @@ class PortraitGenerator:
         rng: np.random.Generator,
         vertices: FloatArray,
         landmarks: FloatArray,
+        expression: FloatArray,
         background: FloatArray,
     ) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.generic]]]:
-        scene = self._set_scene(rng, vertices, landmarks)
+        scene = self._set_scene(rng, vertices, landmarks, expression)
         light, highlight, linear, projected = self._render(rng, scene, background)
         self._accessorise(rng, scene, landmarks, linear, light)
         facing = self._facing_vertices(scene)
@@ -143,7 +148,11 @@ class PortraitGenerator:
         return photo, labels
 
     def _set_scene(
-        self, rng: np.random.Generator, vertices: FloatArray, landmarks: FloatArray
+        self,
+        rng: np.random.Generator,
+        vertices: FloatArray,
+        landmarks: FloatArray,
+        expression: FloatArray,
     ) -> _Scene:
         head, triangles = self.head, self.head.surface.triangles
         appearance = self._skin.sample(rng)
@@ -154,7 +163,9 @@ class PortraitGenerator:
         gravity = view.rotation.T @ np.array([0, -1, 0]) + [0, -0.3, 0]
         gravity = (gravity / np.linalg.norm(gravity)).astype(np.float32)
         stand_off = garments.stand_off
-        reflectance = appearance.albedo_linear
+        reflectance = appearance.albedo_linear * self._creases.shade(
+            rng, expression, appearance.age
+        )
         strands = self._hair.facial(rng, appearance, vertices, normals, gravity)
         if not garments.covers_hair:
             cover = self._hair.scalp_cover(rng, style)[:, None]

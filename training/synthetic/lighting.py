@@ -65,7 +65,7 @@ def draw_lights(rng: np.random.Generator) -> Lights:
             ]
         )
         warmth = rng.normal(0, 0.08) * np.array([1, 0, -1.0])
-        strength = rng.uniform(0.3, 1.4) * (1.0 if k == 0 else rng.uniform(0.15, 0.9))
+        strength = rng.uniform(0.5, 1.6) * (1.0 if k == 0 else rng.uniform(0.15, 0.9))
         colours.append(np.exp(rng.normal(0, 0.03, 3) + warmth) * strength)
     up_axis = rng.normal(0, 0.6, 3) + [0, 1.2, 0.3]
     return Lights(
@@ -73,11 +73,11 @@ def draw_lights(rng: np.random.Generator) -> Lights:
         colours=np.asarray(colours, np.float32),
         hardness=(1 - rng.uniform(0, 0.75, count)).astype(np.float32),
         shadowed=min(count, 2),
-        ambient=(np.exp(rng.normal(0, 0.05, 3)) * rng.uniform(0.12, 0.8)).astype(np.float32),
+        ambient=(np.exp(rng.normal(0, 0.05, 3)) * rng.uniform(0.1, 0.65)).astype(np.float32),
         up=(up_axis / np.linalg.norm(up_axis)).astype(np.float32),
         slant=float(rng.uniform(0.1, 0.7)),
         scatter=float(rng.uniform(0.3, 1.3)),
-        occlusion=float(rng.uniform(0.7, 1.4)),
+        occlusion=float(rng.uniform(0.9, 2.0)),
         shininess=float(np.exp(rng.uniform(2.2, 3.9))),
     )
 
@@ -212,7 +212,7 @@ def _illuminate(  # type: ignore[no-untyped-def]
         if parts[i] == SKIN:
             sky = occlusion[i] ** occlusion_power
         elif parts[i] == EYEBALL:
-            sky = np.float32(0.75)
+            sky = np.float32(0.6)
         else:
             sky = np.float32(0.5)
         sky *= one + slant * (nx * up[0] + ny * up[1] + nz * up[2])

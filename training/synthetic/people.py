@@ -58,8 +58,11 @@ def draw_expression(rng: np.random.Generator, head: Head) -> FloatArray:
         expression = _talk(rng, head) + 0.2 * sample
     else:
         expression = sample * rng.uniform(0.4, 1.0)
-    if rng.random() < 0.12:
-        closed = rng.uniform(0.4, 1.0)
+    if rng.random() < 0.5:
+        narrowed = rng.uniform(0.0, 0.7)
+        expression = expression + _both_sides(rng, head, "eyeSquint", narrowed)
+    if rng.random() < 0.16:
+        closed = rng.uniform(0.25, 1.0)
         for side in _SIDES:
             expression = expression + closed * _unit(head, "eyeBlink" + side)
     return expression.astype(np.float32)
@@ -76,14 +79,14 @@ def _both_sides(rng: np.random.Generator, head: Head, name: str, amount: float) 
 
 def _smile(rng: np.random.Generator, head: Head) -> FloatArray:
     strength = rng.uniform(0.2, 0.95)
-    toothy = rng.uniform(0.1, 0.7) if rng.random() < 0.6 else 0.0
+    toothy = rng.uniform(0.3, 1.0) if rng.random() < 0.65 else 0.0
     return (
         _both_sides(rng, head, "mouthSmile", strength)
         + _both_sides(rng, head, "cheekSquint", strength * rng.uniform(0, 0.6))
         + _both_sides(rng, head, "eyeSquint", strength * rng.uniform(0, 0.5))
-        + _both_sides(rng, head, "mouthUpperUp", toothy * rng.uniform(0.3, 0.9))
-        + _both_sides(rng, head, "mouthLowerDown", toothy * rng.uniform(0, 0.6))
-        + toothy * rng.uniform(0.0, 0.5) * _unit(head, "jawOpen")
+        + _both_sides(rng, head, "mouthUpperUp", toothy * rng.uniform(0.4, 1.0))
+        + _both_sides(rng, head, "mouthLowerDown", toothy * rng.uniform(0.1, 0.9))
+        + toothy * rng.uniform(0.0, 0.4) * _unit(head, "jawOpen")
     )
 
 

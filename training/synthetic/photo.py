@@ -38,10 +38,10 @@ def draw_development(rng: np.random.Generator, face_light: float) -> Development
     balance = np.exp(rng.normal(0, 0.03, 3) + rng.normal(0, 0.06) * np.array([1, 0, -1]))
     return Development(
         gain=(exposure * balance).astype(np.float32),
-        shoulder=float(rng.uniform(0.3, 1.6)),
-        contrast=float(np.exp(rng.normal(0, 0.12))),
+        shoulder=float(rng.uniform(0.15, 1.1)),
+        contrast=float(np.exp(rng.normal(0.08, 0.13))),
         brightness=float(rng.normal(0, 0.025)),
-        saturation=float(rng.uniform(0.65, 1.2)),
+        saturation=float(rng.uniform(0.75, 1.35)),
     )
 
 

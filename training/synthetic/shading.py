@@ -62,16 +62,19 @@ class EyeShading:
 
 @dataclass(frozen=True)
 class Cloth:
-    """A garment: two linear colours (6 numbers) and its pattern.
+    """A garment: three linear colours (9 numbers) and its pattern.
 
     Attributes:
-        pattern: 0 plain, 1 horizontal stripes, 2 vertical stripes, 3 checks.
-        period: mm of the pattern.
+        colours: of the cloth, of its pattern or of the shirt under a jacket, of the tie.
+        pattern: 0 plain, 1 horizontal stripes, 2 vertical stripes, 3 checks, 4 jacket.
+        period: mm of the pattern; half the width of a tie.
+        top: reference mm at which the collar meets the throat.
     """
 
     colours: tuple[float, ...]
     pattern: int
     period: float
+    top: float
 
 
 def shade_pixels(
@@ -106,6 +109,7 @@ def shade_pixels(
         np.float32(cloth.colours),
         cloth.pattern,
         np.float32(cloth.period),
+        np.float32(cloth.top),
         image,
     )
 
@@ -133,6 +137,7 @@ def _shade(  # type: ignore[no-untyped-def]
     cloth_colours,
     pattern,
     period,
+    cloth_top,
     image,
 ):
     height, width = ids.shape
@@ -202,6 +207,17 @@ def _shade(  # type: ignore[no-untyped-def]
                     across = ((v[9] + np.float32(900.0)) / period) % one < 0.5
                     first = across if pattern == 2 else first == across
                 offset = 0 if first else 3
+                if pattern == 4:
+                    # A shirt collar, and a wedge of shirt and tie between the lapels.
+                    below = cloth_top - v[10]
+                    wedge = np.float32(34.0) - np.float32(0.25) * below
+                    if v[11] > np.float32(-100.0) and abs(v[9]) < wedge:
+                        tie = abs(v[9]) < period and below > np.float32(6.0)
+                        offset = 6 if tie else 3
+                    elif v[12] < np.float32(0.98):
+                        offset = 3
+                    else:
+                        offset = 0
                 weave = grain[
                     int(v[9] * np.float32(1.7) + np.float32(640.0)) % size,
                     int(v[10] * np.float32(1.7) + np.float32(1280.0)) % size,
