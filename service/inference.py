@@ -1,0 +1,47 @@
+"""Opening ONNX graphs with ONNX Runtime, the same way for every network of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnxruntime as ort
+
+from service.errors import ModelError
+
+CPU_PROVIDERS: tuple[str, ...] = ("CPUExecutionProvider",)
+
+
+def open_session(
+    path: Path, providers: Sequence[str] = CPU_PROVIDERS, threads: int = 1
+) -> ort.InferenceSession:
+    """Load an ONNX graph.
+
+    `providers` are ONNX Runtime's names, the preferred one first; `threads` is the number of
+    threads one run may use (>= 1).  Raises `ModelError` when the file is missing or not a
+    usable graph, or when the preferred provider cannot be had: a server that was set up for
+    a GPU must not silently serve from the CPU.
+    """
+    available = ort.get_available_providers()
+    missing = [provider for provider in providers if provider not in available]
+    if missing or not providers:
+        raise ModelError(
+            f"ONNX Runtime has no {', '.join(missing) or 'provider to run on'}; "
+            f"installed: {', '.join(available)}"
+        )
+    if not path.is_file():
+        raise ModelError(f"there is no network file {path}")
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads that spin while they wait for work take the processor from the other requests.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(path, sess_options=options, providers=list(providers))
+    except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+        raise ModelError(f"ONNX Runtime cannot load {path.name}: {error}") from error
+    if session.get_providers()[0] != providers[0]:
+        raise ModelError(f"{providers[0]} is installed but could not be started")
+    return session

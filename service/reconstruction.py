@@ -1,0 +1,148 @@
+"""One photo's way through detector, alignment, network and face model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from models.camera import (
+    TRANSLATION_UNIT,
+    depth,
+    photo_intrinsics,
+    rotation_matrix,
+)
+from models.layout import LAYOUT_239
+from models.morphable_model import MorphableModel
+from service.align import crop_face, face_crop_transform
+from service.detection import DetectedFace, Detector, detect_any_orientation
+from service.errors import NoFaceFound
+
+Regress = Callable[[npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
+"""Crops (N, 224, 224, 3) to coefficients (N, 239) and confidences (N, 80)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """One reconstructed face.
+
+    Model space is right-handed, +x to the subject's left, +y up, +z out of the face, in mm.
+    A posed point is p = R v + t; the camera stands at (0, 0, 1000) and looks along -z.
+    """
+
+    face: DetectedFace
+    """Where it was found in the photo."""
+    crop_transform: npt.NDArray[np.float64]
+    """(2, 3): photo pixels to pixels of the 224 crop, both continuous."""
+    coefficients: npt.NDArray[np.float32]
+    """(239,), in the order of `LAYOUT_239`."""
+    confidences: npt.NDArray[np.float32]
+    """(80,) in 0..1, one per identity coefficient."""
+    vertices: npt.NDArray[np.float32]
+    """(V, 3) mm in model space, with the expression of the photo."""
+    neutral_vertices: npt.NDArray[np.float32]
+    """(V, 3) mm in model space, without expression."""
+    albedo: npt.NDArray[np.float32]
+    """(V, 3) sRGB in 0..1."""
+    rotation_matrix: npt.NDArray[np.float32]
+    """(3, 3): R."""
+    translation_mm: npt.NDArray[np.float32]
+    """(3,): t."""
+    landmarks_px: npt.NDArray[np.float32]
+    """(68, 2) photo pixels, continuous, in iBUG order."""
+    intrinsics: npt.NDArray[np.float64]
+    """(3, 3): K such that photo pixels ~ K (x, -y, depth) for a posed point."""
+
+    def posed_vertices(self) -> npt.NDArray[np.float32]:
+        """(V, 3) mm: the vertices in camera-aligned space."""
+        return self.vertices @ self.rotation_matrix.T + self.translation_mm
+
+    def projected(self) -> npt.NDArray[np.float32]:
+        """(V, 3): x and y in photo pixels (continuous), depth before the camera in mm."""
+        return _project(self.posed_vertices(), self.intrinsics)
+
+
+class Reconstructor:
+    """Reconstructs the faces of photos; holds no state of its own."""
+
+    def __init__(self, model: MorphableModel, detector: Detector, regress: Regress) -> None:
+        self._model = model
+        self._detector = detector
+        self._regress = regress
+
+    def reconstruct(
+        self, rgb_u8: npt.NDArray[np.uint8], faces: Literal["all", "largest"] = "all"
+    ) -> list[Reconstruction]:
+        """Reconstruct the faces of a photo (H, W, 3), largest box first; all in one batch.
+
+        `faces="largest"` reconstructs the largest one only.  Raises `NoFaceFound` when there
+        is no face in any orientation, and whatever the network raises.
+        """
+        found = detect_any_orientation(self._detector, rgb_u8)
+        found.sort(key=lambda face: face.area, reverse=True)
+        aligned = self._align(found, only_first=faces == "largest")
+        if not aligned:
+            raise NoFaceFound("No face was found in the photo, in any orientation.")
+        crops = np.stack([crop_face(rgb_u8, transform) for _, transform in aligned])
+        coefficients, confidences = self._regress(crops)
+
+        parts = LAYOUT_239.split(coefficients)
+        n_faces = len(aligned)
+        shapes = self._model.shape(
+            np.concatenate([parts.identity, parts.identity]),
+            np.concatenate([parts.expression, np.zeros_like(parts.expression)]),
+        )
+        albedo = self._model.albedo(parts.albedo)
+        rotation = rotation_matrix(parts.rotation)
+        translation = TRANSLATION_UNIT * parts.translation
+        reconstructions = []
+        for i, (face, transform) in enumerate(aligned):
+            intrinsics = photo_intrinsics(transform)
+            landmarks = shapes[i, self._model.landmarks] @ rotation[i].T + translation[i]
+            reconstructions.append(
+                Reconstruction(
+                    face=face,
+                    crop_transform=transform,
+                    coefficients=coefficients[i],
+                    confidences=confidences[i],
+                    vertices=shapes[i],
+                    neutral_vertices=shapes[n_faces + i],
+                    albedo=albedo[i],
+                    rotation_matrix=rotation[i],
+                    translation_mm=translation[i],
+                    landmarks_px=_project(landmarks, intrinsics)[:, :2],
+                    intrinsics=intrinsics,
+                )
+            )
+        return reconstructions
+
+    def _align(
+        self, faces: list[DetectedFace], *, only_first: bool
+    ) -> list[tuple[DetectedFace, npt.NDArray[np.float64]]]:
+        """Crop transforms of the faces; those whose points cannot be a face's are left out."""
+        aligned = []
+        for face in faces:
+            try:
+                transform = face_crop_transform(face, self._model.five_points)
+            except ValueError:
+                continue
+            aligned.append((face, transform))
+            if only_first:
+                break
+        return aligned
+
+
+def _project(
+    posed: npt.NDArray[np.float32], intrinsics: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float32]:
+    """Photo pixels and depth (V, 3) of posed points (V, 3) mm."""
+    # In float64: an offset of thousands of pixels costs float32 the tenths of a pixel.
+    along = depth(posed).astype(np.float64)
+    right, up = posed[:, 0] / along, posed[:, 1] / along
+    rays = np.stack([right, -up, np.ones_like(along)], axis=1)
+    projected = rays @ intrinsics.T
+    projected[:, 2] = along
+    return projected.astype(np.float32)
