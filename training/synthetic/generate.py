@@ -76,6 +76,7 @@ class PortraitGenerator:
         face = np.zeros(len(head.mean), bool)
         face[head.face_vertices] = True
         self._face_skin = np.flatnonzero(face & (surface.parts == 0))
+        self._teeth_edge = float(surface.relative_landmarks[[62, 66], 1].mean()) - 2.5
         ears = self._hair.regions.ears > 0.4
         self._ear_tops = [
             np.flatnonzero(ears & (np.sign(surface.points[:, 0]) == side)) for side in (-1, 1)
@@ -239,6 +240,7 @@ class PortraitGenerator:
             float(rng.uniform(0.015, 0.055)),
             self._eyes(rng, scene),
             scene.garments.cloth,
+            self._teeth_edge,
             image,
         )
         pixels_per_mm = self._pixels_per_mm(view)

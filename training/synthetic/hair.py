@@ -413,7 +413,7 @@ class HairGrower:
         inward = (direction * normal).sum(1, keepdims=True)
         direction = direction - normal * np.minimum(inward - 0.15, 0)
         length = appearance.beard_length_mm * rng.uniform(0.5, 1.2, n)
-        curl = 0.5 * rng.standard_normal((n, 1, 3)) * min(1.0, appearance.beard_length_mm / 8)
+        curl = 0.3 * rng.standard_normal((n, 1, 3)) * min(1.0, appearance.beard_length_mm / 8)
         shade = np.exp(0.3 * rng.standard_normal((n, 1)))
         return Strands(
             nodes=self._straight(rng, place, direction, length.astype(np.float32), curl),

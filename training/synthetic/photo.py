@@ -41,7 +41,7 @@ def draw_development(rng: np.random.Generator, face_light: float) -> Development
         shoulder=float(rng.uniform(0.15, 1.1)),
         contrast=float(np.exp(rng.normal(0.08, 0.13))),
         brightness=float(rng.normal(0, 0.025)),
-        saturation=float(rng.uniform(0.75, 1.35)),
+        saturation=float(rng.uniform(0.7, 1.25)),
     )
 
 

@@ -86,12 +86,13 @@ def shade_pixels(
     grain_strength: float,
     eyes: EyeShading,
     cloth: Cloth,
+    teeth_edge: float,
     image: FloatArray,
 ) -> None:
     """Write the head's linear colours over ``image`` (S, S, 3).
 
     ``attributes`` (V, 13): reflectance 3, light 3, highlight 3, reference position 3 (mm), cloth
-    weight (above 0.5 the pixel shows cloth).
+    weight (above 0.5 the pixel shows cloth). ``teeth_edge``: reference mm where the rows meet.
     """
     _shade(
         frame.triangle_ids,
@@ -110,6 +111,7 @@ def shade_pixels(
         cloth.pattern,
         np.float32(cloth.period),
         np.float32(cloth.top),
+        np.float32(teeth_edge),
         image,
     )
 
@@ -138,6 +140,7 @@ def _shade(  # type: ignore[no-untyped-def]
     pattern,
     period,
     cloth_top,
+    teeth_edge,
     image,
 ):
     height, width = ids.shape
@@ -199,6 +202,14 @@ def _shade(  # type: ignore[no-untyped-def]
                     spot = _ramp(cosine, np.float32(0.985), np.float32(0.996)) * shade
                     for k in range(3):
                         v[6 + k] += np.float32(0.8) * spot * light_colours[j, k]
+            elif part == 3:
+                # Gaps between the teeth, and gums away from their edges.
+                along = (v[9] / np.float32(7.5) + np.float32(10.5)) % one - np.float32(0.5)
+                gap = one - np.float32(0.35) * _ramp(abs(along), np.float32(0.36), np.float32(0.5))
+                gum = _ramp(abs(v[10] - teeth_edge), np.float32(8.5), np.float32(10.5))
+                for k in range(3):
+                    pink = np.float32(0.32) if k == 0 else np.float32(0.11)
+                    v[k] = v[k] * gap + gum * (pink - v[k] * gap)
             elif v[12] > 0.5:
                 first = True
                 if pattern == 1 or pattern == 3:
