@@ -38,6 +38,9 @@ logging.getLogger("PIL").setLevel(logging.INFO)
 # Encoders make up to about 12; this many are allowed at the largest size, more at smaller.
 _JPEG_SCANS_AT_LIMIT = 20
 
+# Segments hold up to 64 KB, so no real file comes near this; a hostile one is not read on.
+_JPEG_SEGMENTS = 5000
+
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -192,7 +195,10 @@ def _read_jpeg_header(data: bytes) -> _Header | None:
     size: tuple[int, int] | None = None
     scans = 0
     position = 2
-    while found := _JPEG_MARKER.search(data, position):
+    for _ in range(_JPEG_SEGMENTS):
+        found = _JPEG_MARKER.search(data, position)
+        if found is None:
+            break
         marker, position = found[1][0], found.end()
         if marker == _JPEG_END:
             break
@@ -202,6 +208,8 @@ def _read_jpeg_header(data: bytes) -> _Header | None:
             size = _big(data[position + 5 : position + 7]), _big(data[position + 3 : position + 5])
         scans += marker == _JPEG_SCAN
         position += _big(data[position : position + 2])
+    else:
+        return None
     return _Header(*size, passes=scans) if size else None
 
 
