@@ -221,7 +221,7 @@ def describe_models(engine: Engine, service_version: str) -> schemas.ModelsResul
             licence=weights.get("licence", ""),
             layout=weights.get("layout", LAYOUT_239.name),
             face_model=weights.get("face_model", ""),
-            providers=engine.regressor.providers,
+            providers=list(engine.providers),
         ),
         detector=schemas.DetectorInfo(name=engine.detector.name, licence=engine.detector_licence),
     )

@@ -59,7 +59,7 @@ def run_bench(photo: Path | None, count: int) -> int:
     console.print(_stage_table(clocks))
     console.print(
         f"{count / together:.2f} photos/s with {settings.concurrency} threads; "
-        f"{_cores()} cores, {platform.machine()}, {', '.join(engine.regressor.providers)}; "
+        f"{_cores()} cores, {platform.machine()}, {', '.join(engine.providers)}; "
         f"{'the given photo' if photo else 'a rendered portrait'}, {len(data)} bytes",
         highlight=False,
         soft_wrap=True,

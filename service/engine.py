@@ -15,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from models.assets import CENTERFACE, FACE_MODEL, RNET, asset_path
+from models.assets import FACE_MODEL, RNET, asset_path
 from models.assets import sha256 as file_sha256
 from models.camera import CROP_SIZE
-from models.layout import LAYOUT_239
 from models.morphable_model import MorphableModel
 from service.batching import BatchObserver, MicroBatcher
 from service.deadline import Deadline
@@ -43,6 +42,7 @@ RgbU8 = npt.NDArray[np.uint8]
 Prediction = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """Coefficients (239,) and confidences (80,) of one crop."""
 
+CENTERFACE = "centerface.onnx"
 GPU_PROVIDER = "CUDAExecutionProvider"
 DETECTOR_LICENCES = {
     "centerface": "MIT",
@@ -71,9 +71,8 @@ class Engine:
         self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
         self.detector = _open_detector(settings)
         self.detector_licence = DETECTOR_LICENCES[self.detector.name]
-        self.regressor = _open_regressor(settings, weights)
+        self.regressor, self.providers = _open_regressor(settings, weights, self.model.sha256)
         self.weights_sha256 = file_sha256(weights)
-        self._check_fit()
         self._limits = ImageLimits(
             max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels
         )
@@ -109,8 +108,7 @@ class Engine:
 
         detector = _TimedDetector(self.detector, self.settings.max_faces, clock, deadline)
         with clock.stage("reconstruct"):
-            found = Reconstructor(self.model, detector, regress).reconstruct(photo, faces=faces)
-        found.sort(key=lambda face: face.face.area, reverse=True)
+            found = Reconstructor(self.model, detector, regress).reconstruct(photo, faces)
         return Scene(photo, found)
 
     def mesh_file(
@@ -149,22 +147,10 @@ class Engine:
         coefficients, confidences = self.regressor.regress(np.stack(crops))
         return list(zip(coefficients, confidences, strict=True))
 
-    def _check_fit(self) -> None:
-        weights = self.regressor.metadata
-        if weights.get("layout", LAYOUT_239.name) != LAYOUT_239.name:
-            raise ModelError(f"weights of layout {weights['layout']}, not {LAYOUT_239.name}")
-        trained_for = weights.get("face_model", "")
-        if trained_for and trained_for != self.model.sha256:
-            raise ModelError(
-                f"the weights were trained for face model {trained_for[:12]}..., "
-                f"but {self.model.sha256[:12]}... is loaded"
-            )
-
     def _warm_up(self) -> None:
         """Do everything once, so that no request waits for a compiler or an allocation."""
         self.detector.detect(np.zeros((640, 640, 3), np.uint8))
-        for size in sorted({1, self.settings.batch_size}):
-            self.regressor.regress(np.zeros((size, CROP_SIZE, CROP_SIZE, 3), np.uint8))
+        self.regressor.warm_up(sorted({1, self.settings.batch_size}))
         photo = np.zeros((2 * CROP_SIZE, 2 * CROP_SIZE, 3), np.uint8)
         faces = Reconstructor(
             self.model, _KnownFace(self.model), self.regressor.regress
@@ -230,16 +216,24 @@ def _threads(settings: Settings) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _open_regressor(settings: Settings, weights: Path) -> Regressor:
-    threads = _threads(settings)
+def _open_regressor(
+    settings: Settings, weights: Path, face_model_sha256: str
+) -> tuple[Regressor, tuple[str, ...]]:
+    """The network, and where it runs: preferred provider first."""
+
+    def on(*providers: str) -> tuple[Regressor, tuple[str, ...]]:
+        return Regressor(
+            weights, providers, _threads(settings), face_model_sha256=face_model_sha256
+        ), providers
+
     if settings.device == "cuda":
-        return Regressor(weights, (GPU_PROVIDER, *CPU_PROVIDERS), threads)
+        return on(GPU_PROVIDER, *CPU_PROVIDERS)
     if settings.device == "auto" and GPU_PROVIDER in ort.get_available_providers():
         try:
-            return Regressor(weights, (GPU_PROVIDER, *CPU_PROVIDERS), threads)
+            return on(GPU_PROVIDER, *CPU_PROVIDERS)
         except ModelError as error:
             log.warning("no usable GPU, running on the CPU", extra={"reason": error.detail})
-    return Regressor(weights, CPU_PROVIDERS, threads)
+    return on(*CPU_PROVIDERS)
 
 
 def _open_detector(settings: Settings) -> Detector:

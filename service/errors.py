@@ -1,7 +1,7 @@
 """Every error that facewright reports to a client, in one place.
 
 FacewrightError
-├── BadPhoto                       the bytes that were sent
+├── BadPhoto                  400  the bytes that were sent; itself: too small for a face
 │   ├── UndecodablePhoto      400  empty, truncated or corrupt
 │   ├── PhotoTooLarge         413  too many bytes or too many pixels
 │   └── UnsupportedPhotoType  415  not JPEG, PNG or WebP

@@ -30,7 +30,8 @@ Result = TypeVar("Result")
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PROBLEMS = problem_responses(
-    (errors.UndecodablePhoto, "The photo is truncated."),
+    (errors.UndecodablePhoto, "The JPEG data is truncated or corrupt."),
+    (errors.BadPhoto, "The photo has 16 x 16 pixels; its shorter side must have at least 32."),
     (errors.MalformedRequest, "The body is not well-formed multipart/form-data."),
     (errors.NotAcceptable, f"Possible forms of the answer: {', '.join(FORMS)}."),
     (errors.UploadTimeout, "The photo did not arrive within 30 seconds."),
