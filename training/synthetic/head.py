@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,35 +12,10 @@ from scipy.sparse.csgraph import connected_components
 
 from models.morphable_model import MorphableModel
 from training.appearance.surface import TEETH, Surface
+from training.face_model.heads import HeadModel
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]
-
-
-class HeadData(Protocol):
-    """The arrays a head is made of, in the face model's frame (mm).
-
-    mean_shape (V, 3); identity_basis (80, V, 3), expression_basis (64, V, 3): the face model's
-    modes extended to the head; residual_basis (R, V, 3): what varies beside them; triangles
-    (T, 3), counter-clockwise from outside; parts (V,), triangle_parts (T,): 0 skin, 1 inside of
-    lids and mouth, 2 eyeball, 3 teeth; masks: (V,) lips, eyelids, ears; face_vertices (n,) and
-    face_model_vertices (n,): the same points in both meshes; identity_samples (K, 80) and
-    residual_samples (K, R) of the same people, expression_samples (M, 64): coefficients.
-    """
-
-    mean_shape: FloatArray
-    identity_basis: FloatArray
-    expression_basis: FloatArray
-    residual_basis: FloatArray
-    triangles: IntArray
-    parts: NDArray[np.uint8]
-    triangle_parts: NDArray[np.uint8]
-    masks: Mapping[str, FloatArray]
-    face_vertices: IntArray
-    face_model_vertices: IntArray
-    identity_samples: FloatArray
-    residual_samples: FloatArray
-    expression_samples: FloatArray
 
 
 # Where the inner upper lip's edge is, iBUG order, and how the teeth sit behind it (mm).
@@ -115,7 +89,7 @@ class Head:
     face_model_sha256: str
 
     @classmethod
-    def build(cls, data: HeadData, model: MorphableModel) -> Head:
+    def build(cls, data: HeadModel, model: MorphableModel) -> Head:
         """Combine a head with the face model its modes belong to.
 
         Raises:
