@@ -25,8 +25,6 @@ from training.face_model.uv import texture_coordinates
 NAME = "facewright-open-face"
 MODEL_VERSION = "1.0.0"
 
-Report = Callable[[str], None]
-
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
@@ -57,12 +55,13 @@ class Geometry:
         return self.topology.dense.matrix @ (self.identity.mean - self.origin)
 
 
-def build_geometry(sources: FaceSources, report: Report) -> Geometry:
+def build_geometry(
+    sources: FaceSources, calibration: Calibration, report: Callable[[str], None]
+) -> Geometry:
     """Build everything but the albedo; ``report`` is told what is going on."""
     report("topology")
     topology = build_topology(sources)
     report("identity")
-    calibration = Calibration.load()
     population = Population(sources, calibration.offsets, calibration.spread)
     identity = build_identity(topology, population)
     report("expression")

@@ -50,13 +50,14 @@ def symmetric_components(
     """
     n_fields, n_vertices, _ = fields.shape
     root = np.sqrt(weights)[None, :, None].astype(fields.dtype)
-    reflected = mirror_field(fields, mirror, flip)
+    symmetric = (fields + mirror_field(fields, mirror, flip)) / 2
     found = []
     total = 0.0
     for sign in (1, -1):
-        half = (fields + sign * reflected) / 2
+        half = symmetric if sign == 1 else fields - symmetric
         scaled = (half * root).reshape(n_fields, -1)
         gram = (scaled @ scaled.T).astype(np.float64) / n_fields
+        del scaled
         total += float(np.trace(gram))
         energy, vectors = np.linalg.eigh(gram)
         order = np.argsort(energy)[::-1][:n]

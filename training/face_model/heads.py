@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
+from training.face_model.build import Geometry
 from training.face_model.cage import (
     EYEBALL,
     MM_PER_UNIT,
@@ -24,9 +25,8 @@ from training.face_model.cage import (
     front_half,
 )
 from training.face_model.components import mirror_field, symmetric_components
-from training.face_model.expression import ExpressionSpace, unit_displacement
-from training.face_model.identity import IdentitySpace, rigid_motions
-from training.face_model.people import Population
+from training.face_model.expression import unit_displacement
+from training.face_model.identity import rigid_motions
 from training.face_model.sources import FaceSources
 from training.face_model.subdivision import catmull_clark
 from training.face_model.topology import Topology
@@ -116,23 +116,11 @@ def head_cage(sources: FaceSources, topology: Topology) -> Cage:
     return assemble_cage(mesh, blocks, eyeballs)
 
 
-def build_head_model(
-    sources: FaceSources,
-    topology: Topology,
-    population: Population,
-    identity: IdentitySpace,
-    expression: ExpressionSpace,
-    landmarks: np.ndarray,
-    origin: np.ndarray,
-) -> HeadModel:
-    """Extend the face model to whole heads.
-
-    Args:
-        sources: the data.
-        topology, population, identity, expression: what the face model was built from.
-        landmarks: (68,) the face model's landmark vertices.
-        origin: (3,) mm, the face model's origin in the frame of ``identity.mean``.
-    """
+def build_head_model(geometry: Geometry) -> HeadModel:
+    """Extend the face model to whole heads."""
+    sources, topology = geometry.sources, geometry.topology
+    population, identity = geometry.population, geometry.identity
+    expression, landmarks, origin = geometry.expression, geometry.landmarks, geometry.origin
     cage = head_cage(sources, topology)
     face = topology.cage
     row_of_base = np.full(len(sources.mesh.vertices), -1)

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 #: A clipped edge is cut no nearer to its ends than this share of its length: no sliver triangles.
-MINIMUM_CUT = 0.2
+MINIMUM_CUT = 0.12
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from training.face_model.subdivision import SubdividedMesh, clip, quad_edges, su
 
 #: Outline relative to the middle between the eyeballs, mm on the reference head: the top is
 #: y = TOP - x^2 / TOP_CURVE, nothing lies behind z = BACK.
-TOP = 77.0
+TOP = 76.0
 TOP_CURVE = 260.0
 BACK = -50.0
 #: Level of the smoothed face mask along which neck, ears and hair are cut off.

@@ -18,6 +18,8 @@ from training.face_model.topology import Topology
 RADIUS = 0.495
 EYEBALL_RADIUS = 0.075
 EYEBALL_CENTRE = 0.08
+#: How much more room the middle of the face gets than the rim, and how far the middle reaches, mm.
+ROOM_IN_THE_MIDDLE, MIDDLE_MM = 2.5, 60.0
 
 
 def boundary_loop(triangles: np.ndarray) -> np.ndarray:
@@ -57,10 +59,11 @@ def mean_value_weights(points: np.ndarray, triangles: np.ndarray) -> sp.csr_matr
     )
 
 
-def disc_map(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+def disc_map(points: np.ndarray, triangles: np.ndarray, softness: np.ndarray) -> np.ndarray:
     """(V, 2) one-to-one map of a disc-like surface (V, 3) onto the unit disc, x and y upright.
 
     Boundary vertices are spread by arc length, starting from their direction from the middle.
+    Edges stretch in proportion to ``softness`` (V,), all positive.
     """
     loop = boundary_loop(triangles)
     step = np.linalg.norm(points[loop] - np.roll(points[loop], -1, axis=0), axis=1)
@@ -72,7 +75,9 @@ def disc_map(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     mapped[loop] = np.stack([np.cos(arc + shift), np.sin(arc + shift)], axis=1)
 
     weights = mean_value_weights(points, triangles)
-    weights = sp.diags(1 / np.asarray(weights.sum(axis=1)).ravel()) @ weights
+    weights = weights.tocoo()
+    weights.data /= softness[weights.row] + softness[weights.col]
+    weights = sp.diags(1 / np.asarray(weights.sum(axis=1)).ravel()) @ weights.tocsr()
     fixed = np.zeros(len(points), bool)
     fixed[loop] = True
     free = np.flatnonzero(~fixed)
@@ -93,7 +98,9 @@ def texture_coordinates(topology: Topology) -> np.ndarray:
     used = np.unique(skin_triangles)
     index = np.full(len(points), -1)
     index[used] = np.arange(len(used))
-    uv[used] = 0.5 + RADIUS * disc_map(points[used], index[skin_triangles])
+    middle = points[used, :2] - points[topology.dense.faces].reshape(-1, 3).mean(axis=0)[:2]
+    softness = 1 + ROOM_IN_THE_MIDDLE * np.exp(-((middle / MIDDLE_MM) ** 2).sum(axis=1))
+    uv[used] = 0.5 + RADIUS * disc_map(points[used], index[skin_triangles], softness)
     for side, centre in ((-1, EYEBALL_CENTRE), (1, 1 - EYEBALL_CENTRE)):
         ball = np.flatnonzero(eyeball & (side * points[:, 0] > 0))
         flat = points[ball, :2] - (points[ball, :2].max(axis=0) + points[ball, :2].min(axis=0)) / 2

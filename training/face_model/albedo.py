@@ -1,0 +1,64 @@
+"""The albedo space: principal components of sampled skin, hair and eye colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from training.appearance.skin import SkinSampler
+from training.appearance.surface import Surface
+from training.face_model.components import Components, mirror_field, symmetric_components
+from training.face_model.identity import vertex_areas
+
+N_ALBEDO = 80
+N_SAMPLES = 900
+SEED = 20190322
+#: Limits of a vertex's weight relative to the mean: small triangles (lids, lips) still count.
+WEIGHT_LIMITS = (0.3, 2.0)
+
+
+def face_surface(
+    points: np.ndarray,
+    triangles: np.ndarray,
+    parts: np.ndarray,
+    landmarks: np.ndarray,
+    masks: dict[str, np.ndarray],
+) -> Surface:
+    """The surface that colours are sampled on: the mean face (V, 3), its landmarks' indices."""
+    points = points.astype(np.float32)
+    return Surface(
+        points=points,
+        triangles=triangles.astype(np.int32),
+        masks={name: mask.astype(np.float32) for name, mask in masks.items()},
+        parts=parts,
+        landmarks=points[landmarks],
+    )
+
+
+def build_albedo(
+    surface: Surface, mirror: np.ndarray, advance: Callable[[], None]
+) -> tuple[np.ndarray, Components]:
+    """Draw people's colours and take the leading 80 components.
+
+    Args:
+        surface: the mean face.
+        mirror: (V,) mirror map.
+        advance: called after every sample.
+
+    Returns:
+        The (V, 3) symmetric mean, display-referred sRGB, and the components (80, V, 3).
+    """
+    sampler = SkinSampler(surface)
+    rng = np.random.default_rng(SEED)
+    colours = np.empty((N_SAMPLES, len(surface.points), 3), np.float32)
+    for row in colours:
+        row[:] = sampler.sample(rng).albedo_srgb
+        advance()
+    mean = colours.mean(axis=0, dtype=np.float64)
+    mean = (mean + mirror_field(mean, mirror, flip=False)) / 2
+    colours -= mean.astype(np.float32)
+    areas = vertex_areas(surface.points.astype(np.float64), surface.triangles)
+    weights = np.clip(areas / areas.mean(), *WEIGHT_LIMITS)
+    weights = (weights + weights[mirror]) / 2
+    return mean, symmetric_components(colours, weights, mirror, N_ALBEDO, flip=False)

