@@ -28,17 +28,17 @@ class _Range:
         return 2 if self.subtype == subtype else -1
 
 
-def choose_media_type(accept: str | None, offers: Sequence[str]) -> str:
+def choose_media_type(accept: str, offers: Sequence[str]) -> str:
     """Return the media type of `offers` that the header `accept` prefers.
 
     The range that names an offer most closely sets its quality.  Of equal qualities the
-    earlier offer wins, so offers go from the default to the least usual.  No header, or one
-    in which nothing is well formed, accepts everything.
+    earlier offer wins, so offers go from the default to the least usual.  An empty header, or
+    one in which nothing is well formed, accepts everything.
 
     Raises:
         NotAcceptable: every offer is excluded.
     """
-    ranges = _parse(accept or "")
+    ranges = _parse(accept)
     if not ranges:
         return offers[0]
     best, best_quality = "", 0.0

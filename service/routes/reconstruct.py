@@ -107,7 +107,7 @@ async def reconstruct(
     metrics: Metrics = request.app.state.metrics
     work_room: WorkRoom = request.app.state.work_room
 
-    media_type = choose_media_type(request.headers.get("accept"), tuple(FORMS))
+    media_type = choose_media_type(", ".join(request.headers.getlist("accept")), tuple(FORMS))
     engine = lifecycle.engine
     with work_room.admit() as ticket:
         photo = await read_photo(request, settings.max_upload_bytes, settings.upload_timeout)

@@ -80,11 +80,15 @@ def test_json_describes_the_face(client: httpx.Client, portrait_jpeg: bytes) -> 
     assert face.box.y0 < nose[1] < face.box.y1
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
 def test_a_client_can_draw_the_mesh_on_its_photo_from_the_answer(
-    client: httpx.Client, portrait_jpeg: bytes, assets: Any
+    client: httpx.Client, portrait_jpeg: bytes, assets: Any, turns: int
 ) -> None:
     """Mesh, pose and intrinsics of the answer, put together as its schema says."""
-    answer = post(client, portrait_jpeg, "?include=mesh&mesh_format=obj").json()["faces"][0]
+    upright = cv2.imdecode(np.frombuffer(portrait_jpeg, np.uint8), cv2.IMREAD_COLOR)
+    photo = cv2.imencode(".png", np.rot90(upright, turns))[1].tobytes()
+    answer = post(client, photo, "?include=mesh&mesh_format=obj").json()["faces"][0]
+    assert answer["quarter_turns"] == -turns % 4
     assert answer["mesh"]["media_type"] == "model/obj"
     vertices = _obj_vertices(b64decode(answer["mesh"]["data"]))
     assert len(vertices) == answer["mesh"]["vertices"]
@@ -95,6 +99,11 @@ def test_a_client_can_draw_the_mesh_on_its_photo_from_the_answer(
     pixels = homogeneous[:, :2] / homogeneous[:, 2:]
     landmarks = np.array(answer["landmarks"])
     assert np.abs(pixels[assets.model.landmarks] - landmarks).max() < 0.01
+    # By eye: the middle of the upright face is near (224, 118), wherever the photo was turned.
+    middle = np.array([224.0, 118.0]) - 256
+    for _ in range(turns):
+        middle = np.array([middle[1], -middle[0]])
+    assert np.linalg.norm(landmarks.mean(0) - 256 - middle) < 25
     # The crop transform leads to the 224 crop, whose camera is the paper's.
     transform = np.array(answer["crop_transform"])
     in_crop = landmarks @ transform[:, :2].T + transform[:, 2]
@@ -157,6 +166,12 @@ def test_accept_chooses_the_form(
         assert response.headers["content-type"] == accept
         pixels = cv2.imdecode(np.frombuffer(response.content, np.uint8), cv2.IMREAD_COLOR)
         assert pixels.shape == (512, 1024, 3)
+
+
+def test_accept_may_come_in_several_lines(client: httpx.Client, portrait_jpeg: bytes) -> None:
+    headers = [("accept", "text/html"), ("accept", "model/obj")]
+    response = client.post(PATH, files={"image": portrait_jpeg}, headers=headers)
+    assert response.headers["content-type"] == "model/obj"
 
 
 def test_the_overlay_is_drawn_on_the_face_and_nowhere_else(
@@ -261,6 +276,11 @@ def test_400_for_a_truncated_photo(client: httpx.Client, portrait_jpeg: bytes, c
 
 def test_400_for_an_empty_photo(client: httpx.Client) -> None:
     assert_problem(post(client, b""), 400, "undecodable_photo")
+
+
+def test_400_for_a_photo_too_small_for_a_face(client: httpx.Client) -> None:
+    photo = cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
+    assert_problem(post(client, photo), 400, "bad_photo")
 
 
 def test_400_for_a_broken_form(client: httpx.Client) -> None:
