@@ -42,7 +42,6 @@ RgbU8 = npt.NDArray[np.uint8]
 Prediction = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """Coefficients (239,) and confidences (80,) of one crop."""
 
-CENTERFACE = "centerface.onnx"
 GPU_PROVIDER = "CUDAExecutionProvider"
 DETECTOR_LICENCES = {
     "centerface": "MIT",
@@ -241,4 +240,4 @@ def _open_detector(settings: Settings) -> Detector:
         from service.detection.insightface import InsightFace
 
         return InsightFace(settings.insightface_pack, settings.insightface_root.expanduser())
-    return CenterFace(_shipped(CENTERFACE))
+    return CenterFace()

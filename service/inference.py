@@ -13,9 +13,9 @@ CPU_PROVIDERS: tuple[str, ...] = ("CPUExecutionProvider",)
 
 
 def open_session(
-    path: Path, providers: Sequence[str] = CPU_PROVIDERS, threads: int = 1
+    graph: Path | bytes, providers: Sequence[str] = CPU_PROVIDERS, threads: int = 1
 ) -> ort.InferenceSession:
-    """Load an ONNX graph.
+    """Load an ONNX graph from a file, or from the bytes of one.
 
     `providers` are ONNX Runtime's names, the preferred one first; `threads` is the number of
     threads one run may use (>= 1).  Raises `ModelError` when the file is missing or not a
@@ -29,8 +29,8 @@ def open_session(
             f"ONNX Runtime has no {', '.join(missing) or 'provider to run on'}; "
             f"installed: {', '.join(available)}"
         )
-    if not path.is_file():
-        raise ModelError(f"there is no network file {path}")
+    if isinstance(graph, Path) and not graph.is_file():
+        raise ModelError(f"there is no network file {graph}")
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -39,9 +39,10 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(path, sess_options=options, providers=list(providers))
+        session = ort.InferenceSession(graph, sess_options=options, providers=list(providers))
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-        raise ModelError(f"ONNX Runtime cannot load {path.name}: {error}") from error
+        name = graph.name if isinstance(graph, Path) else "a graph in memory"
+        raise ModelError(f"ONNX Runtime cannot load {name}: {error}") from error
     if session.get_providers()[0] != providers[0]:
         raise ModelError(f"{providers[0]} is installed but could not be started")
     return session

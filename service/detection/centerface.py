@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.detection import DetectedFace, roll_angle
+from service.detection.centerface_graph import centerface_graph
 from service.inference import CPU_PROVIDERS, open_session
 from service.resampling import cut_square
 
@@ -68,17 +68,16 @@ class _Candidates(NamedTuple):
 class CenterFace:
     """The embedded detector.
 
-    `onnx_path` is the graph that `training.centerface` prepares.  Faces that score below
-    `score_threshold` in the second look are dropped; of faces whose boxes overlap by more
-    than `max_overlap` (intersection over union) the best is kept; at most `max_faces` are
-    returned.  Raises `ModelError` for an unusable file.
+    Faces that score below `score_threshold` in the second look are dropped; of faces whose
+    boxes overlap by more than `max_overlap` (intersection over union) the best is kept; at
+    most `max_faces` are returned.  Raises `ModelError` when the graph cannot be had or
+    loaded; see `centerface_graph`.
     """
 
     name = "centerface"
 
     def __init__(
         self,
-        onnx_path: Path,
         providers: Sequence[str] = CPU_PROVIDERS,
         threads: int = 1,
         *,
@@ -86,7 +85,7 @@ class CenterFace:
         max_overlap: float = 0.3,
         max_faces: int = 64,
     ) -> None:
-        self._session = open_session(onnx_path, providers, threads)
+        self._session = open_session(centerface_graph(), providers, threads)
         self._score_threshold = score_threshold
         self._max_overlap = max_overlap
         self._max_faces = max_faces

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage import data as pictures
 
-from models.assets import asset_path
 from service.detection import DetectedFace, detect_any_orientation
 from service.detection.centerface import CenterFace, _suppress_overlaps
 from service.errors import ModelError
@@ -26,7 +24,7 @@ EYE_DISTANCE = 45
 
 @pytest.fixture(scope="module")
 def centerface() -> CenterFace:
-    return CenterFace(asset_path("centerface.onnx"))
+    return CenterFace()
 
 
 def upright_face(centre: tuple[float, float], score: float = 0.9) -> DetectedFace:
@@ -206,26 +204,14 @@ def test_any_shape_is_taken(centerface: CenterFace, shape: tuple[int, int]) -> N
 
 
 def test_at_most_max_faces_are_returned() -> None:
-    detector = CenterFace(asset_path("centerface.onnx"), max_faces=3)
+    detector = CenterFace(max_faces=3)
     tile = ASTRONAUT[40:200, 150:310]
     assert len(detector.detect(np.tile(tile, (2, 3, 1)))) == 3
 
 
-def test_missing_network_is_a_model_error(tmp_path: Path) -> None:
-    with pytest.raises(ModelError):
-        CenterFace(tmp_path / "none.onnx")
-
-
-def test_broken_network_is_a_model_error(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.onnx"
-    broken.write_bytes(b"not a network")
-    with pytest.raises(ModelError):
-        CenterFace(broken)
-
-
 def test_missing_provider_is_a_model_error() -> None:
     with pytest.raises(ModelError, match="NoSuchProvider"):
-        CenterFace(asset_path("centerface.onnx"), ["NoSuchProvider"])
+        CenterFace(["NoSuchProvider"])
 
 
 def overlap(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:

