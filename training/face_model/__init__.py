@@ -1,0 +1,1 @@
+"""The builder of the open face model: CC0 MakeHuman data in, a model file out."""

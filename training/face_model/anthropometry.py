@@ -214,7 +214,8 @@ class Measure:
             found.append(candidates[distance.argmin()])
         vertices = np.array(found)
         eyeball = topology.parts == EYEBALL
-        rows = [sp.identity(len(points), format="csr")[np.concatenate([vertices, mirror[vertices]])]]
+        picked = np.concatenate([vertices, mirror[vertices]])
+        rows = [sp.identity(len(points), format="csr")[picked]]
         for side in (-1, 1):
             ball = eyeball & (side * points[:, 0] > 0)
             rows.append(sp.csr_matrix(ball[None].astype(np.float64) / ball.sum()))
@@ -236,5 +237,6 @@ class Measure:
         symmetric = (points[:n, 1:] + points[n : 2 * n, 1:]) / 2
         corners = [symmetric[self.names.index(name)] for name in ("en", "ex")]
         cosine, sine = np.cos(pitch), np.sin(pitch)
-        turned = (symmetric - np.mean(corners, axis=0)) @ np.array([[cosine, sine], [-sine, cosine]])
+        rotation = np.array([[cosine, sine], [-sine, cosine]])
+        turned = (symmetric - np.mean(corners, axis=0)) @ rotation
         return dict(zip(self.names, turned, strict=True))

@@ -100,7 +100,7 @@ def find_regions(sources: FaceSources) -> Regions:
 
 
 def rings(mesh: BaseMesh, pocket: np.ndarray, outside: np.ndarray) -> list[np.ndarray]:
-    """Peel ``pocket`` (Q,) bool into rings of quad indices, starting at the quads of ``outside``."""
+    """Peel ``pocket`` (Q,) bool into rings of quad indices, from the quads of ``outside`` in."""
     reached = np.zeros(len(mesh.vertices), bool)
     reached[mesh.quads[outside]] = True
     left = pocket.copy()

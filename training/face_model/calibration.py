@@ -89,7 +89,7 @@ class Calibration:
 
 
 def calibrate(sources: FaceSources, topology: Topology) -> Calibration:
-    """Solve for offsets (first everybody's, then what each population needs beyond), then spread."""
+    """Solve for offsets (everybody's, then what each population needs beyond), then spread."""
     measure = Measure.on(topology)
     operator = (measure.operator @ topology.dense.matrix @ topology.cage.source).tocsr()
     population = Population(sources, {}, {})
@@ -107,9 +107,7 @@ def calibrate(sources: FaceSources, topology: Topology) -> Calibration:
 class _OffsetSolver:
     """Least squares for the weights of the symmetric two-sided controls, left and right tied."""
 
-    def __init__(
-        self, population: Population, measure: Measure, operator: sp.csr_matrix
-    ) -> None:
+    def __init__(self, population: Population, measure: Measure, operator: sp.csr_matrix) -> None:
         self._population, self._measure, self._operator = population, measure, operator
         names = [control.name for control in population.controls]
         self._tied = []

@@ -22,7 +22,6 @@ from training.face_model.sheets import write_sheets
 from training.face_model.sources import FaceSources, SourcesUnavailable
 from training.face_model.topology import build_topology
 
-
 #: A BLAS library splits sums by its threads, so with more than one the bytes would depend on the
 #: machine's cores. The libraries read these when they are loaded: in a new process.
 SINGLE_THREADED = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 
 from training.face_model.cage import MM_PER_UNIT
 from training.face_model.components import Components, mirror_field, symmetric_components
@@ -85,16 +86,17 @@ def sample_activations(rng: np.random.Generator, names: tuple[str, ...], n: int)
 
 def build_expression(
     sources: FaceSources,
-    operator,
+    operator: sp.csr_matrix,
     metric: np.ndarray,
-    mirror: np.ndarray,  # noqa: ANN001
+    mirror: np.ndarray,
 ) -> ExpressionSpace:
     """Combine the units at random and take 64 components, uncentred: zero is the neutral face.
 
     Args:
         sources: the data.
         operator: (C, S) sparse, base mesh to cage.
-        metric: (C,) weights. mirror: (C,) mirror map.
+        metric: (C,) weights.
+        mirror: (C,) mirror map.
     """
     names = unit_names(sources)
     units = np.stack([operator @ unit_displacement(sources, name) for name in names])

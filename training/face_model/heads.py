@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -87,7 +88,8 @@ class HeadModel:
         arrays = {k: v for k, v in vars(self).items() if k != "masks"}
         masks = {f"mask_{name}": mask for name, mask in self.masks.items()}
         names = np.frombuffer(json.dumps(sorted(self.masks)).encode(), np.uint8)
-        np.savez(path, mask_names=names, **arrays, **masks)
+        entries: dict[str, Any] = {"mask_names": names, **arrays, **masks}
+        np.savez(path, **entries)
 
     @classmethod
     def load(cls, path: Path) -> HeadModel:

@@ -63,7 +63,9 @@ def rigid_motions(
     """Weighted least-squares rotations and translations onto ``target`` (Kabsch).
 
     Args:
-        shapes: (N, V, 3). target: (V, 3). weights: (V,) summing to one.
+        shapes: (N, V, 3).
+        target: (V, 3).
+        weights: (V,) summing to one.
 
     Returns:
         (N, 3, 3) matrices M and (N, 3) vectors t: ``shapes @ M + t`` lie on the target.

@@ -8,7 +8,6 @@ pairs mirror each other exactly.
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
 
 from models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
 from training.face_model.cage import POCKET, SKIN
@@ -96,14 +95,3 @@ def skin_region(topology: Topology, lips: np.ndarray, eyelids: np.ndarray) -> np
     cheeks = (away > 17) & (y < -12) & (y > -20 - 0.75 * away) & (away < 60)
     nostrils = (away < 16) & (y < -40) & (z < 37)
     return skin & (forehead | nose | cheeks) & ~nostrils
-
-
-def triangle_adjacency(triangles: np.ndarray, n_vertices: int) -> sp.csr_matrix:
-    """(V, V) CSR of ones: vertices that share a triangle edge."""
-    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    edges = np.unique(np.sort(edges, axis=1), axis=0)
-    matrix = sp.coo_matrix(
-        (np.ones(2 * len(edges)), (edges.ravel(), edges[:, ::-1].ravel())),
-        (n_vertices, n_vertices),
-    )
-    return matrix.tocsr()

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.sparse as sp
 
 from training.face_model.cage import MM_PER_UNIT
 from training.face_model.sources import FaceSources
@@ -284,7 +285,7 @@ class Population:
                 macro[i, self._macro_index[name]] = value
         return macro
 
-    def displacements(self, operator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # noqa: ANN001
+    def displacements(self, operator: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Targets seen through a sparse (n, S) operator on base vertices, mm, float32.
 
         Returns:
@@ -305,7 +306,7 @@ class Population:
             np.stack([opposite(control) for control in self.controls]),
         )
 
-    def heads(self, people: People, operator) -> np.ndarray:  # noqa: ANN001
+    def heads(self, people: People, operator: sp.csr_matrix) -> np.ndarray:
         """Vertices of ``people`` through a sparse (n, S) operator: (N, n, 3) float32 mm.
 
         Base-mesh origin and axes, before any alignment.

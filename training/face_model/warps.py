@@ -29,7 +29,8 @@ class Warp:
         """(S, 3) float32 displacement of base-mesh vertices, in base-mesh units.
 
         Args:
-            reference: (S, 3) reference head, base-mesh units. origin: (3,) mm.
+            reference: (S, 3) reference head, base-mesh units.
+            origin: (3,) mm, the middle between its eyeballs.
         """
         position = reference * MM_PER_UNIT - origin
         side = np.sign(position[:, :1])

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import numpy as np
+
+from models.assets import FACE_MODEL, asset_path
+from models.morphable_model import MorphableModel
+from training.face_model.sheets import BACKGROUND, render, tile
+
+
+def test_tiles_keep_their_places() -> None:
+    pictures = [np.full((2, 3, 3), value, np.uint8) for value in (10, 20, 30)]
+    sheet = tile(pictures, 2)
+    assert sheet.shape == (4, 6, 3)
+    assert sheet[0, 0, 0] == 10
+    assert sheet[0, 3, 0] == 20
+    assert sheet[2, 0, 0] == 30
+    assert sheet[2, 3, 0] == int(BACKGROUND * 255)
+
+
+def test_a_frontal_mean_face_is_drawn_symmetric_and_in_the_middle() -> None:
+    model = MorphableModel.load(asset_path(FACE_MODEL))
+    clay = render(model, model.mean_vertices, None, (0.0, 0.0, 0.0), 96).astype(int)
+    face = np.abs(clay - int(BACKGROUND * 255)).max(axis=2) > 8
+    assert np.abs(face ^ face[:, ::-1]).mean() < 0.01
+    assert 0.25 < face.mean() < 0.7
+    coloured = render(model, model.mean_vertices, model.mean_albedo, (0.0, 30.0, 0.0), 96)
+    assert coloured[48, 50, 0] > coloured[48, 50, 2]

@@ -1,0 +1,88 @@
+"""The builder on the real data; skipped where the data wheel is not installed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.assets import FACE_MODEL, asset_path
+from models.landmarks import MIRROR_ORDER
+from models.morphable_model import MorphableModel
+from training.face_model import build, expression, identity
+from training.face_model.calibration import Calibration
+from training.face_model.heads import build_head_model
+from training.face_model.people import Population
+from training.face_model.sources import FaceSources, SourcesUnavailable
+from training.face_model.topology import build_topology
+
+
+@pytest.fixture(scope="module")
+def sources() -> FaceSources:
+    try:
+        return FaceSources()
+    except SourcesUnavailable as error:
+        pytest.skip(f"builds need the data wheel: {error}")
+
+
+@pytest.fixture
+def reduced(sources: FaceSources, monkeypatch: pytest.MonkeyPatch) -> build.Geometry:
+    """A face model of few people and combinations."""
+    monkeypatch.setattr(identity, "N_PEOPLE", 120)
+    monkeypatch.setattr(expression, "N_COMBINATIONS", 160)
+    return build.build_geometry(sources, Calibration.load(), lambda _: None)
+
+
+def test_the_topology_is_the_shipped_one(sources: FaceSources) -> None:
+    topology = build_topology(sources)
+    shipped = MorphableModel.load(asset_path(FACE_MODEL))
+    np.testing.assert_array_equal(topology.dense.faces, shipped.triangles)
+    np.testing.assert_array_equal(topology.parts, shipped.parts)
+    np.testing.assert_array_equal(topology.dense.mirror, shipped.mirror)
+
+
+def test_the_calibration_fits_the_controls(sources: FaceSources) -> None:
+    stored = Calibration.load()
+    population = Population(sources, stored.offsets, stored.spread)
+    assert len(population.controls) > 100
+    assert np.abs(population.offsets).max() > 0.2
+
+
+def test_a_reduced_model_is_built_twice_alike(
+    reduced: build.Geometry, sources: FaceSources
+) -> None:
+    again = build.build_geometry(sources, Calibration.load(), lambda _: None)
+    np.testing.assert_array_equal(
+        reduced.identity.components.basis, again.identity.components.basis
+    )
+    np.testing.assert_array_equal(
+        reduced.expression.components.basis, again.expression.components.basis
+    )
+    np.testing.assert_array_equal(reduced.uv, again.uv)
+    variance = (reduced.identity.components.coefficients**2).mean(axis=0)
+    np.testing.assert_allclose(variance, 1, atol=1e-6)
+    mirror = reduced.topology.dense.mirror
+    np.testing.assert_array_equal(
+        mirror[reduced.landmarks], reduced.landmarks[np.asarray(MIRROR_ORDER)]
+    )
+
+
+def test_heads_carry_the_face_model_s_face(reduced: build.Geometry) -> None:
+    head = build_head_model(reduced)
+    assert len(head.face_vertices) > 5000
+    rng = np.random.default_rng(0)
+    alpha, beta = rng.normal(size=80), rng.normal(size=64)
+    on_head = (
+        head.mean_shape
+        + np.tensordot(alpha, head.identity_basis, 1)
+        + np.tensordot(beta, head.expression_basis, 1)
+    )
+    cage = (
+        reduced.identity.mean
+        - reduced.origin
+        + np.tensordot(alpha, reduced.identity.components.basis, 1)
+        + np.tensordot(beta, reduced.expression.components.basis, 1)
+    )
+    on_face = reduced.topology.dense.matrix @ cage
+    difference = on_head[head.face_vertices] - on_face[head.face_model_vertices]
+    assert np.abs(difference).max() < 1e-3
+    assert not head.residual_basis[:, head.face_vertices].any()
