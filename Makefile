@@ -29,8 +29,8 @@ lint: $(VENV)/.dev  ## ruff
 types: $(VENV)/.dev  ## mypy on models and service
 	$(BIN)/mypy
 
-demo: $(VENV)/.dev  ## reconstruct a portrait of the face model and of a public-domain photo into runs/demo
-	$(BIN)/python benchmarks/demo.py runs/demo
+demo: $(VENV)/.serve  ## reconstruct the portraits of docs/images/portraits into runs/demo
+	$(BIN)/facewright reconstruct docs/images/portraits/*.png --mesh both -o runs/demo
 
 bench: $(VENV)/.serve  ## stage timings and photos per second on this machine
 	$(BIN)/facewright bench

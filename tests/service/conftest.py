@@ -218,14 +218,19 @@ class Server:
 
 @pytest.fixture(scope="session")
 def start_server(assets: Assets, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """A context manager: the real server on a free port; keywords are settings."""
+    """A context manager: the real server on a free port; keywords are settings.
+
+    It runs on the small models of these tests, or on the shipped ones if asked to.
+    """
 
     @contextmanager
-    def start(*, wait_ready: bool = True, port: int = 0, **settings: object) -> Iterator[Server]:
+    def start(
+        *, wait_ready: bool = True, port: int = 0, shipped: bool = False, **settings: object
+    ) -> Iterator[Server]:
         log_path = tmp_path_factory.mktemp("server") / "log"
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("FACEWRIGHT_")},
-            **assets.environment,
+            **({} if shipped else assets.environment),
             "FACEWRIGHT_INFERENCE_THREADS": "1",
             "FACEWRIGHT_DRAIN_SECONDS": "0",
             **{f"FACEWRIGHT_{name.upper()}": str(value) for name, value in settings.items()},

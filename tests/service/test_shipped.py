@@ -1,0 +1,118 @@
+"""The server as it comes: shipped face model and weights, on a real photo and on portraits."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+import trimesh
+
+from models.assets import FACE_MODEL, RNET, asset_path, sha256
+from models.landmarks import LEFT_EYE, RIGHT_EYE
+
+PORTRAITS = sorted(
+    (Path(__file__).resolve().parents[2] / "docs" / "images" / "portraits").glob("*.png")
+)
+VALIDATOR = Path(__file__).with_name("gltf_validate.mjs")
+
+
+@pytest.fixture(scope="module")
+def client(start_server: Callable[..., Any]) -> Iterator[httpx.Client]:
+    with start_server(shipped=True) as server, server.client() as client:
+        yield client
+
+
+def post(client: httpx.Client, photo: bytes, accept: str, query: str = "") -> httpx.Response:
+    response = client.post(
+        f"/v1/reconstruct{query}", files={"image": photo}, headers={"Accept": accept}
+    )
+    assert response.status_code == 200, response.text
+    return response
+
+
+def test_the_record_describes_the_shipped_files() -> None:
+    record = json.loads(asset_path(RNET).with_suffix(".json").read_text())
+    assert record["sha256"] == sha256(asset_path(RNET))
+    assert record["face_model_sha256"] == sha256(asset_path(FACE_MODEL))
+    card = asset_path("model_card.md").read_text()
+    assert record["sha256"] in card
+
+
+def test_landmarks_lie_on_the_astronaut(client: httpx.Client, portrait_jpeg: bytes) -> None:
+    (face,) = post(client, portrait_jpeg, "application/json").json()["faces"]
+    landmarks = np.array(face["landmarks"])
+    # Found by eye in the picture; the eyes are 44 px apart.
+    for name, where, found in (
+        ("image-left eye", (202, 101), landmarks[LEFT_EYE].mean(0)),
+        ("image-right eye", (246, 103), landmarks[RIGHT_EYE].mean(0)),
+        ("nose tip", (224, 126), landmarks[30]),
+        ("mouth", (223, 143), landmarks[48:60].mean(0)),
+        ("chin", (222, 177), landmarks[8]),
+    ):
+        assert np.linalg.norm(found - where) < 8, (name, found)
+    assert all(abs(degrees) < 15 for degrees in face["pose"]["angles"].values())
+
+
+def test_the_mesh_is_a_smile_in_the_right_frame(
+    client: httpx.Client, portrait_jpeg: bytes, tmp_path: Path
+) -> None:
+    text = post(client, portrait_jpeg, "model/obj").content
+    mesh = trimesh.load(io.BytesIO(text), file_type="obj", process=False)
+    width, height, length = mesh.extents
+    assert 110 < width < 180
+    assert 130 < height < 240
+    assert 60 < length < 160
+    # The nose, foremost, is in the middle: +Z forward, and nothing is mirrored to the side.
+    assert abs(mesh.vertices[mesh.vertices[:, 2].argmax(), 0]) < 15
+    neutral = post(client, portrait_jpeg, "model/obj", "?expression=neutral").content
+    still = trimesh.load(io.BytesIO(neutral), file_type="obj", process=False)
+    model = np.load(asset_path(FACE_MODEL))
+    corners = model["landmarks"][[48, 54]]
+    # She smiles, so her mouth is wider than it is at rest.
+    smile = np.ptp(mesh.vertices[corners, 0]) - np.ptp(still.vertices[corners, 0])
+    assert smile > 1.0
+
+
+@pytest.mark.skipif(
+    shutil.which("node") is None
+    or not (VALIDATOR.parents[1] / "node_modules" / "gltf-validator").is_dir(),
+    reason="needs node and `npm ci` in tests/",
+)
+def test_the_glb_of_a_photo_validates(
+    client: httpx.Client, portrait_jpeg: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "face.glb"
+    file.write_bytes(post(client, portrait_jpeg, "model/gltf-binary").content)
+    run = subprocess.run(
+        ["node", str(VALIDATOR), str(file)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert json.loads(run.stdout)["messages"] == []
+
+
+def test_the_overlay_changes_the_face_only(client: httpx.Client, portrait_jpeg: bytes) -> None:
+    def pixels(data: bytes) -> np.ndarray:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).astype(int)
+
+    drawn = pixels(post(client, portrait_jpeg, "image/png").content)
+    changed = np.abs(drawn - pixels(portrait_jpeg)).max(axis=2) > 0
+    rows, columns = np.nonzero(changed)
+    assert changed[90:165, 195:250].mean() > 0.9
+    assert 30 < rows.min() < rows.max() < 200
+    assert 165 < columns.min() < columns.max() < 290
+
+
+@pytest.mark.parametrize("portrait", PORTRAITS, ids=lambda path: path.stem)
+def test_synthetic_portraits_are_found_and_answered(client: httpx.Client, portrait: Path) -> None:
+    (face,) = post(client, portrait.read_bytes(), "application/json").json()["faces"]
+    landmarks = np.array(face["landmarks"])
+    assert np.all((landmarks > -20) & (landmarks < 260))
+    assert np.abs(face["coefficients"]["identity"]).max() < 6
