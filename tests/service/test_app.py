@@ -18,6 +18,7 @@ from service.deadline import Deadline
 from service.errors import QueueFull
 from service.logging import JsonFormatter, TextFormatter
 from service.problems import Problem
+from service.schemas import ReconstructOptions
 from service.settings import Settings
 
 PHOTO = {"image": b"\xff\xd8"}
@@ -76,6 +77,21 @@ def test_500_tells_nothing_and_logs_everything_but_the_photo(
     assert "Traceback" in JsonFormatter().format(record)
     assert 'status="500"' in client.get("/metrics").text
     assert client.get("/livez").status_code == 200
+
+
+def test_invented_methods_share_one_series(client: TestClient) -> None:
+    for method in ("FOO", "BAR"):
+        assert client.request(method, "/livez").status_code == 405
+    text = client.get("/metrics").text
+    assert 'facewright_requests_total{method="other",route="/livez",status="405"} 2.0' in text
+    assert "FOO" not in text
+
+
+def test_a_slash_at_the_end_is_no_redirect(client: TestClient) -> None:
+    """It would make clients of a proxy with TLS send the photo again without."""
+    response = client.post(PATH + "/", files=PHOTO, follow_redirects=False)
+    assert response.status_code == 404
+    assert response.json()["code"] == "not_found"
 
 
 def test_a_full_queue_inside_says_when_to_come_back(client: TestClient, engine: FakeEngine) -> None:
@@ -168,12 +184,39 @@ def test_the_page_is_whole_and_keeps_to_itself(client: TestClient) -> None:
     assert "http" not in page
     labels = re.findall(r"<label.*?</label>", page, re.DOTALL)
     controls = re.findall(r"<(?:input|select)", page)
-    assert len(controls) == len(labels) == 4
+    assert len(controls) == len(labels) == 5
     assert all(len(re.findall(r"<(?:input|select)", label)) == 1 for label in labels)
     assert '<html lang="en">' in page
     policy = response.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert policy.count("'sha256-") == page.count("<script>") + page.count("<style>") == 2
+
+
+def test_the_page_asks_for_what_the_api_knows(client: TestClient) -> None:
+    page = client.get("/").text
+    choices = {
+        name: set(re.findall(r'<option value="(\w+)"', options))
+        for name, options in re.findall(r'<select name="(\w+)">(.*?)</select>', page, re.DOTALL)
+    }
+    assert choices == {
+        "faces": {"all", "largest"},
+        "expression": {"keep", "neutral"},
+        "mesh_format": {"glb", "obj"},
+    }
+    (include,) = re.findall(r'set\("include", "([\w,]+)"\)', page)
+    (landmarks,) = re.findall(r'name="landmarks" value="(\w+)"', page)
+    assert page.count('name="image"') == 1
+    for name, values in choices.items():
+        for value in values:
+            query = {name: value, "include": include, "landmarks": landmarks}
+            assert ReconstructOptions.model_validate(query).landmarks
+
+
+def test_what_the_page_links_to_is_there(client: TestClient) -> None:
+    links = set(re.findall(r'<a href="([^"]*)"', client.get("/").text))
+    assert links == {"docs", "openapi.json", "v1/models"}
+    assert client.get("/docs").status_code == 200
+    assert "/v1/models" in client.get("/openapi.json").json()["paths"]
 
 
 # --- OpenAPI --------------------------------------------------------------------------------
@@ -254,3 +297,9 @@ def test_json_lines_hold_the_extra_fields() -> None:
 
 def test_text_lines_are_for_people() -> None:
     assert re.fullmatch(r"\d\d:\d\d:\d\d info    a b x=1", TextFormatter().format(_record(x=1)))
+
+
+def test_text_lines_cannot_be_forged() -> None:
+    line = TextFormatter().format(_record(path="/x\n12:00:00 error forged\x1b[2J\u2028"))
+    assert "\\n12:00:00" in line
+    assert line.isprintable()
