@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -110,19 +110,22 @@ class AnswerWriter:
 
     def zip_answer(self) -> Answer:
         """Overlay, JSON and every mesh in both formats in one file."""
-        files = {"overlay.jpg": self.overlay(JPEG), "result.json": self.json_answer().body}
+        body = io.BytesIO()
+        with self._clock.stage("encode"), zipfile.ZipFile(body, "w") as archive:
+            for name, data in self._files():
+                # A fixed time, so that the same photo gives the same bytes.
+                entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, data, compresslevel=1)
+        return Answer(body.getvalue(), ZIP, "faces.zip")
+
+    def _files(self) -> Iterator[tuple[str, bytes]]:
+        """Names and contents for the archive, one at a time: many meshes are much memory."""
+        yield "overlay.jpg", self.overlay(JPEG)
+        yield "result.json", self.json_answer().body
         for index, face in enumerate(self._scene.faces):
             for form in MESH_FORMATS:
-                files[f"face{index}.{form}"] = self.mesh(face, form)
-        with self._clock.stage("encode"):
-            body = io.BytesIO()
-            with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-                for name, data in files.items():
-                    # A fixed time, so that the same photo gives the same bytes.
-                    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-                    entry.compress_type = zipfile.ZIP_DEFLATED
-                    archive.writestr(entry, data, compresslevel=1)
-        return Answer(body.getvalue(), ZIP, "faces.zip")
+                yield f"face{index}.{form}", self.mesh(face, form)
 
     def _face(self, face: Reconstruction) -> schemas.Face:
         parts = LAYOUT_239.split(face.coefficients[None])

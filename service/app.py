@@ -62,6 +62,9 @@ def create_app(settings: Settings | None = None, load: LoadEngine = Engine) -> F
         description=_DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,
+        # A redirect would name this server's own scheme: behind a proxy that ends TLS, clients
+        # would send the photo again in the clear.
+        redirect_slashes=False,
     )
     app.state.settings = settings
     app.state.metrics = metrics

@@ -154,21 +154,29 @@ class MicroBatcher(Generic[Item, Answer]):
             raise DeadlinePassed(_LATE) from None
 
     def _dispatch(self) -> None:
-        while batch := self._gather():
-            started = time.monotonic()
-            try:
-                answers = self._run([entry.item for entry in batch])
-                if len(answers) != len(batch):
-                    raise RuntimeError(f"{len(answers)} answers to a batch of {len(batch)}")
-            except BaseException as error:  # noqa: B036  a dead dispatcher would hang every caller
-                for entry in batch:
-                    entry.answer.set_exception(error)
-            else:
-                for entry, answer in zip(batch, answers, strict=True):
-                    entry.answer.set_result(answer)
-            seconds = time.monotonic() - started
-            self._batch_seconds += (seconds - self._batch_seconds) * 0.2
-            self._observer.batch_done(len(batch), seconds)
+        # No name here holds a batch: items must not outlive their answers until the next ones.
+        while self._answer(self._gather()):
+            pass
+
+    def _answer(self, batch: list[_Entry[Item, Answer]]) -> bool:
+        """Run a batch and hand out its answers; False when it is empty."""
+        if not batch:
+            return False
+        started = time.monotonic()
+        try:
+            answers = self._run([entry.item for entry in batch])
+            if len(answers) != len(batch):
+                raise RuntimeError(f"{len(answers)} answers to a batch of {len(batch)}")
+        except BaseException as error:  # noqa: B036  a dead dispatcher would hang every caller
+            for entry in batch:
+                entry.answer.set_exception(error)
+        else:
+            for entry, answer in zip(batch, answers, strict=True):
+                entry.answer.set_result(answer)
+        seconds = time.monotonic() - started
+        self._batch_seconds += (seconds - self._batch_seconds) * 0.2
+        self._observer.batch_done(len(batch), seconds)
+        return True
 
     def _gather(self) -> list[_Entry[Item, Answer]]:
         """Wait for the next batch; empty only when closing and nothing is left."""
@@ -184,11 +192,17 @@ class MicroBatcher(Generic[Item, Answer]):
                     if (remaining := until - time.monotonic()) <= 0:
                         break
                     self._changed.wait(remaining)
-                while self._queue and len(batch) < self._max_batch:
-                    entry = self._queue.popleft()
-                    if self._wanted(entry) and entry.answer.set_running_or_notify_cancel():
-                        batch.append(entry)
+                batch = self._take()
                 self._observer.queue_depth(len(self._queue))
+        return batch
+
+    def _take(self) -> list[_Entry[Item, Answer]]:
+        """Take the next items that somebody still wants off the queue, at most `max_batch`."""
+        batch: list[_Entry[Item, Answer]] = []
+        while self._queue and len(batch) < self._max_batch:
+            entry = self._queue.popleft()
+            if self._wanted(entry) and entry.answer.set_running_or_notify_cancel():
+                batch.append(entry)
         return batch
 
     def _sweep(self) -> None:

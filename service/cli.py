@@ -55,7 +55,9 @@ def serve(
 @app.command()
 def reconstruct(
     photos: Annotated[list[Path], typer.Argument(help="Photos: JPEG, PNG or WebP.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the results.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", file_okay=False, help="Directory for the results.")
+    ],
     mesh: Annotated[
         Literal["glb", "obj", "both", "none"], typer.Option(help="Mesh files to write.")
     ] = "glb",
@@ -101,7 +103,11 @@ def models() -> None:
 def bench(
     photo: Annotated[
         Path | None,
-        typer.Argument(help="A photo; a rendered portrait of the face model when left out."),
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="A photo; a rendered portrait of the face model when left out.",
+        ),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many times.")] = 30,
 ) -> None:

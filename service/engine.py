@@ -30,6 +30,7 @@ from service.meshes.glb import write_glb
 from service.meshes.mesh import face_mesh
 from service.meshes.obj import write_obj
 from service.overlay import draw_overlay
+from service.overlay import warm_up as warm_up_overlay
 from service.reconstruction import Reconstruction, Reconstructor
 from service.regression import Regressor
 from service.schemas import MESH_FORMATS, Expression, Faces, MeshFormat, Pose
@@ -150,6 +151,8 @@ class Engine:
         """Do everything once, so that no request waits for a compiler or an allocation."""
         self.detector.detect(np.zeros((640, 640, 3), np.uint8))
         self.regressor.warm_up(sorted({1, self.settings.batch_size}))
+        # Not left to the picture below: the network may see its face beyond the border.
+        warm_up_overlay()
         photo = np.zeros((2 * CROP_SIZE, 2 * CROP_SIZE, 3), np.uint8)
         faces = Reconstructor(
             self.model, _KnownFace(self.model), self.regressor.regress

@@ -60,13 +60,19 @@ def reconstruct_files(
             pool.submit(work, photo, stem): photo
             for photo, stem in zip(photos, _distinct_stems(photos), strict=True)
         }
-        for done in track(as_completed(running), "Reconstructing", len(running), console=console):
-            try:
-                faces += done.result()
-            except FacewrightError as error:
-                failures[running[done]] = f"{error.title}: {error.detail}"
-            except OSError as error:
-                failures[running[done]] = error.strerror or str(error)
+        try:
+            for done in track(
+                as_completed(running), "Reconstructing", len(running), console=console
+            ):
+                try:
+                    faces += done.result()
+                except FacewrightError as error:
+                    failures[running[done]] = f"{error.title}: {error.detail}"
+                except OSError as error:
+                    failures[running[done]] = error.strerror or str(error)
+        except BaseException:  # Ctrl-C ends the photos in hand, not all that were named
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     engine.close()
 
     for photo in photos:

@@ -21,6 +21,7 @@ _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PLAIN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 _UVICORN_ATTRIBUTES = frozenset({"color_message"})
 _LONGEST_TRACEBACK = 8000
+_LINE_BREAKERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def choose_request_id(proposed: str | None) -> str:
@@ -65,6 +66,8 @@ class TextFormatter(logging.Formatter):
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         time_of_day = self.formatTime(record, "%H:%M:%S")
         line = f"{time_of_day} {record.levelname.lower():7} {record.getMessage()}{fields}"
+        # A path that a client sent must not forge entries or reach the terminal's controls.
+        line = _LINE_BREAKERS.sub(lambda found: repr(found[0])[1:-1], line)
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)[-_LONGEST_TRACEBACK:]
         return line
@@ -86,5 +89,7 @@ def logging_config(level: str, form: str) -> dict[str, Any]:
             "uvicorn": {"level": level.upper()},
             # Its upload parser would repeat the bodies of requests at the debug level.
             "python_multipart": {"level": "WARNING"},
+            # Its compiler would write the bytecode of every kernel at the debug level.
+            "numba": {"level": "WARNING"},
         },
     }

@@ -17,6 +17,7 @@ REQUEST_ID_HEADER = "X-Request-ID"
 log = logging.getLogger("facewright.access")
 
 _PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class RequestMiddleware:
@@ -58,9 +59,10 @@ class RequestMiddleware:
             request_id.reset(token)
 
     def _finish(self, scope: Scope, status: int, seconds: float) -> None:
-        # Unknown paths share one label, or anybody could make any number of series.
+        # Unknown paths and methods share one label, or anybody could make any number of series.
         route = getattr(scope.get("route"), "path", "unmatched")
-        self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
         fields = {
             "method": scope["method"],

@@ -145,8 +145,8 @@ class File(BaseModel):
 class MeshFile(File):
     """A mesh inside JSON; GLB is in metres, OBJ in millimetres."""
 
-    vertices: int = Field(examples=[35709])
-    triangles: int = Field(examples=[70789])
+    vertices: int = Field(examples=[37868])
+    triangles: int = Field(examples=[75176])
 
 
 class Face(BaseModel):

@@ -22,7 +22,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, protected_namespaces=()
+        env_prefix=ENV_PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
     )
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
@@ -65,12 +69,16 @@ class Settings(BaseSettings):
         description="Largest photo in bytes; more is refused while it arrives.",
     )
     max_pixels: int = Field(
-        default=50_000_000, ge=1, description="Largest photo in pixels; known before decoding."
+        default=50_000_000,
+        ge=1,
+        le=178_000_000,  # beyond it Pillow refuses
+        description="Largest photo in pixels; known before decoding. 178 million at most.",
     )
     max_faces: int = Field(
         default=32,
         ge=1,
-        description="Faces of one photo that are reconstructed, the largest first.",
+        le=64,
+        description="Faces of one photo that are reconstructed, the largest first; 64 at most.",
     )
 
     concurrency: int = Field(

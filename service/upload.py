@@ -55,7 +55,7 @@ async def read_photo(request: Request, max_bytes: int, timeout: float) -> bytes:
         )
     limit = max_bytes + (_FRAMING_BYTES if is_form else 0)
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
+    if announced.isdecimal() and int(announced) > limit:
         raise _too_large(max_bytes)
 
     if is_form:

@@ -156,7 +156,7 @@ class CenterFace:
 
     def _best(self, faces: _Candidates) -> _Candidates:
         return faces.take(
-            _suppress_overlaps(faces.boxes, faces.scores, self._max_overlap)[: self._max_faces]
+            _suppress_overlaps(faces.boxes, faces.scores, self._max_overlap, self._max_faces)
         )
 
 
@@ -214,12 +214,12 @@ def _decode(
     )
 
 
-def _suppress_overlaps(boxes: Float32, scores: Float32, max_overlap: float) -> list[int]:
-    """Greedy non-maximum suppression: indices to keep, best score first."""
+def _suppress_overlaps(boxes: Float32, scores: Float32, max_overlap: float, most: int) -> list[int]:
+    """Greedy non-maximum suppression: indices to keep, best score first, at most `most`."""
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     order = np.argsort(-scores, kind="stable")
     keep: list[int] = []
-    while order.size:
+    while order.size and len(keep) < most:
         best, rest = int(order[0]), order[1:]
         keep.append(best)
         lower = np.maximum(boxes[best, :2], boxes[rest, :2])

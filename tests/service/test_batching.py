@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -238,6 +239,36 @@ def test_the_observer_sees_batches_and_depth(run: Doubler) -> None:
     assert batcher.close(5)
     assert observer.sizes == [4, 2]
     assert observer.depths == [6, 2, 0]
+
+
+def test_an_item_is_forgotten_with_its_answer() -> None:
+    """Items are crops of faces: none may stay in memory until the next request."""
+
+    class Crop:
+        pass
+
+    gate = threading.Event()
+
+    def run(crops: Sequence[Crop]) -> list[int]:
+        assert gate.wait(10)
+        return [1] * len(crops)
+
+    batcher: MicroBatcher[Crop, int] = MicroBatcher(run, max_batch=1, max_wait=0, capacity=8)
+    crops = [Crop() for _ in range(4)]
+    watched = [weakref.ref(crop) for crop in crops]
+    (first,) = batcher.submit([crops[0]], Deadline())
+    (second,) = batcher.submit([crops[1]], Deadline())
+    batcher.submit([crops[2]], Deadline())[0].cancel()
+    batcher.submit([crops[3]], Deadline(0.001))
+    del crops
+    time.sleep(0.01)
+    gate.set()
+    assert (first.result(5), second.result(5)) == (1, 1)
+    patience = time.monotonic() + 5
+    while any(crop() for crop in watched) and time.monotonic() < patience:
+        time.sleep(0.01)
+    assert [crop() for crop in watched] == [None] * 4
+    assert batcher.close(5)
 
 
 @pytest.mark.parametrize("wrong", [{"max_batch": 0}, {"capacity": 0}, {"max_wait": -1}])

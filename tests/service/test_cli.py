@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,31 @@ def test_reconstruct_goes_on_past_bad_photos(photos: Path, tmp_path: Path, asset
     assert "Traceback" not in done.stderr
 
 
+def test_an_interrupt_leaves_the_photos_not_yet_begun(photos: Path, assets: Any) -> None:
+    out = photos / "out"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "service.cli",
+            "reconstruct",
+            *[photos / "one.jpg"] * 300,
+            "-o",
+            out,
+        ],
+        cwd=ROOT,
+        env={**os.environ, **assets.environment, "FACEWRIGHT_CONCURRENCY": "1"},
+        stderr=subprocess.DEVNULL,
+    )
+    patience = time.monotonic() + 60
+    while not list(out.glob("*.json")):
+        assert time.monotonic() < patience
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) != 0
+    assert len(list(out.glob("*.json"))) < 300
+
+
 def test_models_lists_licences_and_checksums(assets: Any) -> None:
     done = run("models", env=assets.environment)
     assert done.returncode == 0, done.stderr
@@ -104,6 +131,16 @@ def test_what_the_user_must_mend_is_one_line(
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_paths_that_cannot_be_used_are_told_at_once(photos: Path) -> None:
+    for arguments in (
+        ("bench", photos / "missing.jpg"),
+        ("reconstruct", photos / "one.jpg", "-o", photos / "broken.jpg"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
 
 
 def test_weights_of_another_face_model_are_refused(assets: Any, tmp_path: Path) -> None:

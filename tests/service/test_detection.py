@@ -235,7 +235,7 @@ def test_suppression_keeps_the_best_of_overlapping_boxes(
     boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in rectangles], np.float32)
     scores = np.linspace(1, 0.5, len(boxes), dtype=np.float32)
     random.shuffle(scores)  # type: ignore[attr-defined]
-    kept = _suppress_overlaps(boxes, scores, 0.3)
+    kept = _suppress_overlaps(boxes, scores, 0.3, len(boxes))
     assert list(scores[kept]) == sorted(scores[kept], reverse=True)
     for i in range(len(boxes)):
         rivals = [j for j in kept if j != i and overlap(boxes[i], boxes[j]) > 0.3]
@@ -243,3 +243,4 @@ def test_suppression_keeps_the_best_of_overlapping_boxes(
             assert not rivals
         else:
             assert any(scores[j] >= scores[i] for j in rivals)
+    assert _suppress_overlaps(boxes, scores, 0.3, 2) == kept[:2]

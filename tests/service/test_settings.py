@@ -58,6 +58,8 @@ def test_the_variable_of_a_kubernetes_service_link_is_not_a_port(
     [
         ("PORT", "99999"),
         ("WORKERS", "0"),
+        ("MAX_FACES", "65"),
+        ("MAX_PIXELS", "200000000"),
         ("CONCURRENCY", "none"),
         ("REQUEST_TIMEOUT", "0"),
         ("DETECTOR", "magic"),
@@ -70,6 +72,13 @@ def test_values_out_of_range_are_refused(
     monkeypatch.setenv(ENV_PREFIX + name, value)
     with pytest.raises(ValidationError, match=name.lower()):
         Settings()
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose files and charts pass on variables that nobody set."""
+    monkeypatch.setenv("FACEWRIGHT_FACE_MODEL", "")
+    monkeypatch.setenv("FACEWRIGHT_PORT", "")
+    assert (Settings().face_model, Settings().port) == (None, 8000)
 
 
 def test_an_unknown_keyword_is_refused() -> None:
