@@ -504,6 +504,7 @@ def test_logs_are_json_and_keep_secrets(
         files={"image": ("my-secret-name.jpg", portrait_jpeg)},
         headers={"X-Request-ID": "log-test"},
     )
+    _until(lambda: '"log-test"}\n' in server.log())  # an entry is written after its answer
     log = server.log()
     entries = [json.loads(line) for line in log.splitlines()]
     (entry,) = [e for e in entries if e.get("request_id") == "log-test"]
