@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
 import time
@@ -18,6 +17,7 @@ from service.answers import JSON, AnswerWriter
 from service.deadline import Deadline
 from service.engine import Engine
 from service.portrait import render_portrait
+from service.processors import usable_processors
 from service.schemas import ReconstructOptions
 from service.settings import Settings
 from service.stages import STAGES, StageClock
@@ -59,7 +59,7 @@ def run_bench(photo: Path | None, count: int) -> int:
     console.print(_stage_table(clocks))
     console.print(
         f"{count / together:.2f} photos/s with {settings.concurrency} threads; "
-        f"{_cores()} cores, {platform.machine()}, {', '.join(engine.providers)}; "
+        f"{usable_processors()} cores, {platform.machine()}, {', '.join(engine.providers)}; "
         f"{'the given photo' if photo else 'a rendered portrait'}, {len(data)} bytes",
         highlight=False,
         soft_wrap=True,
@@ -84,7 +84,3 @@ def _stage_table(clocks: list[StageClock]) -> Table:
 def _portrait_file(engine: Engine) -> bytes:
     bgr = cv2.cvtColor(render_portrait(engine.model), cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr)[1].tobytes()
-
-
-def _cores() -> int:
-    return os.cpu_count() or 1

@@ -6,11 +6,11 @@ The server, the command line and the benchmark all use an `Engine`.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
@@ -31,6 +31,7 @@ from service.meshes.mesh import face_mesh
 from service.meshes.obj import write_obj
 from service.overlay import draw_overlay
 from service.overlay import warm_up as warm_up_overlay
+from service.processors import usable_processors
 from service.reconstruction import Reconstruction, Reconstructor
 from service.regression import Regressor
 from service.schemas import MESH_FORMATS, Expression, Faces, MeshFormat, Pose
@@ -66,6 +67,8 @@ class Engine:
     """
 
     def __init__(self, settings: Settings, observer: BatchObserver | None = None) -> None:
+        # Photos are worked on side by side already: more threads would only switch.
+        cv2.setNumThreads(1)
         self.settings = settings
         weights = settings.weights or _shipped(RNET)
         self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
@@ -212,20 +215,15 @@ def _load_face_model(path: Path) -> MorphableModel:
         raise ModelError(f"cannot load the face model {path}: {error}") from error
 
 
-def _threads(settings: Settings) -> int:
-    if settings.inference_threads:
-        return settings.inference_threads
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _open_regressor(
     settings: Settings, weights: Path, face_model_sha256: str
 ) -> tuple[Regressor, tuple[str, ...]]:
     """The network, and where it runs: preferred provider first."""
+    threads = settings.inference_threads or usable_processors()
 
     def on(*providers: str) -> tuple[Regressor, tuple[str, ...]]:
         return Regressor(
-            weights, providers, _threads(settings), face_model_sha256=face_model_sha256
+            weights, providers, threads, face_model_sha256=face_model_sha256
         ), providers
 
     if settings.device == "cuda":

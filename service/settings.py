@@ -60,7 +60,10 @@ class Settings(BaseSettings):
         description="Where the regression network runs; auto takes a GPU if there is one.",
     )
     inference_threads: int = Field(
-        default=0, ge=0, description="Threads of one network call on the CPU; 0: one per core."
+        default=0,
+        ge=0,
+        description="Threads of one network call on the CPU; 0: one per core, or what the "
+        "container's quota allows.",
     )
 
     max_upload_bytes: int = Field(

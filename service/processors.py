@@ -1,0 +1,32 @@
+"""How many processors this process may use, in a container as well as on a machine."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def usable_processors(quota_file: Path = _CGROUP_QUOTA) -> int:
+    """The processors that the scheduler offers, or a container's quota if that is less; >= 1.
+
+    A container sees all cores of its node; what it may use of them is in `quota_file`, in the
+    form of cgroup v2: microseconds (or `max`) and the period they are granted in.  A part of
+    a processor counts as a whole one.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        offered = len(os.sched_getaffinity(0))
+    else:
+        offered = os.cpu_count() or 1
+    return max(1, min(offered, math.ceil(_quota(quota_file) or offered)))
+
+
+def _quota(file: Path) -> float | None:
+    """Processors granted; None without a quota or where cgroup v2 is not in use."""
+    try:
+        granted, period = file.read_text("ascii").split()
+        return int(granted) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
