@@ -10,6 +10,7 @@ closing finishes what was accepted.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -22,6 +23,8 @@ from typing import Generic, Protocol, TypeVar
 
 from service.deadline import Deadline
 from service.errors import DeadlinePassed, NotReady, QueueFull
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -39,12 +42,31 @@ class BatchObserver(Protocol):
         """`items` wait now."""
 
 
-class _Silent:
+class _Guarded:
+    """Passes everything on to `observer`, if any; the first error of it is logged, none raised.
+
+    Counting must neither end the dispatcher nor fail a request.
+    """
+
+    def __init__(self, observer: BatchObserver | None) -> None:
+        self._observer = observer
+        self._failed = False
+
     def batch_done(self, size: int, seconds: float) -> None:
-        pass
+        self._tell(lambda observer: observer.batch_done(size, seconds))
 
     def queue_depth(self, items: int) -> None:
-        pass
+        self._tell(lambda observer: observer.queue_depth(items))
+
+    def _tell(self, news: Callable[[BatchObserver], None]) -> None:
+        if self._observer is None:
+            return
+        try:
+            news(self._observer)
+        except Exception:
+            if not self._failed:
+                self._failed = True
+                log.exception("the observer of the batches fails; this is said once")
 
 
 @dataclass(eq=False)
@@ -67,7 +89,7 @@ class MicroBatcher(Generic[Item, Answer]):
             while there is room for its first, so that a group larger than the capacity
             is not refused for ever; the queue therefore exceeds `capacity` by less than
             one group.
-        observer: is told batch sizes, timings and the queue's depth.
+        observer: is told batch sizes, timings and the queue's depth; its errors are logged.
     """
 
     def __init__(
@@ -85,7 +107,7 @@ class MicroBatcher(Generic[Item, Answer]):
         self._max_batch = max_batch
         self._max_wait = max_wait
         self._capacity = capacity
-        self._observer = observer or _Silent()
+        self._observer = _Guarded(observer)
         self._queue: deque[_Entry[Item, Answer]] = deque()
         self._changed = threading.Condition()
         self._closing = False
@@ -133,6 +155,11 @@ class MicroBatcher(Generic[Item, Answer]):
             self._observer.queue_depth(len(self._queue))
             self._changed.notify_all()
         return [entry.answer for entry in entries]
+
+    @property
+    def alive(self) -> bool:
+        """Whether submitted items will be answered, or were closed off in an orderly way."""
+        return self._closing or self._thread.is_alive()
 
     def close(self, timeout: float | None = None) -> bool:
         """Refuse new items and finish those accepted; whether that was done in `timeout`."""

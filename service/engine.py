@@ -141,6 +141,11 @@ class Engine:
         with clock.stage("overlay"):
             return draw_overlay(scene.photo, self.model, scene.faces, landmarks=landmarks)
 
+    @property
+    def alive(self) -> bool:
+        """False when faces can no longer reach the network, which only a restart can mend."""
+        return self._batcher.alive
+
     def close(self, timeout: float | None = None) -> None:
         """Finish what waits for the network and refuse more."""
         if not self._batcher.close(timeout):

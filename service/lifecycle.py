@@ -63,6 +63,8 @@ class Lifecycle:
         """Raise `NotReady` if the server will never be of use and should be replaced."""
         if self.state is State.FAILED:
             raise self._not_ready()
+        if self._engine is not None and not self._engine.alive:
+            raise NotReady("The server no longer answers; it has to be started anew.")
 
     def drain(self) -> None:
         """Tell the load balancers to look away."""

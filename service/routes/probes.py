@@ -19,7 +19,10 @@ router = APIRouter(tags=["operation"])
     responses=problem_responses((NotReady, "The models cannot be loaded.")),
 )
 async def livez(request: Request) -> Health:
-    """Answer 200 unless the models could not be loaded, which only a restart can mend."""
+    """Answer 200 unless the models could not be loaded or the network's queue is no longer served.
+
+    Only a restart can mend either.
+    """
     lifecycle: Lifecycle = request.app.state.lifecycle
     lifecycle.check_alive()
     return Health()

@@ -33,6 +33,7 @@ class FakeEngine:
         self.started = threading.Event()
         self.ended = threading.Event()
         self.closed = False
+        self.alive = True
 
     def reconstruct(self, data: bytes, faces: str, deadline: Deadline, clock: Any) -> Any:
         self.started.set()
@@ -124,6 +125,14 @@ def test_503_until_the_models_are_loaded(engine: FakeEngine) -> None:
             pass
         assert "facewright_ready 1.0" in client.get("/metrics").text
     assert engine.closed
+
+
+def test_livez_fails_when_nothing_serves_the_queue(client: TestClient, engine: FakeEngine) -> None:
+    assert client.get("/livez").status_code == 200
+    engine.alive = False
+    response = client.get("/livez")
+    assert response.status_code == 503
+    assert response.json()["code"] == "not_ready"
 
 
 def test_work_ends_when_the_time_is_over(engine: FakeEngine) -> None:

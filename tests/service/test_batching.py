@@ -241,6 +241,42 @@ def test_the_observer_sees_batches_and_depth(run: Doubler) -> None:
     assert observer.depths == [6, 2, 0]
 
 
+def test_a_failing_observer_harms_nobody(run: Doubler, caplog: pytest.LogCaptureFixture) -> None:
+    class Observer:
+        def batch_done(self, size: int, seconds: float) -> None:
+            raise OSError("disk full")
+
+        def queue_depth(self, items: int) -> None:
+            raise OSError("disk full")
+
+    batcher = batcher_for(run, observer=Observer())  # type: ignore[arg-type]
+    for number in range(3):
+        assert batcher.ask([number], Deadline(5)) == [2 * number]
+    assert batcher.alive
+    assert len(caplog.records) == 1
+    assert batcher.close(5)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_dispatcher_is_noticed(run: Doubler, monkeypatch: pytest.MonkeyPatch) -> None:
+    batcher = batcher_for(run)
+    assert batcher.alive
+
+    def fail() -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(batcher, "_take", fail)
+    batcher.submit([1], Deadline())
+    batcher._thread.join(5)
+    assert not batcher.alive
+
+
+def test_a_closed_batcher_did_not_die(run: Doubler) -> None:
+    batcher = batcher_for(run)
+    assert batcher.close(5)
+    assert batcher.alive
+
+
 def test_an_item_is_forgotten_with_its_answer() -> None:
     """Items are crops of faces: none may stay in memory until the next request."""
 
