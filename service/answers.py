@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from models.layout import LAYOUT_239
 from service import schemas
+from service.deadline import Deadline
 from service.engine import Engine, Scene
 from service.reconstruction import Reconstruction
 from service.schemas import MESH_FORMATS, MeshFormat, ReconstructOptions
@@ -42,14 +43,23 @@ class Answer:
 
 
 class AnswerWriter:
-    """Turns one scene into the form asked for; what it costs goes to `clock`."""
+    """Turns one scene into the form asked for; what it costs goes to `clock`.
+
+    Every method raises `DeadlinePassed` before its next file when `deadline` has passed.
+    """
 
     def __init__(
-        self, engine: Engine, scene: Scene, options: ReconstructOptions, clock: StageClock
+        self,
+        engine: Engine,
+        scene: Scene,
+        options: ReconstructOptions,
+        deadline: Deadline,
+        clock: StageClock,
     ) -> None:
         self._engine = engine
         self._scene = scene
         self._options = options
+        self._deadline = deadline
         self._clock = clock
 
     def write(self, media_type: str) -> Answer:
@@ -75,12 +85,14 @@ class AnswerWriter:
 
     def mesh(self, face: Reconstruction, form: MeshFormat) -> bytes:
         """The mesh file of one face."""
+        self._deadline.check()
         return self._engine.mesh_file(
             face, form, self._options.expression, self._options.pose, self._clock
         )
 
     def overlay(self, media_type: str) -> bytes:
         """The picture with all faces drawn on it, as a JPEG or PNG file."""
+        self._deadline.check()
         picture = self._engine.overlay(self._scene, self._options.landmarks, self._clock)
         with self._clock.stage("encode"):
             bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
@@ -113,6 +125,7 @@ class AnswerWriter:
         body = io.BytesIO()
         with self._clock.stage("encode"), zipfile.ZipFile(body, "w") as archive:
             for name, data in self._files():
+                self._deadline.check()
                 # A fixed time, so that the same photo gives the same bytes.
                 entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
                 entry.compress_type = zipfile.ZIP_DEFLATED

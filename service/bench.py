@@ -43,8 +43,9 @@ def run_bench(photo: Path | None, count: int) -> int:
 
     def one_round(_: object = None) -> StageClock:
         clock = StageClock()
-        scene = engine.reconstruct(data, _OPTIONS.faces, Deadline(), clock)
-        AnswerWriter(engine, scene, _OPTIONS, clock).write(JSON)
+        deadline = Deadline()
+        scene = engine.reconstruct(data, _OPTIONS.faces, deadline, clock)
+        AnswerWriter(engine, scene, _OPTIONS, deadline, clock).write(JSON)
         return clock
 
     for _ in range(_WARM_UP):

@@ -42,9 +42,9 @@ def reconstruct_files(
     out.mkdir(parents=True, exist_ok=True)
 
     def work(photo: Path, stem: str) -> int:
-        clock = StageClock()
-        scene = engine.reconstruct(photo.read_bytes(), options.faces, Deadline(), clock)
-        writer = AnswerWriter(engine, scene, options, clock)
+        deadline, clock = Deadline(), StageClock()
+        scene = engine.reconstruct(photo.read_bytes(), options.faces, deadline, clock)
+        writer = AnswerWriter(engine, scene, options, deadline, clock)
         (out / f"{stem}.json").write_bytes(writer.json_answer().body)
         if overlay is not None:
             (out / f"{stem}_overlay.{overlay}").write_bytes(writer.overlay(OVERLAY_TYPES[overlay]))

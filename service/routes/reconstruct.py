@@ -118,7 +118,8 @@ async def reconstruct(
             try:
                 scene = engine.reconstruct(photo, options.faces, deadline, clock)
                 deadline.check()
-                answer = AnswerWriter(engine, scene, options, clock).write(media_type)
+                writer = AnswerWriter(engine, scene, options, deadline, clock)
+                answer = writer.write(media_type)
             finally:
                 metrics.observe_stages(clock)
             metrics.faces.observe(len(scene.faces))
