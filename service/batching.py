@@ -4,8 +4,9 @@ Callers in any thread `submit` items; one dispatcher thread gathers up to `max_b
 them, waiting at most `max_wait` seconds after the oldest arrived, runs the function and
 hands every caller its answer.  Items keep their order of arrival.  The queue is bounded,
 an item whose deadline passed or whose caller cancelled is dropped before it costs
-anything, an error of the function reaches the callers of that batch and nobody else, and
-closing finishes what was accepted.
+anything, an error of the function reaches the callers of that batch and nobody else, an
+error in place of an answer reaches that item's caller alone, and closing finishes what was
+accepted.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ class MicroBatcher(Generic[Item, Answer]):
     """A bounded queue and a dispatcher thread in front of `run`.
 
     Args:
-        run: answers a batch, one answer per item in the same order.  Called in the
-            dispatcher thread only, so it needs no lock of its own.
+        run: answers a batch, one answer or error per item in the same order.  Called in
+            the dispatcher thread only, so it needs no lock of its own.
         max_batch: most items of one call, >= 1.
         max_wait: seconds that the oldest item may wait for company, >= 0.
         capacity: items that may wait.  A group of items that arrives together is taken
@@ -94,7 +95,7 @@ class MicroBatcher(Generic[Item, Answer]):
 
     def __init__(
         self,
-        run: Callable[[Sequence[Item]], Sequence[Answer]],
+        run: Callable[[Sequence[Item]], Sequence[Answer | Exception]],
         *,
         max_batch: int,
         max_wait: float,
@@ -123,7 +124,8 @@ class MicroBatcher(Generic[Item, Answer]):
             DeadlinePassed: the answers did not come in time; the items not yet begun are
                 withdrawn.
             NotReady: the batcher is closing.
-            Exception: whatever `run` raised for a batch that held one of the items.
+            Exception: whatever `run` raised for a batch that held one of the items, or
+                answered to one of them.
         """
         deadline = deadline or Deadline()
         answers = self.submit(items, deadline)
@@ -199,7 +201,10 @@ class MicroBatcher(Generic[Item, Answer]):
                 entry.answer.set_exception(error)
         else:
             for entry, answer in zip(batch, answers, strict=True):
-                entry.answer.set_result(answer)
+                if isinstance(answer, Exception):
+                    entry.answer.set_exception(answer)
+                else:
+                    entry.answer.set_result(answer)
         seconds = time.monotonic() - started
         self._batch_seconds += (seconds - self._batch_seconds) * 0.2
         self._observer.batch_done(len(batch), seconds)

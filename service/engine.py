@@ -33,7 +33,7 @@ from service.overlay import draw_overlay
 from service.overlay import warm_up as warm_up_overlay
 from service.processors import usable_processors
 from service.reconstruction import Reconstruction, Reconstructor
-from service.regression import Regressor
+from service.regression import Prediction, Regressor
 from service.schemas import MESH_FORMATS, Expression, Faces, MeshFormat, Pose
 from service.settings import Settings
 from service.stages import StageClock
@@ -41,8 +41,6 @@ from service.stages import StageClock
 log = logging.getLogger(__name__)
 
 RgbU8 = npt.NDArray[np.uint8]
-Prediction = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-"""Coefficients (239,) and confidences (80,) of one crop."""
 
 GPU_PROVIDER = "CUDAExecutionProvider"
 DETECTOR_LICENCES = {
@@ -151,9 +149,8 @@ class Engine:
         if not self._batcher.close(timeout):
             log.warning("faces were still waiting for the network at shutdown")
 
-    def _regress_batch(self, crops: Sequence[RgbU8]) -> list[Prediction]:
-        coefficients, confidences = self.regressor.regress(np.stack(crops))
-        return list(zip(coefficients, confidences, strict=True))
+    def _regress_batch(self, crops: Sequence[RgbU8]) -> list[Prediction | ModelError]:
+        return self.regressor.regress_each(np.stack(crops))
 
     def _warm_up(self) -> None:
         """Do everything once, so that no request waits for a compiler or an allocation."""

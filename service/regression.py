@@ -14,6 +14,9 @@ from models.layout import LAYOUT_239
 from service.errors import ModelError
 from service.inference import CPU_PROVIDERS, open_session
 
+Prediction = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""Coefficients (N, 239) and confidences (N, 80) of crops, or (239,) and (80,) of one."""
+
 INPUT = "crops"
 OUTPUTS = ("coefficients", "confidences")
 
@@ -59,14 +62,27 @@ class Regressor:
         for size in batch_sizes:
             self.regress(np.zeros((size, CROP_SIZE, CROP_SIZE, 3), dtype=np.uint8))
 
-    def regress(
-        self, crops_u8: npt.NDArray[np.uint8]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def regress(self, crops_u8: npt.NDArray[np.uint8]) -> Prediction:
         """Coefficients (N, 239) and confidences (N, 80) of RGB crops (N, 224, 224, 3), N >= 0.
 
         Raises ValueError for another shape or dtype, `ModelError` when the network answers
-        with numbers that are not finite.
+        any of them with numbers that are not finite.
         """
+        coefficients, confidences = self._run(crops_u8)
+        if not _finite(coefficients, confidences).all():
+            raise _not_finite()
+        return coefficients, confidences
+
+    def regress_each(self, crops_u8: npt.NDArray[np.uint8]) -> list[Prediction | ModelError]:
+        """Like `regress` for crops of different callers: an answer or an error for each crop.
+
+        An answer is the crop's coefficients (239,) and confidences (80,).
+        """
+        coefficients, confidences = self._run(crops_u8)
+        rows = zip(coefficients, confidences, _finite(coefficients, confidences), strict=True)
+        return [(row[0], row[1]) if row[2] else _not_finite() for row in rows]
+
+    def _run(self, crops_u8: npt.NDArray[np.uint8]) -> Prediction:
         if crops_u8.dtype != np.uint8 or crops_u8.shape[1:] != (CROP_SIZE, CROP_SIZE, 3):
             raise ValueError(
                 f"expected uint8 (N, {CROP_SIZE}, {CROP_SIZE}, 3), "
@@ -77,8 +93,6 @@ class Regressor:
         crops_nchw = np.ascontiguousarray(crops_u8.transpose(0, 3, 1, 2), dtype=np.float32)
         crops_nchw *= np.float32(1 / 255)
         coefficients, confidences = self._session.run(list(OUTPUTS), {INPUT: crops_nchw})
-        if not (np.isfinite(coefficients).all() and np.isfinite(confidences).all()):
-            raise ModelError("the network answered with numbers that are not finite")
         return coefficients, confidences
 
     def _check_signature(self) -> None:
@@ -93,3 +107,14 @@ class Regressor:
             or outputs["confidences"][1:] != [identity]
         ):
             raise ModelError(f"no regression network: it maps {inputs} to {outputs}")
+
+
+def _finite(
+    coefficients: npt.NDArray[np.float32], confidences: npt.NDArray[np.float32]
+) -> npt.NDArray[np.bool_]:
+    """(N,): whether all numbers of a row are finite."""
+    return np.isfinite(np.concatenate([coefficients, confidences], axis=1)).all(axis=1)
+
+
+def _not_finite() -> ModelError:
+    return ModelError("the network answered with numbers that are not finite")

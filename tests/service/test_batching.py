@@ -181,6 +181,18 @@ def test_an_error_reaches_the_callers_of_its_batch_only(run: Doubler) -> None:
     assert batcher.close(5)
 
 
+def test_an_error_for_an_answer_reaches_its_own_caller_only() -> None:
+    def run(items: Sequence[int]) -> list[int | Exception]:
+        return [ValueError("negative") if item < 0 else 2 * item for item in items]
+
+    batcher: MicroBatcher[int, int] = MicroBatcher(run, max_batch=3, max_wait=5, capacity=8)
+    first, bad, last = batcher.submit([1, -1, 2], Deadline())
+    assert (first.result(5), last.result(5)) == (2, 4)
+    with pytest.raises(ValueError, match="negative"):
+        bad.result(5)
+    assert batcher.close(5)
+
+
 def test_a_timeout_raised_by_the_function_is_not_taken_for_a_deadline() -> None:
     def run(items: Sequence[int]) -> list[int]:
         raise TimeoutError("of the function")

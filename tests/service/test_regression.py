@@ -157,6 +157,35 @@ def test_numbers_that_are_not_finite_are_a_model_error(tmp_path: Path, value: fl
         regressor.regress(np.zeros((1, 224, 224, 3), np.uint8))
 
 
+def test_a_row_that_is_not_finite_leaves_its_neighbours_alone(
+    regressor: Regressor, crops_u8: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = regressor.regress(crops_u8)
+    broken = tuple(output.copy() for output in expected)
+    broken[0][1, 238] = np.nan
+    broken[1][3, 0] = np.inf
+    monkeypatch.setattr(regressor, "_session", FixedAnswer(broken))
+    answers = regressor.regress_each(crops_u8)
+    assert [isinstance(answer, ModelError) for answer in answers] == [
+        False, True, False, True, False,
+    ]  # fmt: skip
+    for index in (0, 2, 4):
+        np.testing.assert_array_equal(answers[index][0], expected[0][index])  # type: ignore[index]
+        np.testing.assert_array_equal(answers[index][1], expected[1][index])  # type: ignore[index]
+    with pytest.raises(ModelError, match="finite"):
+        regressor.regress(crops_u8)
+
+
+class FixedAnswer:
+    """A session that answers the same to everything."""
+
+    def __init__(self, outputs: tuple[np.ndarray, ...]) -> None:
+        self._outputs = outputs
+
+    def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return list(self._outputs)
+
+
 def test_missing_and_broken_files_are_model_errors(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no network file"):
         Regressor(tmp_path / "none.onnx")
