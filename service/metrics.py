@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -107,6 +109,21 @@ class Metrics:
         """The text that `/metrics` answers with, of all processes together."""
         if MULTIPROCESS_VARIABLE not in os.environ:
             return generate_latest(self._registry)
+        forget_ended_processes(Path(os.environ[MULTIPROCESS_VARIABLE]))
         everything = CollectorRegistry()
         multiprocess.MultiProcessCollector(everything)
         return generate_latest(everything)
+
+
+def forget_ended_processes(directory: Path) -> None:
+    """Drop what ended processes last said of the present; what they counted stays.
+
+    Nobody tells when a server process ends, least of all itself, so each answer of `/metrics`
+    looks for those that are gone.
+    """
+    for pid in {int(file.stem.rpartition("_")[2]) for file in directory.glob("gauge_live*.db")}:
+        try:
+            os.kill(pid, 0)
+        except OSError:  # none of that number, or somebody else's
+            with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                multiprocess.mark_process_dead(pid, str(directory))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -525,4 +526,11 @@ def test_two_workers_add_up_their_metrics(start_server: Start, portrait_jpeg: by
                 _until(lambda c=client: c.get("/readyz").status_code == 200, 60)  # type: ignore[misc]
                 assert post(client, portrait_jpeg).status_code == 200
         with server.client() as client:
+            assert metric(client, "facewright_faces_per_photo_sum") == 6
+            _until(lambda: metric(client, "facewright_ready") == 2, 60)
+        workers = re.findall(r"Started server process \[(\d+)\]", server.log())
+        os.kill(int(workers[0]), signal.SIGKILL)
+        _until(lambda: server.log().count('"models loaded"') == 3, 60)
+        with server.client() as client:
+            assert metric(client, "facewright_ready") == 2
             assert metric(client, "facewright_faces_per_photo_sum") == 6
