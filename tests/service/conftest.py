@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -281,3 +283,25 @@ def server(start_server: Callable[..., Any]) -> Iterator[Server]:
     """The server with its default settings, shared by the tests."""
     with start_server() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def validate_gltf() -> Callable[[Path], dict[str, Any]]:
+    """The Khronos validator: a GLB file's `issues`.
+
+    It is left out where node is not installed, but not in continuous integration (`CI` is set).
+    """
+    script = ROOT / "tests" / "service" / "gltf_validate.mjs"
+    validator = ROOT / "tests" / "node_modules" / "gltf-validator"
+    if shutil.which("node") is None or not validator.is_dir():
+        missing = pytest.fail if os.environ.get("CI") else pytest.skip
+        missing("needs node and `npm ci` in tests/")
+
+    def validate(file: Path) -> dict[str, Any]:
+        run = subprocess.run(
+            ["node", str(script), str(file)], capture_output=True, text=True, check=True, timeout=60
+        )
+        issues: dict[str, Any] = json.loads(run.stdout)
+        return issues
+
+    return validate
