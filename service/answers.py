@@ -16,6 +16,7 @@ from models.layout import LAYOUT_239
 from service import schemas
 from service.deadline import Deadline
 from service.engine import Engine, Scene
+from service.errors import InvalidParameter
 from service.reconstruction import Reconstruction
 from service.schemas import MESH_FORMATS, MeshFormat, ReconstructOptions
 from service.stages import StageClock
@@ -28,6 +29,9 @@ PNG = "image/png"
 ZIP = "application/zip"
 
 MESH_TYPES: dict[MeshFormat, str] = {"glb": GLB, "obj": OBJ}
+
+MOST_OBJ_IN_JSON = 8
+"""Faces whose OBJ meshes fit into JSON: each is some 7 MB of base64, held several times over."""
 
 _JPEG_QUALITY = 90
 
@@ -67,7 +71,11 @@ class AnswerWriter:
         return FORMS[media_type](self)
 
     def result(self) -> schemas.ReconstructResult:
-        """The JSON document, with what `include` asks for."""
+        """The JSON document, with what `include` asks for.
+
+        Raises `InvalidParameter` for OBJ meshes of more than `MOST_OBJ_IN_JSON` faces.
+        """
+        self._check_size()
         photo_height, photo_width = self._scene.photo.shape[:2]
         overlay = None
         if "overlay" in self._options.include:
@@ -139,6 +147,14 @@ class AnswerWriter:
         for index, face in enumerate(self._scene.faces):
             for form in MESH_FORMATS:
                 yield f"face{index}.{form}", self.mesh(face, form)
+
+    def _check_size(self) -> None:
+        wants_obj = "mesh" in self._options.include and self._options.mesh_format == "obj"
+        if wants_obj and len(self._scene.faces) > MOST_OBJ_IN_JSON:
+            raise InvalidParameter(
+                f"The photo has {len(self._scene.faces)} faces; JSON holds OBJ meshes of at most "
+                f"{MOST_OBJ_IN_JSON}. Accept {ZIP} without `include`, or take mesh_format=glb."
+            )
 
     def _face(self, face: Reconstruction) -> schemas.Face:
         parts = LAYOUT_239.split(face.coefficients[None])

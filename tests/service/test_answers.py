@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.answers import AnswerWriter
+from service.answers import MOST_OBJ_IN_JSON, Answer, AnswerWriter
 from service.deadline import Deadline
 from service.engine import Scene
-from service.errors import DeadlinePassed
+from service.errors import DeadlinePassed, InvalidParameter
 from service.schemas import ReconstructOptions
 from service.stages import StageClock
 
@@ -40,24 +40,24 @@ class CountingEngine:
             self._deadline.cancel()
 
 
-def writer(
-    last: int, monkeypatch: pytest.MonkeyPatch, faces: int = 4
-) -> tuple[AnswerWriter, CountingEngine]:
-    monkeypatch.setattr(
-        AnswerWriter, "json_answer", lambda self: SimpleNamespace(body=b"{}"), raising=True
-    )
+def writer(last: int = 99, faces: int = 4, **options: Any) -> tuple[AnswerWriter, CountingEngine]:
     deadline = Deadline()
     engine = CountingEngine(deadline, last)
     scene = Scene(np.zeros((8, 8, 3), np.uint8), [object()] * faces)  # type: ignore[list-item]
-    options = ReconstructOptions()
-    return AnswerWriter(engine, scene, options, deadline, StageClock()), engine  # type: ignore[arg-type]
+    chosen = ReconstructOptions(**options)
+    return AnswerWriter(engine, scene, chosen, deadline, StageClock()), engine  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The JSON of nothing: the faces of these tests have no numbers."""
+    monkeypatch.setattr(AnswerWriter, "json_answer", lambda self: Answer(b"{}", "", ""))
+
+
+@pytest.mark.usefixtures("no_numbers")
 @pytest.mark.parametrize("last", [1, 2, 5])
-def test_a_zip_file_is_given_up_when_nobody_waits(
-    last: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers, engine = writer(last, monkeypatch)
+def test_a_zip_file_is_given_up_when_nobody_waits(last: int) -> None:
+    answers, engine = writer(last)
     with pytest.raises(DeadlinePassed):
         answers.write("application/zip")
     assert engine.made == ["overlay", "glb", "obj", "glb", "obj"][:last]
@@ -68,11 +68,24 @@ def test_a_zip_file_is_given_up_when_nobody_waits(
     [lambda w: w.write("model/obj"), lambda w: w.write("image/png")],
     ids=["mesh", "overlay"],
 )
-def test_nothing_is_begun_too_late(
-    make: Callable[[AnswerWriter], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers, engine = writer(1, monkeypatch)
+def test_nothing_is_begun_too_late(make: Callable[[AnswerWriter], Any]) -> None:
+    answers, engine = writer(1)
     make(answers)
     with pytest.raises(DeadlinePassed):
         make(answers)
     assert len(engine.made) == 1
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "application/zip"])
+def test_json_holds_no_crowd_of_obj_meshes(media_type: str) -> None:
+    answers, engine = writer(faces=MOST_OBJ_IN_JSON + 1, include=["mesh"], mesh_format="obj")
+    with pytest.raises(InvalidParameter, match="application/zip"):
+        answers.write(media_type)
+    assert not any(form == "obj" for form in engine.made)
+
+
+@pytest.mark.usefixtures("no_numbers")
+def test_the_zip_file_holds_a_crowd_of_them() -> None:
+    answers, engine = writer(faces=MOST_OBJ_IN_JSON + 1)
+    answers.write("application/zip")
+    assert engine.made.count("obj") == MOST_OBJ_IN_JSON + 1
