@@ -1,4 +1,7 @@
-"""`GET /livez`, `GET /readyz`, `GET /metrics`: for orchestrators and monitoring."""
+"""`GET /livez`, `GET /readyz`, `GET /metrics`: for orchestrators and monitoring.
+
+Some probes send HEAD.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from service.schemas import Health
 router = APIRouter(tags=["operation"])
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get(
     "/livez",
     summary="Is the process of use?",
@@ -28,6 +32,7 @@ async def livez(request: Request) -> Health:
     return Health()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     summary="May requests be sent here?",
@@ -40,6 +45,7 @@ async def readyz(request: Request) -> Health:
     return Health()
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get(
     "/metrics",
     summary="Metrics for Prometheus",

@@ -489,6 +489,14 @@ def test_metrics_count_what_happened(client: httpx.Client, portrait_jpeg: bytes)
     assert metric(client, "facewright_photos_in_flight") == 0
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+def test_probes_may_ask_for_the_head_only(client: httpx.Client, path: str) -> None:
+    response = client.head(path)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == client.get(path).headers["content-type"]
+    assert response.content == b""
+
+
 def test_request_ids_are_taken_over_or_made(client: httpx.Client) -> None:
     taken = client.get("/livez", headers={"X-Request-ID": "abc-1.2_3"})
     assert taken.headers["x-request-id"] == "abc-1.2_3"
