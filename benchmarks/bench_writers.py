@@ -8,7 +8,7 @@ from bench_rasterizer import bumpy_half_sphere, milliseconds
 from models.normals import vertex_normals
 from service.meshes.glb import write_glb
 from service.meshes.mesh import Mesh
-from service.meshes.obj import warm_up, write_obj
+from service.meshes.obj import write_obj
 
 TARGET_MS = {"GLB": 5.0, "OBJ": 60.0}
 
@@ -20,7 +20,6 @@ def main() -> None:
     colors = np.random.default_rng(0).integers(0, 256, vertices.shape).astype(np.uint8)
     mesh = Mesh(vertices, triangles, vertex_normals(vertices[None], triangles)[0], colors)
     extras = {"licence": "CC0-1.0", "coefficients": [0.1] * 239}
-    warm_up()
     print(f"{len(vertices)} vertices, {len(triangles)} triangles")
     for name, writer in (("GLB", write_glb), ("OBJ", write_obj)):
         size = len(writer(mesh, extras))

@@ -20,9 +20,9 @@ Function = TypeVar("Function", bound=Callable[..., object])
 def kernel(function: Function) -> Function:
     """Compile `function` in nopython mode; the compiled code releases the GIL.
 
-    Compilation is lazy: importing a module with kernels stays cheap, and the module offers a
-    `warm_up()` that a server calls before it takes requests.  Fast-math stays off: exact results
-    at shared edges depend on IEEE arithmetic.
+    Compilation is lazy: importing a module with kernels stays cheap, and a server does everything
+    once before it takes requests.  Fast-math stays off: exact results at shared edges depend on
+    IEEE arithmetic.
     """
     try:
         compiled = numba.njit(function, cache=True, nogil=True, error_model="numpy")

@@ -31,12 +31,6 @@ def vertex_normals(vertices: NDArray[Any], triangles: NDArray[np.int32]) -> NDAr
     return normals
 
 
-def warm_up() -> None:
-    """Compile the kernel, or load it from the cache, with the types used in earnest."""
-    corners = np.array([[[0, 0, 0], [1, 0, 0], [0, 1, 0]]], np.float32)
-    vertex_normals(corners, np.array([[0, 1, 2]], np.int32))
-
-
 def _read_only(array: NDArray[Any], dtype: type) -> NDArray[Any]:
     """A face model's arrays are frozen and others are not: one form, one compilation."""
     view = np.ascontiguousarray(array, dtype).view()

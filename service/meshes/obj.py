@@ -63,14 +63,6 @@ def write_obj(mesh: Mesh, header: Mapping[str, Any]) -> bytes:
     return b"".join([*(line.encode() for line in lines), b"o face\n", buffer[:end].tobytes()])
 
 
-def warm_up() -> None:
-    """Compile, or load from the cache, the kernel that formats numbers."""
-    corners = np.eye(3, dtype=np.float32)
-    write_obj(
-        Mesh(corners, np.array([[0, 1, 2]], np.int32), corners, np.zeros((3, 3), np.uint8)), {}
-    )
-
-
 @kernel
 def _put_integer(buffer: NDArray[np.uint8], at: int, number: int, least_digits: int) -> int:
     """Write a number >= 0 with leading zeros up to `least_digits`; returns the end."""

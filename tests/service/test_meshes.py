@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.camera import rotation_matrix
 from service.meshes.glb import write_glb
 from service.meshes.mesh import Mesh, face_mesh
-from service.meshes.obj import warm_up, write_obj
+from service.meshes.obj import write_obj
 
 finite = st.floats(-1000, 1000, width=32)
 
@@ -166,10 +166,6 @@ def test_obj_header_stays_a_comment() -> None:
     assert "# units: millimetres" in lines
     assert "# licence: CC0-1.0" in lines
     assert sum(line.startswith("v ") for line in lines) == 3
-
-
-def test_obj_warm_up_runs() -> None:
-    warm_up()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
