@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.progress import track
 from service.answers import JPEG, PNG, AnswerWriter
 from service.deadline import Deadline
 from service.engine import Engine
-from service.errors import FacewrightError
+from service.errors import FacewrightError, PhotoTooLarge
 from service.schemas import MeshFormat, ReconstructOptions
 from service.settings import Settings
 from service.stages import StageClock
@@ -31,7 +32,8 @@ def reconstruct_files(
 
     For `portrait.jpg` it writes `portrait.json`, `portrait_overlay.jpg` (`overlay`: "jpg",
     "png" or None) and `portrait_face0.glb`, ... (largest face first).  Photos of the same name
-    get `portrait-2`, and so on.  What goes wrong with a photo is reported at the end.
+    get `portrait-2`, and so on.  A photo whose results would overwrite one of `photos` fails.
+    What goes wrong with a photo is reported at the end.
 
     Returns 0, or 1 when a photo failed.  Raises `ModelError` when nothing can be done at all.
     """
@@ -40,17 +42,24 @@ def reconstruct_files(
     with console.status("Loading the models"):
         engine = Engine(settings)
     out.mkdir(parents=True, exist_ok=True)
+    originals = {photo.resolve() for photo in photos}
+
+    def write(name: str, data: bytes) -> None:
+        path = out / name
+        if path.resolve() in originals:
+            raise FileExistsError(errno.EEXIST, f"its {name} would overwrite one of the photos")
+        path.write_bytes(data)
 
     def work(photo: Path, stem: str) -> int:
         deadline, clock = Deadline(), StageClock()
-        scene = engine.reconstruct(photo.read_bytes(), options.faces, deadline, clock)
+        scene = engine.reconstruct(_read(photo, settings), options.faces, deadline, clock)
         writer = AnswerWriter(engine, scene, options, deadline, clock)
-        (out / f"{stem}.json").write_bytes(writer.json_answer().body)
+        write(f"{stem}.json", writer.json_answer().body)
         if overlay is not None:
-            (out / f"{stem}_overlay.{overlay}").write_bytes(writer.overlay(OVERLAY_TYPES[overlay]))
+            write(f"{stem}_overlay.{overlay}", writer.overlay(OVERLAY_TYPES[overlay]))
         for index, face in enumerate(scene.faces):
             for form in forms:
-                (out / f"{stem}_face{index}.{form}").write_bytes(writer.mesh(face, form))
+                write(f"{stem}_face{index}.{form}", writer.mesh(face, form))
         return len(scene.faces)
 
     faces = 0
@@ -81,6 +90,12 @@ def reconstruct_files(
     succeeded = len(photos) - len(failures)
     console.print(f"{succeeded} of {len(photos)} photos, {faces} faces, in {out}", soft_wrap=True)
     return 1 if failures else 0
+
+
+def _read(photo: Path, settings: Settings) -> bytes:
+    if photo.stat().st_size > settings.max_upload_bytes:
+        raise PhotoTooLarge(f"The photo has more than {settings.max_upload_bytes} bytes.")
+    return photo.read_bytes()
 
 
 def _distinct_stems(photos: Sequence[Path]) -> Iterator[str]:

@@ -77,6 +77,26 @@ def test_reconstruct_goes_on_past_bad_photos(photos: Path, tmp_path: Path, asset
     assert "Traceback" not in done.stderr
 
 
+def test_reconstruct_overwrites_no_photo(tmp_path: Path, portrait_jpeg: bytes, assets: Any) -> None:
+    photos = [tmp_path / "one.jpg", tmp_path / "one_overlay.jpg"]
+    for photo in photos:
+        photo.write_bytes(portrait_jpeg)
+    done = run("reconstruct", *photos, "-o", tmp_path, "--mesh", "none", env=assets.environment)
+    assert done.returncode == 1
+    assert "one.jpg: its one_overlay.jpg would overwrite" in done.stderr
+    assert [photo.read_bytes() for photo in photos] == [portrait_jpeg] * 2
+    assert (tmp_path / "one_overlay_overlay.jpg").exists()
+
+
+def test_reconstruct_does_not_read_what_is_too_large(photos: Path, assets: Any) -> None:
+    huge = photos / "huge.jpg"
+    with huge.open("wb") as file:
+        file.truncate(1 << 40)  # a sparse file: no memory would hold it
+    done = run("reconstruct", huge, "-o", photos / "out", env=assets.environment)
+    assert done.returncode == 1
+    assert "huge.jpg: Photo too large" in done.stderr
+
+
 def test_an_interrupt_leaves_the_photos_not_yet_begun(photos: Path, assets: Any) -> None:
     out = photos / "out"
     process = subprocess.Popen(
