@@ -76,7 +76,7 @@ class UnsupportedPhotoType(BadPhoto):
 
 
 class BadRequest(FacewrightError):
-    """The request asks for something that cannot be answered."""
+    """Base: the request asks for something that cannot be answered.  Never sent itself."""
 
     status = 422
     code = "bad_request"
@@ -132,7 +132,7 @@ class NoFaceFound(BadRequest):
 
 
 class Unavailable(FacewrightError):
-    """The server cannot take or finish the work now."""
+    """Base: the server cannot take or finish the work now.  Never sent itself."""
 
     status = 503
     code = "unavailable"
