@@ -1,7 +1,8 @@
-"""Taking in work: how many photos are in the house, and the threads that work on them.
+"""Taking in work: how many photos arrive, how many are in the house, and who works on them.
 
-The event loop only moves bytes; everything that computes runs on these threads.  A photo
-is admitted before its bytes are read, so memory is bounded as well as processor time.
+The event loop only moves bytes; everything that computes runs on the threads of a `WorkRoom`.
+Uploads and photos in the house are bounded one by one, so memory is bounded as well as
+processor time, and clients that send slowly take no place from photos that are there.
 """
 
 from __future__ import annotations
@@ -20,6 +21,50 @@ from service.errors import DeadlinePassed, QueueFull
 Result = TypeVar("Result")
 
 
+class Places:
+    """A bounded number of places; thread safe.
+
+    Args:
+        capacity: how many there are, >= 1.
+        full: what to tell who finds none.
+        observe: is told the number of places taken when it changes.
+    """
+
+    def __init__(self, capacity: int, full: str, observe: Callable[[float], None]) -> None:
+        self._capacity = capacity
+        self._full = full
+        self._observe = observe
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        """Raise `QueueFull` while all places are taken."""
+        if self._taken >= self._capacity:
+            raise QueueFull(self._full)
+
+    def take(self) -> None:
+        """Take a place; raises `QueueFull` when there is none."""
+        with self._lock:
+            self.check()
+            self._taken += 1
+            self._observe(self._taken)
+
+    def give_back(self) -> None:
+        """Leave a place to others."""
+        with self._lock:
+            self._taken -= 1
+            self._observe(self._taken)
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold a place for the length of the `with` block; raises `QueueFull`."""
+        self.take()
+        try:
+            yield
+        finally:
+            self.give_back()
+
+
 class WorkRoom:
     """A thread pool that admits at most `concurrency + max_waiting` photos at a time.
 
@@ -33,10 +78,11 @@ class WorkRoom:
         self, concurrency: int, max_waiting: int, observe: Callable[[float], None]
     ) -> None:
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="photo")
-        self._capacity = concurrency + max_waiting
-        self._observe = observe
-        self._admitted = 0
-        self._lock = threading.Lock()
+        self._places = Places(concurrency + max_waiting, "Too many photos are waiting.", observe)
+
+    def check(self) -> None:
+        """Raise `QueueFull` while the house is full: a photo need not even be sent."""
+        self._places.check()
 
     @contextmanager
     def admit(self) -> Iterator[Ticket]:
@@ -45,9 +91,8 @@ class WorkRoom:
         Raises:
             QueueFull: the house is full.
         """
-        if not self._change(+1):
-            raise QueueFull("Too many photos are waiting.")
-        ticket = Ticket(self._pool, lambda: self._change(-1))
+        self._places.take()
+        ticket = Ticket(self._pool, self._places.give_back)
         try:
             yield ticket
         finally:
@@ -56,14 +101,6 @@ class WorkRoom:
     def close(self) -> None:
         """Wait for the work in hand and end the threads."""
         self._pool.shutdown(wait=True)
-
-    def _change(self, by: int) -> bool:
-        with self._lock:
-            if self._admitted + by > self._capacity:
-                return False
-            self._admitted += by
-            self._observe(self._admitted)
-        return True
 
 
 class Ticket:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from service import __version__
-from service.admission import WorkRoom
+from service.admission import Places, WorkRoom
 from service.batching import BatchObserver
 from service.engine import Engine
 from service.lifecycle import Lifecycle, drain_before_exit
@@ -40,6 +40,7 @@ def create_app(settings: Settings | None = None, load: LoadEngine = Engine) -> F
     settings = settings or Settings()
     metrics = Metrics()
     lifecycle = Lifecycle(lambda: load(settings, metrics), metrics)
+    uploads = Places(settings.max_uploads, "Too many photos are arriving.", metrics.uploads.set)
     work_room = WorkRoom(settings.concurrency, settings.max_waiting, metrics.in_flight.set)
 
     @asynccontextmanager
@@ -69,6 +70,7 @@ def create_app(settings: Settings | None = None, load: LoadEngine = Engine) -> F
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.lifecycle = lifecycle
+    app.state.uploads = uploads
     app.state.work_room = work_room
     app.add_middleware(RequestMiddleware, metrics=metrics)
     install_problem_handlers(app)

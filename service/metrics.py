@@ -46,9 +46,15 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.uploads = Gauge(
+            "facewright_uploads_in_flight",
+            "Photos being uploaded.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
         self.in_flight = Gauge(
             "facewright_photos_in_flight",
-            "Photos being uploaded, waiting or worked on.",
+            "Photos waiting or worked on.",
             multiprocess_mode="livesum",
             registry=registry,
         )

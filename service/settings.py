@@ -88,7 +88,12 @@ class Settings(BaseSettings):
         default=4, ge=1, description="Photos worked on at the same time, one thread each."
     )
     max_waiting: int = Field(
-        default=32, ge=0, description="Requests that may wait for a thread; more are answered 429."
+        default=32, ge=0, description="Photos that may wait for a thread; more are answered 429."
+    )
+    max_uploads: int = Field(
+        default=64,
+        ge=1,
+        description="Photos that may arrive at the same time; more are answered 429.",
     )
     request_timeout: float = Field(
         default=30.0,

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from service import errors
-from service.admission import WorkRoom
+from service.admission import Places, WorkRoom
 from service.answers import FORMS, GLB, JPEG, JSON, OBJ, PNG, ZIP, Answer, AnswerWriter
 from service.deadline import Deadline
 from service.lifecycle import Lifecycle
@@ -105,12 +105,15 @@ async def reconstruct(
     lifecycle: Lifecycle = request.app.state.lifecycle
     settings: Settings = request.app.state.settings
     metrics: Metrics = request.app.state.metrics
+    uploads: Places = request.app.state.uploads
     work_room: WorkRoom = request.app.state.work_room
 
     media_type = choose_media_type(", ".join(request.headers.getlist("accept")), tuple(FORMS))
     engine = lifecycle.engine
-    with work_room.admit() as ticket:
+    work_room.check()
+    with uploads.one():
         photo = await read_photo(request, settings.max_upload_bytes, settings.upload_timeout)
+    with work_room.admit() as ticket:
         deadline = Deadline(settings.request_timeout)
         clock = StageClock()
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from service.admission import WorkRoom
+from service.admission import Places, WorkRoom
 from service.deadline import Deadline
 from service.errors import DeadlinePassed, QueueFull
 
@@ -25,6 +25,23 @@ def test_the_house_is_bounded_and_places_come_back() -> None:
     with house.room.admit():
         pass
     assert house.counts == [1, 2, 1, 0, 1, 0]
+
+
+def test_a_full_house_says_so_beforehand() -> None:
+    room = Room(concurrency=1, max_waiting=0).room
+    room.check()
+    with room.admit(), pytest.raises(QueueFull):
+        room.check()
+    room.check()
+
+
+def test_places_are_given_back_when_something_goes_wrong() -> None:
+    counts: list[float] = []
+    places = Places(1, "full", counts.append)
+    for _ in range(3):
+        with pytest.raises(QueueFull, match="full"), places.one(), places.one():
+            pass
+    assert counts == [1, 0] * 3
 
 
 def test_a_place_stays_taken_while_the_thread_is_at_work() -> None:

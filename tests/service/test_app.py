@@ -8,6 +8,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ class FakeEngine:
         self.error: Exception | None = None
         self.started = threading.Event()
         self.ended = threading.Event()
+        self.stop = threading.Event()
         self.closed = False
         self.alive = True
 
@@ -42,6 +44,8 @@ class FakeEngine:
                 raise self.error
             while True:  # until nobody waits any more
                 deadline.check()
+                if self.stop.is_set():
+                    deadline.cancel()
         finally:
             self.ended.set()
 
@@ -133,6 +137,22 @@ def test_livez_fails_when_nothing_serves_the_queue(client: TestClient, engine: F
     response = client.get("/livez")
     assert response.status_code == 503
     assert response.json()["code"] == "not_ready"
+
+
+def test_a_full_house_refuses_before_the_upload(engine: FakeEngine) -> None:
+    settings = Settings(request_timeout=20, concurrency=1, max_waiting=0)
+    app = create_app(settings, load=lambda *_: engine)  # type: ignore[arg-type,return-value]
+    with TestClient(app) as client, ThreadPoolExecutor(1) as pool:
+        while client.get("/readyz").status_code != 200:
+            pass
+        first = pool.submit(client.post, PATH, files=PHOTO)
+        assert engine.started.wait(5)
+        # Its body would be refused with 415 if it were looked at.
+        response = client.post(PATH, content=b"text", headers={"Content-Type": "text/plain"})
+        engine.stop.set()
+        assert first.result(5).status_code == 504
+        assert response.status_code == 429
+        assert response.json()["code"] == "queue_full"
 
 
 def test_work_ends_when_the_time_is_over(engine: FakeEngine) -> None:

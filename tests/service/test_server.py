@@ -382,19 +382,24 @@ def _refuses_a_gigabyte_early(server: Any) -> None:
         assert sent < 20_000_000
 
 
-def test_429_when_the_house_is_full_and_408_for_who_never_finishes(
+def test_429_for_too_many_uploads_and_408_for_who_never_finishes(
     start_server: Start, portrait_jpeg: bytes
 ) -> None:
+    half_a_photo = (
+        b"POST /v1/reconstruct HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+        b"Content-Length: 100\r\n\r\nhalf"
+    )
     with (
-        start_server(concurrency=1, max_waiting=0, upload_timeout=1.5) as server,
+        start_server(concurrency=1, max_waiting=0, max_uploads=2, upload_timeout=3) as server,
         server.client() as client,
         server.connect() as slow,
+        server.connect() as slower,
     ):
-        slow.sendall(
-            b"POST /v1/reconstruct HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
-            b"Content-Length: 100\r\n\r\nhalf"
-        )
-        _until(lambda: metric(client, "facewright_photos_in_flight") == 1)
+        slow.sendall(half_a_photo)
+        _until(lambda: metric(client, "facewright_uploads_in_flight") == 1)
+        assert post(client, portrait_jpeg).status_code == 200  # nobody holds the only thread
+        slower.sendall(half_a_photo)
+        _until(lambda: metric(client, "facewright_uploads_in_flight") == 2)
         response = post(client, portrait_jpeg)
         assert_problem(response, 429, "queue_full")
         assert int(response.headers["retry-after"]) >= 1
