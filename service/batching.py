@@ -43,33 +43,6 @@ class BatchObserver(Protocol):
         """`items` wait now."""
 
 
-class _Guarded:
-    """Passes everything on to `observer`, if any; the first error of it is logged, none raised.
-
-    Counting must neither end the dispatcher nor fail a request.
-    """
-
-    def __init__(self, observer: BatchObserver | None) -> None:
-        self._observer = observer
-        self._failed = False
-
-    def batch_done(self, size: int, seconds: float) -> None:
-        self._tell(lambda observer: observer.batch_done(size, seconds))
-
-    def queue_depth(self, items: int) -> None:
-        self._tell(lambda observer: observer.queue_depth(items))
-
-    def _tell(self, news: Callable[[BatchObserver], None]) -> None:
-        if self._observer is None:
-            return
-        try:
-            news(self._observer)
-        except Exception:
-            if not self._failed:
-                self._failed = True
-                log.exception("the observer of the batches fails; this is said once")
-
-
 @dataclass(eq=False)
 class _Entry(Generic[Item, Answer]):
     item: Item
@@ -108,7 +81,8 @@ class MicroBatcher(Generic[Item, Answer]):
         self._max_batch = max_batch
         self._max_wait = max_wait
         self._capacity = capacity
-        self._observer = _Guarded(observer)
+        self._observer = observer
+        self._observer_failed = False
         self._queue: deque[_Entry[Item, Answer]] = deque()
         self._changed = threading.Condition()
         self._closing = False
@@ -154,7 +128,7 @@ class MicroBatcher(Generic[Item, Answer]):
             if entries and len(self._queue) >= self._capacity:
                 raise QueueFull("Too many faces are waiting.", self._retry_after())
             self._queue.extend(entries)
-            self._observer.queue_depth(len(self._queue))
+            self._tell(lambda observer: observer.queue_depth(len(self._queue)))
             self._changed.notify_all()
         return [entry.answer for entry in entries]
 
@@ -207,7 +181,7 @@ class MicroBatcher(Generic[Item, Answer]):
                     entry.answer.set_result(answer)
         seconds = time.monotonic() - started
         self._batch_seconds += (seconds - self._batch_seconds) * 0.2
-        self._observer.batch_done(len(batch), seconds)
+        self._tell(lambda observer: observer.batch_done(len(batch), seconds))
         return True
 
     def _gather(self) -> list[_Entry[Item, Answer]]:
@@ -225,7 +199,7 @@ class MicroBatcher(Generic[Item, Answer]):
                         break
                     self._changed.wait(remaining)
                 batch = self._take()
-                self._observer.queue_depth(len(self._queue))
+                self._tell(lambda observer: observer.queue_depth(len(self._queue)))
         return batch
 
     def _take(self) -> list[_Entry[Item, Answer]]:
@@ -251,6 +225,17 @@ class MicroBatcher(Generic[Item, Answer]):
         if entry.answer.set_running_or_notify_cancel():
             entry.answer.set_exception(DeadlinePassed(_LATE))
         return False
+
+    def _tell(self, news: Callable[[BatchObserver], None]) -> None:
+        # Counting must neither end the dispatcher nor fail a request.
+        if self._observer is None:
+            return
+        try:
+            news(self._observer)
+        except Exception:
+            if not self._observer_failed:
+                self._observer_failed = True
+                log.exception("the observer of the batches fails; this is said once")
 
     def _retry_after(self) -> int:
         batches = math.ceil(len(self._queue) / self._max_batch)
