@@ -39,7 +39,7 @@ def post(client: httpx.Client, photo: bytes, accept: str, query: str = "") -> ht
 def test_the_record_describes_the_shipped_files() -> None:
     record = json.loads(asset_path(RNET).with_suffix(".json").read_text())
     assert record["sha256"] == sha256(asset_path(RNET))
-    assert record["face_model_sha256"] == sha256(asset_path(FACE_MODEL))
+    assert record["face_model"]["sha256"] == sha256(asset_path(FACE_MODEL))
     card = asset_path("model_card.md").read_text()
     assert record["sha256"] in card
 

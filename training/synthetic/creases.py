@@ -45,9 +45,7 @@ class ExpressionCreases:
         shares = [float(expression @ unit / (unit @ unit)) for unit in causes]
         return float(np.clip(max(shares), 0, 1))
 
-    def shade(
-        self, rng: np.random.Generator, expression: FloatArray, age: float
-    ) -> FloatArray:
+    def shade(self, rng: np.random.Generator, expression: FloatArray, age: float) -> FloatArray:
         """(V, 3) factors in (0, 1] on the reflectance; deeper with age in [0, 1]."""
         depth = np.zeros(len(self._maps["frown"]), np.float32)
         for fold, where in self._maps.items():
