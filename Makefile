@@ -54,11 +54,13 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { echo "the venv module is missing (Debian: apt install python3-venv)" >&2; exit 1; }
 
 $(VENV)/.serve: $(VENV)/bin/python requirements/serve.txt requirements/detector.txt pyproject.toml
+	@echo "Installing what serving needs into $(VENV) (about 800 MB)"
 	$(PIP) install -q --no-deps -r requirements/serve.txt -r requirements/detector.txt
 	$(PIP) install -q --no-deps -e .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.serve requirements/dev.txt tests/package-lock.json
+	@echo "Installing what tests and training need into $(VENV), torch among it"
 	$(PIP) install -q --no-deps -r requirements/dev.txt
 	$(PIP) install -q -c requirements/dev.txt "$(TORCH)"
 	if command -v npm >/dev/null 2>&1; then cd tests && npm ci --silent --no-audit --no-fund; fi
