@@ -77,7 +77,7 @@ def _convert(content: dict[str, Any], digest: str) -> MorphableModel:
         triangles=_from_one_based(content["tri"]),
         landmarks=_from_one_based(content["keypoints"]).reshape(-1),
         skin_region=np.asarray(content["skinmask"]).reshape(-1) > 0,
-        mirror=cKDTree(mean).query(mean * FLIP_X)[1].astype(np.int32),
+        mirror=np.asarray(cKDTree(mean).query(mean * FLIP_X)[1], np.int32),
         uv=_cylindrical_uv(mean).astype(np.float32),
         parts=np.full(n_vertices, PART_SKIN, np.uint8),
         expression_units=(),
