@@ -364,6 +364,8 @@ def _draw_clipped(
 
     fixed = np.empty((_MOST_CORNERS, 2), np.int64)
     for index in range(count):
+        # Cutting an edge that is very long in depth rounds the new corner to any side of `near`.
+        other[index, 2] = max(other[index, 2], near)
         own = np.int64(other[index, 6])
         # A corner that neighbours draw unclipped must be snapped from the same numbers as theirs.
         if own >= 0 and state[triangles[triangle, own]] == _READY:
