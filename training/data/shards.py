@@ -237,9 +237,14 @@ class ShardWriter:
 class ShardReader:
     """One shard: ``images`` (n, size, size, 3) and ``attention`` (n, size, size), uint8 and
     memory-mapped, ``labels``, ``meta``.
-    """
+    """One shard, its pictures memory-mapped.
 
-    def __init__(self, path: str | Path) -> None:
+    Attributes:
+        images: (n, size, size, 3) uint8 RGB.
+        attention: (n, size, size) uint8.
+        labels: of the n pictures.
+        meta: where the shard comes from.
+    """
         self.path = Path(path)
         self.meta = ShardMeta(**json.loads((self.path / "meta.json").read_text()))
         self.images: npt.NDArray[np.uint8] = np.load(self.path / "images.npy", mmap_mode="r")
