@@ -235,8 +235,6 @@ class ShardWriter:
 
 
 class ShardReader:
-    """One shard: ``images`` (n, size, size, 3) and ``attention`` (n, size, size), uint8 and
-    memory-mapped, ``labels``, ``meta``.
     """One shard, its pictures memory-mapped.
 
     Attributes:
@@ -245,6 +243,8 @@ class ShardReader:
         labels: of the n pictures.
         meta: where the shard comes from.
     """
+
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.meta = ShardMeta(**json.loads((self.path / "meta.json").read_text()))
         self.images: npt.NDArray[np.uint8] = np.load(self.path / "images.npy", mmap_mode="r")
