@@ -40,7 +40,7 @@ def photos(tmp_path: Path, portrait_jpeg: bytes, group_jpeg: bytes) -> Path:
 def test_help_names_the_commands() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for command in ("serve", "reconstruct", "models", "bench"):
+    for command in ("serve", "reconstruct", "detect", "models", "bench"):
         assert command in done.stdout
 
 
