@@ -53,10 +53,6 @@ _ARCFACE_REFERENCE: Final = (
 )  # fmt: skip
 _PIXEL_CENTRE: Final = 0.5
 
-# Samples per chip pixel in each direction. Crops of 224 px are shrunk by 1.2 (dlib) and 1.8
-# (ArcFace); bilinear samples at half a chip pixel leave nothing out up to a factor of 4.
-_SAMPLES: Final = 2
-
 
 def dlib_chips(images: Tensor, landmarks: Tensor, size: int) -> Tensor:
     """Chips as dlib cuts them; the reference is fitted to the landmarks.
@@ -109,7 +105,8 @@ def fit_similarity(source: Tensor, target: Tensor) -> Tensor:
     numbers about their means the transform is one complex factor, Σ s̄·t / Σ |s|².
 
     Args:
-        source, target: (N, K, 2).
+        source: (N, K, 2).
+        target: (N, K, 2).
 
     Returns:
         (N, 2, 3), the linear part and the translation.
@@ -147,7 +144,8 @@ def cut_chips(images: Tensor, chip_to_image: Tensor, size: int) -> Tensor:
         size: side of the chips.
 
     Returns:
-        (N, C, size, size); a pixel is the mean of 2x2 bilinear samples, zero outside the image.
+        (N, C, size, size), zero outside the image. Samples are bilinear: an image that shrinks to
+        less than half has pixels left out. Crops of 224 px shrink by 1.2 (dlib), 1.8 (ArcFace).
     """
     height, width = images.shape[-2:]
     # grid_sample has both images span [-1, 1], from outer edge to outer edge.
@@ -155,9 +153,6 @@ def cut_chips(images: Tensor, chip_to_image: Tensor, size: int) -> Tensor:
     linear = chip_to_image[:, :, :2]
     centre = linear.sum(2, keepdim=True) * (size / 2) + chip_to_image[:, :, 2:]
     theta = torch.cat([linear * (size / 2) * scale, centre * scale - 1], dim=2)
-    fine = _SAMPLES * size
-    grid = functional.affine_grid(
-        theta.to(images.dtype), [len(images), 1, fine, fine], align_corners=False
-    )
-    samples = functional.grid_sample(images, grid, align_corners=False)
-    return functional.avg_pool2d(samples, _SAMPLES)
+    shape = [len(images), 1, size, size]
+    grid = functional.affine_grid(theta.to(images.dtype), shape, align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
