@@ -70,9 +70,7 @@ def test_a_point_lies_on_its_triangle():
     plane = ((found.points - vertices[surface.triangles[found.triangles, 0]])
              * surface.normals[found.triangles]).sum(1)  # fmt: skip
     np.testing.assert_allclose(plane, 0, atol=1e-12)
-    np.testing.assert_allclose(
-        found.distances, abs(np.linalg.norm(points, axis=1) - 1), atol=0.02
-    )
+    np.testing.assert_allclose(found.distances, abs(np.linalg.norm(points, axis=1) - 1), atol=0.02)
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.25, -3.0])
