@@ -29,6 +29,11 @@ class Strands:
     opacity: FloatArray
     gloss: float
 
+    def moved(self, rotation: FloatArray, offset: FloatArray) -> Strands:
+        """Turned by (3, 3), then shifted by (3,) mm."""
+        nodes = (self.nodes @ rotation.T + offset).astype(np.float32)
+        return Strands(nodes, self.colours, self.widths, self.opacity, self.gloss)
+
 
 @numba.njit(cache=True, fastmath=True)
 def grow(  # type: ignore[no-untyped-def]
@@ -188,13 +193,14 @@ def light_nodes(  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, fastmath=True)
 def draw(  # type: ignore[no-untyped-def]
-    nodes, colours, widths, opacity, pixels_per_mm, bias, image, nearness
+    nodes, colours, widths, opacity, pixels_per_mm, bias, image, nearness, bare
 ):
     """Draw projected strands into a linear image with a depth test.
 
     nodes (n, k, 3): x px, y px, 1000 / depth; colours (n, k, 3); widths (n,) mm at the root;
     opacity (n,); pixels_per_mm at nearness 1; bias: relative nearness a strand may be behind.
-    image (S, S, 3) and nearness (S, S) are updated.
+    image (S, S, 3) and nearness (S, S) are updated; bare (S, S) is multiplied by what shines
+    through.
     """
     height, width = nearness.shape
     steps = nodes.shape[1]
@@ -247,5 +253,6 @@ def draw(  # type: ignore[no-untyped-def]
                     for c in range(3):
                         colour = colours[i, k, c] + t * (colours[i, k + 1, c] - colours[i, k, c])
                         image[row, column, c] += alpha * (colour - image[row, column, c])
+                    bare[row, column] *= np.float32(1.0) - alpha
                     if alpha > 0.45 and z > behind:
                         nearness[row, column] = z
