@@ -26,8 +26,8 @@ from models.landmarks import (
 
 # Mean positions of landmarks 27 to 54 and 60 to 64 (no brows, no lower lip: they move too much)
 # in a box of side 1: dlib 19, image_transforms/interpolation.h, get_face_chip_details.
-_DLIB_LANDMARKS: Final = (*range(27, 55), *range(60, 65))
-_DLIB_REFERENCE: Final = (
+DLIB_LANDMARKS: Final = (*range(27, 55), *range(60, 65))
+DLIB_REFERENCE: Final = (
     # nose bridge and base
     (0.490127, 0.203352), (0.490127, 0.307009), (0.490127, 0.409805), (0.490127, 0.515625),
     (0.366880, 0.587326), (0.426036, 0.609345), (0.490127, 0.628106), (0.554217, 0.609345),
@@ -65,9 +65,9 @@ def dlib_chips(images: Tensor, landmarks: Tensor, size: int) -> Tensor:
     Returns:
         (N, C, size, size), zero where a chip reaches beyond its image.
     """
-    reference = landmarks.new_tensor(_DLIB_REFERENCE)
+    reference = landmarks.new_tensor(DLIB_REFERENCE)
     reference = size * (reference + _DLIB_PADDING) / (1 + 2 * _DLIB_PADDING)
-    points = landmarks.detach()[:, list(_DLIB_LANDMARKS)]
+    points = landmarks.detach()[:, list(DLIB_LANDMARKS)]
     return cut_chips(images, fit_similarity(reference.expand_as(points), points), size)
 
 

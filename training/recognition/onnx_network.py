@@ -333,9 +333,10 @@ def _slice(arguments: Arguments, attributes: Attributes) -> Tensor:
 
 
 def _gather(arguments: Arguments, attributes: Attributes) -> Tensor:
-    x, index, axis = _needed(arguments), _needed(arguments, 1), attributes.get("axis", 0)
+    x, index = _needed(arguments), _needed(arguments, 1)
+    axis = attributes.get("axis", 0) % x.ndim
     picked = x.index_select(axis, index.reshape(-1).to(x.device) % x.shape[axis])
-    return picked.reshape(*x.shape[:axis], *index.shape, *x.shape[axis % x.ndim + 1 :])
+    return picked.reshape([*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]])
 
 
 def _cast(arguments: Arguments, attributes: Attributes) -> Tensor:

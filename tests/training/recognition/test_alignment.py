@@ -30,7 +30,7 @@ def _apply(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
 def _face(size: float = 1.0) -> np.ndarray:
     """(68, 2): landmarks that lie on dlib's reference where it has one."""
     points = np.full((68, 2), np.nan)
-    points[list(alignment._DLIB_LANDMARKS)] = alignment._DLIB_REFERENCE
+    points[list(alignment.DLIB_LANDMARKS)] = alignment.DLIB_REFERENCE
     # The lower lip, which dlib leaves out, and the jaw and brows matter to nobody here.
     return np.nan_to_num(points, nan=0.5) * size
 
