@@ -60,17 +60,16 @@ def interpolate(
     n, size, _ = visibility.triangle_ids.shape
     ids = visibility.triangle_ids.reshape(-1)
     pixels = (ids >= 0).nonzero().squeeze(1)
-    corners = triangles[ids[pixels].long()]
-    # Rows of all N meshes in one table.
-    corners = corners + (pixels // size**2 * posed_mm.shape[1])[:, None]
-    points = _rows(posed_mm, corners)
-    weights, front = _barycentric(
-        points, pixels, size, visibility.barycentric.reshape(-1, 3)[pixels]
-    )
+    # Corners come first all along: operations on one of them then run over contiguous memory.
+    corners = triangles.t()[:, ids[pixels].long()]
+    corners = corners + pixels // size**2 * posed_mm.shape[1]
+    rasterised = visibility.barycentric.reshape(-1, 3)[pixels].t()
+    weights, front = _barycentric(_rows(posed_mm, corners), pixels, size, rasterised)
     # Indices of the front's pixels keep the gather of attributes, and its gradient, to them.
     kept = front.nonzero().squeeze(1)
     pixels = pixels[kept]
-    values = (weights[kept, :, None] * _rows(attributes, corners[kept])).sum(1)
+    at_corners = _rows(attributes, corners[:, kept])
+    values = (weights[:, kept, None] * at_corners).sum(0)
     channels = attributes.shape[2]
     image = values.new_zeros(n * size**2, channels).index_copy(0, pixels, values)
     mask = torch.zeros(n * size**2, dtype=torch.bool, device=ids.device)
@@ -82,7 +81,7 @@ def interpolate(
 
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of (N, V, C) tables seen as one (N V, C): (P, 3, C) for indices (P, 3)."""
+    """Rows of (N, V, C) tables seen as one (N V, C): (3, P, C) for indices (3, P)."""
     rows = table.reshape(-1, table.shape[2]).index_select(0, index.reshape(-1))
     return rows.view(*index.shape, table.shape[2])
 
@@ -90,10 +89,10 @@ def _rows(table: Tensor, index: Tensor) -> Tensor:
 def _barycentric(
     points: Tensor, pixels: Tensor, size: int, rasterised: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Coordinates (P, 3) of the points that pixels' centres see, and which are on a front (P,).
+    """Coordinates (3, P) of the points that pixels' centres see, and which are on a front (P,).
 
-    points: (P, 3, 3) corners in mm.  pixels: (P,) indices into N pictures of size x size.
-    rasterised: (P, 3) coordinates for triangles seen edge-on.
+    points: (3, P, 3) corners in mm.  pixels: (P,) indices into N pictures of size x size.
+    rasterised: (3, P) coordinates for triangles seen edge-on.
 
     With u_i the offset of corner i from the pixel's ray, measured across the view at the corner's
     own depth, the point sum_i w_i p_i / sum_i w_i lies on the ray if sum_i w_i u_i = 0, which
@@ -102,23 +101,26 @@ def _barycentric(
     as small as the triangle, float32 is enough.
     """
     scale = CROP_SIZE / size
-    column = pixels % size
-    row = pixels // size % size
-    slope = torch.stack([column, row], -1).to(points.dtype).add_(0.5).mul_(scale)
-    slope = (slope - CROP_SIZE / 2) / FOCAL_LENGTH
+    right = _slope(pixels % size, scale, points.dtype)
+    down = _slope(pixels // size % size, scale, points.dtype)
     depths = depth(points)
-    x = points[..., 0] - slope[:, :1] * depths
-    y = points[..., 1] + slope[:, 1:] * depths
-    following, last = [1, 2, 0], [2, 0, 1]
-    doubled = x[:, following] * y[:, last] - y[:, following] * x[:, last]
-    total = doubled.sum(1, keepdim=True)
+    x = points[..., 0] - right * depths
+    y = points[..., 1] + down * depths
+    # Row i of a roll by -1 is the next corner, by -2 the one after.
+    doubled = x.roll(-1, 0) * y.roll(-2, 0) - y.roll(-1, 0) * x.roll(-2, 0)
+    total = doubled.sum(0)
 
     with torch.no_grad():
-        pixel_side = scale / FOCAL_LENGTH * depths.mean(1, keepdim=True).clamp(min=NEAR)
+        pixel_side = scale / FOCAL_LENGTH * depths.mean(0).clamp(min=NEAR)
         smallest = 2.0 * _SMALLEST_AREA * pixel_side.square()
         solid = total.abs() > smallest
-        front = (total >= -smallest).squeeze(1)
+        front = total >= -smallest
     # A centre that a rasteriser counts as inside may lie a hundredth of a pixel outside.
     inside = (doubled / torch.where(solid, total, 1.0)).clamp(min=0.0)
     inside = torch.where(solid, inside, rasterised.to(inside.dtype))
-    return inside / inside.sum(1, keepdim=True), front
+    return inside / inside.sum(0), front
+
+
+def _slope(index: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+    """Sideways mm per mm of depth of the rays through pixels of a column or row index (P,)."""
+    return ((index.to(dtype) + 0.5) * scale - CROP_SIZE / 2) / FOCAL_LENGTH
