@@ -30,8 +30,8 @@ MOST_STEPS = 60
 _SMALL_STEP = 1e-5
 # Where a point lies on the surface (share of the scan's radius), its direction is the normal.
 _ON_SURFACE = 1e-12
-_DAMPING = 1e-4
-_MOST_DAMPING = 1e6
+_LEAST_DAMPING, _DAMPING, _MOST_DAMPING = 1e-6, 1e-4, 1e6
+_UNDETERMINED = 1e-6
 # Of scale, as a factor to either side of the start, which comes from landmarks.
 _SCALE_RANGE = 1.6
 
@@ -100,8 +100,11 @@ def _descend(
         slopes, rest = _linearise(surface, scan, current, counting, centre, radius, scaled)
         normal_matrix, target = slopes.T @ slopes, slopes.T @ rest
         while damping < _MOST_DAMPING:
-            damped = normal_matrix + damping * np.diag(np.diag(normal_matrix) + 1e-12)
-            step = np.linalg.lstsq(damped, target, rcond=None)[0]
+            # What the distances do not determine (a sphere's turn) must stay, hence the floor.
+            diagonal = np.diag(normal_matrix)
+            floor = _UNDETERMINED * max(float(diagonal.max()), np.finfo(float).tiny)
+            damped = normal_matrix + damping * np.diag(np.maximum(diagonal, floor))
+            step = np.linalg.solve(damped, target)
             trial = _measure(
                 surface, scan, _moved(current.pose, step, centre, radius), current.nearest.triangles
             )
@@ -114,7 +117,7 @@ def _descend(
         else:
             return current
         current, energy, counting = trial, trial_energy, trial_counting
-        damping = max(damping / 10, 1e-9)
+        damping = max(damping / 10, _LEAST_DAMPING)
         if np.abs(step).max() < _SMALL_STEP:
             return current
     return current

@@ -14,12 +14,11 @@ from models.layout import LAYOUT_239, CoefficientLayout, Coefficients
 from models.morphable_model import PART_SKIN, MorphableModel
 from models.normals import vertex_normals
 from training.data.shards import Labels
+from training.evaluation.scans import FACE_RADIUS
 from training.evaluation.similarity import fit_similarity
 
 Array = npt.NDArray[Any]
 
-# The paper crops its scans to this distance from the nose tip.
-FACE_RADIUS = 95.0
 # Faces evaluated at once: bounds memory.
 CHUNK = 32
 

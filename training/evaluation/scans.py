@@ -38,7 +38,7 @@ FEWEST_POINTS = 100
 _UNIT_RANGE = 1.6
 # The nose tip of a scan without a landmark there is looked for this near to where the mean face
 # has it, mm.
-_NOSE_SEARCH = 25.0
+_NOSE_SEARCH = 30.0
 
 _OUTER_EYES, _INNER_EYES, _NOSE_BASE = (36, 45), (39, 42), 33
 _INNER_LIPS = (62, 66)
@@ -190,7 +190,8 @@ class Protocol:
         name: short, for reports.
         crop: the region.
         scaled: whether the alignment fits a scale, or takes the prediction's millimetres as such.
-        trim: share of the scan's points that do not count in the alignment; all are measured.
+        trim: share of the scan's points, the farthest ones, that do not count in the alignment,
+            for scans with hair and the like; all points are measured.
     """
 
     name: str
@@ -199,8 +200,7 @@ class Protocol:
     trim: float
 
 
-# How the paper's ICP treats what the model does not cover is not said; a tenth is left out here.
-PAPER = Protocol("paper", around_nose_tip, scaled=True, trim=0.1)
+PAPER = Protocol("paper", around_nose_tip, scaled=True, trim=0.0)
 NOW = Protocol("NoW", now_region, scaled=True, trim=0.0)
 NOW_METRICAL = Protocol("NoW, metrical", now_region, scaled=False, trim=0.0)
 

@@ -8,7 +8,7 @@ from training.evaluation.nearest import Surface
 
 
 def brute_force(vertices, triangles, points):
-    """Distances by another way: the foot on the plane if inside, else the nearest of three edges."""
+    """By another way: the foot on the plane if inside, else the nearest of three edges."""
     best = np.full(len(points), np.inf)
     for corners in vertices[triangles]:
         candidates = []
