@@ -205,9 +205,7 @@ def _window(rng: np.random.Generator, width: int, height: int) -> FloatArray:
     return cv2.GaussianBlur(layer, (0, 0), 1.2)[..., None]
 
 
-def draw_blur_in_front(
-    rng: np.random.Generator, image: FloatArray, light: float
-) -> FloatArray:
+def draw_blur_in_front(rng: np.random.Generator, image: FloatArray, light: float) -> FloatArray:
     """Put something near and out of focus before the scene, away from its centre.
 
     Args:

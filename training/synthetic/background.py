@@ -18,11 +18,11 @@ _GLYPHS = "ABCDEFGHIKLMNOPRSTUVWXYZ0123456789"
 
 def draw_background(rng: np.random.Generator, size: int) -> FloatArray:
     """One (size, size, 3) float32 linear background."""
-    grey = rng.uniform(0.2, 0.97)
-    dark = rng.uniform(0.05, 0.35) if rng.random() < 0.3 else rng.uniform(0.4, 1.0)
+    grey = 1 - 0.9 * rng.beta(1.5, 1.8)
+    dark = rng.uniform(0.1, 0.45) if rng.random() < 0.25 else rng.uniform(0.6, 1.0)
 
     def colour() -> FloatArray:
-        c = rng.uniform(0.03, 0.95, 3) * dark
+        c = (rng.uniform(0.05, 1.0) + rng.uniform(-0.4, 0.4, 3)).clip(0.02, 0.97) * dark
         return (c + grey * (c.mean() - c)).astype(np.float32)
 
     kind = rng.choice(list(_KINDS), p=list(_KINDS.values()))
@@ -52,7 +52,7 @@ def draw_background(rng: np.random.Generator, size: int) -> FloatArray:
         for _ in range(int(rng.integers(0, 10))):
             _shape(rng, image, colour())
     else:
-        image *= np.float32(rng.uniform(0.1, 0.5))
+        image *= np.float32(rng.uniform(0.1, 0.6))
         for _ in range(int(rng.integers(10, 50))):
             _disc(rng, image, colour())
     image = cv2.GaussianBlur(image, (0, 0), blur)
@@ -62,9 +62,7 @@ def draw_background(rng: np.random.Generator, size: int) -> FloatArray:
     return np.clip(image, 0, 1) ** np.float32(2.2)
 
 
-def cut_backdrop(
-    rng: np.random.Generator, backdrops: list[FloatArray], size: int
-) -> FloatArray:
+def cut_backdrop(rng: np.random.Generator, backdrops: list[FloatArray], size: int) -> FloatArray:
     """(size, size, 3) float32: a part of one of the backdrops, mirrored half of the time."""
     whole = backdrops[rng.integers(len(backdrops))]
     extent = int(len(whole) * rng.uniform(0.55, 1.0))
@@ -173,9 +171,8 @@ def _logos(rng: np.random.Generator, image: FloatArray, colour: Callable[[], Flo
     size = len(image)
     fonts = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX)
     font, scale = fonts[rng.integers(3)], float(rng.uniform(0.5, 2.6))
-    words = [
-        "".join(rng.choice(list(_GLYPHS), int(rng.integers(2, 9)))) for _ in range(rng.integers(1, 4))
-    ]
+    lengths = rng.integers(2, 9, int(rng.integers(1, 4)))
+    words = ["".join(rng.choice(list(_GLYPHS), length)) for length in lengths]
     inks = [_value(255 * colour()) for _ in words]
     # Lettering is drawn on bytes only.
     wall = np.clip(255 * image, 0, 255).astype(np.uint8)

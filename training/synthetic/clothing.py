@@ -68,23 +68,25 @@ class Wardrobe:
         weight = np.where(headwear.weight > weight, -headwear.weight, weight)
         return Garments(
             weight=np.where(self._skin, weight, 0).astype(np.float32),
-            stand_off=np.where(
-                self._skin, np.maximum(stand_off, headwear.stand_off), 0
-            ).astype(np.float32),
+            stand_off=np.where(self._skin, np.maximum(stand_off, headwear.stand_off), 0).astype(
+                np.float32
+            ),
             cloth=_draw_cloth(rng, jacket, float(throat), headwear.colour),
             headwear=headwear,
         )
 
     def parts(
-        self, rng: np.random.Generator, headwear: Headwear, vertices: FloatArray
+        self,
+        rng: np.random.Generator,
+        headwear: Headwear,
+        vertices: FloatArray,
+        landmarks: FloatArray,
     ) -> list[Prop]:
         """Parts of the headwear beside the head's own surface, as of `Milliner.parts`."""
-        return self._milliner.parts(rng, headwear, vertices)
+        return self._milliner.parts(rng, headwear, vertices, landmarks)
 
 
-def _draw_cloth(
-    rng: np.random.Generator, jacket: bool, top: float, headwear: FloatArray
-) -> Cloth:
+def _draw_cloth(rng: np.random.Generator, jacket: bool, top: float, headwear: FloatArray) -> Cloth:
     first = rng.uniform(0.01, 0.85, 3) ** 1.8 * rng.uniform(0.3, 1.0)
     # Most clothes are dark, white or muted.
     kept = rng.beta(0.8, 2.0)

@@ -166,9 +166,7 @@ class PortraitGenerator:
 
     def _look(self, rng: np.random.Generator, person: Person) -> _Look:
         appearance = self._looks.of(rng, person.traits)
-        return _Look(
-            appearance, draw_style(rng, appearance), GlassesCase.draw(rng, appearance.age)
-        )
+        return _Look(appearance, draw_style(rng, appearance), GlassesCase.draw(rng, appearance.age))
 
     def _portrait(
         self,
@@ -259,16 +257,18 @@ class PortraitGenerator:
         reflectance = reflectance + cover[:, None] * (under - reflectance)
         cap = self._hair.cap(style) * (1 - covered)
         hair = self._hair.hair(rng, style, appearance.hair, vertices, normals, gravity, covered)
+        worn = self._wardrobe.parts(rng, garments.headwear, vertices, landmarks)
+        worn += tongue(rng, landmarks)
         if hair is not None:
             strands.append(hair)
+            worn += self._hair.tail(rng, style, appearance.hair, vertices)
         stand_off = garments.stand_off + cap
         moved = view.to_camera(vertices + normals * stand_off[:, None])
         posed = view.to_camera(landmarks)
         geometry = Geometry.of_head(
             head.surface, head.triangle_parts, self._face_triangles, moved,
-            reflectance, appearance.gloss, garments.weight,
+            reflectance, appearance.gloss, garments.weight, cover,
         )  # fmt: skip
-        worn = self._wardrobe.parts(rng, garments.headwear, vertices) + tongue(rng, landmarks)
         turned, offset = view.rotation.astype(np.float32), view.offset.astype(np.float32)
         skin = reflectance[self._face_skin].mean(0)
         held = draw_objects(rng, posed, skin, np.float32(garments.cloth.colours[:3]))
@@ -288,9 +288,7 @@ class PortraitGenerator:
         projected[:, :2] = (projected[:, :2] + np.float32(MARGIN)) * np.float32(SUPERSAMPLING)
         return projected.reshape(points.shape)
 
-    def _render(
-        self, rng: np.random.Generator, scene: _Scene, backdrop: FloatArray
-    ) -> _Exposure:
+    def _render(self, rng: np.random.Generator, scene: _Scene, backdrop: FloatArray) -> _Exposure:
         """Draw head, props and strands over the backdrop (S, S, 3)."""
         geometry, lights, view = scene.geometry, scene.lights, scene.view
         shadowing = lights.directions[: lights.shadowed]
@@ -304,12 +302,12 @@ class PortraitGenerator:
             lights, full, geometry.normals, geometry.occlusion, geometry.gloss, geometry.parts
         )
         attributes = np.concatenate(
-            [geometry.reflectance, light, highlight, geometry.relative, geometry.cloth[:, None]],
-            axis=1,
-        ).astype(np.float32)
+            [geometry.reflectance, light, highlight, geometry.relative,
+             geometry.cloth[:, None], geometry.hair[:, None]], axis=1,
+        ).astype(np.float32)  # fmt: skip
         self._frame.draw(self._to_pixels(view, geometry.vertices), geometry.triangles)
         brightness = float(light[self._face_skin].mean())
-        image = backdrop * np.float32(brightness * np.exp(rng.normal(-0.4, 0.5)))
+        image = backdrop * np.float32(brightness * np.exp(rng.normal(-0.25, 0.45)))
         shade_pixels(
             self._frame,
             geometry.triangles,

@@ -11,6 +11,7 @@ from training.appearance.noise import random_field
 from training.appearance.regions import FaceRegions, smoothstep
 from training.appearance.skin import Appearance
 from training.appearance.surface import SKIN, Surface
+from training.synthetic.props import Prop, capsule, ellipsoid, prop
 from training.synthetic.strands import Strands, grow
 
 FloatArray = NDArray[np.float32]
@@ -98,6 +99,8 @@ class HairStyle:
 
 
 _STYLES = ("bald", "buzz", "short", "combed", "swept", "bob", "long", "tied", "afro")
+# How closely a cut follows the skull; short and loose hair stands by itself.
+_CLING = {"combed": 0.5, "swept": 0.35, "tied": 0.95, "bob": 0.15, "long": 0.25}
 _SHARES_MEN = (0.03, 0.11, 0.30, 0.27, 0.12, 0.05, 0.03, 0.02, 0.07)
 _SHARES_WOMEN = (0.005, 0.015, 0.06, 0.05, 0.05, 0.30, 0.33, 0.15, 0.045)
 
@@ -131,7 +134,7 @@ def draw_style(rng: np.random.Generator, appearance: Appearance) -> HairStyle:
         "swept": (u(35, 75), 0.2, u(6, 16), u(0.03, 0.2), u(0.004, 0.012)),
         "bob": (u(70, 150), 0.15, u(8, 26), u(0.05, 0.3), u(0.015, 0.035)),
         "long": (u(170, 330), 0.18, u(6, 22), u(0.1, 0.3), u(0.015, 0.03)),
-        "tied": (u(80, 130), 0.15, u(2, 8), 0.05, 0.0),
+        "tied": (u(80, 120), 0.1, u(2, 8), 0.05, 0.008),
         "afro": (u(10, 55), 0.15, u(5, 16), 0.9, 0.0),
     }[name]
     if name == "combed":
@@ -283,6 +286,7 @@ class HairGrower:
             radii,
             np.float32(face_width),
             np.float32(face_front),
+            np.float32(_CLING.get(style.name, 0.0)),
             nodes,
         )
         # Locks differ more than the hairs of a lock.
@@ -298,8 +302,25 @@ class HairGrower:
             colours=np.clip(colour * shade * tint, 0.002, 0.9).astype(np.float32),
             widths=(width * rng.uniform(0.6, 1.3, n) * np.where(under, 6, 1)).astype(np.float32),
             opacity=np.full(n, 0.9, np.float32),
-            gloss=float(rng.uniform(0.15, 1.0)),
+            gloss=float(rng.uniform(0.1, 0.6)),
         )
+
+    def tail(
+        self, rng: np.random.Generator, style: HairStyle, colour: FloatArray, vertices: FloatArray
+    ) -> list[Prop]:
+        """The bun or tail of tied hair on a person's head (V, 3 mm, model space)."""
+        if style.name != "tied":
+            return []
+        centre, radii = self._skull(vertices)
+        lift = np.radians(rng.uniform(-35, 50))
+        knot = centre + radii * [0, np.sin(lift), -np.cos(lift)]
+        if rng.random() < 0.5:
+            mesh = ellipsoid(knot - [0, 0, 8], rng.uniform(22, 40, 3), sides=16)
+        else:
+            end = knot + [rng.normal(0, 40), -rng.uniform(100, 200), -rng.uniform(10, 50)]
+            mesh = capsule(knot, end, rng.uniform(16, 28), rng.uniform(10, 20), sides=12)
+        shade = np.exp(0.25 * rng.standard_normal((len(mesh[0]), 1)))
+        return [prop(mesh, np.clip(colour * 0.8 * shade, 0.002, 0.9), 0.2)]
 
     def _comb(
         self,
@@ -313,11 +334,14 @@ class HairGrower:
         crown = np.float32([0, 105, self.ear_z - 25])
         away = relative - crown
         away /= np.linalg.norm(away, axis=1, keepdims=True) + 1e-6
-        comb = away + np.float32(style.comb)
+        sideways = np.abs(normal[:, :1])
+        comb = away + np.float32(style.comb) * (1 - np.float32(0.85) * sideways)
         if style.name in ("bob", "long"):
             side = np.where(relative[:, 0] > style.part, 1.0, -1.0)
             comb[:, 0] += 1.3 * side
             comb[:, 2] -= 0.5
+        if style.name in ("short", "combed", "swept"):
+            comb += sideways * np.float32([0, -1.2, -0.9])
         front = (relative[:, 2] > self.ear_z + 45) & (np.abs(relative[:, 0]) < 55)
         falls = front & (rng.random(n) < style.fringe)
         comb[falls] = np.float32([0.15 * np.sign(style.part + 1e-3), -0.3, 1.2])

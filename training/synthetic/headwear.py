@@ -17,6 +17,8 @@ FloatArray = NDArray[np.float32]
 _KINDS = {"none": 0.86, "beanie": 0.02, "cap": 0.035, "hat": 0.015, "helmet": 0.012,
           "headscarf": 0.028, "mask": 0.03}  # fmt: skip
 
+_OPENING_Y = -22.0
+
 
 @dataclass(frozen=True, eq=False)
 class Headwear:
@@ -29,6 +31,7 @@ class Headwear:
         colour: (3,) linear.
         edge_mm, slope: height of a brim above the eyes in front, and its rise to the front.
         brim_mm: reach of a brim; visor: whether it is in front only.
+        opening: half width and height of a scarf's opening, mm.
     """
 
     kind: str
@@ -40,6 +43,7 @@ class Headwear:
     slope: float = 0.0
     brim_mm: float = 0.0
     visor: bool = False
+    opening: tuple[float, float] = (0.0, 0.0)
 
 
 class Milliner:
@@ -77,7 +81,8 @@ class Milliner:
         if kind == "beanie":
             above = self._height - rng.uniform(-8, 22)
             weight = np.clip(0.5 + above / 14, 0, 1)
-            stand_off = smoothstep(above, -3, 5) * rng.uniform(3, 9)
+            stand_off = smoothstep(above, -3, 5) * rng.uniform(4, 9)
+            stand_off = stand_off + smoothstep(above, 10, 60) * rng.uniform(4, 16)
             return Headwear(kind, weight, stand_off, smoothstep(above, -8, 0), colour)
         if kind in ("cap", "hat", "helmet"):
             edge, slope = rng.uniform(34, 58), rng.uniform(0.12, 0.3)
@@ -100,8 +105,11 @@ class Milliner:
                 visor=kind != "hat",
             )
         if kind == "headscarf":
-            covered = (self._height > -100).astype(np.float32)
-            return Headwear(kind, nothing, nothing, covered, colour)
+            opening = (rng.uniform(58, 66), rng.uniform(78, 88))
+            # Cloth on the skin too, where the hood lies close.
+            oval = np.hypot(r.x_abs / opening[0], (r.y - _OPENING_Y) / opening[1])
+            weight = np.where(r.z > -95, smoothstep(oval, 0.96, 1.08), 1.0).astype(np.float32)
+            return Headwear(kind, weight, nothing, nothing + 1, colour, opening=opening)
         if kind == "mask":
             top = rng.uniform(-38, -16)
             low = r.chin_y - rng.uniform(0, 12)
@@ -111,7 +119,7 @@ class Milliner:
             )
             inside = np.where((r.z > -70) & self._skin, inside, -20)
             weight = np.clip(0.5 + inside / 10, 0, 1).astype(np.float32)
-            stand_off = (smoothstep(inside, -2, 12) * rng.uniform(3, 9)).astype(np.float32)
+            stand_off = smoothstep(inside, -2, 6)
             pale = rng.uniform(0.45, 0.85) * np.exp(rng.normal(0, 0.05, 3))
             tone = np.float32([0.25, 0.5, 0.62]) if rng.random() < 0.5 else pale
             tone = colour if rng.random() < 0.3 else tone
@@ -119,11 +127,24 @@ class Milliner:
         return Headwear(kind, nothing, nothing, nothing, colour)
 
     def parts(
-        self, rng: np.random.Generator, headwear: Headwear, vertices: FloatArray
+        self,
+        rng: np.random.Generator,
+        headwear: Headwear,
+        vertices: FloatArray,
+        landmarks: FloatArray,
     ) -> list[Prop]:
-        """Brims, visors and the cloth of scarves on a person's head (V, 3 mm, model space)."""
+        """Brims, visors and the cloth of scarves and masks.
+
+        Args:
+            rng: source of their forms.
+            headwear: what is worn.
+            vertices: (V, 3) mm, model space, of the person.
+            landmarks: (68, 3) mm, likewise.
+        """
+        if headwear.kind == "mask":
+            return [prop(_mask(rng, landmarks), headwear.colour)]
         if headwear.kind == "headscarf":
-            return [prop(self._scarf(rng, vertices), headwear.colour)]
+            return [prop(self._scarf(rng, headwear, vertices), headwear.colour)]
         if headwear.brim_mm > 8:
             shade = headwear.colour * np.float32(rng.uniform(0.7, 1.1))
             return [prop(self._brim(rng, headwear, vertices), shade, 0.1)]
@@ -156,13 +177,13 @@ class Milliner:
             grid = grid - np.float32([0, 1, 0]) * (t * 0.004 * (grid[..., :1] - inner[12, 0]) ** 2)
         return sheet(np.ascontiguousarray(grid[::-1]), 2.5)
 
-    def _scarf(self, rng: np.random.Generator, vertices: FloatArray) -> Mesh:
+    def _scarf(self, rng: np.random.Generator, headwear: Headwear, vertices: FloatArray) -> Mesh:
         """A hood around the oval of the face and a cowl around neck and shoulders."""
         r, surface = self._regions, self._surface
         scale, sides = surface.scale, 48
         turn = np.linspace(0, 2 * np.pi, sides, endpoint=False)
-        wide, tall, middle = rng.uniform(60, 67), rng.uniform(80, 90), -22.0
-        opening = np.stack([wide * np.sin(turn), middle + tall * np.cos(turn)], 1)
+        wide, tall = headwear.opening
+        opening = np.stack([wide * np.sin(turn), _OPENING_Y + tall * np.cos(turn)], 1)
         front = self._shell[r.z[self._shell] > -95]
         offset = surface.relative[front, :2][None] - opening[:, None]
         weight = np.exp(-(offset**2).sum(2) / 12**2) + 1e-9
@@ -184,11 +205,17 @@ class Milliner:
             shrink = np.sqrt(max(0.02, 1 - max(0.0, (t - 0.45) / 0.58) ** 2))
             xy = ring[:, :2] + out * (outer - ring[:, :2])
             xy = centre + (xy - centre) * shrink
-            z = (1 - t) * ring[:, 2] + t * (back - 8) if t < 0.4 else np.full(
-                sides, 0.6 * depth + 0.4 * (back - 8) + (t - 0.4) / 0.6 * 0.6 * (back - 8 - depth)
+            z = (
+                (1 - t) * ring[:, 2] + t * (back - 8)
+                if t < 0.4
+                else np.full(
+                    sides,
+                    0.6 * depth + 0.4 * (back - 8) + (t - 0.4) / 0.6 * 0.6 * (back - 8 - depth),
+                )
             )
             rings.append(np.column_stack([xy, z + (4 if t == 0 else 0)]))
-        folds = 1 + 0.012 * np.sin(np.arange(9)[:, None] * 1.3 + 5 * np.sin(turn + rng.uniform(0, 6)))
+        phase = 5 * np.sin(turn + rng.uniform(0, 6))
+        folds = 1 + 0.012 * np.sin(np.arange(9)[:, None] * 1.3 + phase)
         hood = np.stack(rings) * np.stack([folds, folds, np.ones_like(folds)], -1)
         # The ring runs clockwise seen from the front and follows -z: outside is outside.
         axis = depth - 62 * scale
@@ -200,7 +227,35 @@ class Milliner:
             wide_x = (58 + 75 * t**1.6) * scale
             deep = (62 + 42 * t) * scale
             ripple = 1 + 0.035 * np.sin(4 * turn + bend + 5 * t) + 0.02 * np.sin(9 * turn - 3 * t)
-            cowl.append(np.column_stack(
-                [-wide_x * np.sin(turn) * ripple, np.full(sides, level) + 5 * np.sin(turn * 2 + bend),
-                 axis + deep * np.cos(turn) * ripple]))  # fmt: skip
+            x, z = -wide_x * np.sin(turn) * ripple, axis + deep * np.cos(turn) * ripple
+            cowl.append(np.column_stack([x, level + 5 * np.sin(turn * 2 + bend), z]))
         return join([loft(hood, closed=False), loft(np.stack(cowl), closed=False)])
+
+
+def _mask(rng: np.random.Generator, landmarks: FloatArray) -> Mesh:
+    """Cloth that spans nose, mouth and chin of a face with the given landmarks (68, 3)."""
+    marks = landmarks.astype(np.float64)
+    bridge = marks[27] + rng.uniform(0.3, 0.9) * (marks[29] - marks[27]) + [0, 0, 2]
+    tip = marks[30] + [0, -2, rng.uniform(2, 7)]
+    chin = marks[8] + [0, -4, 5]
+    v = np.linspace(0, 1, 9)[:, None]
+    # A parabola through bridge, tip and chin.
+    middle = bridge * (1 - v) * (1 - 2 * v) + tip * 4 * v * (1 - v) + chin * v * (2 * v - 1)
+    top = rng.uniform(1.2, 2.2)
+    u = np.linspace(-1, 1, 17)
+    sides = []
+    for side in (-1, 1):
+        jaw = marks[:9] if side < 0 else marks[16:7:-1]
+        at = np.clip(top + (4.6 - top) * v[:, 0], 0, 8)
+        low = np.floor(at).astype(int)
+        share = (at - low)[:, None]
+        sides.append(jaw[low] * (1 - share) + jaw[low + 1] * share + [side * 1.5, 0, 3])
+    grid = np.empty((9, 17, 3))
+    for k, across in enumerate(u):
+        edge = sides[0] if across < 0 else sides[1]
+        flat = abs(across) ** 1.15
+        grid[:, k] = middle + flat * (edge - middle)
+        grid[:, k, 2] = middle[:, 2] + abs(across) ** 2.1 * (edge[:, 2] - middle[:, 2])
+    pleats = 0.8 * np.sin(v * rng.uniform(8, 22))
+    grid[..., 2] += pleats * (1 - np.abs(u)[None] ** 2)
+    return sheet(grid[::-1], 1.5)

@@ -72,7 +72,7 @@ def draw_lights(rng: np.random.Generator) -> Lights:
         )
         warmth = rng.normal(0, 0.08) * np.array([1, 0, -1.0])
         # Stage lights and screens are coloured.
-        tint = rng.normal(0, 0.35 if rng.random() < 0.07 else 0.03, 3)
+        tint = rng.normal(0, 0.22 if rng.random() < 0.06 else 0.03, 3)
         strength = rng.uniform(0.4, 1.3) * (1.0 if k == 0 else rng.uniform(0.15, 0.9))
         colours.append(np.exp(tint + warmth) * strength)
     up_axis = rng.normal(0, 0.6, 3) + [0, 1.2, 0.3]

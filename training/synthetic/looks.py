@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,6 +57,8 @@ class LookSampler(SkinSampler):
         lashes = float(rng.uniform(0.25, 0.75) + (0.2 if person.makeup else 0.0))
         colour = _mix(colour, _LASH, np.clip(self._lid_margin * lashes, 0, 1))
         eyes = self._draw_eyes(rng, person)
+        # In their sockets, under lashes, bright irises look less vivid than in the open.
+        eyes = replace(eyes, iris=(0.55 * eyes.iris + 0.25 * eyes.iris.mean()).astype(np.float32))
         colour = np.clip(self._parts(rng, colour, eyes), 0.002, 1.0).astype(np.float32)
         return Appearance(
             albedo_linear=colour,

@@ -26,15 +26,14 @@ def _turn(degrees: tuple[float, float, float]) -> NDArray[np.float64]:
     return rotation_matrix(np.radians([degrees]))[0]
 
 
-def hand(
-    rng: np.random.Generator, skin: FloatArray, curl: float, sleeve: FloatArray
-) -> list[Prop]:
+def hand(rng: np.random.Generator, skin: FloatArray, curl: float, sleeve: FloatArray) -> list[Prop]:
     """A right hand with its forearm: wrist at the origin, fingers along +y, palm towards -z.
 
     Args:
         rng: source of its proportions.
-        skin: (3,) linear colour; sleeve: (3,) of the forearm.
+        skin: (3,) linear colour.
         curl: 0 stretched to 1 a fist.
+        sleeve: (3,) linear colour of the forearm.
     """
     parts: list[Mesh] = []
     for k, (x, length) in enumerate(zip(_FINGER_BASE_X, _FINGER_LENGTH, strict=True)):
@@ -194,7 +193,8 @@ def draw_objects(
     Args:
         rng: source of the choices.
         landmarks: (68, 3) mm, posed, camera axes.
-        skin: (3,) linear colour of the person's skin; sleeve: (3,) of the clothes.
+        skin: (3,) linear colour of the person's skin.
+        sleeve: (3,) linear colour of the clothes.
     """
     kind = rng.random()
     if kind < 0.08:

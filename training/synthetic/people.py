@@ -50,11 +50,11 @@ def draw_expression(rng: np.random.Generator, head: Head) -> FloatArray:
         expression = _talk(rng, head) + 0.25 * sample
     else:
         expression = sample * rng.uniform(0.4, 1.0)
-    if rng.random() < 0.5:
-        narrowed = rng.uniform(0.0, 0.7)
+    if rng.random() < 0.4:
+        narrowed = rng.uniform(0.0, 0.5)
         expression = expression + _both_sides(rng, head, "eyeSquint", narrowed)
     # The lids of a face at rest cover the top of the iris, more or less.
-    lowered = rng.beta(1.5, 4.0) * 0.5
+    lowered = rng.beta(1.5, 5.0) * 0.35
     if rng.random() < 0.12:
         lowered = rng.uniform(0.4, 1.0)
     return (expression + _both_sides(rng, head, "eyeBlink", lowered)).astype(np.float32)

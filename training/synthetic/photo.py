@@ -47,7 +47,7 @@ def draw_development(rng: np.random.Generator, face_light: float) -> Development
         shoulder=float(rng.uniform(0.15, 1.1)),
         contrast=float(np.exp(rng.normal(0.08, 0.13))),
         brightness=float(rng.normal(0, 0.025)),
-        saturation=float(rng.uniform(0.7, 1.25)),
+        saturation=float(rng.uniform(0.65, 1.2)),
     )
 
 
@@ -134,7 +134,7 @@ def _video(rng: np.random.Generator, image: FloatArray) -> FloatArray:
     if rng.random() < 0.5:
         small = cv2.GaussianBlur(small, (0, 0), float(rng.uniform(0.3, 0.8)))
     out = (np.clip(small, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(12, 60))]
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 70))]
     encoded = cv2.imencode(".jpg", np.ascontiguousarray(out[..., ::-1]), quality)[1]
     small = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32)
     back = cv2.INTER_LINEAR if rng.random() < 0.5 else cv2.INTER_CUBIC

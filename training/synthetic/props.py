@@ -95,7 +95,7 @@ def capsule(
     sides: int = 8,
     flat: bool = False,
 ) -> Mesh:
-    """A rod from ``start`` to ``end`` (3,) of radii ``first`` and ``last``, ends rounded or flat."""
+    """A rod from ``start`` to ``end`` (3,) with its radii there, ends rounded or flat."""
     a, b = np.asarray(start, np.float32), np.asarray(end, np.float32)
     x, y, z = _frame(b - a)
     length = float(np.linalg.norm(b - a))
@@ -115,10 +115,8 @@ def ellipsoid(centre: npt.ArrayLike, radii: npt.ArrayLike, sides: int = 12, rows
     """An ellipsoid with axes along x, y, z."""
     polar = np.linspace(0.08, np.pi - 0.08, rows)[:, None]
     around = np.linspace(0, 2 * np.pi, sides, endpoint=False)[None]
-    unit = np.stack(
-        [np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), -np.cos(polar) + 0 * around],
-        axis=-1,
-    )  # fmt: skip
+    x, y = np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around)
+    unit = np.stack([x, y, -np.cos(polar) + 0 * around], axis=-1)
     return loft(unit * np.asarray(radii) + np.asarray(centre))
 
 

@@ -27,7 +27,8 @@ class Geometry:
         parts: (V,) uint8 part codes of `training.appearance.surface`, or PROP.
         relative: (V, 3) reference mm, the place in patterns and grain.
         occlusion: (V,) visible part of the sky; reflectance: (V, 3) linear; gloss: (V,);
-            cloth: (V,) as of `training.synthetic.clothing.Garments`.
+            cloth: (V,) as of `training.synthetic.clothing.Garments`; hair: (V,) in [0, 1], how
+            much of the colour is painted hair.
     """
 
     vertices: FloatArray
@@ -41,6 +42,7 @@ class Geometry:
     reflectance: FloatArray
     gloss: FloatArray
     cloth: FloatArray
+    hair: FloatArray
 
     @classmethod
     def of_head(
@@ -52,6 +54,7 @@ class Geometry:
         reflectance: FloatArray,
         gloss: FloatArray,
         cloth: FloatArray,
+        hair: FloatArray,
     ) -> Geometry:
         """The head alone: static parts from its surface, the rest per portrait."""
         return cls(
@@ -66,6 +69,7 @@ class Geometry:
             reflectance=reflectance,
             gloss=gloss,
             cloth=cloth,
+            hair=hair,
         )
 
     def with_props(self, props: Sequence[Prop]) -> Geometry:
@@ -88,9 +92,10 @@ class Geometry:
             parts=np.concatenate([self.parts, np.full(count, PROP, np.uint8)]),
             relative=np.concatenate([self.relative, vertices]),
             occlusion=np.concatenate([self.occlusion, np.full(count, 0.9, np.float32)]),
-            reflectance=np.concatenate(
-                [self.reflectance, *(p.colours for p in props)]
-            ).astype(np.float32),
+            reflectance=np.concatenate([self.reflectance, *(p.colours for p in props)]).astype(
+                np.float32
+            ),
             gloss=np.concatenate([self.gloss, gloss]),
             cloth=np.concatenate([self.cloth, np.zeros(count, np.float32)]),
+            hair=np.concatenate([self.hair, np.zeros(count, np.float32)]),
         )

@@ -94,10 +94,10 @@ def shade_pixels(
 ) -> None:
     """Write the head's linear colours over ``image`` (S, S, 3).
 
-    ``attributes`` (V, 13): reflectance 3, light 3, highlight 3, reference position 3 (mm), cloth
-    weight (above 0.5 the pixel shows the garment, below -0.5 headwear). ``teeth_edge``: reference
-    mm where the rows meet. ``face`` (T,): triangles of the face model's skin; ``bare`` (S, S)
-    float32 becomes 1 where one of them is seen without cloth, 0 elsewhere.
+    ``attributes`` (V, 14): reflectance 3, light 3, highlight 3, reference position 3 (mm), cloth
+    weight (above 0.5 the pixel shows the garment, below -0.5 headwear), share of painted hair.
+    ``teeth_edge``: reference mm where the rows meet. ``face`` (T,): triangles of the face
+    model's skin; ``bare`` (S, S) float32 becomes the share of bare skin where one of them is seen without cloth, 0 elsewhere.
     """
     _shade(
         frame.triangle_ids,
@@ -155,7 +155,7 @@ def _shade(  # type: ignore[no-untyped-def]
     height, width = ids.shape
     one = np.float32(1.0)
     size = grain.shape[0]
-    v = np.empty(13, np.float32)
+    v = np.empty(14, np.float32)
     for row in range(height):
         for column in range(width):
             t = ids[row, column]
@@ -166,7 +166,7 @@ def _shade(  # type: ignore[no-untyped-def]
             wb = weights[row, column, 0]
             wc = weights[row, column, 1]
             wa = one - wb - wc
-            for k in range(13):
+            for k in range(14):
                 v[k] = wa * attributes[a, k] + wb * attributes[b, k] + wc * attributes[c, k]
             part = triangle_parts[t]
             if part == 2:
@@ -211,7 +211,7 @@ def _shade(  # type: ignore[no-untyped-def]
                     ) / length
                     spot = _ramp(cosine, np.float32(0.985), np.float32(0.996)) * shade
                     for k in range(3):
-                        v[6 + k] += np.float32(0.8) * spot * light_colours[j, k]
+                        v[6 + k] += np.float32(0.5) * spot * light_colours[j, k]
             elif part == 3:
                 # Gaps between the teeth, and gums away from their edges.
                 along = (v[9] / np.float32(7.5) + np.float32(10.5)) % one - np.float32(0.5)
@@ -251,7 +251,7 @@ def _shade(  # type: ignore[no-untyped-def]
                     v[6 + k] *= np.float32(0.15)
             elif part == 0:
                 if face[t]:
-                    bare[row, column] = one
+                    bare[row, column] = one - v[13]
                 pore = grain[
                     int(v[9] * _GRAIN_PER_MM + np.float32(640.0)) % size,
                     int(v[10] * _GRAIN_PER_MM + np.float32(1280.0)) % size,

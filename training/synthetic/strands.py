@@ -50,6 +50,7 @@ def grow(  # type: ignore[no-untyped-def]
     radii,
     half_face_width,
     face_front,
+    cling,
     nodes,
 ):
     """Grow strands that bend to gravity and stay outside the skull.
@@ -58,6 +59,7 @@ def grow(  # type: ignore[no-untyped-def]
     lift_offs: (n,) mm by which a strand stays off the skull's ellipsoid (centre, radii).
     curl_radius, curl_wave: mm of a helix added to the path. half_face_width, face_front: below the
     forehead, strands are pushed aside to this |x| and back to this z; a width of 0 leaves them.
+    cling: 1 holds strands on the lifted ellipsoid above the nape, 0 lets them stand away.
     nodes: (n, k, 3) result.
     """
     count, steps = nodes.shape[0], nodes.shape[1]
@@ -108,6 +110,11 @@ def grow(  # type: ignore[no-untyped-def]
                     dx -= into * nx
                     dy -= into * ny
                     dz -= into * nz
+            elif reach > np.float32(1.0) and py > centre[1] - ry * np.float32(0.8):
+                pull = np.float32(1.0) + cling * (np.float32(1.0) / reach - np.float32(1.0))
+                px = centre[0] + ex * pull * rx
+                py = centre[1] + ey * pull * ry
+                pz = centre[2] + ez * pull * rz
             if half_face_width > 0 and pz > face_front and py < centre[1] + np.float32(0.3) * ry:
                 side = np.float32(1.0) if px > 0 else np.float32(-1.0)
                 missing = half_face_width - side * px
