@@ -112,6 +112,8 @@ class Keeper(lightning.Callback):
         checkpoint: dict[str, Any],
     ) -> None:
         """Add the description that ``models.checkpoints_torch`` reads."""
+        # Where the run stands is known to the data; to Lightning each part of a run is a pass.
+        checkpoint.pop("loops")
         info = self._info(trainer)
         checkpoint |= {
             "layout": info.layout,

@@ -60,6 +60,7 @@ class RNetModule(lightning.LightningModule):
         self.portrait_loss = portrait_loss
         self.photo_loss = photo_loss
         self.gradient_norm = torch.zeros(())
+        self._step = 0
         self.train()
 
     def train(self, mode: bool = True) -> RNetModule:
@@ -139,15 +140,15 @@ class RNetModule(lightning.LightningModule):
         gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
         self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
         if not torch.isfinite(self.gradient_norm):
-            raise FloatingPointError(f"the gradient is not finite in step {self.global_step}")
+            raise FloatingPointError(f"the gradient is not finite in step {self._step}")
         clip = self.experiment.optimizer.clip
         if clip is not None and self.gradient_norm > clip:
             torch.nn.utils.clip_grads_with_norm_(self.net.parameters(), clip, self.gradient_norm)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the learning rate of the step."""
-        optimizer = self.trainer.optimizers[0]
-        for group in optimizer.param_groups:
+        self._step = batch.step.cursor.step
+        for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate_at(self.experiment.optimizer, batch.step.progress)
 
     def transfer_batch_to_device(

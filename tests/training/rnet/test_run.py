@@ -163,9 +163,11 @@ def test_a_run_resumes_only_with_its_own_settings(run_paths, small, small_net, l
 def test_a_run_that_was_killed_while_finishing_finishes(run_paths, small, small_net, losses):
     run(lasting(small, 16), run_paths, small_net)
     steps = len(losses)
-    _, average = run(lasting(small, 16), run_paths, small_net)
+    run(lasting(small, 16), run_paths, small_net)
     assert len(losses) == steps
     assert len(rows(run_paths.out / "validation.csv")) == 5
+    run(lasting(small, 32), run_paths, small_net)  # made longer instead
+    assert len(losses) == steps + 8
 
 
 def test_new_shards_are_taken_up_when_a_run_is_resumed(
