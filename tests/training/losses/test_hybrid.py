@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from models.assets import FACE_MODEL, asset_path
 from models.camera_torch import pose_points, project
 from models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout, Coefficients
 from models.light_torch import shade
@@ -244,6 +245,23 @@ def test_faces_out_of_sight_give_finite_terms_and_gradients(
     assert all(value.isfinite() for value in terms.values())
     assert coefficients.grad is not None
     assert coefficients.grad.isfinite().all()
+
+
+def test_steps_on_the_shipped_face_model() -> None:
+    model = MorphableModel.load(asset_path(FACE_MODEL))
+    loss = make_loss(model, LAYOUT_239)
+    targets = photos_of(loss, faces(LAYOUT_239, seed=1))
+    coefficients = faces(LAYOUT_239).requires_grad_()
+    optimiser = torch.optim.Adam([coefficients], lr=0.03)
+    history = []
+    for _ in range(8):
+        terms = loss(coefficients, targets)
+        optimiser.zero_grad()
+        loss.total(terms).backward()
+        optimiser.step()
+        history.append({name: float(value.detach()) for name, value in terms.items()})
+    for name in ("photometric", "landmarks"):
+        assert history[-1][name] < 0.8 * history[0][name]
 
 
 def test_autocast_does_not_coarsen_the_loss(face_model: MorphableModel) -> None:
