@@ -100,7 +100,7 @@ class HairStyle:
 
 _STYLES = ("bald", "buzz", "short", "combed", "swept", "bob", "long", "tied", "afro")
 # How closely a cut follows the skull; short and loose hair stands by itself.
-_CLING = {"combed": 0.5, "swept": 0.35, "tied": 0.95, "bob": 0.15, "long": 0.25}
+_CLING = {"combed": 0.9, "swept": 0.7, "tied": 0.95, "bob": 0.15, "long": 0.25}
 _SHARES_MEN = (0.03, 0.11, 0.30, 0.27, 0.12, 0.05, 0.03, 0.02, 0.07)
 _SHARES_WOMEN = (0.005, 0.015, 0.06, 0.05, 0.05, 0.30, 0.33, 0.15, 0.045)
 

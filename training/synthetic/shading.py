@@ -97,7 +97,8 @@ def shade_pixels(
     ``attributes`` (V, 14): reflectance 3, light 3, highlight 3, reference position 3 (mm), cloth
     weight (above 0.5 the pixel shows the garment, below -0.5 headwear), share of painted hair.
     ``teeth_edge``: reference mm where the rows meet. ``face`` (T,): triangles of the face
-    model's skin; ``bare`` (S, S) float32 becomes the share of bare skin where one of them is seen without cloth, 0 elsewhere.
+    model's skin; ``bare`` (S, S) float32 becomes the share of bare skin where one of them is seen
+    without cloth, 0 elsewhere.
     """
     _shade(
         frame.triangle_ids,

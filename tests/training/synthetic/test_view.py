@@ -87,8 +87,9 @@ def test_poses_have_the_spread_asked_for():
     rng = np.random.default_rng(0)
     forward = np.stack([draw_pose(rng) @ [0, 0, 1] for _ in range(2000)])
     yaw = np.degrees(np.arctan2(forward[:, 0], forward[:, 2]))
-    assert 0.35 < (np.abs(yaw) < 20).mean() < 0.65
-    assert 0.1 < (np.abs(yaw) > 55).mean() < 0.25
+    assert 0.55 < (np.abs(yaw) < 20).mean() < 0.75
+    assert 0.06 < (np.abs(yaw) > 55).mean() < 0.16
+    assert np.abs(yaw).max() > 85
 
 
 def test_five_points_are_eyes_nose_and_mouth(toy_head):
