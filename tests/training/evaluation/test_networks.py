@@ -2,14 +2,11 @@
 
 import json
 
-import cv2
 import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from models.alignment import crop_transform
-from models.camera import pose_points, project
 from models.checkpoints_torch import CheckpointInfo, save_checkpoint
 from models.layout import LAYOUT_239
 from models.morphable_model import PART_SKIN
@@ -18,7 +15,6 @@ from training.data.shards import ShardSet
 from training.evaluation.command import app
 from training.evaluation.measures import face_errors
 from training.evaluation.network import Network, load_network
-from training.evaluation.photos import PhotoLabels, evaluate_photos, projected_landmarks
 from training.evaluation.report import Figure, show, write
 from training.evaluation.synthetic import evaluate_synthetic
 from training.model_card import read_figures
@@ -79,51 +75,6 @@ def test_other_face_models_are_refused(shard_directory, face_model):
         evaluate_synthetic(replay([], "other"), face_model, shards, measured_on="test")
     with pytest.raises(ValueError, match="no portraits"):
         evaluate_synthetic(replay([]), face_model, ShardSet(()), measured_on="test")
-
-
-@pytest.fixture
-def album(tmp_path, face_model):
-    """Photos of noise of three people, three each, with landmarks of known faces."""
-    rng = np.random.default_rng(0)
-    x = np.zeros((9, 239), np.float32)
-    x[:, LAYOUT_239.identity] = np.repeat(rng.normal(size=(3, 80)), 3, axis=0)
-    x[:, LAYOUT_239.identity] += 0.1 * rng.normal(size=(9, 80))
-    x[:, LAYOUT_239.rotation] = rng.normal(size=(9, 3)) * 0.2
-    template = face_model.five_points
-    points = 1.5 * template[:, :2] * [1, -1] + 130 + rng.normal(size=(9, 5, 2))
-    transforms = np.stack([crop_transform(p, template) for p in points])
-    shape = face_model.shape(x[:, :80], x[:, 80:144])[:, face_model.landmarks]
-    crop_px = project(pose_points(shape, x[:, 233:236], x[:, 236:]))
-    landmarks = (crop_px - transforms[:, None, :, 2]) / transforms[:, None, None, 0, 0]
-    names = [f"Person_{k // 3}_{k:02d}.png" for k in range(9)]
-    for name in names:
-        cv2.imwrite(str(tmp_path / name), rng.integers(0, 256, (260, 260, 3), np.uint8))
-    return tmp_path, x, PhotoLabels(names, points, landmarks), transforms
-
-
-def test_photos_of_known_faces(album, face_model):
-    directory, x, labels, transforms = album
-    np.testing.assert_allclose(
-        projected_landmarks(face_model, x, LAYOUT_239, transforms), labels.landmarks, atol=1e-3
-    )
-    figures = by_measure(
-        evaluate_photos(replay(x), face_model, directory, labels, measured_on="test")
-    )
-    assert figures["error of 68 landmarks"].value < 1e-3
-    assert figures["error of the inner 51 landmarks"].value < 1e-3
-    assert figures["error of 68 landmarks"].baseline > 1
-    assert figures["identity AUC of cosine (9 same-person pairs)"].value == 1.0
-
-
-def test_a_known_landmark_error_is_measured_in_box_sizes(album, face_model):
-    directory, x, labels, transforms = album
-    size = np.sqrt(np.prod(labels.landmarks.max(1) - labels.landmarks.min(1), axis=1))
-    moved = labels.landmarks + size[:, None, None] * [0.03, 0.04]
-    shifted = PhotoLabels(labels.names, labels.points, moved)
-    figures = by_measure(
-        evaluate_photos(replay(x), face_model, directory, shifted, measured_on="test")
-    )
-    assert figures["error of 68 landmarks"].value == pytest.approx(5, abs=0.01)
 
 
 def test_figures_fit_the_model_card(tmp_path, capsys):
