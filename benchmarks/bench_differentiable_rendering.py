@@ -136,8 +136,8 @@ def main() -> None:
         timing = measure(call, options.repeats)
         print(f"{name:30s} {timing.wall_ms:8.1f} {timing.cpu_ms:8.1f}", flush=True)
         if name == "coefficients to picture" and (options.batch, options.size) == (8, 224):
-            met = "met" if min(timing) <= 1000 * TARGET_S else "missed"
-            print(f"{'':30s} target {1000 * TARGET_S:.0f} ms: {met}")
+            verdicts = ["met" if ms <= 1000 * TARGET_S else "missed" for ms in timing]
+            print(f"{f'(target {1000 * TARGET_S:.0f} ms)':30s} {verdicts[0]:>8s} {verdicts[1]:>8s}")
 
 
 if __name__ == "__main__":
