@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytorch_lightning as lightning
@@ -20,6 +20,7 @@ from models.mirror import mirror_matrices
 from models.morphable_model import MorphableModel
 from models.rnet_torch import RNet
 from training.losses.hybrid import HybridLoss, HybridWeights
+from training.photos.conventions import read_convention
 from training.recognition.recognizer import load_recognizer
 from training.render import Rendering, make_renderer
 from training.rnet.averaging import WeightAverage
@@ -116,11 +117,12 @@ def train(
         initialise(net, paths.init, model.sha256)  # type: ignore[arg-type]
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", rank) if on_gpu else torch.device("cpu")
+    photo_model = _with_photo_landmarks(experiment, model)
     module = RNetModule(
         net,
         experiment,
         RNetLoss(model, experiment.portrait_loss) if experiment.uses_portraits else None,
-        _photo_loss(experiment, model, device) if experiment.uses_photos else None,
+        _photo_loss(experiment, photo_model, device) if experiment.uses_photos else None,
     )
     clock = Clock(experiment, should_stop)
     data = RNetData(
@@ -134,9 +136,15 @@ def train(
         threads=GPU_THREADS if on_gpu else 1,
     )
     average = WeightAverage(experiment.average_images)
-    painter = _Painter(model, module.photo_loss, device)
     validation = Validation(
-        experiment, paths.out, model, clock, average, module.photo_loss, painter
+        experiment,
+        paths.out,
+        model,
+        photo_model,
+        clock,
+        average,
+        module.photo_loss,
+        _Painter(model, module.photo_loss, device),
     )
     run_log = RunLog(paths.out, module.term_names, clock, report)
     keeper = Keeper(experiment, paths.out, model.sha256, clock, average, validation, report)
@@ -180,6 +188,18 @@ class _Painter:
 
 def _paper_net(experiment: Experiment) -> nn.Module:
     return RNet(LAYOUT_239, experiment.variant)
+
+
+def _with_photo_landmarks(experiment: Experiment, model: MorphableModel) -> MorphableModel:
+    """The face model with its landmarks where those of the photographs are."""
+    if experiment.photo_landmarks == "model":
+        return model
+    convention = read_convention(model)
+    if convention is None:
+        if experiment.uses_photos:
+            log.warning("no landmark convention for this face model: its own landmarks serve")
+        return model
+    return replace(model, landmarks=convention.vertices)
 
 
 def _photo_loss(experiment: Experiment, model: MorphableModel, device: torch.device) -> HybridLoss:
