@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from training.photos.crops import PIXEL_CENTRE
 from training.photos.facemesh import five_points, yaw_degrees
+from training.photos.faces import read_faces
 
 Array = npt.NDArray[Any]
 
@@ -47,22 +48,6 @@ class PhotoLabels:
         )
 
 
-def read_points(path: Path) -> dict[str, Array]:
-    """Alignment points (5, 2) px by photo name, as ``facewright detect`` writes them.
-
-    Photos without a face are left out; of several faces of a photo the first counts.
-
-    Raises:
-        KeyError: an array is missing. FileNotFoundError: no such file.
-    """
-    points: dict[str, Array] = {}
-    with np.load(path) as file:
-        for name, row in zip(file["names"], file["points"].astype(np.float64), strict=True):
-            if np.isfinite(row).all():
-                points.setdefault(str(name), row)
-    return points
-
-
 def read_labels(path: Path, points_path: Path | None = None) -> PhotoLabels:
     """Read a label file; photos without alignment points are left out.
 
@@ -82,8 +67,11 @@ def read_labels(path: Path, points_path: Path | None = None) -> PhotoLabels:
             landmarks = file["landmarks68"].astype(np.float64) + PIXEL_CENTRE
     points = five_points(mesh468) + PIXEL_CENTRE
     if points_path is not None:
-        given = read_points(points_path)
-        points = np.stack([given.get(name, np.full((5, 2), np.nan)) for name in names])
+        faces = read_faces(points_path)
+        points = np.full((len(names), 5, 2), np.nan)
+        for row, name in enumerate(names):
+            if name in faces:
+                points[row] = faces[name].points
     labels = PhotoLabels(names, points, landmarks, yaw_degrees(mesh468))
     return labels.take(np.flatnonzero(np.isfinite(points).all((1, 2))))
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from training.photos.facemesh import _POINTS, five_points, landmarks68, yaw_degrees
-from training.photos.labels import PhotoLabels, landmark_shift, read_labels, read_points
+from training.photos.faces import read_faces
+from training.photos.labels import PhotoLabels, landmark_shift, read_labels
 
 # Image-left and -right FaceMesh points, paired by the symmetry of MediaPipe's canonical face.
 MIRROR = {
@@ -72,7 +73,7 @@ def test_labels_shift_to_continuous_coordinates(tmp_path):
     points = np.random.default_rng(0).random((4, 5, 2))
     points[2] = np.nan
     np.savez(tmp_path / "p.npz", names=["b_1", "x_1", "a_1", "b_1"], points=points)
-    assert sorted(read_points(tmp_path / "p.npz")) == ["b_1", "x_1"]
+    assert sorted(read_faces(tmp_path / "p.npz")) == ["b_1", "x_1"]
     labels = read_labels(tmp_path / "l.npz", tmp_path / "p.npz")
     assert labels.names == ["b_1"]
     np.testing.assert_array_equal(labels.points[0], points[0])

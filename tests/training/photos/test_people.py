@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.photos.people import is_held_out, normalise, number_people, person_of, rows_of
@@ -37,6 +37,7 @@ def test_the_side_of_known_names_never_changes():
     assert held_out == ["Bo", "Cy", "Di", "Flo", "Hal"]
 
 
+@settings(deadline=None)
 @given(st.lists(names, max_size=30), shares)
 def test_sides_are_disjoint_and_complete(given_names, share):
     train, held_out = (rows_of(given_names, side, share) for side in ("train", "held-out"))
@@ -46,6 +47,7 @@ def test_sides_are_disjoint_and_complete(given_names, share):
     np.testing.assert_array_equal(rows_of(given_names, "all", share), np.arange(len(given_names)))
 
 
+@settings(deadline=None)
 @given(st.lists(names, min_size=1, max_size=20), st.randoms(use_true_random=False), shares)
 def test_a_side_depends_on_the_person_alone(given_names, random, share):
     chosen = {given_names[row] for row in rows_of(given_names, "held-out", share)}
@@ -58,6 +60,7 @@ def test_a_side_depends_on_the_person_alone(given_names, random, share):
     assert again == chosen
 
 
+@settings(deadline=None)
 @given(people, shares, shares)
 def test_a_larger_share_keeps_everybody(person, a, b):
     small, large = sorted((a, b))
