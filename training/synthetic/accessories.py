@@ -201,7 +201,7 @@ def _window(rng: np.random.Generator, width: int, height: int) -> FloatArray:
     middle = (float(rng.uniform(0.2, 0.8) * width), float(rng.uniform(0.2, 0.7) * height))
     extent = (float(rng.uniform(0.15, 0.5) * width), float(rng.uniform(0.2, 0.6) * height))
     corners = cv2.boxPoints((middle, extent, float(rng.normal(0, 15))))
-    cv2.fillConvexPoly(layer, corners.astype(np.int32), float(rng.uniform(1, 2.5)), cv2.LINE_AA)
+    cv2.fillConvexPoly(layer, corners.astype(np.int32), float(rng.uniform(0.8, 1.8)), cv2.LINE_AA)
     return cv2.GaussianBlur(layer, (0, 0), 1.2)[..., None]
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.normals import vertex_normals
 from training.appearance.skin import Appearance
+from training.appearance.surface import TEETH
 from training.data.shards import IMAGE_SIZE, MARGIN
 from training.synthetic.accessories import Glasses, GlassesCase, draw_blur_in_front, tint_lens
 from training.synthetic.background import BACKDROP_SIZE, cut_backdrop, draw_background
@@ -21,7 +22,7 @@ from training.synthetic.head import Head
 from training.synthetic.labels import fit_light, visible_landmarks
 from training.synthetic.lighting import Lights, ShadowCaster, draw_lights, illuminate
 from training.synthetic.looks import LookSampler
-from training.synthetic.mouth import tongue
+from training.synthetic.mouth import keep_behind_lips, rows_of_teeth, tongue
 from training.synthetic.objects import draw_objects
 from training.synthetic.people import Person, draw_expression, draw_person
 from training.synthetic.photo import degrade, draw_border, draw_development
@@ -111,6 +112,7 @@ class PortraitGenerator:
         face[head.face_vertices] = True
         self._face_skin = np.flatnonzero(face & (surface.parts == 0))
         self._face_triangles = face[surface.triangles].all(1) & (head.triangle_parts == 0)
+        self._teeth = rows_of_teeth(surface.points, surface.triangles[head.triangle_parts == TEETH])
         self._teeth_edge = float(surface.relative_landmarks[[62, 66], 1].mean()) - 2.5
         ears = regions.ears > 0.4
         self._ear_tops = [
@@ -243,6 +245,7 @@ class PortraitGenerator:
         head, appearance, triangles = self.head, look.appearance, self.head.surface.triangles
         style = look.style if rng.random() < _SAME_STYLE else draw_style(rng, appearance)
         garments = self._wardrobe.draw(rng, person.traits)
+        keep_behind_lips(vertices, self._teeth, landmarks)
         view = draw_view(rng, landmarks, head.template)
         normals = vertex_normals(vertices[None], triangles)[0]
         gravity = view.rotation.T @ np.array([0, -1, 0]) + [0, -0.3, 0]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import least_squares
 
 from training.appearance.noise import random_field
 from training.appearance.regions import FaceRegions, smoothstep
@@ -59,6 +60,21 @@ def scatter_roots(
     return Roots(surface.triangles[picked].astype(np.int64), weights)
 
 
+def fit_ellipsoid(points: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centre and radii (3,) of the ellipsoid, axes along x, y, z, nearest to points (n, 3)."""
+    p = points.astype(np.float64)
+    low, high = p.min(axis=0), p.max(axis=0)
+
+    def error(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+        offset = p - parameters[:3]
+        reach = np.linalg.norm(offset / parameters[3:], axis=1)
+        return (1 - 1 / reach) * np.linalg.norm(offset, axis=1)
+
+    start = np.concatenate([(low + high) / 2, (high - low) / 2])
+    found = least_squares(error, start, bounds=([-np.inf] * 3 + [1.0] * 3, np.inf)).x
+    return found[:3], found[3:]
+
+
 @dataclass(frozen=True)
 class HairStyle:
     """What a haircut is: numbers in reference mm unless said otherwise.
@@ -100,7 +116,7 @@ class HairStyle:
 
 _STYLES = ("bald", "buzz", "short", "combed", "swept", "bob", "long", "tied", "afro")
 # How closely a cut follows the skull; short and loose hair stands by itself.
-_CLING = {"combed": 0.9, "swept": 0.7, "tied": 0.95, "bob": 0.15, "long": 0.25}
+_CLING = {"short": 0.3, "combed": 0.9, "swept": 0.7, "tied": 0.95, "bob": 0.15, "long": 0.25}
 _SHARES_MEN = (0.03, 0.11, 0.30, 0.27, 0.12, 0.05, 0.03, 0.02, 0.07)
 _SHARES_WOMEN = (0.005, 0.015, 0.06, 0.05, 0.05, 0.30, 0.33, 0.15, 0.045)
 
@@ -191,6 +207,7 @@ class HairGrower:
         self.scalp_relative = self.scalp.at(relative)
         self._crown = smoothstep(self.scalp_relative[:, 1], 62, 88)
         self.skull_vertices = np.flatnonzero((self.height > 2) & (relative[:, 1] > 0))
+        self._skull_centre, self._skull_radii = fit_ellipsoid(surface.points[self.skull_vertices])
         along, above = self.regions.brow_coordinates()
         near_brow = (np.abs(along - 0.5) < 0.75) & (np.abs(above) < 10) & self.regions.front
         chance = near_brow * self.regions.skin
@@ -253,9 +270,13 @@ class HairGrower:
             return None
         roots = self.scalp.take(chosen)
         place, normal = roots.at(vertices), roots.at(normals)
-        direction = self._comb(rng, style, self.scalp_relative[chosen], normal)
-        n = len(chosen)
+        n, relative = len(chosen), self.scalp_relative[chosen]
+        front = (relative[:, 2] > self.ear_z + 45) & (np.abs(relative[:, 0]) < 55)
+        falls = front & (rng.random(n) < style.fringe)
+        direction = self._comb(rng, style, relative, normal, falls)
         length = style.length * np.exp(style.length_spread * 0.6 * rng.standard_normal(n))
+        # A fringe is cut above the eyes, or not far below.
+        length[falls] = np.minimum(length[falls], rng.uniform(30, 75))
         under = rng.random(n) < (0.3 if style.length > 60 else 0.0)
         # Sides and neck are cut shorter than the top on short hair.
         if style.name in ("short", "swept", "combed"):
@@ -264,6 +285,9 @@ class HairGrower:
         centre, radii = self._skull(vertices)
         # Broad strands below the fine ones close the gaps of long hair.
         layer = np.where(under, 0.45, 1.0) * rng.random(n) ** 0.7
+        lift_off = style.volume * layer + 1.0
+        if style.name in ("short", "combed", "swept"):
+            lift_off = lift_off * (0.2 + 0.8 * top)
         nodes = np.empty((n, self.NODES, 3), np.float32)
         face_width = face_front = 0.0
         if style.name in ("bob", "long"):
@@ -276,7 +300,7 @@ class HairGrower:
             place.astype(np.float32),
             direction,
             length.astype(np.float32),
-            (style.volume * layer + 1.0).astype(np.float32),
+            lift_off.astype(np.float32),
             (clump + rng.normal(0, 0.9, n)).astype(np.float32),
             gravity.astype(np.float32),
             np.float32(style.weight),
@@ -328,6 +352,7 @@ class HairGrower:
         style: HairStyle,
         relative: FloatArray,
         normal: FloatArray,
+        falls: NDArray[np.bool_],
     ) -> FloatArray:
         """(n, 3) unit directions in which strands leave the scalp."""
         n = len(relative)
@@ -342,8 +367,6 @@ class HairGrower:
             comb[:, 2] -= 0.5
         if style.name in ("short", "combed", "swept"):
             comb += sideways * np.float32([0, -1.2, -0.9])
-        front = (relative[:, 2] > self.ear_z + 45) & (np.abs(relative[:, 0]) < 55)
-        falls = front & (rng.random(n) < style.fringe)
         comb[falls] = np.float32([0.15 * np.sign(style.part + 1e-3), -0.3, 1.2])
         comb -= normal * (comb * normal).sum(1, keepdims=True)
         comb /= np.linalg.norm(comb, axis=1, keepdims=True) + 1e-6
@@ -357,14 +380,12 @@ class HairGrower:
         return (out / np.linalg.norm(out, axis=1, keepdims=True)).astype(np.float32)
 
     def _skull(self, vertices: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Axis-aligned ellipsoid (centre, radii) through the scalp, least squares."""
-        p = vertices[self.skull_vertices[:: max(1, len(self.skull_vertices) // 400)]]
-        p = p.astype(np.float64)
-        system = np.c_[p**2, p]
-        a = np.linalg.lstsq(system, np.ones(len(p)), rcond=None)[0]
-        centre = -a[3:] / (2 * a[:3])
-        radii = np.sqrt(np.maximum((1 + (a[:3] * centre**2).sum()) / a[:3], 1.0))
-        return centre.astype(np.float32), radii.astype(np.float32)
+        """Axis-aligned ellipsoid (centre, radii) of a person's scalp: the mean's, stretched."""
+        own = vertices[self.skull_vertices].astype(np.float64)
+        mean = self.surface.points[self.skull_vertices].astype(np.float64)
+        stretch = own.std(axis=0) / mean.std(axis=0)
+        centre = own.mean(axis=0) + stretch * (self._skull_centre - mean.mean(axis=0))
+        return centre.astype(np.float32), (stretch * self._skull_radii).astype(np.float32)
 
     def facial(
         self,

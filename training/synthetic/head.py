@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from models.morphable_model import MorphableModel
 from training.appearance.surface import TEETH, Surface
 from training.face_model.heads import HeadModel
+from training.synthetic.mouth import rows_of_teeth
 from training.synthetic.traits import TraitModel, sampled_people, trait_table
 
 FloatArray = NDArray[np.float32]
@@ -39,13 +38,7 @@ def seat_teeth(points: FloatArray, teeth: IntArray, landmarks: FloatArray) -> No
     """
     if len(teeth) == 0:
         return
-    links = sparse.coo_matrix(
-        (np.ones(2 * len(teeth)), (teeth[:, :2].ravel(order="F"), teeth[:, 1:].ravel(order="F"))),
-        (len(points), len(points)),
-    )
-    row_of = connected_components(links, directed=False)[1]
-    rows = [np.flatnonzero(row_of == row) for row in np.unique(row_of[teeth])]
-    rows.sort(key=lambda row: float(points[row, 1].mean()))
+    rows = rows_of_teeth(points, teeth)
     lip = landmarks[_INNER_LIP]
     for row, above in zip(rows, (False, True), strict=True):
         points[row, 0] *= _ARCH_WIDTH

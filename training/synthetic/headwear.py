@@ -105,7 +105,7 @@ class Milliner:
                 visor=kind != "hat",
             )
         if kind == "headscarf":
-            opening = (rng.uniform(58, 66), rng.uniform(78, 88))
+            opening = (rng.uniform(58, 66), rng.uniform(88, 96))
             # Cloth on the skin too, where the hood lies close.
             oval = np.hypot(r.x_abs / opening[0], (r.y - _OPENING_Y) / opening[1])
             weight = np.where(r.z > -95, smoothstep(oval, 0.96, 1.08), 1.0).astype(np.float32)
@@ -144,7 +144,7 @@ class Milliner:
         if headwear.kind == "mask":
             return [prop(_mask(rng, landmarks), headwear.colour)]
         if headwear.kind == "headscarf":
-            return [prop(self._scarf(rng, headwear, vertices), headwear.colour)]
+            return [prop(self._scarf(rng, headwear, vertices, landmarks), headwear.colour)]
         if headwear.brim_mm > 8:
             shade = headwear.colour * np.float32(rng.uniform(0.7, 1.1))
             return [prop(self._brim(rng, headwear, vertices), shade, 0.1)]
@@ -177,7 +177,13 @@ class Milliner:
             grid = grid - np.float32([0, 1, 0]) * (t * 0.004 * (grid[..., :1] - inner[12, 0]) ** 2)
         return sheet(np.ascontiguousarray(grid[::-1]), 2.5)
 
-    def _scarf(self, rng: np.random.Generator, headwear: Headwear, vertices: FloatArray) -> Mesh:
+    def _scarf(
+        self,
+        rng: np.random.Generator,
+        headwear: Headwear,
+        vertices: FloatArray,
+        landmarks: FloatArray,
+    ) -> Mesh:
         """A hood around the oval of the face and a cowl around neck and shoulders."""
         r, surface = self._regions, self._surface
         scale, sides = surface.scale, 48
@@ -188,10 +194,16 @@ class Milliner:
         offset = surface.relative[front, :2][None] - opening[:, None]
         weight = np.exp(-(offset**2).sum(2) / 12**2) + 1e-9
         ring = (weight / weight.sum(1, keepdims=True)) @ vertices[front]
+        # Below the mouth the edge follows the jaw line.
+        jaw_at = np.clip(16 - 16 * (turn - np.pi / 2) / np.pi, 0, 16)
+        jaw = np.stack([np.interp(jaw_at, np.arange(17), landmarks[:17, k]) for k in range(3)], 1)
+        jaw = jaw + np.column_stack([2 * np.sin(turn), 4 * np.cos(turn), 2 + 0 * turn])
+        lower = smoothstep(-np.cos(turn).astype(np.float32), 0.45, 0.8)[:, None]
+        ring = ring + lower * (jaw - ring)
         head = vertices[self._shell]
         half = float(np.abs(vertices[self._skin & (np.abs(r.y) < 60)][:, 0]).max())
         high = float(head[:, 1].max())
-        back = float(head[:, 2].min())
+        rear = float(head[:, 2].min())
         eyes = vertices[surface.parts == 2].mean(0) if (surface.parts == 2).any() else head.mean(0)
         low = float(eyes[1] + scale * (r.chin_y - 25))
         centre = np.array([0, (high + low) / 2])
@@ -206,11 +218,11 @@ class Milliner:
             xy = ring[:, :2] + out * (outer - ring[:, :2])
             xy = centre + (xy - centre) * shrink
             z = (
-                (1 - t) * ring[:, 2] + t * (back - 8)
+                (1 - t) * ring[:, 2] + t * (rear - 8)
                 if t < 0.4
                 else np.full(
                     sides,
-                    0.6 * depth + 0.4 * (back - 8) + (t - 0.4) / 0.6 * 0.6 * (back - 8 - depth),
+                    0.6 * depth + 0.4 * (rear - 8) + (t - 0.4) / 0.6 * 0.6 * (rear - 8 - depth),
                 )
             )
             rings.append(np.column_stack([xy, z + (4 if t == 0 else 0)]))

@@ -1,16 +1,62 @@
-"""The tongue that an open mouth shows."""
+"""What an open mouth shows: teeth that stay behind the lips, and the tongue."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from training.synthetic.props import Prop, ellipsoid, prop
 
 FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int32]
 
 _UPPER, _LOWER, _CORNERS = 62, 66, (60, 64)
 _OPEN_MM = 5.0
+# Inner edges of the lips from one corner to the other, iBUG order.
+_LIPS = {"lower": [60, 67, 66, 65, 64], "upper": [60, 61, 62, 63, 64]}
+_BEHIND_MM = {"lower": 5.0, "upper": 3.0}
+_LOWER_ABOVE_MM = 2.0
+
+
+def rows_of_teeth(points: FloatArray, teeth: IntArray) -> list[NDArray[np.int64]]:
+    """Vertex indices of the rows of teeth, the lower one first.
+
+    Args:
+        points: (V, 3) mm.
+        teeth: (T, 3) triangles of disconnected rows; no rows when there are none.
+    """
+    if len(teeth) == 0:
+        return []
+    links = sparse.coo_matrix(
+        (np.ones(2 * len(teeth)), (teeth[:, :2].ravel(order="F"), teeth[:, 1:].ravel(order="F"))),
+        (len(points), len(points)),
+    )
+    row_of = connected_components(links, directed=False)[1]
+    rows = [np.flatnonzero(row_of == row) for row in np.unique(row_of[teeth])]
+    return sorted(rows, key=lambda row: float(points[row, 1].mean()))
+
+
+def keep_behind_lips(
+    vertices: FloatArray, rows: list[NDArray[np.int64]], landmarks: FloatArray
+) -> None:
+    """Move teeth, in place, that an expression of the lips would let stick out.
+
+    Args:
+        vertices: (V, 3) mm of a person.
+        rows: the lower and the upper row; nothing happens when there are no rows.
+        landmarks: (68, 3) mm of the same face.
+    """
+    for name, row in zip(("lower", "upper"), rows, strict=False):
+        lip = landmarks[_LIPS[name]]
+        lip = lip[np.argsort(lip[:, 0])]
+        x = vertices[row, 0]
+        depth = np.interp(x, lip[:, 0], lip[:, 2]) - _BEHIND_MM[name]
+        vertices[row, 2] = np.minimum(vertices[row, 2], depth)
+        if name == "lower":
+            edge = np.interp(x, lip[:, 0], lip[:, 1]) + _LOWER_ABOVE_MM
+            vertices[row, 1] = np.minimum(vertices[row, 1], edge)
 
 
 def tongue(rng: np.random.Generator, landmarks: FloatArray) -> list[Prop]:

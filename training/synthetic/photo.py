@@ -38,8 +38,8 @@ def draw_development(rng: np.random.Generator, face_light: float) -> Development
     kind = rng.random()
     if kind < 0.10:
         exposure *= rng.uniform(0.15, 0.5)
-    elif kind < 0.15:
-        exposure *= rng.uniform(1.6, 2.8)
+    elif kind < 0.14:
+        exposure *= rng.uniform(1.5, 2.5)
     cast = 0.18 if rng.random() < 0.1 else 0.06
     balance = np.exp(rng.normal(0, 0.5 * cast, 3) + rng.normal(0, cast) * np.array([1, 0, -1]))
     return Development(

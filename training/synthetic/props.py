@@ -102,7 +102,7 @@ def capsule(
     if flat:
         heights, radii = [0.0, 0.0, length, length], [0.9 * first, first, last, 0.9 * last]
     else:
-        bow = np.radians([80, 50, 20])
+        bow = np.radians([75, 40, 0])
         heights = [*(-first * np.sin(bow)), *(length + last * np.sin(bow[::-1]))]
         radii = [*(first * np.cos(bow)), *(last * np.cos(bow[::-1]))]
     around = np.linspace(0, 2 * np.pi, sides, endpoint=False)[:, None]

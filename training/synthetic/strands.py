@@ -59,7 +59,8 @@ def grow(  # type: ignore[no-untyped-def]
     lift_offs: (n,) mm by which a strand stays off the skull's ellipsoid (centre, radii).
     curl_radius, curl_wave: mm of a helix added to the path. half_face_width, face_front: below the
     forehead, strands are pushed aside to this |x| and back to this z; a width of 0 leaves them.
-    cling: 1 holds strands on the lifted ellipsoid above the nape, 0 lets them stand away.
+    cling: 1 holds strands on the ellipsoid above the nape, lifted on top only; 0 lets them stand
+    away, lifted everywhere.
     nodes: (n, k, 3) result.
     """
     count, steps = nodes.shape[0], nodes.shape[1]
@@ -70,10 +71,14 @@ def grow(  # type: ignore[no-untyped-def]
         nodes[i, 0, 0] = px
         nodes[i, 0, 1] = py
         nodes[i, 0, 2] = pz
-        rx = radii[0] + lift_offs[i]
-        ry = radii[1] + lift_offs[i]
-        rz = radii[2] + lift_offs[i]
         for k in range(1, steps):
+            # Combed hair has its volume on top.
+            level = (py - centre[1]) / radii[1] + np.float32(0.2)
+            below = np.float32(1.0) - min(max(level, np.float32(0.0)), np.float32(1.0))
+            lift = lift_offs[i] * (np.float32(1.0) - cling * below)
+            rx = radii[0] + lift
+            ry = radii[1] + lift
+            rz = radii[2] + lift
             bend = weight * step
             dx += gravity[0] * bend
             dy += gravity[1] * bend
@@ -92,7 +97,7 @@ def grow(  # type: ignore[no-untyped-def]
             # Lift-off grows along the first third, so that roots stay in the scalp.
             allowed = np.float32(1.0)
             if k * 3 < steps:
-                allowed = np.float32(1.0) - lift_offs[i] / rx * (
+                allowed = np.float32(1.0) - lift / rx * (
                     np.float32(1.0) - np.float32(k * 3) / np.float32(steps)
                 )
             if reach < allowed and py > centre[1] - ry * np.float32(0.75):

@@ -124,7 +124,8 @@ def test_no_hair_grows_under_headwear(grower, head, people):
 
 def test_tied_hair_has_a_tail_behind_the_head(grower, head, people):
     style = draw_style(np.random.default_rng(0), people[0])
-    assert grower.tail(np.random.default_rng(0), replace(style, name="short"), people[0].hair, head.mean) == []  # fmt: skip
+    loose = replace(style, name="short")
+    assert grower.tail(np.random.default_rng(0), loose, people[0].hair, head.mean) == []
     for seed in range(10):
         rng = np.random.default_rng(seed)
         (tail,) = grower.tail(rng, replace(style, name="tied"), people[0].hair, head.mean)
