@@ -8,16 +8,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.alignment import crop_transform
 from models.morphable_model import MorphableModel
 from training.evaluation.benchmarks import Benchmark, BenchmarkPhoto
 from training.evaluation.errors import BenchmarkError, ScanError
 from training.evaluation.network import Network
-from training.evaluation.photos import cut_crop
 from training.evaluation.report import Figure
 from training.evaluation.scan_files import write_obj
 from training.evaluation.scans import (
@@ -27,6 +24,8 @@ from training.evaluation.scans import (
     ScanErrors,
     measure,
 )
+from training.photos.crops import cut_crop, read_photo, upright_transform
+from training.photos.faces import Face
 
 Array = NDArray[Any]
 Track = Callable[[Iterable[int]], Iterable[int]]
@@ -34,26 +33,10 @@ Track = Callable[[Iterable[int]], Iterable[int]]
 BATCH = 16
 
 
-def read_five_points(path: Path) -> dict[str, Array]:
-    """Alignment points by photo name, of an ``.npz`` with ``names`` and ``points`` (N, 5, 2).
-
-    In px with pixel centres at halves, in the order of :mod:`models.alignment`.  Photos without
-    finite points (no face was found) are left out.
-
-    Raises:
-        KeyError: an array is missing. ValueError: the arrays have other shapes. OSError: no file.
-    """
-    with np.load(path) as file:
-        names, points = [str(name) for name in file["names"]], file["points"].astype(np.float64)
-    if points.shape != (len(names), 5, 2):
-        raise ValueError(f"{path}: points must be ({len(names)}, 5, 2), got {points.shape}")
-    return {n: p for n, p in zip(names, points, strict=True) if np.isfinite(p).all()}
-
-
 def with_points(
-    benchmark: Benchmark, points: Mapping[str, Array]
+    benchmark: Benchmark, faces: Mapping[str, Face]
 ) -> list[tuple[BenchmarkPhoto, Array]]:
-    """The photos that have alignment points, with them.
+    """The photos in which a face was found, with its alignment points (5, 2).
 
     Names are relative to the benchmark's folder or to the folder of its photos.
 
@@ -64,8 +47,8 @@ def with_points(
     for photo in benchmark.photos:
         for folder in (benchmark.root, benchmark.photo_root):
             name = photo.path.relative_to(folder).as_posix()
-            if name in points:
-                found.append((photo, points[name]))
+            if name in faces:
+                found.append((photo, faces[name].points))
                 break
     if not found:
         first = benchmark.photos[0].path.relative_to(benchmark.root).as_posix()
@@ -83,19 +66,16 @@ def predict_identities(
 
     Raises:
         ValueError: network and face model do not belong together.
-        FileNotFoundError: a photo is missing or is no picture.
+        UnreadablePhoto: a photo is missing or is no picture.
     """
     if network.face_model_sha256 not in ("", model.sha256):
         raise ValueError(f"the network is of face model {network.face_model_sha256}")
     identities = []
     for k in track(range(0, len(photos), BATCH)):
-        crops = []
-        for photo, points in photos[k : k + BATCH]:
-            picture = cv2.imread(str(photo.path), cv2.IMREAD_COLOR)
-            if picture is None:
-                raise FileNotFoundError(f"no picture at {photo.path}")
-            rgb_u8 = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-            crops.append(cut_crop(rgb_u8, crop_transform(points, model.five_points)))
+        crops = [
+            cut_crop(read_photo(photo.path), upright_transform(points, model.five_points))
+            for photo, points in photos[k : k + BATCH]
+        ]
         identities.append(network.layout.split(network.predict(np.stack(crops))).identity)
     return np.concatenate(identities)
 

@@ -165,6 +165,7 @@ def scans(
     from training.evaluation.network import load_network
     from training.evaluation.report import show, write
     from training.evaluation.scans import NOW, NOW_METRICAL, PAPER
+    from training.photos.faces import read_faces
 
     try:
         if layout is not Layout.now and (metrical or subset != "validation"):
@@ -186,7 +187,7 @@ def scans(
         else:
             benchmark = FaceWarehouse(folder, **units)
         model = MorphableModel.load(face_model or asset_path(FACE_MODEL))
-        chosen = run.with_points(benchmark, run.read_five_points(points))
+        chosen = run.with_points(benchmark, read_faces(points))
         missing = len(benchmark.photos) - len(chosen)
         if missing:
             typer.echo(f"{missing} of {len(benchmark.photos)} photos have no points", err=True)

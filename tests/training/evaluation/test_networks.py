@@ -51,6 +51,28 @@ def test_the_truth_has_no_error(shard_directory, face_model):
     assert figures[-1].value == pytest.approx(1)
 
 
+def test_portraits_as_scans(shard_directory, face_model):
+    """The truth lies on its own scan; the mean face is off by about as much as vertex by vertex."""
+    shards = ShardSet(shard_directory)
+    network = replay(coefficients_of(shards.labels), face_model.sha256)
+    figures = evaluate_synthetic(network, face_model, shards, measured_on="test", scans=6)
+    scanned = [figure for figure in figures if "as scans" in figure.measured_on]
+    assert len(scanned) == 4
+    assert {figure.measured_on for figure in scanned} == {
+        "6 of them as scans (95 mm, ICP with scale)"
+    }
+    by_vertex = {
+        figure.measure.split(", ")[1]: figure.baseline
+        for figure in figures
+        if "point-to-plane" in figure.measure
+    }
+    for figure in scanned:
+        assert figure.value < 0.01, figure
+        if figure.measure.startswith("mean distance"):
+            face = figure.measure.split(", ")[1]
+            assert 0.4 < figure.baseline / by_vertex[face] < 1.2, figure
+
+
 def test_known_errors_are_measured(shard_directory, face_model):
     labels = ShardSet(shard_directory).labels.take(slice(0, 10))
     off = coefficients_of(labels)
@@ -98,6 +120,7 @@ def test_the_command_measures_a_checkpoint(tmp_path, shard_directory, face_model
     (tmp_path / "data" / "shard_00000").symlink_to(shard_directory / "shard_00000")
     arguments = ["synthetic", str(checkpoint), str(tmp_path / "data")]
     arguments += ["--face-model", str(face_model_file), "--json", str(tmp_path / "f.json")]
+    arguments += ["--scans", "2"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "f.json").read_text())["figures"]
