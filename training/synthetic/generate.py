@@ -22,7 +22,12 @@ from training.synthetic.head import Head
 from training.synthetic.labels import fit_light, visible_landmarks
 from training.synthetic.lighting import Lights, ShadowCaster, draw_lights, illuminate
 from training.synthetic.looks import LookSampler
-from training.synthetic.mouth import keep_behind_lips, rows_of_teeth, tongue
+from training.synthetic.mouth import (
+    keep_behind_lips,
+    rows_of_teeth,
+    shade_of_the_mouth,
+    tongue,
+)
 from training.synthetic.objects import draw_objects
 from training.synthetic.people import Person, draw_expression, draw_person
 from training.synthetic.photo import degrade, draw_border, draw_development
@@ -253,6 +258,8 @@ class PortraitGenerator:
         reflectance = appearance.albedo_linear * self._creases.shade(
             rng, expression, appearance.age
         )
+        teeth, dark = shade_of_the_mouth(vertices, self._teeth, landmarks)
+        reflectance[teeth] *= dark
         strands = self._hair.facial(rng, appearance, vertices, normals, gravity)
         covered = garments.headwear.covers_hair
         cover = self._hair.scalp_cover(rng, style) * (1 - covered)

@@ -14,6 +14,8 @@ IntArray = NDArray[np.int32]
 
 _UPPER, _LOWER, _CORNERS = 62, 66, (60, 64)
 _OPEN_MM = 5.0
+# How far behind the lips light comes in, and how fast it fades.
+_LIT_MM, _DARK_MM = 12.0, 12.0
 # Inner edges of the lips from one corner to the other, iBUG order.
 _LIPS = {"lower": [60, 67, 66, 65, 64], "upper": [60, 61, 62, 63, 64]}
 _BEHIND_MM = {"lower": 5.0, "upper": 3.0}
@@ -55,8 +57,25 @@ def keep_behind_lips(
         depth = np.interp(x, lip[:, 0], lip[:, 2]) - _BEHIND_MM[name]
         vertices[row, 2] = np.minimum(vertices[row, 2], depth)
         if name == "lower":
-            edge = np.interp(x, lip[:, 0], lip[:, 1]) + _LOWER_ABOVE_MM
+            # The corners lie higher than the middle; teeth do not.
+            edge = lip[:, 1].min() + _LOWER_ABOVE_MM
             vertices[row, 1] = np.minimum(vertices[row, 1], edge)
+
+
+def shade_of_the_mouth(
+    vertices: FloatArray, rows: list[NDArray[np.int64]], landmarks: FloatArray
+) -> tuple[NDArray[np.int64], FloatArray]:
+    """Vertices of the teeth and (n, 1) factors on their light: molars lie in the dark.
+
+    Args:
+        vertices: (V, 3) mm, model space.
+        rows: of teeth.
+        landmarks: (68, 3) mm.
+    """
+    teeth = np.concatenate([np.zeros(0, np.int64), *rows])
+    behind = landmarks[[_UPPER, _LOWER], 2].max() - vertices[teeth, 2]
+    factors = np.exp(-np.maximum(behind - _LIT_MM, 0) / _DARK_MM)
+    return teeth, factors[:, None].astype(np.float32)
 
 
 def tongue(rng: np.random.Generator, landmarks: FloatArray) -> list[Prop]:
@@ -70,7 +89,7 @@ def tongue(rng: np.random.Generator, landmarks: FloatArray) -> list[Prop]:
     gap = float(upper[1] - lower[1])
     if gap < _OPEN_MM:
         return []
-    wide = 0.3 * float(np.linalg.norm(landmarks[_CORNERS[1]] - landmarks[_CORNERS[0]]))
-    centre = lower + [0, rng.uniform(-6, 0.15 * gap - 3), -rng.uniform(28, 34)]
+    wide = 0.4 * float(np.linalg.norm(landmarks[_CORNERS[1]] - landmarks[_CORNERS[0]]))
+    centre = lower + [0, rng.uniform(-4, 0.2 * gap - 2), -rng.uniform(28, 34)]
     colour = np.float32([0.30, 0.105, 0.10]) * rng.uniform(0.7, 1.2)
     return [prop(ellipsoid(centre, [wide, 6.5, 19]), colour, 0.25)]
