@@ -61,16 +61,11 @@ def choose_photos(names: Sequence[str], limit: int | None, seed: int) -> Array:
 class Predictions(NamedTuple):
     """What a network makes of N photos.
 
-    transforms: (N, 2, 3), photo px to crop px.
-    coefficients: (N, layout.size) float32.
-    colour_errors: (N,) mean absolute colour difference in the region of the face, 0..255.
-    mean_colour_errors: (N,) the same of the mean face under plain light.
+    transforms: (N, 2, 3), photo px to crop px.  coefficients: (N, layout.size) float32.
     """
 
     transforms: Array
     coefficients: Array
-    colour_errors: Array
-    mean_colour_errors: Array
 
 
 def predict_photos(
@@ -79,6 +74,7 @@ def predict_photos(
     directory: Path,
     labels: PhotoLabels,
     *,
+    look: Callable[[Array, Array], None] = lambda crops_u8, coefficients: None,
     track: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
 ) -> Predictions:
     """Cut the crops of photos and let a network predict their faces.
@@ -88,6 +84,7 @@ def predict_photos(
         model: its face model.
         directory: of the photos.
         labels: of the photos to use.
+        look: is shown every batch of crops (n, 224, 224, 3) and its coefficients, in order.
         track: wraps the loop over batches to show progress.
 
     Raises:
@@ -99,23 +96,15 @@ def predict_photos(
     if not labels.names:
         raise ValueError("no photo has alignment points")
     transforms = np.stack([upright_transform(p, model.five_points) for p in labels.points])
-    start = initial_coefficients(network.layout).numpy()
-    predicted, errors, mean_errors = [], [], []
+    predicted = []
     for k in track(range(0, len(labels.names), BATCH)):
         rows = range(k, min(k + BATCH, len(labels.names)))
         crops = np.stack(
             [cut_crop(read_photo(directory / labels.names[r]), transforms[r]) for r in rows]
         )
         predicted.append(network.predict(crops))
-        mean = np.tile(start, (len(crops), 1))
-        errors.append(colour_errors(model, network.layout, predicted[-1], crops))
-        mean_errors.append(colour_errors(model, network.layout, mean, crops))
-    return Predictions(
-        transforms,
-        np.concatenate(predicted),
-        np.concatenate(errors),
-        np.concatenate(mean_errors),
-    )
+        look(crops, predicted[-1])
+    return Predictions(transforms, np.concatenate(predicted))
 
 
 def projected_landmarks(
@@ -280,22 +269,24 @@ def evaluate_photos(
         ValueError: network and face model do not belong together, there is no photo, or one is
             missing or no picture.
     """
-    predictions = predict_photos(network, model, directory, labels, track=track)
+    start = initial_coefficients(network.layout).numpy()
+    colours: list[Array] = []
+
+    def look(crops_u8: Array, coefficients: Array) -> None:
+        mean = np.tile(start, (len(crops_u8), 1))
+        both = (coefficients, mean)
+        colours.append(np.stack([colour_errors(model, network.layout, x, crops_u8) for x in both]))
+
+    predictions = predict_photos(network, model, directory, labels, look=look, track=track)
     figures = []
     if labels.landmarks is not None:
         figures += landmark_figures(
             network, model, labels, predictions,
             convention=convention, shift=shift, measured_on=measured_on,
         )  # fmt: skip
-    figures.append(
-        Figure(
-            measured_on,
-            "mean colour difference in the region of the face",
-            "of 255",
-            float(np.nanmean(predictions.colour_errors)),
-            float(np.nanmean(predictions.mean_colour_errors)),
-        )
-    )
+    value, baseline = np.nanmean(np.concatenate(colours, axis=1), axis=1)
+    name = "mean colour difference in the region of the face"
+    figures.append(Figure(measured_on, name, "of 255", float(value), float(baseline)))
     identity = network.layout.split(predictions.coefficients).identity
     people = [normalise(person_of(name)) for name in labels.names]
     return figures + identity_figures(identity, people, seed, measured_on)
