@@ -317,7 +317,7 @@ class PortraitGenerator:
         ).astype(np.float32)  # fmt: skip
         self._frame.draw(self._to_pixels(view, geometry.vertices), geometry.triangles)
         brightness = float(light[self._face_skin].mean())
-        image = backdrop * np.float32(brightness * np.exp(rng.normal(-0.25, 0.45)))
+        image = backdrop * np.float32(brightness * np.exp(rng.normal(0.1, 0.5)))
         shade_pixels(
             self._frame,
             geometry.triangles,

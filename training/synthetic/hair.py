@@ -360,7 +360,9 @@ class HairGrower:
         away = relative - crown
         away /= np.linalg.norm(away, axis=1, keepdims=True) + 1e-6
         sideways = np.abs(normal[:, :1])
-        comb = away + np.float32(style.comb) * (1 - np.float32(0.85) * sideways)
+        # Combed hair leaves the forehead free; cropped hair grows as it will.
+        free = np.float32({"combed": 0.35, "swept": 0.25, "tied": 0.5}.get(style.name, 1.0))
+        comb = free * away + np.float32(style.comb) * (1 - np.float32(0.85) * sideways)
         if style.name in ("bob", "long"):
             side = np.where(relative[:, 0] > style.part, 1.0, -1.0)
             comb[:, 0] += 1.3 * side

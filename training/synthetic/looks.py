@@ -63,7 +63,7 @@ class LookSampler(SkinSampler):
         return Appearance(
             albedo_linear=colour,
             albedo_srgb=self._with_occlusion(colour),
-            gloss=self._gloss(rng),
+            gloss=np.float32(0.7) * self._gloss(rng),
             brows=brows,
             beard=beard,
             beard_length_mm=length,
