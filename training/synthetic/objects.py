@@ -169,8 +169,10 @@ def held_object(
         mesh = capsule([0, -45, 0], [0, 45, 0], rng.uniform(28, 36), rng.uniform(34, 44),
                        sides=16, flat=True)  # fmt: skip
     elif kind == 1:
-        mesh = box([rng.uniform(50, 120), rng.uniform(40, 120), 1.5])
-        at = at + [0, -40, 0]
+        tall = rng.uniform(40, 120)
+        mesh = box([rng.uniform(50, 120), tall, 1.5])
+        # Its upper edge mostly is below the nose.
+        at[1] = nose[1] - tall - rng.normal(25, 25)
     else:
         radius = rng.uniform(25, 115)
         mesh = ellipsoid([0, 0, 0], [radius] * 3, sides=24, rows=14)
@@ -197,12 +199,12 @@ def draw_objects(
         sleeve: (3,) linear colour of the clothes.
     """
     kind = rng.random()
-    if kind < 0.08:
+    if kind < 0.09:
         return microphones(rng, landmarks, skin, sleeve)
-    if kind < 0.15:
+    if kind < 0.14:
         return touching_hand(rng, landmarks, skin, sleeve)
-    if kind < 0.165:
+    if kind < 0.155:
         return telephone(rng, landmarks, skin, sleeve)
-    if kind < 0.19:
+    if kind < 0.18:
         return held_object(rng, landmarks, skin, sleeve)
     return []
