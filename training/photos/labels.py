@@ -81,6 +81,8 @@ _MIRROR_PAIRS = (((36, 45), (33, 263)), ((39, 42), (133, 362)), ((48, 54), (61, 
 _SAME_PLACE = (*_MIRROR_PAIRS, ((33,), (2,)), ((51,), (0,)), ((57,), (17,)))
 # Views within these degrees are taken for frontal.
 _FRONTAL_YAW = 10.0
+# Of the sizes of faces, relative to their mean: with less, no line can be fitted.
+_LEAST_SPREAD = 0.1
 _HUBER = 1.345
 _ITERATIONS = 30
 
@@ -102,7 +104,7 @@ def landmark_shift(mesh468: Array, landmarks68: Array) -> tuple[float, float]:
         Right and down, px; to be subtracted from ``landmarks68``.
 
     Raises:
-        ValueError: fewer than ten near-frontal photos have both.
+        ValueError: fewer than ten near-frontal photos have both, or all faces are of one size.
     """
     yaw = yaw_degrees(mesh468)
     usable = np.isfinite(mesh468).all((1, 2)) & np.isfinite(landmarks68).all((1, 2))
@@ -111,6 +113,8 @@ def landmark_shift(mesh468: Array, landmarks68: Array) -> tuple[float, float]:
         raise ValueError("too few near-frontal photos have both kinds of labels")
     mesh, landmarks = mesh468[usable, :, :2], landmarks68[usable]
     size = np.sqrt(np.prod(landmarks.max(1) - landmarks.min(1), axis=1))
+    if size.std() < _LEAST_SPREAD * size.mean():
+        raise ValueError("faces of different sizes are needed to tell an offset from anatomy")
 
     def difference(places: tuple[tuple[int, ...], tuple[int, ...]]) -> Array:
         of68, of468 = places
