@@ -12,17 +12,21 @@ import typer
 def train_rnet(
     validation: Annotated[
         list[Path],
-        typer.Option(help="Directory of held-out shards of either kind; may be repeated."),
+        typer.Option(
+            exists=True, help="Directory of held-out shards of either kind; may be repeated."
+        ),
     ],
     out: Annotated[
         Path,
         typer.Option(help="Directory of the run. If it holds a checkpoint, the run is resumed."),
     ],
     data: Annotated[
-        list[Path] | None, typer.Option(help="Directory of portrait shards; may be repeated.")
+        list[Path] | None,
+        typer.Option(exists=True, help="Directory of portrait shards; may be repeated."),
     ] = None,
     photos: Annotated[
-        list[Path] | None, typer.Option(help="Directory of photo shards; may be repeated.")
+        list[Path] | None,
+        typer.Option(exists=True, help="Directory of photo shards; may be repeated."),
     ] = None,
     experiment: Annotated[
         str,
@@ -42,12 +46,14 @@ def train_rnet(
     init: Annotated[
         Path | None,
         typer.Option(
+            exists=True,
             help="Weights to start from: an earlier run's checkpoint or torchvision's"
-            " ImageNet file for ResNet-50."
+            " ImageNet file for ResNet-50.",
         ),
     ] = None,
     face_model: Annotated[
-        Path | None, typer.Option(help="Face model of the labels.", show_default="the shipped one")
+        Path | None,
+        typer.Option(exists=True, help="Face model of the labels.", show_default="the shipped one"),
     ] = None,
 ) -> None:
     """Train R-Net; stops by itself, and saves and stops on Ctrl-C or SIGTERM."""

@@ -75,6 +75,23 @@ def take_stock(
     )
 
 
+def check_stock(experiment: Experiment, stock: Stock, face_model_sha256: str) -> None:
+    """Make sure that a run has the data its experiment asks for.
+
+    Raises:
+        ExperimentError: a kind of training data is missing, or shards are of another face model.
+        ValueError: shards do not fit each other.
+    """
+    for needed, name in (
+        (experiment.uses_portraits, "portraits"),
+        (experiment.uses_photos, "photos"),
+    ):
+        if needed and not getattr(stock, name):
+            raise ExperimentError(f"the experiment trains on {name}, but none are given")
+    for paths in (stock.portraits, stock.photos, stock.held_out_portraits, stock.held_out_photos):
+        open_shards(paths, face_model_sha256)
+
+
 def open_shards(paths: Iterable[Path], face_model_sha256: str) -> ShardSet | None:
     """The shards as one sequence, or None when there are none.
 
@@ -110,9 +127,6 @@ class RNetData(lightning.LightningDataModule):
     Attributes:
         cursor: of the run: what has been trained on.
         held_out_portraits, held_out_photos: validation data, None where there is none.
-
-    Raises:
-        ExperimentError: data is missing, or of another face model.
     """
 
     def __init__(
@@ -132,12 +146,6 @@ class RNetData(lightning.LightningDataModule):
             name: open_shards(getattr(stock, name), face_model_sha256) for name in stock.as_dict()
         }
         portraits, photos = opened["portraits"], opened["photos"]
-        for needed, shards, name in (
-            (experiment.uses_portraits, portraits, "portraits"),
-            (experiment.uses_photos, photos, "photos"),
-        ):
-            if needed and shards is None:
-                raise ExperimentError(f"the experiment trains on {name}, but none are given")
         self.held_out_portraits = opened["held_out_portraits"]
         self.held_out_photos = opened["held_out_photos"]
         self.cursor = Cursor()
@@ -215,7 +223,8 @@ def _kind(directory: Path) -> str:
 
 
 def _shards(directory: Path) -> list[Path]:
-    return ShardSet(directory).shard_paths
+    # Absolute, so that a run knows its shards again wherever it is resumed from.
+    return ShardSet(directory.absolute()).shard_paths
 
 
 def _appended(known: tuple[Path, ...], found: list[Path]) -> tuple[Path, ...]:

@@ -25,7 +25,7 @@ from training.recognition.recognizer import load_recognizer
 from training.render import Rendering, make_renderer
 from training.rnet.averaging import WeightAverage
 from training.rnet.clock import Clock
-from training.rnet.data import RNetData, Stock, take_stock
+from training.rnet.data import RNetData, Stock, check_stock, take_stock
 from training.rnet.experiment import Experiment
 from training.rnet.keeper import CHECKPOINT, Keeper, stock_to_resume
 from training.rnet.losses import RNetLoss
@@ -67,15 +67,17 @@ def prepare_run(experiment: Experiment, paths: RunPaths) -> Stock:
     over the others.
 
     Raises:
-        ExperimentError: there are no shards where there should be, or the directory holds a run
-            of other settings or of another face model.
+        ExperimentError: there are no shards where there should be, they are of another face
+            model, or the directory holds a run of other settings or of another face model.
     """
     paths.out.mkdir(parents=True, exist_ok=True)
     sha256 = MorphableModel.load(paths.face_model).sha256
     known = stock_to_resume(paths.out, experiment, sha256)
     if known is None and paths.init is None and experiment.imagenet:
         log.warning("the experiment is meant to start from ImageNet weights: see --init")
-    return take_stock(paths.portraits, paths.photos, paths.validation, known or Stock())
+    stock = take_stock(paths.portraits, paths.photos, paths.validation, known or Stock())
+    check_stock(experiment, stock, sha256)
+    return stock
 
 
 def train(
@@ -106,7 +108,6 @@ def train(
         The module as trained, and the averaged weights.
 
     Raises:
-        ExperimentError: the data are missing or of another face model.
         FloatingPointError: the gradient is not finite any more.
     """
     torch.manual_seed(experiment.seed)

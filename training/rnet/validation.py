@@ -85,7 +85,9 @@ class Validation(lightning.Callback):
         if _data(trainer).cursor.step:
             return
         start = initial_coefficients(LAYOUT_239)
-        figures, _ = self._look(trainer, lambda crops: start.tile(len(crops), 1), 32)
+        figures, _ = self._look(
+            trainer, lambda crops: start.to(crops.device).tile(len(crops), 1), 32
+        )
         self._write(trainer, "mean face", 0, figures)
 
     def on_train_batch_end(
