@@ -1,28 +1,22 @@
-"""From a photo file to the crop that R-Net sees, the same as the service cuts.
-
-The service may not be imported here; the tests hold its crops against these.
-"""
+"""From a photo file to the crop that R-Net sees, the same as the service cuts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from models.alignment import crop_transform
 from models.camera import CROP_SIZE
+from models.resampling import cut_square
 
 Array = npt.NDArray[Any]
 
 PIXEL_CENTRE = 0.5
 """Labels with pixel centres at integers are this much less than continuous coordinates."""
-
-# Quarter turns counter-clockwise of a picture whose y axis points down.
-_QUARTER_TURN = np.array([[0.0, 1.0], [-1.0, 0.0]])
 
 
 class UnreadablePhoto(ValueError):
@@ -66,11 +60,8 @@ def upright_transform(points: Array, template: Array) -> npt.NDArray[np.float64]
     Raises:
         ValueError: no face has such points, see :func:`models.alignment.crop_transform`.
     """
-    turn = np.eye(2)
-    if np.isfinite(points).all():
-        turn = np.linalg.matrix_power(_QUARTER_TURN, quarter_turns(points))
-    upright = crop_transform(points.astype(np.float64) @ turn.T, template)
-    return np.column_stack([upright[:, :2] @ turn, upright[:, 2]])
+    turns = quarter_turns(points) if np.isfinite(points).all() else 0
+    return crop_transform(points, template, turns)
 
 
 def map_points(transform: Array, points: Array) -> Array:
@@ -99,21 +90,6 @@ def cut_crop(
         transform: (2, 3), photo px to px of the 224 crop.
         margin: px around the 224 crop.
     """
-    zoom = float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
-    finer = max(1, int(np.ceil(1 / zoom)))
     matrix = np.array(transform, np.float64)
     matrix[:, 2] += margin
-    matrix *= finer
-    # OpenCV's pixel centres lie at integers.
-    matrix[:, 2] += PIXEL_CENTRE * matrix[:, :2].sum(1) - PIXEL_CENTRE
-    side = CROP_SIZE + 2 * margin
-    crop = cv2.warpAffine(
-        photo_rgb_u8,
-        matrix,
-        (finer * side, finer * side),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    if finer > 1:
-        crop = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
-    return np.asarray(crop, np.uint8)
+    return cut_square(photo_rgb_u8, matrix, CROP_SIZE + 2 * margin)

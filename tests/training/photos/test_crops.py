@@ -60,14 +60,8 @@ def test_transforms_and_crops_are_the_services(shipped_model, roll, scale, x, y)
         map_points_back(transform, map_points(transform, points)), points, atol=1e-9
     )
 
-    # Smooth in space, so that ways to shrink differ by rounding only.
-    rows, columns = np.mgrid[:600, :600] / 60
-    waves = [np.sin(rows + 2 * columns), np.cos(columns), np.sin(rows) * np.cos(columns)]
-    photo = (127 + 120 * np.stack(waves, -1)).astype(np.uint8)
-    mine, theirs = cut_crop(photo, transform).astype(int), crop_face(photo, transform).astype(int)
-    apart = np.abs(mine - theirs)
-    assert apart.mean() < 1.0
-    assert np.quantile(apart, 0.99) <= 4
+    photo = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
+    np.testing.assert_array_equal(cut_crop(photo, transform), crop_face(photo, transform))
 
 
 def test_photos_are_read_as_viewers_show_them(tmp_path):
