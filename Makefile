@@ -42,7 +42,8 @@ lock:  ## resolve the pinned requirement files anew (needs uv)
 	uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" --extra cpu pyproject.toml -o requirements/serve.txt
 	uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-annotate \
-		--custom-compile-command "make lock" -c requirements/serve.txt --no-emit-package torch \
+		--custom-compile-command "make lock" -c requirements/serve.txt \
+		--override requirements/torch-apart.in --no-emit-package torch \
 		--extra cpu --extra dev pyproject.toml requirements/torch-deps.in -o requirements/dev.txt
 
 clean:  ## remove the virtual environment and caches

@@ -22,6 +22,10 @@ CROP_SCALE = 1.02
 # lie on a line, and say nothing about scale.  No view of a face comes near it.
 _FLATNESS_LIMIT = 1e-3
 
+# One quarter turn counter-clockwise of a picture, whose y axis points down: a point on the
+# right (x) moves to the top (-y).
+_QUARTER_TURN = np.array([[0.0, 1.0], [-1.0, 0.0]])
+
 
 def fit_weak_perspective(
     points: NDArray[Any], template: NDArray[Any]
@@ -54,16 +58,19 @@ def fit_weak_perspective(
     return scale, centre - affine @ template_centre
 
 
-def crop_transform(points: NDArray[Any], template: NDArray[Any]) -> NDArray[np.float64]:
-    """Affine map from photo px to px of the 224 crop: scale and translation only.
+def crop_transform(
+    points: NDArray[Any], template: NDArray[Any], quarter_turns: int = 0
+) -> NDArray[np.float64]:
+    """Affine map from photo px to px of the 224 crop: quarter turns, scale and translation.
 
-    Arguments and errors as for `fit_weak_perspective`.  The template's origin goes to the
-    crop's centre, and one mm of the template spans 1.02 px.  Returns (2, 3) float64.
+    Arguments and errors as for `fit_weak_perspective`.  The photo is first turned
+    counter-clockwise by `quarter_turns`; then the template's origin goes to the crop's centre,
+    and one mm of the template spans 1.02 px.  Returns (2, 3) float64.
     """
-    scale, (x, y) = fit_weak_perspective(points, template)
+    turn = np.linalg.matrix_power(_QUARTER_TURN, quarter_turns % 4)
+    scale, origin = fit_weak_perspective(np.asarray(points, np.float64) @ turn.T, template)
     zoom = CROP_SCALE / scale
-    centre = CROP_SIZE / 2
-    return np.array([[zoom, 0.0, centre - zoom * x], [0.0, zoom, centre - zoom * y]])
+    return np.column_stack([zoom * turn, CROP_SIZE / 2 - zoom * origin])
 
 
 def _flatness(points: NDArray[np.float64]) -> float:

@@ -14,15 +14,8 @@ import numpy.typing as npt
 
 from models.alignment import crop_transform
 from models.camera import CROP_SIZE
+from models.resampling import cut_square
 from service.detection import DetectedFace
-from service.resampling import cut_square
-
-# Quarter turns counter-clockwise of the picture, whose y axis points down: turn 1 moves a
-# point on the right (x) to the top (-y).
-_QUARTER_TURNS = np.array(
-    [[[1, 0], [0, 1]], [[0, 1], [-1, 0]], [[-1, 0], [0, -1]], [[0, -1], [1, 0]]],
-    dtype=np.float64,
-)
 
 
 def face_crop_transform(face: DetectedFace, template: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -32,9 +25,7 @@ def face_crop_transform(face: DetectedFace, template: npt.NDArray[Any]) -> npt.N
     by `face.orientation` quarter turns, then scales and shifts it as the network was trained.
     Raises ValueError for points that no face can have, such as five points on a line.
     """
-    turn = _QUARTER_TURNS[face.orientation]
-    upright = crop_transform(face.points.astype(np.float64) @ turn.T, template)
-    return np.column_stack([upright[:, :2] @ turn, upright[:, 2]])
+    return crop_transform(face.points, template, face.orientation)
 
 
 def crop_face(

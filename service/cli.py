@@ -92,6 +92,25 @@ def reconstruct(
 
 
 @app.command()
+def detect(
+    photos: Annotated[
+        list[Path], typer.Argument(help="Photos (JPEG, PNG, WebP), and directories of photos.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", dir_okay=False, help="File of the points (.npz).")
+    ],
+    faces: Annotated[Literal["all", "largest"], typer.Option(help="Which faces.")] = "largest",
+) -> None:
+    """Find the faces of PHOTOS: boxes and alignment points, as every reconstruction starts.
+
+    A photo that fails does not stop the others; the exit code is then 1.
+    """
+    from service.detect_files import detect_files
+
+    _settle(lambda: detect_files(photos, out, faces))
+
+
+@app.command()
 def models() -> None:
     """Show what is loaded: names, versions, licences, checksums."""
     from service.report import print_models

@@ -70,7 +70,7 @@ class Engine:
         self.settings = settings
         weights = settings.weights or _shipped(RNET)
         self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
-        self.detector = _open_detector(settings)
+        self.detector = open_detector(settings)
         self.detector_licence = DETECTOR_LICENCES[self.detector.name]
         self.regressor, self.providers = _open_regressor(settings, weights, self.model.sha256)
         self.weights_sha256 = file_sha256(weights)
@@ -238,7 +238,8 @@ def _open_regressor(
     return on(*CPU_PROVIDERS)
 
 
-def _open_detector(settings: Settings) -> Detector:
+def open_detector(settings: Settings) -> Detector:
+    """The detector that the settings name. Raises `ModelError` when it cannot be loaded."""
     if settings.detector == "insightface":
         from service.detection.insightface import InsightFace
 

@@ -7,6 +7,7 @@ import typer
 from training.evaluation.command import app as evaluate
 from training.export import export
 from training.face_model.command import build_face_model
+from training.photos.command import fit_label_convention, measure_shift, prepare_photos
 from training.rnet.command import train_rnet
 from training.synthetic.command import make_portraits
 
@@ -19,6 +20,9 @@ app = typer.Typer(
 )
 app.command("face-model")(build_face_model)
 app.command("synth")(make_portraits)
+app.command("prepare")(prepare_photos)
+app.command("landmark-shift")(measure_shift)
+app.command("landmark-convention")(fit_label_convention)
 app.command("rnet")(train_rnet)
 app.command("export")(export)
 app.add_typer(evaluate, name="evaluate")

@@ -126,7 +126,7 @@ def render_model_card(record: Mapping[str, Any]) -> str:
         story["data"],
         "## Procedure",
         story["procedure"],
-        f"{training['steps']:,} steps over {training['images']:,} image passes.",
+        f"The last run: {training['steps']:,} steps over {training['images']:,} image passes.",
         "## Figures",
         _figures_table(story),
         *_commands(story["commands"]),

@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from models.resampling import cut_square
 from service.detection import DetectedFace, roll_angle
 from service.detection.centerface_graph import centerface_graph
 from service.inference import CPU_PROVIDERS, open_session
-from service.resampling import cut_square
 
 STRIDE = 4
 """Input pixels per cell of the network's outputs."""

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.alignment import crop_transform
+from models.resampling import cut_square
 from service.align import crop_face, face_crop_transform
 from service.detection import DetectedFace
-from service.resampling import cut_square
 
 TEMPLATE = np.array(
     [[-31, 33, 30], [31, 33, 30], [0, 0, 65], [-25, -38, 40], [25, -38, 40]], np.float64

@@ -40,7 +40,7 @@ def photos(tmp_path: Path, portrait_jpeg: bytes, group_jpeg: bytes) -> Path:
 def test_help_names_the_commands() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for command in ("serve", "reconstruct", "models", "bench"):
+    for command in ("serve", "reconstruct", "detect", "models", "bench"):
         assert command in done.stdout
 
 
@@ -112,6 +112,8 @@ def test_an_interrupt_leaves_the_photos_not_yet_begun(photos: Path, assets: Any)
         cwd=ROOT,
         env={**os.environ, **assets.environment, "FACEWRIGHT_CONCURRENCY": "1"},
         stderr=subprocess.DEVNULL,
+        # A shell starts background jobs deaf to Ctrl-C, and so their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     patience = time.monotonic() + 60
     while not list(out.glob("*.json")):

@@ -131,11 +131,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     save_checkpoint(checkpoint, *networks(), info(face_model))
     figures = directory / "figures.json"
     figures.write_text(json.dumps(FIGURES))
-    meta = ShardMeta(seed=0, generator_version="test", face_model_sha256=sha256(face_model))
+    meta = ShardMeta("portraits", 0, "test", face_model_sha256=sha256(face_model))
     labels = {name: np.zeros(shape) for name, shape in LABEL_SHAPES.items()}
     with ShardWriter(directory / "crops", 0, capacity=3, meta=meta) as writer:
         for crop in (blocks(3, 15, seed=1) * 255).byte().permute(0, 2, 3, 1).numpy():
-            writer.add(crop, **labels)
+            writer.add(crop, np.zeros(crop.shape[:2], np.uint8), **labels)
     output = directory / "out" / "rnet_v0.onnx"
     result = call(
         checkpoint, output, crops=directory / "crops", figures=figures, face_model=face_model

@@ -1,10 +1,15 @@
-"""Shards: directories of portraits with labels, written once and memory-mapped ever after.
+"""Shards: directories of pictures with labels, written once and memory-mapped ever after.
 
 A data directory holds ``shard_00000``, ``shard_00001``, … Each shard is
 
 * ``images.npy``: (n, 240, 240, 3) uint8 RGB, the 224 px crop with 8 px of margin on each side;
+* ``attention.npy``: (n, 240, 240) uint8, skin attention (A of eq. 2), 0..255 for 0..1: of
+  portraits the skin of the face that can be seen, of photographs a guess from colour;
 * ``labels.npz``: the arrays of :class:`Labels`, relative to the crop that leaves out the margin;
 * ``meta.json``: the fields of :class:`ShardMeta`.
+
+Portraits (synthetic) and photographs share the format; of a photograph the coefficients are not
+known and stand as NaN.
 
 A shard is written under a hidden name and renamed when complete, so a reader never sees half of
 one and a training run can pick up shards that are still being generated.
@@ -20,7 +25,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +41,9 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """What is known about n portraits; every array has n rows.
+    """What is known about n pictures; every array has n rows.
+
+    Coefficients are either all known, as of portraits, or all NaN, as of photographs.
 
     Attributes:
         identity: (n, 80) float32, sigma units.
@@ -46,7 +53,8 @@ class Labels:
         rotation: (n, 3) float32, pitch, yaw, roll in radians.
         translation: (n, 3) float32, units of 100 mm, under the nominal camera of the crop.
         landmarks: (n, 68, 2) float32, crop px; in the margin negative or above 224.
-        landmark_visible: (n, 68) bool.
+        landmark_visible: (n, 68) bool: seen in a portrait, known in a photograph.
+        person: (n,) int64, number of the person within the data directory.
     """
 
     identity: Array
@@ -57,6 +65,7 @@ class Labels:
     translation: Array
     landmarks: Array
     landmark_visible: Array
+    person: Array
 
     def __len__(self) -> int:
         return len(self.identity)
@@ -82,12 +91,14 @@ LABEL_SHAPES: dict[str, tuple[int, ...]] = {
     "translation": (3,),
     "landmarks": (68, 2),
     "landmark_visible": (68,),
+    "person": (),
 }
+COEFFICIENTS = ("identity", "expression", "albedo", "light", "rotation", "translation")
 assert tuple(LABEL_SHAPES) == tuple(f.name for f in fields(Labels))
 
 
 def _dtype(name: str) -> type[np.generic]:
-    return np.bool_ if name == "landmark_visible" else np.float32
+    return {"landmark_visible": np.bool_, "person": np.int64}.get(name, np.float32)
 
 
 @dataclass(frozen=True)
@@ -95,12 +106,15 @@ class ShardMeta:
     """Where a shard comes from.
 
     Attributes:
+        kind: "portraits" or "photos".
         seed: of the first portrait; the generator's own rule derives the others from it.
-        generator_version: of the code that drew the portraits.
-        face_model_sha256: of the morphable model whose coefficients the labels are.
+        generator_version: of the code that drew the portraits or prepared the photographs.
+        face_model_sha256: of the morphable model whose coefficients the labels are, or whose
+            template the photographs were aligned by.
         image_size, margin: px; the crop is the centre ``image_size - 2 margin`` square.
     """
 
+    kind: Literal["portraits", "photos"]
     seed: int
     generator_version: str
     face_model_sha256: str
@@ -114,17 +128,18 @@ def shard_path(directory: str | Path, index: int) -> Path:
 
 
 class ShardWriter:
-    """Writes one shard portrait by portrait; the shard appears when the writer closes.
+    """Writes one shard picture by picture; the shard appears when the writer closes.
 
     >>> with ShardWriter("runs/synth", 3, capacity=1000, meta=meta) as writer:
-    ...     writer.add(image_u8, identity=..., expression=..., ...)
+    ...     writer.add(image_u8, attention_u8, identity=..., expression=..., ...)
 
-    Fewer portraits than ``capacity`` may be added. Leaving the ``with`` block through an exception
+    Fewer pictures than ``capacity`` may be added. Leaving the ``with`` block through an exception
     discards the shard.
 
     Raises:
         FileExistsError: the shard is already there.
-        ValueError: a label is missing, unknown, misshapen or not finite, or the shard is full.
+        ValueError: a label is missing, unknown, misshapen or not finite (coefficients of
+            photographs may be, and must be, NaN), or the shard is full.
     """
 
     def __init__(
@@ -142,6 +157,9 @@ class ShardWriter:
         self._images = np.lib.format.open_memmap(
             self._partial / "images.npy", "w+", np.uint8, (capacity, size, size, 3)
         )
+        self._attention = np.lib.format.open_memmap(
+            self._partial / "attention.npy", "w+", np.uint8, (capacity, size, size)
+        )
         self._labels: dict[str, Any] = {
             name: np.zeros((capacity, *shape), _dtype(name)) for name, shape in LABEL_SHAPES.items()
         }
@@ -149,16 +167,22 @@ class ShardWriter:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, image: npt.ArrayLike, **labels: npt.ArrayLike) -> None:
-        """Append one portrait.
+    def add(self, image: npt.ArrayLike, attention: npt.ArrayLike, **labels: npt.ArrayLike) -> None:
+        """Append one picture.
 
         Args:
             image: (240, 240, 3) uint8 RGB.
+            attention: (240, 240) uint8.
             labels: one row of every array of :class:`Labels`, by name.
         """
-        picture = np.asarray(image)
+        picture, mask = np.asarray(image), np.asarray(attention)
         if self._count == len(self._images):
-            raise ValueError(f"the shard is full ({self._count} portraits)")
+            raise ValueError(f"the shard is full ({self._count} pictures)")
+        if mask.dtype != np.uint8 or mask.shape != self._attention.shape[1:]:
+            raise ValueError(
+                f"attention must be uint8 {self._attention.shape[1:]},"
+                f" got {mask.dtype} {mask.shape}"
+            )
         if picture.dtype != np.uint8 or picture.shape != self._images.shape[1:]:
             raise ValueError(
                 f"image must be uint8 {self._images.shape[1:]}, got {picture.dtype} {picture.shape}"
@@ -169,9 +193,11 @@ class ShardWriter:
         for name, row in rows.items():
             if row.shape != LABEL_SHAPES[name]:
                 raise ValueError(f"{name} must have shape {LABEL_SHAPES[name]}, got {row.shape}")
-            if not np.isfinite(row).all():
-                raise ValueError(f"{name} is not finite")
+            unknown = self._meta.kind == "photos" and name in COEFFICIENTS
+            if not (np.isnan(row).all() if unknown else np.isfinite(row).all()):
+                raise ValueError(f"{name} is not {'NaN' if unknown else 'finite'}")
         self._images[self._count] = picture
+        self._attention[self._count] = mask
         for name, row in rows.items():
             self._labels[name][self._count] = row
         self._count += 1
@@ -179,13 +205,15 @@ class ShardWriter:
     def close(self) -> None:
         """Complete the shard under its final name."""
         self._images.flush()
+        self._attention.flush()
         full = self._count == len(self._images)
-        del self._images
+        del self._images, self._attention
         if not full:
-            images = np.load(self._partial / "images.npy", mmap_mode="r")
-            np.save(self._partial / "cut.npy", images[: self._count])
-            del images
-            os.replace(self._partial / "cut.npy", self._partial / "images.npy")
+            for name in ("images.npy", "attention.npy"):
+                pictures = np.load(self._partial / name, mmap_mode="r")
+                np.save(self._partial / "cut.npy", pictures[: self._count])
+                del pictures
+                os.replace(self._partial / "cut.npy", self._partial / name)
         rows: dict[str, Any] = {name: value[: self._count] for name, value in self._labels.items()}
         np.savez(self._partial / "labels.npz", **rows)
         (self._partial / "meta.json").write_text(json.dumps(asdict(self._meta), indent=1) + "\n")
@@ -207,16 +235,24 @@ class ShardWriter:
 
 
 class ShardReader:
-    """One shard: ``images`` memory-mapped (n, size, size, 3) uint8, ``labels``, ``meta``."""
+    """One shard, its pictures memory-mapped.
+
+    Attributes:
+        images: (n, size, size, 3) uint8 RGB.
+        attention: (n, size, size) uint8.
+        labels: of the n pictures.
+        meta: where the shard comes from.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.meta = ShardMeta(**json.loads((self.path / "meta.json").read_text()))
         self.images: npt.NDArray[np.uint8] = np.load(self.path / "images.npy", mmap_mode="r")
+        self.attention: npt.NDArray[np.uint8] = np.load(self.path / "attention.npy", mmap_mode="r")
         with np.load(self.path / "labels.npz") as file:
             self.labels = Labels(**{name: file[name] for name in LABEL_SHAPES})
-        if len(self.images) != len(self.labels):
-            raise ValueError(f"{self.path}: images and labels differ in number")
+        if not len(self.images) == len(self.attention) == len(self.labels):
+            raise ValueError(f"{self.path}: images, attention and labels differ in number")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -226,10 +262,10 @@ class ShardSet:
     """Every shard of one or more data directories as one sequence with random access.
 
     The order is directory by directory, shard by shard; :meth:`refresh` appends shards that have
-    appeared since, so the index of a portrait never changes during a run.
+    appeared since, so the index of a picture never changes during a run.
 
     Raises:
-        ValueError: shards of different face models or image sizes are mixed.
+        ValueError: shards of different kinds, face models or image sizes are mixed.
     """
 
     def __init__(self, directories: str | Path | Iterable[str | Path]) -> None:
@@ -253,7 +289,7 @@ class ShardSet:
 
     @property
     def labels(self) -> Labels:
-        """Labels of all portraits in one piece. Raises ValueError when there is no shard."""
+        """Labels of all pictures in one piece. Raises ValueError when there is no shard."""
         if self._labels is None:
             self._labels = Labels.concatenate([shard.labels for shard in self._shards])
         return self._labels
@@ -276,11 +312,14 @@ class ShardSet:
         for path in paths:
             shard = ShardReader(path)
             if self._shards and (
-                shard.meta.face_model_sha256 != self.meta.face_model_sha256
+                shard.meta.kind != self.meta.kind
+                or shard.meta.face_model_sha256 != self.meta.face_model_sha256
                 or shard.meta.image_size != self.meta.image_size
                 or shard.meta.margin != self.meta.margin
             ):
-                raise ValueError(f"{path}: face model or image size differs from the other shards")
+                raise ValueError(
+                    f"{path}: kind, face model or image size differs from the other shards"
+                )
             self._shards.append(shard)
         self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
         self._labels = None
@@ -293,10 +332,25 @@ class ShardSet:
 
     def images(self, rows: npt.ArrayLike) -> npt.NDArray[np.uint8]:
         """Copy of the pictures of the given rows, (k, size, size, 3) uint8."""
+        size = self.meta.image_size
+        places = self._places(rows)
+        out = np.empty((len(places), size, size, 3), np.uint8)
+        for k, (shard, row) in enumerate(places):
+            out[k] = shard.images[row]
+        return out
+
+    def attention(self, rows: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+        """Copy of the skin attention of the given rows, (k, size, size) uint8."""
+        size = self.meta.image_size
+        places = self._places(rows)
+        out = np.empty((len(places), size, size), np.uint8)
+        for k, (shard, row) in enumerate(places):
+            out[k] = shard.attention[row]
+        return out
+
+    def _places(self, rows: npt.ArrayLike) -> list[tuple[ShardReader, int]]:
+        """Shard and row within it of the given rows."""
         index = np.asarray(rows, np.int64)
         shards = np.searchsorted(self._starts, index, side="right") - 1
-        size = self.meta.image_size
-        out = np.empty((len(index), size, size, 3), np.uint8)
-        for k, (shard, row) in enumerate(zip(shards, index - self._starts[shards], strict=True)):
-            out[k] = self._shards[shard].images[row]
-        return out
+        within = index - self._starts[shards]
+        return [(self._shards[k], int(row)) for k, row in zip(shards, within, strict=True)]

@@ -1,1 +1,1 @@
-"""How good a network is, on portraits with known coefficients and on photographs."""
+"""How good a network is: on portraits of known coefficients, on photographs, against scans."""

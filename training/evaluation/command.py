@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -25,6 +26,9 @@ FaceModelOption = Annotated[
 def synthetic(
     network: NetworkArgument,
     data: Annotated[Path, typer.Argument(help="directory of held-out shards")],
+    scans: Annotated[
+        int, typer.Option(min=0, help="portraits to measure by the scan protocol too")
+    ] = 100,
     json: JsonOption = None,
     face_model: FaceModelOption = None,
 ) -> None:
@@ -43,6 +47,7 @@ def synthetic(
             MorphableModel.load(face_model or asset_path(FACE_MODEL)),
             shards,
             measured_on=f"{len(shards)} held-out synthetic portraits",
+            scans=scans,
             track=_track,
         )
     except (ValueError, OSError) as error:
@@ -61,27 +66,45 @@ def photos(
         Path | None,
         typer.Option(help=".npz of names and points (N, 5, 2) to align by, such as a detector's"),
     ] = None,
+    people: Annotated[
+        Literal["train", "held-out", "all"], typer.Option(help="whose photos, as `prepare` splits")
+    ] = "all",
+    hold_out: Annotated[
+        float, typer.Option(min=0, max=1, help="share of people that training never sees")
+    ] = 0.15,
+    landmark_shift: Annotated[
+        tuple[float, float],
+        typer.Option(help="px right and down that landmarks68 are off; see `landmark-shift`"),
+    ] = (0.0, 0.0),
     limit: Annotated[int | None, typer.Option(help="use about this many photos")] = None,
     seed: Annotated[int, typer.Option(help="of the choice of photos and pairs")] = 0,
     json: JsonOption = None,
     face_model: FaceModelOption = None,
 ) -> None:
-    """Landmark errors and separability of identities on photographs."""
+    """Landmark and colour errors and separability of identities on photographs."""
     from models.assets import FACE_MODEL, asset_path
     from models.morphable_model import MorphableModel
     from training.evaluation.network import load_network
-    from training.evaluation.photos import choose_photos, evaluate_photos, read_labels
+    from training.evaluation.photos import choose_photos, evaluate_photos
     from training.evaluation.report import show, write
+    from training.photos.conventions import read_convention
+    from training.photos.labels import read_labels
+    from training.photos.people import rows_of
 
     try:
         known = read_labels(labels, points)
+        known = known.take(rows_of(known.names, people, hold_out))
         chosen = known.take(choose_photos(known.names, limit, seed))
+        model = MorphableModel.load(face_model or asset_path(FACE_MODEL))
+        whose = "" if people == "all" else f", {people} people"
         figures = evaluate_photos(
             load_network(network),
-            MorphableModel.load(face_model or asset_path(FACE_MODEL)),
+            model,
             directory,
             chosen,
-            measured_on=f"{len(chosen.names)} photos of {directory.name}",
+            measured_on=f"{len(chosen.names)} photos of {directory.name}{whose}",
+            convention=read_convention(model),
+            shift=landmark_shift,
             seed=seed,
             track=_track,
         )
@@ -92,8 +115,112 @@ def photos(
         write(figures, json)
 
 
+class Layout(str, Enum):
+    """Whose folder it is."""
+
+    micc = "micc"
+    now = "now"
+    facewarehouse = "facewarehouse"
+
+
+@app.command("scans")
+def scans(
+    network: NetworkArgument,
+    folder: Annotated[Path, typer.Argument(help="the benchmark's folder")],
+    layout: Annotated[Layout, typer.Option(help="whose layout the folder has")],
+    points: Annotated[
+        Path, typer.Option(help=".npz of names and points (N, 5, 2): facewright detect FOLDER -o")
+    ],
+    metrical: Annotated[
+        bool, typer.Option("--metrical", help="NoW: align without a scale")
+    ] = False,
+    subset: Annotated[str, typer.Option(help="NoW: validation or test")] = "validation",
+    write_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--write", help="write predicted meshes and landmarks here, as NoW wants them"
+        ),
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="MICC: frames to use of a video")] = 10,
+    landmarks: Annotated[
+        Path | None, typer.Option(help="MICC: folder of the points picked on the scans")
+    ] = None,
+    mm_per_unit: Annotated[
+        float | None, typer.Option(help="of the scans, if not MICC 1, FaceWarehouse 100")
+    ] = None,
+    trim: Annotated[
+        float,
+        typer.Option(min=0, max=0.5, help="share of the scan that does not count in aligning"),
+    ] = 0.0,
+    json: JsonOption = None,
+    face_model: FaceModelOption = None,
+) -> None:
+    """Shape errors against the scans of MICC Florence, NoW or FaceWarehouse."""
+    from dataclasses import replace
+
+    from models.assets import FACE_MODEL, asset_path
+    from models.morphable_model import MorphableModel
+    from training.evaluation import benchmark_run as run
+    from training.evaluation.benchmarks import Benchmark, FaceWarehouse, Florence, Now
+    from training.evaluation.network import load_network
+    from training.evaluation.report import show, write
+    from training.evaluation.scans import NOW, NOW_METRICAL, PAPER
+    from training.photos.faces import read_faces
+
+    try:
+        if layout is not Layout.now and (metrical or subset != "validation"):
+            raise ValueError("--metrical and --subset belong to NoW")
+        if layout is not Layout.micc and landmarks is not None:
+            raise ValueError("--landmarks belongs to MICC")
+        if layout is Layout.now and mm_per_unit is not None:
+            raise ValueError("NoW's scans are in mm")
+        if subset not in ("validation", "test"):
+            raise ValueError("--subset must be validation or test")
+        if subset == "test" and write_to is None:
+            raise ValueError("the scans of NoW's test subjects are not public: use --write")
+        benchmark: Benchmark
+        units = {} if mm_per_unit is None else {"mm_per_unit": mm_per_unit}
+        if layout is Layout.micc:
+            benchmark = Florence(folder, landmarks=landmarks, frames=frames, **units)
+        elif layout is Layout.now:
+            benchmark = Now(folder, subset="test" if subset == "test" else "validation")
+        else:
+            benchmark = FaceWarehouse(folder, **units)
+        model = MorphableModel.load(face_model or asset_path(FACE_MODEL))
+        chosen = run.with_points(benchmark, read_faces(points))
+        missing = len(benchmark.photos) - len(chosen)
+        if missing:
+            typer.echo(f"{missing} of {len(benchmark.photos)} photos have no points", err=True)
+        identities = run.predict_identities(load_network(network), model, chosen, _track)
+        if write_to is not None:
+            run.write_predictions(model, chosen, identities, write_to)
+        if subset == "test":
+            return
+        photos = [photo for photo, _ in chosen]
+        protocol = (NOW_METRICAL if metrical else NOW) if layout is Layout.now else PAPER
+        protocol = replace(protocol, trim=trim)
+        errors = run.compare(benchmark, model, photos, identities, protocol, track=_track)
+        measured_on = benchmark.name
+        if missing:
+            measured_on += f" ({missing} photos without a face left out)"
+        if layout is Layout.now:
+            figures = run.now_figures(errors, measured_on + (", metrical" if metrical else ""))
+        else:
+            of = "frames" if benchmark.videos else "photos"
+            figures = run.paper_figures(errors, measured_on, of)
+        if benchmark.videos:
+            photos, identities = run.video_means(photos, identities)
+            errors = run.compare(benchmark, model, photos, identities, protocol, track=_track)
+            figures += run.paper_figures(errors, measured_on, "mean shapes of videos")
+    except (KeyError, ValueError, OSError) as error:
+        _fail(error)
+    show(figures, Console())
+    if json is not None:
+        write(figures, json)
+
+
 def _track(rows: Iterable[int]) -> Iterable[int]:
-    return track(rows, description="predicting", console=Console(stderr=True))
+    return track(rows, description="evaluating", console=Console(stderr=True))
 
 
 def _fail(error: Exception) -> NoReturn:

@@ -14,17 +14,17 @@ from models.layout import LAYOUT_239, CoefficientLayout, Coefficients
 from models.morphable_model import PART_SKIN, MorphableModel
 from models.normals import vertex_normals
 from training.data.shards import Labels
+from training.evaluation.scans import FACE_RADIUS
+from training.evaluation.similarity import fit_similarity
 
 Array = npt.NDArray[Any]
 
-# The paper crops its scans to this distance from the nose tip.
-FACE_RADIUS = 95.0
 # Faces evaluated at once: bounds memory.
 CHUNK = 32
 
 
 def align_similarity(moving: Array, fixed: Array) -> Array:
-    """Scale, rotate and shift each point set onto its partner by least squares (Umeyama 1991).
+    """Scale, rotate and shift each point set onto its partner by least squares.
 
     Args:
         moving: (N, V, 3) points.
@@ -33,16 +33,7 @@ def align_similarity(moving: Array, fixed: Array) -> Array:
     Returns:
         ``moving`` after its similarity, (N, V, 3).
     """
-    fixed_mean = fixed.mean(1, keepdims=True)
-    a = moving - moving.mean(1, keepdims=True)
-    b = fixed - fixed_mean
-    u, s, vt = np.linalg.svd(b.swapaxes(1, 2) @ a)
-    sign = np.ones_like(s)
-    sign[:, 2] = np.sign(np.linalg.det(u @ vt))
-    rotation = (u * sign[:, None]) @ vt
-    scale = (s * sign).sum(1) / (a**2).sum((1, 2))
-    aligned: Array = scale[:, None, None] * (a @ rotation.swapaxes(1, 2)) + fixed_mean
-    return aligned
+    return fit_similarity(moving, fixed).apply(moving)
 
 
 def point_to_plane(predicted: Array, true: Array, normals: Array) -> Array:

@@ -1,114 +1,40 @@
-"""Errors of a network on photographs: landmarks, and whether identities can be told apart.
+"""Errors of a network on photographs: landmarks, colours, and whether identities can be told apart.
 
-Label files are ``.npz`` with ``names`` (N,), paths relative to the photo directory, and
-``mesh468`` (N, 468, 3), FaceMesh points in px with pixel centres at integers and NaN where no
-face was found; optionally ``landmarks68`` (N, 68, 2) in the same coordinates. A person is the
-folder of a photo, or the name of the file up to its last underscore.
+Labels are those of :mod:`training.photos.labels`. The yaw of a photo is its label's, by
+FaceMesh, so that the bins do not depend on the network.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.alignment import crop_transform
-from models.camera import CROP_SIZE, pose_points, project
-from models.landmarks import JAW, LANDMARK_COUNT
+from models.camera import pose_points, project
+from models.landmarks import JAW, LANDMARK_COUNT, LEFT_EYE, RIGHT_EYE
 from models.layout import CoefficientLayout
 from models.morphable_model import MorphableModel
 from models.rnet_torch import initial_coefficients
 from training.evaluation.measures import area_under_curve, box_size, landmark_distance
 from training.evaluation.network import Network
 from training.evaluation.report import Figure
+from training.photos.conventions import LandmarkConvention
+from training.photos.crops import cut_crop, map_points_back, read_photo, upright_transform
+from training.photos.labels import PhotoLabels
+from training.photos.people import normalise, person_of
+from training.photos.rendering import colour_errors
 
 Array = npt.NDArray[Any]
 
 BATCH = 16
-PIXEL_CENTRE = 0.5
-# FaceMesh: corners of the image-left and image-right eye, nose tip, mouth corners.
-LEFT_EYE, RIGHT_EYE = (33, 133), (362, 263)
-NOSE_TIP, LEFT_MOUTH, RIGHT_MOUTH = 1, 61, 291
 INNER = slice(JAW.stop, LANDMARK_COUNT)
+OUTER_EYE_CORNERS = (LEFT_EYE.start, RIGHT_EYE.start + 3)
+YAW_BINS = ((0, 30), (30, 60), (60, 90))
 # Pairs of different people are sampled: there are tens of millions in a few thousand photos.
 DIFFERENT_PAIRS = 1_000_000
-
-
-@dataclass(frozen=True, eq=False)
-class PhotoLabels:
-    """Labels of N photos, in continuous coordinates (pixel centres at halves).
-
-    Attributes:
-        names: file names relative to the photo directory.
-        points: (N, 5, 2) px, in the order of :mod:`models.alignment`; NaN where unknown.
-        landmarks: (N, 68, 2) px, or None.
-    """
-
-    names: Sequence[str]
-    points: Array
-    landmarks: Array | None
-
-    def take(self, rows: Array) -> PhotoLabels:
-        """Labels of some photos."""
-        return PhotoLabels(
-            [self.names[k] for k in rows],
-            self.points[rows],
-            None if self.landmarks is None else self.landmarks[rows],
-        )
-
-
-def five_points(mesh468: Array) -> Array:
-    """The alignment points (N, 5, 2) of FaceMesh points (N, 468, 2 or 3)."""
-    mesh = mesh468[..., :2]
-    return np.stack(
-        [
-            mesh[:, LEFT_EYE].mean(1),
-            mesh[:, RIGHT_EYE].mean(1),
-            mesh[:, NOSE_TIP],
-            mesh[:, LEFT_MOUTH],
-            mesh[:, RIGHT_MOUTH],
-        ],
-        axis=1,
-    )
-
-
-def read_labels(path: Path, points_path: Path | None = None) -> PhotoLabels:
-    """Read a label file; photos without alignment points are left out.
-
-    Args:
-        path: the label file.
-        points_path: ``.npz`` with ``names`` and ``points`` (N, 5, 2) px, pixel centres at halves,
-            to align by instead, such as a detector's.
-
-    Raises:
-        KeyError: an array is missing. FileNotFoundError: no such file.
-    """
-    with np.load(path) as file:
-        names = [str(name) for name in file["names"]]
-        points = five_points(file["mesh468"].astype(np.float64)) + PIXEL_CENTRE
-        landmarks = None
-        if "landmarks68" in file:
-            landmarks = file["landmarks68"].astype(np.float64) + PIXEL_CENTRE
-    if points_path is not None:
-        with np.load(points_path) as file:
-            given = dict(zip(map(str, file["names"]), file["points"], strict=True))
-        points = np.stack([given.get(name, np.full((5, 2), np.nan)) for name in names])
-    labels = PhotoLabels(names, points, landmarks)
-    return labels.take(np.flatnonzero(np.isfinite(points).all((1, 2))))
-
-
-def person_of(name: str) -> str:
-    """The person on a photo, by its file name."""
-    path = PurePosixPath(name)
-    if len(path.parts) > 1:
-        return path.parts[-2]
-    return re.sub(r"_[^_]*$", "", path.stem)
 
 
 def choose_photos(names: Sequence[str], limit: int | None, seed: int) -> Array:
@@ -120,7 +46,7 @@ def choose_photos(names: Sequence[str], limit: int | None, seed: int) -> Array:
         return np.arange(len(names))
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(names):
-        rows.setdefault(person_of(name), []).append(row)
+        rows.setdefault(normalise(person_of(name)), []).append(row)
     people = sorted(rows)
     order = np.random.default_rng(seed).permutation(len(people))
     by_value = sorted(order, key=lambda k: len(rows[people[k]]) < 2)
@@ -132,46 +58,154 @@ def choose_photos(names: Sequence[str], limit: int | None, seed: int) -> Array:
     return np.array(sorted(chosen))
 
 
-def cut_crop(photo_rgb_u8: Array, transform: Array) -> Array:
-    """The crop (224, 224, 3) uint8 under ``transform`` (2, 3), photo px to crop px.
+class Predictions(NamedTuple):
+    """What a network makes of N photos.
 
-    Shrinking averages the pixels it covers. Outside the photo is black.
+    transforms: (N, 2, 3), photo px to crop px.  coefficients: (N, layout.size) float32.
     """
-    zoom = float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
-    finer = max(1, int(np.ceil(1 / zoom)))
-    matrix = finer * transform
-    # OpenCV's pixel centres lie at integers.
-    matrix[:, 2] += PIXEL_CENTRE * matrix[:, :2].sum(1) - PIXEL_CENTRE
-    size = (finer * CROP_SIZE, finer * CROP_SIZE)
-    crop = cv2.warpAffine(photo_rgb_u8, matrix, size, flags=cv2.INTER_LINEAR)
-    if finer > 1:
-        crop = cv2.resize(crop, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA)
-    return crop
+
+    transforms: Array
+    coefficients: Array
+
+
+def predict_photos(
+    network: Network,
+    model: MorphableModel,
+    directory: Path,
+    labels: PhotoLabels,
+    *,
+    look: Callable[[Array, Array], None] = lambda crops_u8, coefficients: None,
+    track: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
+) -> Predictions:
+    """Cut the crops of photos and let a network predict their faces.
+
+    Args:
+        network: to evaluate.
+        model: its face model.
+        directory: of the photos.
+        labels: of the photos to use.
+        look: is shown every batch of crops (n, 224, 224, 3) and its coefficients, in order.
+        track: wraps the loop over batches to show progress.
+
+    Raises:
+        ValueError: network and face model do not belong together, or there is no photo.
+        UnreadablePhoto: a photo is missing or is no picture.
+    """
+    if network.face_model_sha256 not in ("", model.sha256):
+        raise ValueError(f"the network is of face model {network.face_model_sha256}")
+    if not labels.names:
+        raise ValueError("no photo has alignment points")
+    transforms = np.stack([upright_transform(p, model.five_points) for p in labels.points])
+    predicted = []
+    for k in track(range(0, len(labels.names), BATCH)):
+        rows = range(k, min(k + BATCH, len(labels.names)))
+        crops = np.stack(
+            [cut_crop(read_photo(directory / labels.names[r]), transforms[r]) for r in rows]
+        )
+        predicted.append(network.predict(crops))
+        look(crops, predicted[-1])
+    return Predictions(transforms, np.concatenate(predicted))
 
 
 def projected_landmarks(
-    model: MorphableModel, coefficients: Array, layout: CoefficientLayout, transforms: Array
+    model: MorphableModel,
+    coefficients: Array,
+    layout: CoefficientLayout,
+    transforms: Array,
+    vertices: Array | None = None,
 ) -> Array:
-    """Landmarks (N, 68, 2) in photo px of coefficients (N, size) under crop transforms."""
+    """Landmarks (N, 68, 2) in photo px of coefficients (N, size) under crop transforms.
+
+    ``vertices`` (68,) takes the place of the model's landmarks.
+    """
     parts = layout.split(coefficients.astype(np.float32))
-    shape = model.shape(parts.identity, parts.expression)[:, model.landmarks]
-    crop_px = project(pose_points(shape, parts.rotation, parts.translation))
-    back = np.linalg.inv(transforms[:, :, :2])
-    return np.einsum("nij,nlj->nli", back, crop_px - transforms[:, None, :, 2])
+    chosen = model.landmarks if vertices is None else vertices
+    shape = model.shape(parts.identity, parts.expression)[:, chosen]
+    return map_points_back(
+        transforms, project(pose_points(shape, parts.rotation, parts.translation))
+    )
 
 
-def identity_auc(identity: Array, people: Sequence[str], seed: int) -> tuple[float, int]:
-    """How well the cosine between identities tells pairs of one person from pairs of two.
+def landmark_figures(
+    network: Network,
+    model: MorphableModel,
+    labels: PhotoLabels,
+    predictions: Predictions,
+    *,
+    convention: LandmarkConvention | None,
+    shift: tuple[float, float],
+    measured_on: str,
+) -> list[Figure]:
+    """Errors of the landmarks beside the mean face's, under the crop's nominal camera.
+
+    Rows without a remark compare the model's own landmarks with the labels as they are. Those
+    "in the labels' convention" take the shift off the labels and put jaw and brows where the
+    convention does. Photos whose landmarks are not all known are left out.
+    """
+    assert labels.landmarks is not None
+    known = np.flatnonzero(np.isfinite(labels.landmarks).all((1, 2)))
+    as_labelled = labels.landmarks[known]
+    yaw = np.abs(labels.yaw[known])
+    start = np.tile(initial_coefficients(network.layout).numpy(), (len(known), 1))
+    figures: list[Figure] = []
+
+    def predicted(vertices: Array | None) -> list[Array]:
+        transforms = predictions.transforms[known]
+        return [
+            projected_landmarks(model, values, network.layout, transforms, vertices)
+            for values in (predictions.coefficients[known], start)
+        ]
+
+    def compare(
+        title: str, unit: str, points: list[Array], true: Array, part: slice, size: Array, rows: Any
+    ) -> None:
+        value, baseline = (
+            float(
+                100 * (landmark_distance(p[rows][:, part], true[rows][:, part]) / size[rows]).mean()
+            )
+            for p in points
+        )
+        figures.append(Figure(measured_on, f"error of {title}", unit, value, baseline))
+
+    own, everyone = predicted(None), slice(None)
+    box, eyes = box_size(as_labelled), _eye_distance(as_labelled)
+    both = ((slice(None), "68 landmarks"), (INNER, "the inner 51 landmarks"))
+    for part, title in both:
+        compare(title, "% of face box", own, as_labelled, part, box, everyone)
+    for part, title in both:
+        compare(title, "% of eye distance", own, as_labelled, part, eyes, everyone)
+    for low, high in YAW_BINS:
+        rows = (yaw >= low) & (yaw < high)
+        if rows.any():
+            title = f"68 landmarks, label yaw {low}-{high}° ({rows.sum()} photos)"
+            compare(title, "% of face box", own, as_labelled, slice(None), box, rows)
+    if convention is not None:
+        shifted = as_labelled - np.array(shift)
+        for part, title in both:
+            compare(
+                f"{title}, in the labels' convention",
+                "% of face box", predicted(convention.vertices), shifted, part, box, everyone,
+            )  # fmt: skip
+    return figures
+
+
+Comparison = Literal["cosine", "distance"]
+
+
+def identity_auc(
+    identity: Array, people: Sequence[str], seed: int, comparison: Comparison = "cosine"
+) -> tuple[float, int]:
+    """How well the likeness of identities tells pairs of one person from pairs of two.
 
     Args:
         identity: (N, 80).
         people: of the N photos.
         seed: of the sampled pairs of different people.
+        comparison: by the cosine, or by the Euclidean distance.
 
     Returns:
         Area under the curve, number of pairs of one person.
     """
-    unit = identity / np.maximum(np.linalg.norm(identity, axis=1, keepdims=True), 1e-12)
     number = np.unique(np.asarray(people), return_inverse=True)[1]
     first, second = np.triu_indices(len(number), 1)
     same = number[first] == number[second]
@@ -179,12 +213,31 @@ def identity_auc(identity: Array, people: Sequence[str], seed: int) -> tuple[flo
     negative = np.flatnonzero(~same)
     if len(negative) > DIFFERENT_PAIRS:
         negative = np.random.default_rng(seed).choice(negative, DIFFERENT_PAIRS, replace=False)
+    unit = identity / np.maximum(np.linalg.norm(identity, axis=1, keepdims=True), 1e-12)
 
-    def cosine(pairs: Array) -> Array:
-        similarity: Array = np.einsum("nk,nk->n", unit[first[pairs]], unit[second[pairs]])
-        return similarity
+    def likeness(pairs: Array) -> Array:
+        if comparison == "cosine":
+            cosine: Array = np.einsum("nk,nk->n", unit[first[pairs]], unit[second[pairs]])
+            return cosine
+        away: Array = -np.linalg.norm(identity[first[pairs]] - identity[second[pairs]], axis=1)
+        return away
 
-    return area_under_curve(cosine(positive), cosine(negative)), len(positive)
+    return area_under_curve(likeness(positive), likeness(negative)), len(positive)
+
+
+def identity_figures(identity: Array, people: Sequence[str], seed: int, on: str) -> list[Figure]:
+    """The separability of identities (N, 80) by three likenesses; empty without two people."""
+    if not 1 < len(set(people)) < len(people):
+        return []
+    by_cosine, pairs = identity_auc(identity, people, seed)
+    centred, _ = identity_auc(identity - identity.mean(0), people, seed)
+    by_distance, _ = identity_auc(identity, people, seed, "distance")
+    remark = f"({pairs} same-person pairs)"
+    return [
+        Figure(on, f"identity AUC of cosine {remark}", "", by_cosine, 0.5),
+        Figure(on, f"identity AUC of cosine {remark}, mean taken off", "", centred, 0.5),
+        Figure(on, f"identity AUC of distance {remark}", "", by_distance, 0.5),
+    ]
 
 
 def evaluate_photos(
@@ -194,10 +247,12 @@ def evaluate_photos(
     labels: PhotoLabels,
     *,
     measured_on: str,
+    convention: LandmarkConvention | None = None,
+    shift: tuple[float, float] = (0.0, 0.0),
     seed: int = 0,
     track: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
 ) -> list[Figure]:
-    """Landmark errors, if there are landmarks, and the separability of identities.
+    """Landmark errors, if there are landmarks, colour errors, and the separability of identities.
 
     Args:
         network: to evaluate.
@@ -205,55 +260,40 @@ def evaluate_photos(
         directory: of the photos.
         labels: of the photos to use.
         measured_on: description of the data.
+        convention: of the labels' landmarks, None to leave its rows out.
+        shift: of the labels' landmarks, px right and down; of the convention's rows only.
         seed: of sampled pairs.
         track: wraps the loop over batches to show progress.
 
     Raises:
-        ValueError: network and face model do not belong together, or there is no photo.
-        FileNotFoundError: a photo is missing or is no picture.
+        ValueError: network and face model do not belong together, there is no photo, or one is
+            missing or no picture.
     """
-    if network.face_model_sha256 not in ("", model.sha256):
-        raise ValueError(f"the network is of face model {network.face_model_sha256}")
-    if not labels.names:
-        raise ValueError("no photo has alignment points")
-    transforms = np.stack([crop_transform(points, model.five_points) for points in labels.points])
-    predicted = []
-    for k in track(range(0, len(labels.names), BATCH)):
-        rows = range(k, min(k + BATCH, len(labels.names)))
-        crops = [cut_crop(_read(directory / labels.names[r]), transforms[r]) for r in rows]
-        predicted.append(network.predict(np.stack(crops)))
-    coefficients = np.concatenate(predicted)
+    start = initial_coefficients(network.layout).numpy()
+    colours: list[Array] = []
+
+    def look(crops_u8: Array, coefficients: Array) -> None:
+        mean = np.tile(start, (len(crops_u8), 1))
+        both = (coefficients, mean)
+        colours.append(np.stack([colour_errors(model, network.layout, x, crops_u8) for x in both]))
+
+    predictions = predict_photos(network, model, directory, labels, look=look, track=track)
     figures = []
     if labels.landmarks is not None:
-        known = np.flatnonzero(np.isfinite(labels.landmarks).all((1, 2)))
-        true = labels.landmarks[known]
-        start = np.tile(initial_coefficients(network.layout).numpy(), (len(known), 1))
-        found, mean = (
-            projected_landmarks(model, values, network.layout, transforms[known])
-            for values in (coefficients[known], start)
-        )
-        size = box_size(true)
-        for part, title in ((slice(None), "68 landmarks"), (INNER, "the inner 51 landmarks")):
-            value, baseline = (
-                float(100 * (landmark_distance(points[:, part], true[:, part]) / size).mean())
-                for points in (found, mean)
-            )
-            figures.append(
-                Figure(measured_on, f"error of {title}", "% of face box", value, baseline)
-            )
-    people = [person_of(name) for name in labels.names]
-    if len(set(people)) < len(people) and len(set(people)) > 1:
-        identity = network.layout.split(coefficients).identity
-        auc, pairs = identity_auc(identity, people, seed)
-        centred, _ = identity_auc(identity - identity.mean(0), people, seed)
-        measure = f"identity AUC of cosine ({pairs} same-person pairs)"
-        figures.append(Figure(measured_on, measure, "", auc, 0.5))
-        figures.append(Figure(measured_on, f"{measure}, mean taken off", "", centred, 0.5))
-    return figures
+        figures += landmark_figures(
+            network, model, labels, predictions,
+            convention=convention, shift=shift, measured_on=measured_on,
+        )  # fmt: skip
+    value, baseline = np.nanmean(np.concatenate(colours, axis=1), axis=1)
+    name = "mean colour difference in the region of the face"
+    figures.append(Figure(measured_on, name, "of 255", float(value), float(baseline)))
+    identity = network.layout.split(predictions.coefficients).identity
+    people = [normalise(person_of(name)) for name in labels.names]
+    return figures + identity_figures(identity, people, seed, measured_on)
 
 
-def _read(path: Path) -> Array:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise FileNotFoundError(f"no picture at {path}")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+def _eye_distance(landmarks: Array) -> Array:
+    """Distance (N,) of the outer corners of the eyes of landmarks (N, 68, 2)."""
+    left, right = OUTER_EYE_CORNERS
+    distance: Array = np.linalg.norm(landmarks[:, left] - landmarks[:, right], axis=1)
+    return distance

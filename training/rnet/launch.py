@@ -6,8 +6,8 @@ import logging
 import os
 import queue
 import signal
+import socket
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -24,9 +24,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from training.rnet.config import RNetConfig
-from training.rnet.parallel import Workers
-from training.rnet.trainer import Report, RunPaths, Trainer
+from training.rnet.data import Stock
+from training.rnet.experiment import Experiment
+from training.rnet.records import Report
+from training.rnet.run import RunPaths, prepare_run, train
 
 LOG_FORMAT = "%(asctime)s %(message)s"
 POLL_SECONDS = 0.5
@@ -39,15 +40,16 @@ WORKER_ENVIRONMENT = {
 }
 
 
-def launch(config: RNetConfig, paths: RunPaths, workers: int) -> None:
+def launch(experiment: Experiment, paths: RunPaths, workers: int) -> None:
     """Train with ``workers`` processes until the run ends or SIGINT or SIGTERM asks to stop.
 
     Raises:
+        ExperimentError: the run cannot start, see :func:`training.rnet.run.prepare_run`.
         torch.multiprocessing.ProcessRaisedException: a worker failed; its traceback is in the
             message, the others have been ended.
     """
-    paths.out.mkdir(parents=True, exist_ok=True)
-    os.environ.update(WORKER_ENVIRONMENT)
+    stock = prepare_run(experiment, paths)
+    os.environ.update(_environment())
     context = multiprocessing.get_context("spawn")
     stop, reports = context.Event(), context.Queue()
     on_terminal = sys.stderr.isatty()
@@ -55,11 +57,10 @@ def launch(config: RNetConfig, paths: RunPaths, workers: int) -> None:
     def ask_to_stop(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    with tempfile.TemporaryDirectory() as meeting, _handling(ask_to_stop):
-        rendezvous = f"file://{meeting}/workers"
+    with _handling(ask_to_stop):
         processes = multiprocessing.start_processes(
             _work,
-            (config, paths, workers, rendezvous, stop, reports, not on_terminal),
+            (experiment, paths, stock, workers, stop, reports, not on_terminal),
             nprocs=workers,
             join=False,
             start_method="spawn",
@@ -72,10 +73,10 @@ def launch(config: RNetConfig, paths: RunPaths, workers: int) -> None:
 
 def _work(
     rank: int,
-    config: RNetConfig,
+    experiment: Experiment,
     paths: RunPaths,
-    size: int,
-    rendezvous: str,
+    stock: Stock,
+    workers: int,
     stop: Any,
     reports: Any,
     log_to_console: bool,
@@ -84,7 +85,9 @@ def _work(
     # Ctrl-C reaches the whole group; the launcher alone answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    os.environ["LOCAL_RANK"] = str(rank)
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
     if rank == 0:
         handlers: list[logging.Handler] = [logging.FileHandler(paths.out / "train.log")]
         if log_to_console:
@@ -95,10 +98,26 @@ def _work(
     def should_stop() -> bool:
         return stop.is_set() or os.getppid() != launcher
 
-    joined = Workers.join(rank, size, rendezvous)
-    trainer = Trainer(config, paths, joined, report=reports.put)
-    trainer.run(should_stop)
-    joined.leave()
+    train(
+        experiment,
+        paths,
+        stock,
+        rank=rank,
+        workers=workers,
+        should_stop=should_stop,
+        report=reports.put,
+    )
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _environment() -> dict[str, str]:
+    """What the workers inherit: memory settings, and where they meet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return WORKER_ENVIRONMENT | meeting
 
 
 @contextmanager

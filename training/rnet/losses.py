@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import NamedTuple
 
 import torch
@@ -14,7 +13,7 @@ from models.landmarks import INNER_MOUTH, LANDMARK_COUNT, LEFT_EYE, RIGHT_EYE
 from models.layout import LAYOUT_239
 from models.morphable_model import MorphableModel
 from models.morphable_model_torch import TorchMorphableModel
-from training.rnet.config import LossWeights
+from training.rnet.experiment import LossWeights
 from training.rnet.quadratic_forms import face_forms
 
 # Added under square roots, so that their gradients stay finite at zero.
@@ -90,7 +89,7 @@ class RNetLoss(nn.Module):
 
     def __init__(self, model: MorphableModel, weights: LossWeights) -> None:
         super().__init__()
-        self.weights = asdict(weights)
+        self.weights = weights.model_dump()
         for name, form in face_forms(model).items():
             self.register_buffer(f"{name}_form", torch.tensor(form, dtype=torch.float32))
         torch_model = TorchMorphableModel(model)

@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import math
 
-from training.rnet.config import RNetConfig, Stage
+from training.rnet.experiment import Experiment, Optimizer, Stage
 
 
-def stage_at(config: RNetConfig, progress: float) -> Stage:
+def progress_of(experiment: Experiment, images: int, seconds: float) -> float:
+    """Part of the run that is done, by images or by time; 1 or more at its end."""
+    if experiment.images is not None:
+        return images / experiment.images
+    assert experiment.minutes is not None
+    return seconds / (60 * experiment.minutes)
+
+
+def stage_at(experiment: Experiment, progress: float) -> Stage:
     """The stage of the run at ``progress``."""
     end = 0.0
-    for stage in config.stages:
+    for stage in experiment.stages:
         end += stage.share
         if progress < end:
             return stage
-    return config.stages[-1]
+    return experiment.stages[-1]
 
 
-def rate_at(config: RNetConfig, progress: float) -> float:
-    """Learning rate: linear warm-up, then half a cosine down to zero."""
-    if progress < config.warm_up:
+def rate_at(optimizer: Optimizer, progress: float) -> float:
+    """Learning rate: linear warm-up, then constant or half a cosine down to zero."""
+    if progress < optimizer.warm_up:
         # Not zero in the first step, which would be lost.
-        return config.peak_rate * max(progress / config.warm_up, 0.01)
-    falling = (progress - config.warm_up) / (1 - config.warm_up)
-    return config.peak_rate * 0.5 * (1 + math.cos(math.pi * min(falling, 1.0)))
+        return optimizer.rate * max(progress / optimizer.warm_up, 0.01)
+    if optimizer.schedule == "constant":
+        return optimizer.rate
+    falling = (progress - optimizer.warm_up) / (1 - optimizer.warm_up)
+    return optimizer.rate * 0.5 * (1 + math.cos(math.pi * min(falling, 1.0)))
 
 
-def average_weight(config: RNetConfig, step: int, images: int) -> float:
+def average_weight(window_images: int | None, step: int, images: int) -> float:
     """Weight of the newest parameters in the moving average after a step of ``images`` images.
 
     Early on the window is a tenth of the steps so far, so that the random start is forgotten.
+    Without a window the average is the newest parameters.
     """
-    return max(min(images / config.average_images, 1.0), 9.0 / (10.0 + step))
+    if window_images is None:
+        return 1.0
+    return max(min(images / window_images, 1.0), 9.0 / (10.0 + step))

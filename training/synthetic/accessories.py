@@ -1,4 +1,4 @@
-"""Glasses on the head and things in front of it."""
+"""Glasses on the head and things out of focus in front of it."""
 
 from __future__ import annotations
 
@@ -35,57 +35,121 @@ class Glasses:
     glare: float
 
 
-def draw_glasses(
-    rng: np.random.Generator, landmarks: FloatArray, ear_points: FloatArray
-) -> Glasses:
-    """Fit a random pair to a face.
+@dataclass(frozen=True, eq=False)
+class GlassesDesign:
+    """The form of a pair of glasses, sizes relative to the distance between the eyes or in mm.
 
-    Args:
-        rng: source of the choices.
-        landmarks: (68, 3) mm of the face.
-        ear_points: (2, 3) mm where the temples rest, image-left first.
+    Attributes:
+        half_width, aspect: of a lens, relative; corners: 0.4 nearly square to 1 round.
+        droop: factor on the lower half's height; drop, reach: place of the lenses, mm.
+        wrap: curvature around the face; colour: (3,) linear; width: mm of the frame.
+        tint: (3,) linear; opacity: of the lenses.
     """
-    eyes = np.stack([landmarks[LEFT_EYE].mean(0), landmarks[RIGHT_EYE].mean(0)])
-    distance = float(np.linalg.norm(eyes[1] - eyes[0]))
-    half_width = rng.uniform(0.34, 0.43) * distance
-    half_height = half_width * rng.uniform(0.55, 0.95)
-    exponent = rng.uniform(0.4, 1.0)
-    angle = np.linspace(0, 2 * np.pi, 29)
-    across = half_width * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** exponent
-    up = half_height * np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** exponent
-    up = np.where(up < 0, up * rng.uniform(0.85, 1.2), up)
-    depth = max(float(landmarks[27, 2]) + 3.0, float(eyes[:, 2].max()) + rng.uniform(10, 15))
-    drop = rng.uniform(-4, 1)
-    rims, bars = [], []
-    for side, eye in zip((-1, 1), eyes, strict=True):
-        wrap = -rng.uniform(0.06, 0.16) * side * across
-        centre = [eye[0] * rng.uniform(1.0, 1.05), eye[1] + drop, depth]
-        rims.append(np.stack([across, up, wrap], 1) + centre)
-    bridge = np.linspace(0, 1, 29)[:, None]
-    inner = [rims[0][np.argmax(rims[0][:, 0])], rims[1][np.argmin(rims[1][:, 0])]]
-    arch = np.stack([0 * bridge[:, 0], 2 * np.sin(np.pi * bridge[:, 0]), 2 + 0 * bridge[:, 0]], 1)
-    bars.append(inner[0] * (1 - bridge) + inner[1] * bridge + arch)
-    outer = [rims[0][np.argmin(rims[0][:, 0])], rims[1][np.argmax(rims[1][:, 0])]]
-    for start, end in zip(outer, ear_points, strict=True):
-        start = start + [0, 0.3 * half_height, 0]
-        bars.append(start * (1 - bridge) + end * bridge)
-    dark = rng.random() < 0.25
-    frame = rng.uniform(0.004, 0.05, 3) if rng.random() < 0.7 else rng.uniform(0.02, 0.5, 3)
-    return Glasses(
-        rims=np.asarray(rims, np.float32),
-        bars=np.asarray(bars, np.float32),
-        colour=frame.astype(np.float32),
-        width=float(rng.uniform(0.7, 3.2)),
-        tint=(rng.uniform(0.004, 0.06, 3) if dark else np.ones(3) * 0.5).astype(np.float32),
-        opacity=float(rng.uniform(0.6, 0.97)) if dark else float(rng.uniform(0, 0.06)),
-        glare=float(rng.uniform(0, 0.5)) if rng.random() < 0.35 else 0.0,
-    )
+
+    half_width: float
+    aspect: float
+    corners: float
+    droop: float
+    drop: float
+    reach: float
+    wrap: float
+    colour: FloatArray
+    width: float
+    tint: FloatArray
+    opacity: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, dark: bool) -> GlassesDesign:
+        """Any design; with ``dark`` of sunglasses."""
+        colour = rng.uniform(0.004, 0.05, 3) if rng.random() < 0.75 else rng.uniform(0.02, 0.5, 3)
+        wire = rng.random() < (0.35 if dark else 0.6)
+        grey = 0.5 * np.ones(3)
+        return cls(
+            half_width=rng.uniform(0.36, 0.46) if dark else rng.uniform(0.33, 0.43),
+            aspect=rng.uniform(0.6, 0.95) if dark else rng.uniform(0.5, 0.95),
+            corners=rng.uniform(0.4, 1.0),
+            droop=rng.uniform(0.85, 1.2),
+            drop=rng.uniform(-5, 1),
+            reach=rng.uniform(10, 15),
+            wrap=rng.uniform(0.06, 0.2 if dark else 0.13),
+            colour=colour.astype(np.float32),
+            width=rng.uniform(0.5, 1.4) if wire else rng.uniform(2.0, 4.0),
+            tint=(rng.uniform(0.003, 0.04, 3) if dark else grey).astype(np.float32),
+            opacity=rng.uniform(0.7, 0.98) if dark else rng.uniform(0, 0.06),
+        )
+
+    def fit(
+        self, rng: np.random.Generator, landmarks: FloatArray, ear_points: FloatArray
+    ) -> Glasses:
+        """Put them on a face.
+
+        Args:
+            rng: source of the glare.
+            landmarks: (68, 3) mm of the face.
+            ear_points: (2, 3) mm where the temples rest, image-left first.
+        """
+        eyes = np.stack([landmarks[LEFT_EYE].mean(0), landmarks[RIGHT_EYE].mean(0)])
+        distance = float(np.linalg.norm(eyes[1] - eyes[0]))
+        half_width = self.half_width * distance
+        half_height = half_width * self.aspect
+        angle = np.linspace(0, 2 * np.pi, 29)
+        across = half_width * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** self.corners
+        up = half_height * np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** self.corners
+        up = np.where(up < 0, up * self.droop, up)
+        depth = max(float(landmarks[27, 2]) + 3.0, float(eyes[:, 2].max()) + self.reach)
+        rims, bars = [], []
+        for side, eye in zip((-1, 1), eyes, strict=True):
+            centre = [eye[0] * 1.02, eye[1] + self.drop, depth]
+            rims.append(np.stack([across, up, -self.wrap * side * across], 1) + centre)
+        t = np.linspace(0, 1, 29)[:, None]
+        inner = [rims[0][np.argmax(rims[0][:, 0])], rims[1][np.argmin(rims[1][:, 0])]]
+        arch = np.stack([0 * t[:, 0], 2 * np.sin(np.pi * t[:, 0]), 2 + 0 * t[:, 0]], 1)
+        bars.append(inner[0] * (1 - t) + inner[1] * t + arch)
+        outer = [rims[0][np.argmin(rims[0][:, 0])], rims[1][np.argmax(rims[1][:, 0])]]
+        for start, end in zip(outer, ear_points, strict=True):
+            start = start + [0, 0.3 * half_height, 0]
+            bars.append(start * (1 - t) + end * t)
+        return Glasses(
+            rims=np.asarray(rims, np.float32),
+            bars=np.asarray(bars, np.float32),
+            colour=self.colour,
+            width=self.width,
+            tint=self.tint,
+            opacity=self.opacity,
+            glare=float(rng.uniform(0.05, 0.6)) if rng.random() < 0.4 else 0.0,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class GlassesCase:
+    """The glasses that a person owns: a pair for seeing (None: not needed) and sunglasses."""
+
+    clear: GlassesDesign | None
+    dark: GlassesDesign
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, age: float) -> GlassesCase:
+        """Old people need glasses more often; ``age`` in [0, 1]."""
+        needed = rng.random() < 0.12 + 0.25 * age
+        clear = GlassesDesign.draw(rng, dark=False) if needed else None
+        return cls(clear, GlassesDesign.draw(rng, dark=True))
+
+    def take(
+        self, rng: np.random.Generator, landmarks: FloatArray, ear_points: FloatArray
+    ) -> Glasses | None:
+        """What is worn today, fitted as :meth:`GlassesDesign.fit` does."""
+        if rng.random() < 0.03:
+            return self.dark.fit(rng, landmarks, ear_points)
+        if self.clear is not None and rng.random() < 0.85:
+            return self.clear.fit(rng, landmarks, ear_points)
+        return None
 
 
 def tint_lens(
     rng: np.random.Generator,
     image: FloatArray,
     nearness: FloatArray,
+    bare: FloatArray,
     outline: FloatArray,
     glasses: Glasses,
     light: float,
@@ -95,7 +159,8 @@ def tint_lens(
     Args:
         rng: source of the glare's shape.
         image: (S, S, 3), changed in place.
-        nearness: (S, S) 1000 / depth of what is seen.
+        nearness: (S, S) 1000 / depth of what is seen; a dark lens is something to see.
+        bare: (S, S), multiplied by what the lens lets through.
         outline: (n, 3) projected rim: x px, y px, 1000 / depth.
         glasses: whose lens it is.
         light: brightness of a reflection.
@@ -112,6 +177,11 @@ def tint_lens(
     cv2.fillPoly(mask, [corners], 255, cv2.LINE_AA, 3)
     in_front = nearness[y0:y1, x0:x1] <= outline[:, 2].mean() * 1.004
     cover = (mask * in_front).astype(np.float32)[..., None] / np.float32(255)
+    through = 1 - cover[..., 0] * np.float32(min(1.0, glasses.opacity + 0.5 * glasses.glare))
+    bare[y0:y1, x0:x1] *= through
+    if glasses.opacity > 0.5:
+        near = nearness[y0:y1, x0:x1]
+        near[cover[..., 0] > 0.5] = outline[:, 2].mean()
     patch = image[y0:y1, x0:x1]
     patch += cover * np.float32(glasses.opacity) * (glasses.tint * np.float32(light) - patch)
     if glasses.glare > 0:
@@ -120,57 +190,46 @@ def tint_lens(
             + np.linspace(-1, 1, y1 - y0, dtype=np.float32)[:, None]
         )
         band = np.exp(-(((slope - np.float32(rng.normal(0, 0.5))) / 0.4) ** 2))[..., None]
+        if rng.random() < 0.4:
+            band = _window(rng, x1 - x0, y1 - y0)
         patch += cover * band * np.float32(glasses.glare * light)
 
 
-def draw_occluder(
-    rng: np.random.Generator, image: FloatArray, skin: FloatArray, light: float
-) -> FloatArray:
-    """Put a hand-, microphone-, scarf- or frame-like thing before the scene, away from its centre.
+def _window(rng: np.random.Generator, width: int, height: int) -> FloatArray:
+    """(height, width, 1) reflection of a bright window or softbox."""
+    layer = np.zeros((height, width), np.float32)
+    middle = (float(rng.uniform(0.2, 0.8) * width), float(rng.uniform(0.2, 0.7) * height))
+    extent = (float(rng.uniform(0.15, 0.5) * width), float(rng.uniform(0.2, 0.6) * height))
+    corners = cv2.boxPoints((middle, extent, float(rng.normal(0, 15))))
+    cv2.fillConvexPoly(layer, corners.astype(np.int32), float(rng.uniform(0.8, 1.8)), cv2.LINE_AA)
+    return cv2.GaussianBlur(layer, (0, 0), 1.2)[..., None]
+
+
+def draw_blur_in_front(rng: np.random.Generator, image: FloatArray, light: float) -> FloatArray:
+    """Put something near and out of focus before the scene, away from its centre.
 
     Args:
         rng: source of the choices.
         image: (S, S, 3) linear, changed in place.
-        skin: (3,) linear skin colour for hand-like things.
         light: brightness factor of the scene.
 
     Returns:
         (S, S) float32 in [0, 1]: what it covers.
     """
     size = len(image)
-    if rng.random() < 0.45:
-        colour = skin * rng.uniform(0.6, 1.2)
-    else:
-        colour = rng.uniform(0.01, 0.8, 3) ** 1.6
     layer = np.zeros((size, size), np.uint8)
     at = rng.uniform(0, size, 2)
-    while np.linalg.norm(at - size / 2) < 0.19 * size:
+    while np.linalg.norm(at - size / 2) < 0.3 * size:
         at = rng.uniform(0, size, 2)
-    kind = rng.integers(3)
-    if kind == 0:
-        axes = rng.uniform(0.04, 0.2, 2) * size
+    if rng.random() < 0.6:
+        axes = rng.uniform(0.08, 0.28, 2) * size
         cv2.ellipse(layer, tuple(map(int, at)), tuple(map(int, axes)),
                     float(rng.uniform(0, 180)), 0, 360, 255, -1, cv2.LINE_AA)  # fmt: skip
-    elif kind == 1:
-        # A few finger-like strokes.
-        direction = rng.normal(0, 1, 2)
-        direction *= rng.uniform(0.15, 0.5) * size / np.linalg.norm(direction)
-        gap = np.array([-direction[1], direction[0]]) / np.linalg.norm(direction)
-        thick = rng.uniform(0.03, 0.09) * size
-        for k in range(int(rng.integers(1, 5))):
-            start = at + gap * thick * 1.05 * k
-            end = start + direction * rng.uniform(0.7, 1.1)
-            cv2.line(layer, tuple(map(int, start)), tuple(map(int, end)), 255,
-                     max(2, int(thick)), cv2.LINE_AA)  # fmt: skip
     else:
-        corners = (at + rng.normal(0, 0.13 * size, (int(rng.integers(3, 6)), 2))).astype(np.int32)
+        corners = (at + rng.normal(0, 0.15 * size, (int(rng.integers(3, 6)), 2))).astype(np.int32)
         cv2.fillPoly(layer, [cv2.convexHull(corners)], 255, cv2.LINE_AA)
-    soft = cv2.GaussianBlur(layer, (0, 0), float(rng.uniform(0.5, 3))).astype(np.float32)
-    slope = np.linspace(0.6, 1.2, size, dtype=np.float32)
-    slope = slope if rng.random() < 0.5 else slope[::-1]
-    shade = slope[:, None] if rng.random() < 0.5 else np.broadcast_to(slope, (size, size))
-    # Rounded: darker towards the rim.
-    shade = shade * (0.55 + 0.45 * cv2.GaussianBlur(layer, (0, 0), 7) / 255.0)
-    cover = (soft / 255)[..., None]
-    image += cover * ((colour * light).astype(np.float32) * shade[..., None] - image)
-    return cover[..., 0]
+    soft = cv2.GaussianBlur(layer, (0, 0), float(rng.uniform(1.5, 8))).astype(np.float32) / 255
+    colour = (rng.uniform(0.01, 0.6, 3) ** 1.6 * light).astype(np.float32)
+    shade = np.linspace(0.6, 1.2, size, dtype=np.float32)[:, None, None]
+    image += soft[..., None] * (colour * shade - image)
+    return soft

@@ -24,7 +24,6 @@ from training.synthetic.dataset import (
     GENERATOR_VERSION,
     Job,
     missing_shards,
-    shard_rng,
     split_seed,
     write_shards,
 )
@@ -47,6 +46,9 @@ def make_portraits(
     split: Annotated[SplitName, typer.Option(help="Which part of the seeds.")] = SplitName.train,
     workers: Annotated[int, typer.Option(min=1, help="Processes, one core each.")] = 1,
     shard_size: Annotated[int, typer.Option(min=1, help="Portraits per shard.")] = 1_000,
+    per_person: Annotated[
+        int, typer.Option(min=1, help="Portraits of every person, for albums.")
+    ] = 1,
     head: Annotated[
         Path, typer.Option(help="Head model that `facewright-train face-model` writes.")
     ] = Path("runs/face_model/head.npz"),
@@ -65,11 +67,13 @@ def make_portraits(
         seed=split_seed(split.value, seed),
         count=count,
         shard_size=shard_size,
+        per_person=per_person,
     )
     if sheet is not None:
         _draw_sheet(job, sheet)
         return
     meta = ShardMeta(
+        kind="portraits",
         seed=job.seed,
         generator_version=GENERATOR_VERSION,
         face_model_sha256=job.load_head().face_model_sha256,
@@ -101,7 +105,8 @@ def make_portraits(
 
 def _draw_sheet(job: Job, path: Path) -> None:
     generator = PortraitGenerator(job.load_head())
-    pictures = [p.image for p in generator.portraits(shard_rng(job.seed, 0), job.count)]
+    numbers = range(job.count)
+    pictures = [p.image for p in generator.portraits(job.seed, numbers, job.per_person)]
     columns = max(1, math.ceil(math.sqrt(1.5 * len(pictures))))
     if not cv2.imwrite(str(path), contact_sheet(pictures, columns)[..., ::-1]):
         raise typer.BadParameter(f"cannot write {path}")

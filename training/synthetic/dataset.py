@@ -22,7 +22,7 @@ from training.face_model.heads import HeadModel
 from training.synthetic.generate import PortraitGenerator
 from training.synthetic.head import Head
 
-GENERATOR_VERSION = "1"
+GENERATOR_VERSION = "2"
 LARGEST_SEED = 10**9 - 1
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
                      "NUMBA_NUM_THREADS")  # fmt: skip
@@ -41,11 +41,6 @@ def split_seed(split: Split, seed: int) -> int:
     return seed + (LARGEST_SEED + 1 if split == "val" else 0)
 
 
-def shard_rng(recorded_seed: int, index: int) -> np.random.Generator:
-    """The random state that shard ``index`` of a recorded seed starts from."""
-    return np.random.default_rng([recorded_seed, index])
-
-
 @dataclass(frozen=True)
 class Job:
     """What to write where.
@@ -55,7 +50,7 @@ class Job:
         head_path: file of `training.face_model.heads.HeadModel`.
         model_path: file of `models.morphable_model.MorphableModel`.
         seed: as :func:`split_seed` gives it.
-        count: portraits in all; shard_size: portraits per shard.
+        count: portraits in all; shard_size: portraits per shard; per_person: of every person.
     """
 
     directory: Path
@@ -64,11 +59,17 @@ class Job:
     seed: int
     count: int
     shard_size: int
+    per_person: int = 1
 
     def sizes(self) -> list[int]:
         """Number of portraits of every shard."""
         whole, rest = divmod(self.count, self.shard_size)
         return [self.shard_size] * whole + ([rest] if rest else [])
+
+    def numbers(self, index: int) -> range:
+        """Numbers of the portraits in shard ``index``."""
+        start = index * self.shard_size
+        return range(start, min(start + self.shard_size, self.count))
 
     def load_head(self) -> Head:
         """Read the two models."""
@@ -88,7 +89,12 @@ def missing_shards(job: Job, meta: ShardMeta) -> list[int]:
             missing.append(index)
             continue
         shard = ShardReader(path)
-        if shard.meta != meta or len(shard) != size:
+        people = np.asarray(job.numbers(index)) // job.per_person
+        if (
+            shard.meta != meta
+            or len(shard) != size
+            or not np.array_equal(shard.labels.person, people)
+        ):
             raise ValueError(f"{path} was made with other settings; choose another directory")
     return missing
 
@@ -97,10 +103,10 @@ def write_shard(
     generator: PortraitGenerator, job: Job, meta: ShardMeta, index: int, tick: Callable[[], None]
 ) -> None:
     """Write one shard; ``tick`` is called after every portrait and may raise to abandon it."""
-    size = job.sizes()[index]
-    with ShardWriter(job.directory, index, capacity=size, meta=meta) as writer:
-        for portrait in generator.portraits(shard_rng(job.seed, index), size):
-            writer.add(portrait.image, **portrait.labels)
+    numbers = job.numbers(index)
+    with ShardWriter(job.directory, index, capacity=len(numbers), meta=meta) as writer:
+        for portrait in generator.portraits(job.seed, numbers, job.per_person):
+            writer.add(portrait.image, portrait.attention, **portrait.labels)
             tick()
 
 

@@ -10,19 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.normals import vertex_normals
-from training.appearance.skin import Appearance, SkinSampler
+from training.appearance.skin import Appearance
+from training.appearance.surface import TEETH
 from training.data.shards import IMAGE_SIZE, MARGIN
-from training.synthetic.accessories import Glasses, draw_glasses, draw_occluder, tint_lens
-from training.synthetic.background import draw_background
+from training.synthetic.accessories import Glasses, GlassesCase, draw_blur_in_front, tint_lens
+from training.synthetic.background import BACKDROP_SIZE, cut_backdrop, draw_background
 from training.synthetic.clothing import Garments, Wardrobe
 from training.synthetic.creases import ExpressionCreases
-from training.synthetic.hair import HairGrower, draw_style
+from training.synthetic.hair import HairGrower, HairStyle, draw_style
 from training.synthetic.head import Head
 from training.synthetic.labels import fit_light, visible_landmarks
 from training.synthetic.lighting import Lights, ShadowCaster, draw_lights, illuminate
-from training.synthetic.people import draw_coefficients
-from training.synthetic.photo import degrade, draw_development
+from training.synthetic.looks import LookSampler
+from training.synthetic.mouth import (
+    keep_behind_lips,
+    rows_of_teeth,
+    shade_of_the_mouth,
+    tongue,
+)
+from training.synthetic.objects import draw_objects
+from training.synthetic.people import Person, draw_expression, draw_person
+from training.synthetic.photo import degrade, draw_border, draw_development
 from training.synthetic.raster import FrameBuffer
+from training.synthetic.scene import Geometry
 from training.synthetic.shading import EyeShading, grain_volume, shade_pixels
 from training.synthetic.strands import Strands, draw, light_nodes
 from training.synthetic.view import View, draw_view, nominal_pose, pose_coefficients
@@ -30,16 +40,38 @@ from training.synthetic.view import View, draw_view, nominal_pose, pose_coeffici
 FloatArray = NDArray[np.float32]
 
 SUPERSAMPLING = 2
-_BATCH = 20
-_BACKGROUNDS = 48
+_BLOCK = 20
+_BACKDROPS = 8
+_SAME_STYLE = 0.8
+# Random streams of a seed: what is asked of one never changes what another gives.
+_SHAPE, _LOOK, _PICTURE, _BACKDROP = range(4)
 
 
 @dataclass(frozen=True, eq=False)
 class Portrait:
-    """One picture (240, 240, 3) uint8 RGB and the rows of `training.data.shards.Labels`."""
+    """One picture and what is known about it.
+
+    Attributes:
+        image: (240, 240, 3) uint8 RGB.
+        attention: (240, 240) uint8: share of the pixel, 255 for all, in which skin of the face
+            model's region is seen: no eyeballs, no inside of lids or mouth, and nothing that
+            hair, beard, glasses, cloth or things in front cover (a lens counts by its opacity).
+            Blur and compression of the photo do not change it.
+        labels: the rows of `training.data.shards.Labels`.
+    """
 
     image: NDArray[np.uint8]
+    attention: NDArray[np.uint8]
     labels: dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What stays the same in all photos of a person, beside the shape."""
+
+    appearance: Appearance
+    style: HairStyle
+    glasses: GlassesCase
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +79,21 @@ class _Scene:
     """What is in front of the camera, in camera axes where it has a place."""
 
     appearance: Appearance
-    vertices: FloatArray
-    normals: FloatArray
-    occlusion: FloatArray
+    geometry: Geometry
     landmarks: FloatArray
     strands: list[Strands]
     garments: Garments
-    reflectance: FloatArray
     view: View
     lights: Lights
+
+
+@dataclass(frozen=True, eq=False)
+class _Exposure:
+    """A rendered scene: linear (S, S, 3) picture, vertex light and highlight (V, 3)."""
+
+    picture: FloatArray
+    light: FloatArray
+    highlight: FloatArray
 
 
 class PortraitGenerator:
@@ -64,78 +102,125 @@ class PortraitGenerator:
     def __init__(self, head: Head) -> None:
         self.head = head
         surface = head.surface
-        self._skin = SkinSampler(surface)
+        self._looks = LookSampler(surface)
         self._hair = HairGrower(surface)
-        self._creases = ExpressionCreases(self._hair.regions, head.units)
-        self._wardrobe = Wardrobe(surface, self._hair.regions, self._hair)
-        self._frame = FrameBuffer(IMAGE_SIZE * SUPERSAMPLING)
+        regions = self._hair.regions
+        self._creases = ExpressionCreases(regions, head.units)
+        self._wardrobe = Wardrobe(surface, regions, self._hair.height, self._hair.degrees)
+        size = IMAGE_SIZE * SUPERSAMPLING
+        self._frame = FrameBuffer(size)
+        self._bare = np.zeros((size, size), np.float32)
         self._shadows = ShadowCaster()
         self._grain = grain_volume()
-        self._occlusion = surface.occlusion
         self._eye_centres = surface.to_relative(surface.eye_centres)
         face = np.zeros(len(head.mean), bool)
         face[head.face_vertices] = True
         self._face_skin = np.flatnonzero(face & (surface.parts == 0))
+        self._face_triangles = face[surface.triangles].all(1) & (head.triangle_parts == 0)
+        self._teeth = rows_of_teeth(surface.points, surface.triangles[head.triangle_parts == TEETH])
         self._teeth_edge = float(surface.relative_landmarks[[62, 66], 1].mean()) - 2.5
-        ears = self._hair.regions.ears > 0.4
+        ears = regions.ears > 0.4
         self._ear_tops = [
             np.flatnonzero(ears & (np.sign(surface.points[:, 0]) == side)) for side in (-1, 1)
         ]
 
-    def portraits(self, rng: np.random.Generator, count: int) -> Iterator[Portrait]:
-        """Draw ``count`` portraits; the same generator state gives the same pictures."""
-        backgrounds = [draw_background(rng, IMAGE_SIZE) for _ in range(min(_BACKGROUNDS, count))]
-        for start in range(0, count, _BATCH):
-            people = draw_coefficients(rng, self.head, min(_BATCH, count - start))
+    def portraits(self, seed: int, numbers: range, per_person: int = 1) -> Iterator[Portrait]:
+        """Draw the portraits of ``seed`` with the given numbers.
+
+        A portrait depends on the seed, its number and ``per_person`` only. Numbers
+        ``k * per_person`` up to ``(k + 1) * per_person - 1`` show person ``k``: the same shape,
+        skin, eyes, brows, beard and hair colour and mostly the same hairstyle in other poses,
+        light, clothes and expressions.
+
+        Args:
+            seed: not negative.
+            numbers: consecutive, not negative.
+            per_person: portraits of every person, at least 1.
+        """
+        if len(numbers) == 0:
+            return
+        known: tuple[int, _Look] | None = None
+        for block in range(numbers[0] // _BLOCK, numbers[-1] // _BLOCK + 1):
+            # The whole block, wanted or not: how matrices are multiplied depends on their size.
+            members = range(block * _BLOCK, (block + 1) * _BLOCK)
+            rngs = [np.random.default_rng([seed, _PICTURE, n]) for n in members]
+            people = self._people(seed, [n // per_person for n in members])
+            expressions = np.stack([draw_expression(rng, self.head) for rng in rngs])
             shapes, landmarks = self.head.shapes(
-                people.identity, people.expression, people.residual
+                np.stack([p.identity for p in people]),
+                expressions,
+                np.stack([p.residual for p in people]),
             )
-            for k in range(len(shapes)):
-                if rng.random() < 0.3:
-                    backgrounds[rng.integers(len(backgrounds))] = draw_background(rng, IMAGE_SIZE)
-                background = backgrounds[rng.integers(len(backgrounds))]
-                image, labels = self._portrait(
-                    rng, shapes[k], landmarks[k], people.expression[k], background
-                )
-                labels["identity"] = people.identity[k]
-                labels["expression"] = people.expression[k]
-                yield Portrait(image, labels)
+            backdrop_rng = np.random.default_rng([seed, _BACKDROP, block])
+            backdrops = [draw_background(backdrop_rng, BACKDROP_SIZE) for _ in range(_BACKDROPS)]
+            for k, number in enumerate(members):
+                if number not in numbers:
+                    continue
+                who = number // per_person
+                if known is None or known[0] != who:
+                    known = who, self._look(np.random.default_rng([seed, _LOOK, who]), people[k])
+                yield self._portrait(
+                    rngs[k], people[k], known[1], shapes[k], landmarks[k], expressions[k],
+                    backdrops, {"person": np.int64(who)},
+                )  # fmt: skip
+
+    def _people(self, seed: int, numbers: list[int]) -> list[Person]:
+        known = {
+            n: draw_person(np.random.default_rng([seed, _SHAPE, n]), self.head)
+            for n in sorted(set(numbers))
+        }
+        return [known[n] for n in numbers]
+
+    def _look(self, rng: np.random.Generator, person: Person) -> _Look:
+        appearance = self._looks.of(rng, person.traits)
+        return _Look(appearance, draw_style(rng, appearance), GlassesCase.draw(rng, appearance.age))
 
     def _portrait(
         self,
         rng: np.random.Generator,
+        person: Person,
+        look: _Look,
         vertices: FloatArray,
         landmarks: FloatArray,
         expression: FloatArray,
-        background: FloatArray,
-    ) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.generic]]]:
-        scene = self._set_scene(rng, vertices, landmarks, expression)
-        light, highlight, linear, projected = self._render(rng, scene, background)
-        self._accessorise(rng, scene, landmarks, linear, light)
+        backdrops: list[FloatArray],
+        labels: dict[str, NDArray[np.generic]],
+    ) -> Portrait:
+        scene = self._set_scene(rng, person, look, vertices, landmarks, expression)
+        shown = self._render(rng, scene, cut_backdrop(rng, backdrops, self._frame.size))
+        self._put_on_glasses(rng, scene, look.glasses, landmarks, shown)
         facing = self._facing_vertices(scene)
-        vertex_colours = scene.reflectance[facing] * light[facing] + highlight[facing]
-        development = draw_development(rng, float(vertex_colours.mean()))
-        image = cv2.resize(linear, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
-        if rng.random() < 0.15:
-            light_level = float(vertex_colours.mean())
-            cover = draw_occluder(
-                rng, image, scene.reflectance[self._face_skin].mean(0), light_level * 2.5
-            )
-            hidden = cv2.resize(cover, linear.shape[:2]) > 0.5
-            self._frame.nearness[hidden] = np.inf
-        photo = degrade(rng, development(image))
+        geometry = scene.geometry
+        vertex_colours = geometry.reflectance[facing] * shown.light[facing]
+        vertex_colours += shown.highlight[facing]
+        level = float(vertex_colours.mean())
+        development = draw_development(rng, level)
+        image = cv2.resize(shown.picture, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
+        attention = cv2.resize(self._bare, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
+        if rng.random() < 0.04:
+            cover = draw_blur_in_front(rng, image, 2.5 * level)
+            self._hide(cover)
+            attention *= 1 - cover
+        photo = development(image)
+        border = draw_border(rng, photo)
+        if border is not None:
+            self._hide(border)
+            attention *= 1 - border
+        photo_u8 = degrade(rng, photo)
 
         rotation, translation = nominal_pose(scene.view, landmarks)
         angles, shift = pose_coefficients(rotation, translation)
         to_nominal = (rotation @ scene.view.rotation.T).astype(np.float32)
         scale = np.float32([SUPERSAMPLING, SUPERSAMPLING, 1])
         distance = float(np.linalg.norm(scene.view.offset))
-        labels: dict[str, NDArray[np.generic]] = {
-            "albedo": self.head.albedo_coefficients(scene.appearance.albedo_srgb),
+        projected = scene.view.project(scene.landmarks)
+        albedo = scene.appearance.albedo_srgb
+        labels |= {
+            "identity": person.identity,
+            "expression": expression,
+            "albedo": self.head.albedo_coefficients(albedo),
             "light": fit_light(
-                development(vertex_colours),
-                scene.appearance.albedo_srgb[facing],
-                scene.normals[facing] @ to_nominal.T,
+                development(vertex_colours), albedo[facing], geometry.normals[facing] @ to_nominal.T
             ),
             "rotation": angles.astype(np.float32),
             "translation": shift.astype(np.float32),
@@ -146,56 +231,63 @@ class PortraitGenerator:
                 4.5 / distance,
             ),
         }
-        return photo, labels
+        return Portrait(photo_u8, np.round(attention * 255).astype(np.uint8), labels)
+
+    def _hide(self, cover: FloatArray) -> None:
+        """Nothing behind ``cover`` (240, 240) can be seen: for the landmarks' visibility."""
+        size = self._frame.size
+        self._frame.nearness[cv2.resize(cover, (size, size)) > 0.5] = np.inf
 
     def _set_scene(
         self,
         rng: np.random.Generator,
+        person: Person,
+        look: _Look,
         vertices: FloatArray,
         landmarks: FloatArray,
         expression: FloatArray,
     ) -> _Scene:
-        head, triangles = self.head, self.head.surface.triangles
-        appearance = self._skin.sample(rng)
-        style = draw_style(rng, appearance)
-        garments = self._wardrobe.draw(rng)
+        head, appearance, triangles = self.head, look.appearance, self.head.surface.triangles
+        style = look.style if rng.random() < _SAME_STYLE else draw_style(rng, appearance)
+        garments = self._wardrobe.draw(rng, person.traits)
+        keep_behind_lips(vertices, self._teeth, landmarks)
         view = draw_view(rng, landmarks, head.template)
         normals = vertex_normals(vertices[None], triangles)[0]
         gravity = view.rotation.T @ np.array([0, -1, 0]) + [0, -0.3, 0]
         gravity = (gravity / np.linalg.norm(gravity)).astype(np.float32)
-        stand_off = garments.stand_off
         reflectance = appearance.albedo_linear * self._creases.shade(
             rng, expression, appearance.age
         )
+        teeth, dark = shade_of_the_mouth(vertices, self._teeth, landmarks)
+        reflectance[teeth] *= dark
         strands = self._hair.facial(rng, appearance, vertices, normals, gravity)
-        if not garments.covers_hair:
-            cover = self._hair.scalp_cover(rng, style)[:, None]
-            under = appearance.hair * np.float32(0.6)
-            reflectance = reflectance + cover * (under - reflectance)
-            stand_off = stand_off + self._hair.cap(style)
-            hair = self._hair.hair(rng, style, appearance.hair, vertices, normals, gravity)
-            if hair is not None:
-                strands.append(hair)
+        covered = garments.headwear.covers_hair
+        cover = self._hair.scalp_cover(rng, style) * (1 - covered)
+        under = appearance.hair * np.float32(0.6)
+        reflectance = reflectance + cover[:, None] * (under - reflectance)
+        cap = self._hair.cap(style) * (1 - covered)
+        hair = self._hair.hair(rng, style, appearance.hair, vertices, normals, gravity, covered)
+        worn = self._wardrobe.parts(rng, garments.headwear, vertices, landmarks)
+        worn += tongue(rng, landmarks)
+        if hair is not None:
+            strands.append(hair)
+            worn += self._hair.tail(rng, style, appearance.hair, vertices)
+        stand_off = garments.stand_off + cap
         moved = view.to_camera(vertices + normals * stand_off[:, None])
-        turned = view.rotation.T.astype(np.float32)
+        posed = view.to_camera(landmarks)
+        geometry = Geometry.of_head(
+            head.surface, head.triangle_parts, self._face_triangles, moved,
+            reflectance, appearance.gloss, garments.weight, cover,
+        )  # fmt: skip
+        turned, offset = view.rotation.astype(np.float32), view.offset.astype(np.float32)
+        skin = reflectance[self._face_skin].mean(0)
+        held = draw_objects(rng, posed, skin, np.float32(garments.cloth.colours[:3]))
         return _Scene(
             appearance=appearance,
-            vertices=moved,
-            normals=vertex_normals(moved[None], triangles)[0],
-            occlusion=self._occlusion,
-            landmarks=view.to_camera(landmarks),
-            strands=[
-                Strands(
-                    (s.nodes @ turned + view.offset.astype(np.float32)).astype(np.float32),
-                    s.colours,
-                    s.widths,
-                    s.opacity,
-                    s.gloss,
-                )
-                for s in strands
-            ],
+            geometry=geometry.with_props([p.moved(turned, offset) for p in worn] + held),
+            landmarks=posed,
+            strands=[s.moved(turned, offset) for s in strands],
             garments=garments,
-            reflectance=reflectance,
             view=view,
             lights=draw_lights(rng),
         )
@@ -206,42 +298,39 @@ class PortraitGenerator:
         projected[:, :2] = (projected[:, :2] + np.float32(MARGIN)) * np.float32(SUPERSAMPLING)
         return projected.reshape(points.shape)
 
-    def _render(
-        self, rng: np.random.Generator, scene: _Scene, background: FloatArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Vertex light and highlight (V, 3), the linear picture, landmarks (68, 3) in crop px."""
-        surface, lights, view = self.head.surface, scene.lights, scene.view
+    def _render(self, rng: np.random.Generator, scene: _Scene, backdrop: FloatArray) -> _Exposure:
+        """Draw head, props and strands over the backdrop (S, S, 3)."""
+        geometry, lights, view = scene.geometry, scene.lights, scene.view
         shadowing = lights.directions[: lights.shadowed]
         reach, strand_reach = self._shadows.reach(
-            scene.vertices, surface.triangles, scene.strands, shadowing
+            geometry.vertices, geometry.triangles, scene.strands, shadowing
         )
         n_lights = len(lights.directions)
-        full = np.ones((n_lights, len(scene.vertices)), np.float32)
+        full = np.ones((n_lights, len(geometry.vertices)), np.float32)
         full[: lights.shadowed] = reach
         light, highlight = illuminate(
-            lights, full, scene.normals, scene.occlusion, scene.appearance.gloss, surface.parts
+            lights, full, geometry.normals, geometry.occlusion, geometry.gloss, geometry.parts
         )
         attributes = np.concatenate(
-            [scene.reflectance, light, highlight, surface.relative, scene.garments.weight[:, None]],
-            axis=1,
-        ).astype(np.float32)
-        size = self._frame.size
-        self._frame.draw(self._to_pixels(view, scene.vertices), surface.triangles)
-        picture = background[:, ::-1] if rng.random() < 0.5 else background
-        image = cv2.resize(np.ascontiguousarray(picture), (size, size))
+            [geometry.reflectance, light, highlight, geometry.relative,
+             geometry.cloth[:, None], geometry.hair[:, None]], axis=1,
+        ).astype(np.float32)  # fmt: skip
+        self._frame.draw(self._to_pixels(view, geometry.vertices), geometry.triangles)
         brightness = float(light[self._face_skin].mean())
-        image *= np.float32(brightness * np.exp(rng.normal(-0.3, 0.5)))
+        image = backdrop * np.float32(brightness * np.exp(rng.normal(0.1, 0.5)))
         shade_pixels(
             self._frame,
-            surface.triangles,
-            self.head.triangle_parts,
+            geometry.triangles,
+            geometry.triangle_parts,
             attributes,
             self._grain,
-            float(rng.uniform(0.015, 0.055)),
+            float(rng.uniform(0.01, 0.04)),
             self._eyes(rng, scene),
             scene.garments.cloth,
             self._teeth_edge,
+            geometry.face,
             image,
+            self._bare,
         )
         pixels_per_mm = self._pixels_per_mm(view)
         distance = np.linalg.norm(view.offset)
@@ -270,8 +359,9 @@ class PortraitGenerator:
                 np.float32(2.0 / distance),
                 image,
                 self._frame.nearness,
+                self._bare,
             )
-        return light, highlight, image, view.project(scene.landmarks)
+        return _Exposure(image, light, highlight)
 
     def _pixels_per_mm(self, view: View) -> np.float32:
         unit = view.project(np.float32([[0, 0, -1000], [1, 0, -1000]]))
@@ -284,7 +374,9 @@ class PortraitGenerator:
         gaze = np.array([0.0, 0.0, 1.0])
         if rng.random() < 0.5 and at_camera[2] > 0.75:
             gaze = at_camera
-        gaze = gaze + rng.normal(0, 1, 3) * [0.12, 0.06, 0]
+        # Eyes dart: mostly near the aim, now and then far aside.
+        reach = 1.0 if rng.random() < 0.8 else 2.8
+        gaze = gaze + reach * rng.normal(0, 1, 3) * [0.12, 0.06, 0]
         vergence = rng.uniform(0, 0.06)
         both = np.stack([gaze + [vergence, 0, 0], gaze - [vergence, 0, 0]])
         both /= np.linalg.norm(both, axis=1, keepdims=True)
@@ -299,30 +391,32 @@ class PortraitGenerator:
             light_colours=lights.colours,
         )
 
-    def _accessorise(
+    def _put_on_glasses(
         self,
         rng: np.random.Generator,
         scene: _Scene,
+        case: GlassesCase,
         landmarks: FloatArray,
-        image: FloatArray,
-        light: FloatArray,
+        shown: _Exposure,
     ) -> None:
-        if rng.random() >= 0.17:
-            return
         view = scene.view
         to_model = view.rotation.astype(np.float32)
         offset = view.offset.astype(np.float32)
         ears = []
         for own in self._ear_tops:
-            points = (scene.vertices[own] - offset) @ to_model
+            points = (scene.geometry.vertices[own] - offset) @ to_model
             top = points[np.argmax(points[:, 1])]
             ears.append(top + np.float32([np.sign(top[0]) * 1.0, -8, 0]))
-        glasses = draw_glasses(rng, landmarks, np.asarray(ears))
-        brightness = float(light[self._face_skin].mean())
-        outlines = [self._to_pixels(view, view.to_camera(rim)) for rim in glasses.rims]
-        for outline in outlines:
-            tint_lens(rng, image, self._frame.nearness, outline, glasses, brightness)
-        self._draw_frame(view, glasses, brightness, image)
+        glasses = case.take(rng, landmarks, np.asarray(ears))
+        if glasses is None:
+            return
+        brightness = float(shown.light[self._face_skin].mean())
+        for rim in glasses.rims:
+            outline = self._to_pixels(view, view.to_camera(rim))
+            tint_lens(
+                rng, shown.picture, self._frame.nearness, self._bare, outline, glasses, brightness
+            )
+        self._draw_frame(view, glasses, brightness, shown.picture)
 
     def _draw_frame(
         self, view: View, glasses: Glasses, brightness: float, image: FloatArray
@@ -343,11 +437,12 @@ class PortraitGenerator:
                 np.float32(0.5 / np.linalg.norm(view.offset)),
                 image,
                 self._frame.nearness,
+                self._bare,
             )
 
     def _facing_vertices(self, scene: _Scene) -> NDArray[np.int64]:
         """Skin vertices of the face that look at the camera."""
         own = self._face_skin
-        to_camera = -scene.vertices[own]
+        to_camera = -scene.geometry.vertices[own]
         to_camera /= np.linalg.norm(to_camera, axis=1, keepdims=True)
-        return own[(scene.normals[own] * to_camera).sum(1) > 0.15]
+        return own[(scene.geometry.normals[own] * to_camera).sum(1) > 0.15]

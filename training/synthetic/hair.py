@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import least_squares
 
 from training.appearance.noise import random_field
 from training.appearance.regions import FaceRegions, smoothstep
 from training.appearance.skin import Appearance
 from training.appearance.surface import SKIN, Surface
+from training.synthetic.props import Prop, capsule, ellipsoid, prop
 from training.synthetic.strands import Strands, grow
 
 FloatArray = NDArray[np.float32]
@@ -58,6 +60,21 @@ def scatter_roots(
     return Roots(surface.triangles[picked].astype(np.int64), weights)
 
 
+def fit_ellipsoid(points: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centre and radii (3,) of the ellipsoid, axes along x, y, z, nearest to points (n, 3)."""
+    p = points.astype(np.float64)
+    low, high = p.min(axis=0), p.max(axis=0)
+
+    def error(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+        offset = p - parameters[:3]
+        reach = np.linalg.norm(offset / parameters[3:], axis=1)
+        return (1 - 1 / reach) * np.linalg.norm(offset, axis=1)
+
+    start = np.concatenate([(low + high) / 2, (high - low) / 2])
+    found = least_squares(error, start, bounds=([-np.inf] * 3 + [1.0] * 3, np.inf)).x
+    return found[:3], found[3:]
+
+
 @dataclass(frozen=True)
 class HairStyle:
     """What a haircut is: numbers in reference mm unless said otherwise.
@@ -73,6 +90,8 @@ class HairStyle:
         comb: (3,) preferred direction, added to "away from the crown".
         fringe: share of front strands that fall over the forehead.
         hairline: shift of the hairline upwards.
+        crown: 1 when the top of the head is bald.
+        mess: 0 neatly combed to 1 tousled.
         density: share of the candidate roots used.
         grizzle: spread of brightness between strands.
     """
@@ -89,43 +108,56 @@ class HairStyle:
     comb: tuple[float, float, float]
     fringe: float
     hairline: float
+    crown: float
+    mess: float
     density: float
     grizzle: float
 
 
+_STYLES = ("bald", "buzz", "short", "combed", "swept", "bob", "long", "tied", "afro")
+# How closely a cut follows the skull; short and loose hair stands by itself.
+_CLING = {"short": 0.3, "combed": 0.9, "swept": 0.7, "tied": 0.95, "bob": 0.15, "long": 0.25}
+_SHARES_MEN = (0.03, 0.11, 0.30, 0.27, 0.12, 0.05, 0.03, 0.02, 0.07)
+_SHARES_WOMEN = (0.005, 0.015, 0.06, 0.05, 0.05, 0.30, 0.33, 0.15, 0.045)
+
+
 def draw_style(rng: np.random.Generator, appearance: Appearance) -> HairStyle:
     """A haircut that goes with a person."""
-    names = ["bald", "buzz", "short", "swept", "mid", "long", "tied", "afro"]
-    if appearance.masculine:
-        weights = np.array([0.05, 0.12, 0.36, 0.22, 0.09, 0.05, 0.03, 0.08])
-    else:
-        weights = np.array([0.01, 0.03, 0.08, 0.06, 0.22, 0.36, 0.18, 0.06])
-    if appearance.melanin < 0.4:
-        weights[-1] *= 0.15
-    name = str(rng.choice(names, p=weights / weights.sum()))
+    weights = np.array(_SHARES_MEN if appearance.masculine else _SHARES_WOMEN)
+    if appearance.melanin < 0.45:
+        weights[-1] *= 0.12
+    elif appearance.melanin > 0.65:
+        weights[[1, 8]] *= 3.0
+    name = str(rng.choice(_STYLES, p=weights / weights.sum()))
     u = rng.uniform
-    curly = rng.random() < (0.6 if appearance.melanin > 0.6 else 0.3)
-    radius = u(1.0, 5.0) if curly else u(0, 0.8)
+    curly = rng.random() < (0.7 if appearance.melanin > 0.65 else 0.25)
+    radius = u(1.0, 5.0) if curly else u(0, 0.9)
     wave = u(9, 35) if curly else u(30, 90)
     part = float(rng.normal(0, 18))
     side = float(rng.choice([-1, 1]))
-    comb = (side * u(0, 0.6), u(-0.2, 0.1), u(-0.3, 0.7))
-    fringe = u(0.3, 1.0) if rng.random() < 0.3 else 0.0
-    receding = 0.0
-    if appearance.masculine and rng.random() < 0.15 + 0.4 * appearance.age:
-        receding = u(0, 24)
+    comb = (side * u(0, 0.8), u(-0.2, 0.1), u(-0.3, 0.6))
+    fringe = u(0.4, 1.0) if rng.random() < (0.12 if appearance.masculine else 0.3) else 0.0
+    receding, crown = 0.0, 0.0
+    if appearance.masculine and rng.random() < 0.15 + 0.45 * appearance.age:
+        receding = u(4, 26)
+        if rng.random() < 0.2 + 0.4 * appearance.age:
+            crown = u(0.5, 1.0)
     values = {
         "bald": (1.0, 0.2, 0.5, 0.5, 0.0),
         "buzz": (u(2, 5), 0.2, u(1, 2.5), 0.7, 0.0),
-        "short": (u(7, 28), 0.3, u(4, 11), u(0.1, 0.42), 0.012),
-        "swept": (u(35, 75), 0.25, u(6, 15), u(0.05, 0.25), u(0.006, 0.016)),
-        "mid": (u(70, 160), 0.2, u(6, 20), u(0.05, 0.3), u(0.015, 0.035)),
-        "long": (u(180, 330), 0.2, u(6, 22), u(0.1, 0.3), u(0.015, 0.03)),
-        "tied": (u(80, 130), 0.15, u(2, 7), 0.05, 0.0),
-        "afro": (u(14, 60), 0.15, u(6, 16), 0.9, 0.0),
+        "short": (u(8, 26), 0.25, u(4, 11), u(0.05, 0.35), 0.012),
+        "combed": (u(28, 60), 0.2, u(5, 16), u(0.03, 0.15), u(0.002, 0.010)),
+        "swept": (u(35, 75), 0.2, u(6, 16), u(0.03, 0.2), u(0.004, 0.012)),
+        "bob": (u(70, 150), 0.15, u(8, 26), u(0.05, 0.3), u(0.015, 0.035)),
+        "long": (u(170, 330), 0.18, u(6, 22), u(0.1, 0.3), u(0.015, 0.03)),
+        "tied": (u(80, 120), 0.1, u(2, 8), 0.05, 0.008),
+        "afro": (u(10, 55), 0.15, u(5, 16), 0.9, 0.0),
     }[name]
+    if name == "combed":
+        comb = (side * u(0.9, 2.2), 0.0, u(-0.7, 0.25))
+        fringe, radius = 0.0, min(radius, 2.5)
     if name == "swept":
-        comb = (side * u(0, 1.0), 0.1, u(-1.8, -0.6))
+        comb = (side * u(0, 0.9), 0.1, u(-2.2, -0.8))
         fringe = 0.0
     if name == "tied":
         comb, fringe = (0.0, -0.1, -2.5), (fringe if rng.random() < 0.3 else 0.0)
@@ -145,8 +177,10 @@ def draw_style(rng: np.random.Generator, appearance: Appearance) -> HairStyle:
         comb=comb,
         fringe=float(fringe),
         hairline=float(rng.normal(0, 4.5) + receding),
-        density=float(u(0.6, 1.0)),
-        grizzle=float(u(0.12, 0.35)),
+        crown=float(crown),
+        mess=float(rng.beta(1.2, 3.0)),
+        density=float(u(0.65, 1.0)),
+        grizzle=float(u(0.06, 0.2) + 0.12 * appearance.age * rng.random()),
     )
 
 
@@ -168,10 +202,12 @@ class HairGrower:
         self.height = np.where(on_skin, height, -60).astype(np.float32)
         self.degrees = degrees.astype(np.float32)
         rng = np.random.default_rng(11)
-        self.scalp = scatter_roots(rng, surface, (self.height > -12).astype(np.float32), 5200)
+        self.scalp = scatter_roots(rng, surface, (self.height > -12).astype(np.float32), 6400)
         self.scalp_height = self.scalp.at(self.height)
         self.scalp_relative = self.scalp.at(relative)
+        self._crown = smoothstep(self.scalp_relative[:, 1], 62, 88)
         self.skull_vertices = np.flatnonzero((self.height > 2) & (relative[:, 1] > 0))
+        self._skull_centre, self._skull_radii = fit_ellipsoid(surface.points[self.skull_vertices])
         along, above = self.regions.brow_coordinates()
         near_brow = (np.abs(along - 0.5) < 0.75) & (np.abs(above) < 10) & self.regions.front
         chance = near_brow * self.regions.skin
@@ -189,7 +225,8 @@ class HairGrower:
         points = self.surface.relative
         ragged = 2.0 * random_field(rng, points, 9) + 1.4 * random_field(rng, points, 3.5)
         edge = 5.0 if style.name == "buzz" else 7.0
-        return smoothstep(self.height - style.hairline * self._frontal() + ragged, -3.0, edge)
+        cover = smoothstep(self.height - style.hairline * self._frontal() + ragged, -3.0, edge)
+        return cover * (1 - style.crown * smoothstep(self.surface.relative[:, 1], 62, 88))
 
     def _frontal(self) -> FloatArray:
         return np.exp(-((self.degrees / 60) ** 2)).astype(np.float32)
@@ -197,7 +234,8 @@ class HairGrower:
     def cap(self, style: HairStyle) -> FloatArray:
         """(V,) mm by which the head is thickened under the hair."""
         share = {"bald": 0.0, "buzz": 0.5, "afro": 0.5}.get(style.name, 0.45)
-        return share * style.volume * smoothstep(self.height - style.hairline, 0, 26)
+        grown = 1 - style.crown * smoothstep(self.surface.relative[:, 1], 55, 80)
+        return share * style.volume * grown * smoothstep(self.height - style.hairline, 0, 26)
 
     def hair(
         self,
@@ -207,8 +245,12 @@ class HairGrower:
         vertices: FloatArray,
         normals: FloatArray,
         gravity: FloatArray,
+        covered: FloatArray,
     ) -> Strands | None:
-        """Strands of scalp hair on a person's head (V, 3 mm, model space), None when bald."""
+        """Strands of scalp hair on a person's head (V, 3 mm, model space), None when bald.
+
+        ``covered`` (V,) in [0, 1]: where headwear leaves no room for hair.
+        """
         if style.name == "bald":
             return None
         frontal = np.exp(-((np.degrees(np.arctan2(
@@ -216,29 +258,39 @@ class HairGrower:
         )  # fmt: skip
         height = self.scalp_height - style.hairline * frontal
         n_candidates = len(height)
-        wanted = {"buzz": 0.8, "long": 0.42, "mid": 0.5, "tied": 0.6, "swept": 0.65}
+        wanted = {"buzz": 0.7, "long": 0.45, "bob": 0.55, "tied": 0.6, "swept": 0.7, "combed": 0.8}
         share = style.density * wanted.get(style.name, 0.9)
         chosen = np.flatnonzero(
-            (height > rng.normal(0.5, 2.5, n_candidates)) & (rng.random(n_candidates) < share)
+            (height > rng.normal(0.5, 2.5, n_candidates))
+            & (rng.random(n_candidates) < share)
+            & (self.scalp.at(covered) < 0.5)
+            & (rng.random(n_candidates) > style.crown * self._crown)
         )
         if len(chosen) < 20:
             return None
         roots = self.scalp.take(chosen)
         place, normal = roots.at(vertices), roots.at(normals)
-        direction = self._comb(rng, style, self.scalp_relative[chosen], normal)
-        n = len(chosen)
+        n, relative = len(chosen), self.scalp_relative[chosen]
+        front = (relative[:, 2] > self.ear_z + 45) & (np.abs(relative[:, 0]) < 55)
+        falls = front & (rng.random(n) < style.fringe)
+        direction = self._comb(rng, style, relative, normal, falls)
         length = style.length * np.exp(style.length_spread * 0.6 * rng.standard_normal(n))
+        # A fringe is cut above the eyes, or not far below.
+        length[falls] = np.minimum(length[falls], rng.uniform(30, 75))
         under = rng.random(n) < (0.3 if style.length > 60 else 0.0)
         # Sides and neck are cut shorter than the top on short hair.
-        if style.name in ("short", "swept"):
+        if style.name in ("short", "swept", "combed"):
             top = smoothstep(self.scalp_relative[chosen, 1], 10, 70)
             length = length * (0.3 + 0.7 * top)
         centre, radii = self._skull(vertices)
         # Broad strands below the fine ones close the gaps of long hair.
         layer = np.where(under, 0.45, 1.0) * rng.random(n) ** 0.7
+        lift_off = style.volume * layer + 1.0
+        if style.name in ("short", "combed", "swept"):
+            lift_off = lift_off * (0.2 + 0.8 * top)
         nodes = np.empty((n, self.NODES, 3), np.float32)
         face_width = face_front = 0.0
-        if style.name in ("mid", "long"):
+        if style.name in ("bob", "long"):
             face_width = float(rng.uniform(46, 78)) * self.surface.scale
             relative_front = self.ear_z + float(rng.uniform(0, 65))
             eyes = self.surface.eye_centres[:, 2].mean()
@@ -248,7 +300,7 @@ class HairGrower:
             place.astype(np.float32),
             direction,
             length.astype(np.float32),
-            (style.volume * layer + 1.0).astype(np.float32),
+            lift_off.astype(np.float32),
             (clump + rng.normal(0, 0.9, n)).astype(np.float32),
             gravity.astype(np.float32),
             np.float32(style.weight),
@@ -258,11 +310,15 @@ class HairGrower:
             radii,
             np.float32(face_width),
             np.float32(face_front),
+            np.float32(_CLING.get(style.name, 0.0)),
             nodes,
         )
-        shade = np.exp(style.grizzle * rng.standard_normal((n, 1)) - 0.6 * (1 - layer[:, None]))
-        tint = np.exp(0.05 * rng.standard_normal((n, 3)))
-        width = rng.uniform(0.55, 1.05) * (1.5 if style.length > 60 else 1.0)
+        # Locks differ more than the hairs of a lock.
+        lock = random_field(rng, np.ascontiguousarray(self.scalp_relative[chosen]), 7)[:, None]
+        uneven = 0.5 * rng.standard_normal((n, 1)) + 0.9 * lock
+        shade = np.exp(style.grizzle * uneven - 0.6 * (1 - layer[:, None]))
+        tint = np.exp(0.04 * rng.standard_normal((n, 3)))
+        width = rng.uniform(0.5, 0.9) * (1.5 if style.length > 60 else 1.0)
         if style.name == "buzz":
             width = 0.4
         return Strands(
@@ -270,8 +326,25 @@ class HairGrower:
             colours=np.clip(colour * shade * tint, 0.002, 0.9).astype(np.float32),
             widths=(width * rng.uniform(0.6, 1.3, n) * np.where(under, 6, 1)).astype(np.float32),
             opacity=np.full(n, 0.9, np.float32),
-            gloss=float(rng.uniform(0.15, 1.0)),
+            gloss=float(rng.uniform(0.1, 0.6)),
         )
+
+    def tail(
+        self, rng: np.random.Generator, style: HairStyle, colour: FloatArray, vertices: FloatArray
+    ) -> list[Prop]:
+        """The bun or tail of tied hair on a person's head (V, 3 mm, model space)."""
+        if style.name != "tied":
+            return []
+        centre, radii = self._skull(vertices)
+        lift = np.radians(rng.uniform(-35, 50))
+        knot = centre + radii * [0, np.sin(lift), -np.cos(lift)]
+        if rng.random() < 0.5:
+            mesh = ellipsoid(knot - [0, 0, 8], rng.uniform(22, 40, 3), sides=16)
+        else:
+            end = knot + [rng.normal(0, 40), -rng.uniform(100, 200), -rng.uniform(10, 50)]
+            mesh = capsule(knot, end, rng.uniform(16, 28), rng.uniform(10, 20), sides=12)
+        shade = np.exp(0.25 * rng.standard_normal((len(mesh[0]), 1)))
+        return [prop(mesh, np.clip(colour * 0.8 * shade, 0.002, 0.9), 0.2)]
 
     def _comb(
         self,
@@ -279,35 +352,42 @@ class HairGrower:
         style: HairStyle,
         relative: FloatArray,
         normal: FloatArray,
+        falls: NDArray[np.bool_],
     ) -> FloatArray:
         """(n, 3) unit directions in which strands leave the scalp."""
         n = len(relative)
         crown = np.float32([0, 105, self.ear_z - 25])
         away = relative - crown
         away /= np.linalg.norm(away, axis=1, keepdims=True) + 1e-6
-        comb = away + np.float32(style.comb)
-        if style.name in ("mid", "long"):
+        sideways = np.abs(normal[:, :1])
+        # Combed hair leaves the forehead free; cropped hair grows as it will.
+        free = np.float32({"combed": 0.35, "swept": 0.25, "tied": 0.5}.get(style.name, 1.0))
+        comb = free * away + np.float32(style.comb) * (1 - np.float32(0.85) * sideways)
+        if style.name in ("bob", "long"):
             side = np.where(relative[:, 0] > style.part, 1.0, -1.0)
             comb[:, 0] += 1.3 * side
             comb[:, 2] -= 0.5
-        front = (relative[:, 2] > self.ear_z + 45) & (np.abs(relative[:, 0]) < 55)
-        falls = front & (rng.random(n) < style.fringe)
+        if style.name in ("short", "combed", "swept"):
+            comb += sideways * np.float32([0, -1.2, -0.9])
         comb[falls] = np.float32([0.15 * np.sign(style.part + 1e-3), -0.3, 1.2])
         comb -= normal * (comb * normal).sum(1, keepdims=True)
         comb /= np.linalg.norm(comb, axis=1, keepdims=True) + 1e-6
-        mess = {"tied": 0.1, "long": 0.14, "mid": 0.18}.get(style.name, 0.25)
-        out = comb * (1 - style.lift) + normal * style.lift + mess * rng.standard_normal((n, 3))
+        # Neighbours lie in the same direction; single hairs stray.
+        points = np.ascontiguousarray(relative)
+        swirl = np.stack([random_field(rng, points, 26) for _ in range(3)], 1)
+        neat = 0.3 if style.name == "tied" else 1.0
+        stray = neat * (0.05 + 0.22 * style.mess) * rng.standard_normal((n, 3))
+        stray = stray + neat * (0.12 + 0.35 * style.mess) * swirl
+        out = comb * (1 - style.lift) + normal * style.lift + stray
         return (out / np.linalg.norm(out, axis=1, keepdims=True)).astype(np.float32)
 
     def _skull(self, vertices: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Axis-aligned ellipsoid (centre, radii) through the scalp, least squares."""
-        p = vertices[self.skull_vertices[:: max(1, len(self.skull_vertices) // 400)]]
-        p = p.astype(np.float64)
-        system = np.c_[p**2, p]
-        a = np.linalg.lstsq(system, np.ones(len(p)), rcond=None)[0]
-        centre = -a[3:] / (2 * a[:3])
-        radii = np.sqrt(np.maximum((1 + (a[:3] * centre**2).sum()) / a[:3], 1.0))
-        return centre.astype(np.float32), radii.astype(np.float32)
+        """Axis-aligned ellipsoid (centre, radii) of a person's scalp: the mean's, stretched."""
+        own = vertices[self.skull_vertices].astype(np.float64)
+        mean = self.surface.points[self.skull_vertices].astype(np.float64)
+        stretch = own.std(axis=0) / mean.std(axis=0)
+        centre = own.mean(axis=0) + stretch * (self._skull_centre - mean.mean(axis=0))
+        return centre.astype(np.float32), (stretch * self._skull_radii).astype(np.float32)
 
     def facial(
         self,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from models.morphable_model import MorphableModel
 from training.appearance.surface import TEETH, Surface
 from training.face_model.heads import HeadModel
+from training.synthetic.mouth import rows_of_teeth
+from training.synthetic.traits import TraitModel, sampled_people, trait_table
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]
@@ -38,13 +38,7 @@ def seat_teeth(points: FloatArray, teeth: IntArray, landmarks: FloatArray) -> No
     """
     if len(teeth) == 0:
         return
-    links = sparse.coo_matrix(
-        (np.ones(2 * len(teeth)), (teeth[:, :2].ravel(order="F"), teeth[:, 1:].ravel(order="F"))),
-        (len(points), len(points)),
-    )
-    row_of = connected_components(links, directed=False)[1]
-    rows = [np.flatnonzero(row_of == row) for row in np.unique(row_of[teeth])]
-    rows.sort(key=lambda row: float(points[row, 1].mean()))
+    rows = rows_of_teeth(points, teeth)
     lip = landmarks[_INNER_LIP]
     for row, above in zip(rows, (False, True), strict=True):
         points[row, 0] *= _ARCH_WIDTH
@@ -70,6 +64,7 @@ class Head:
             coefficients (least squares with a unit Gaussian prior).
         template: (5, 3) mm, the face model's five points.
         units: named blendshapes' expression coefficients, (64,) each.
+        traits: what identity coefficients tell about a person.
     """
 
     surface: Surface
@@ -83,6 +78,7 @@ class Head:
     albedo_fit: FloatArray
     template: NDArray[np.float64]
     units: Mapping[str, FloatArray]
+    traits: TraitModel
     identity_samples: FloatArray
     residual_samples: FloatArray
     expression_samples: FloatArray
@@ -114,6 +110,7 @@ class Head:
         triangles = np.ascontiguousarray(data.triangles, np.int32)
         mean = np.array(data.mean_shape, np.float32)
         seat_teeth(mean, triangles[np.asarray(data.triangle_parts) == TEETH], landmark_mean)
+        people = sampled_people(len(data.identity_samples))
         surface = Surface(mean, triangles, data.masks, np.asarray(data.parts), landmark_mean)
         return cls(
             surface=surface,
@@ -128,6 +125,10 @@ class Head:
             template=np.asarray(model.five_points),
             units=dict(
                 zip(model.expression_units, model.expression_unit_coefficients, strict=True)
+            ),
+            traits=TraitModel(
+                np.asarray(data.identity_samples, np.float32),
+                None if people is None else trait_table(people),
             ),
             identity_samples=np.asarray(data.identity_samples, np.float32),
             residual_samples=np.asarray(data.residual_samples, np.float32),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from training.appearance.surface import EYEBALL, SKIN, TEETH
 from training.appearance.visibility import fill_depth_map, light_frame, lit_fractions
+from training.synthetic.props import PROP
 from training.synthetic.strands import Strands, splat_depth
 
 FloatArray = NDArray[np.float32]
@@ -47,15 +48,20 @@ class Lights:
 
 
 def draw_lights(rng: np.random.Generator) -> Lights:
-    """One to three lights: key, fill and rim at any time of the day."""
-    count = int(rng.choice([1, 2, 3], p=[0.4, 0.35, 0.25]))
+    """One to four lights: key, fill and rims at any time of the day, mostly soft and frontal."""
+    count = int(rng.choice([1, 2, 3, 4], p=[0.36, 0.34, 0.22, 0.08]))
     directions, colours = [], []
-    flash = rng.random() < 0.15
+    flash = rng.random() < 0.2
+    studio = rng.random() < 0.55
     for k in range(count):
-        across = rng.normal(0, 8) if flash and k == 0 else rng.uniform(-95, 95)
         if k > 0:
-            across = rng.uniform(-170, 170)
-        up = rng.normal(4, 6) if flash and k == 0 else rng.uniform(-10, 75)
+            across, up = rng.uniform(-170, 170), rng.uniform(-10, 75)
+        elif flash:
+            across, up = rng.normal(0, 8), rng.normal(5, 6)
+        elif studio:
+            across, up = rng.normal(0, 35), rng.normal(35, 14)
+        else:
+            across, up = rng.uniform(-95, 95), rng.uniform(-15, 80)
         azimuth, elevation = np.radians([across, up])
         directions.append(
             [
@@ -65,15 +71,21 @@ def draw_lights(rng: np.random.Generator) -> Lights:
             ]
         )
         warmth = rng.normal(0, 0.08) * np.array([1, 0, -1.0])
-        strength = rng.uniform(0.5, 1.6) * (1.0 if k == 0 else rng.uniform(0.15, 0.9))
-        colours.append(np.exp(rng.normal(0, 0.03, 3) + warmth) * strength)
+        # Stage lights and screens are coloured.
+        tint = rng.normal(0, 0.22 if rng.random() < 0.06 else 0.03, 3)
+        strength = rng.uniform(0.4, 1.3) * (1.0 if k == 0 else rng.uniform(0.15, 0.9))
+        colours.append(np.exp(tint + warmth) * strength)
     up_axis = rng.normal(0, 0.6, 3) + [0, 1.2, 0.3]
     return Lights(
         directions=np.asarray(directions, np.float32),
         colours=np.asarray(colours, np.float32),
-        hardness=(1 - rng.uniform(0, 0.75, count)).astype(np.float32),
+        hardness=(rng.uniform(0.15, 0.85, count) if studio else rng.uniform(0.3, 1, count)).astype(
+            np.float32
+        ),
         shadowed=min(count, 2),
-        ambient=(np.exp(rng.normal(0, 0.05, 3)) * rng.uniform(0.1, 0.65)).astype(np.float32),
+        ambient=(
+            np.exp(rng.normal(0, 0.05, 3)) * rng.uniform(0.25 if studio else 0.08, 0.9)
+        ).astype(np.float32),
         up=(up_axis / np.linalg.norm(up_axis)).astype(np.float32),
         slant=float(rng.uniform(0.1, 0.7)),
         scatter=float(rng.uniform(0.3, 1.3)),
@@ -209,7 +221,7 @@ def _illuminate(  # type: ignore[no-untyped-def]
     zero = np.float32(0.0)
     for i in range(normals.shape[0]):
         nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
-        if parts[i] == SKIN:
+        if parts[i] == SKIN or parts[i] == PROP:
             sky = occlusion[i] ** occlusion_power
         elif parts[i] == EYEBALL:
             sky = np.float32(0.6)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.synthetic.head import Head
+from training.synthetic.traits import Traits
 
 FloatArray = NDArray[np.float32]
 
@@ -15,26 +16,16 @@ _SIDES = ("Left", "Right")
 
 
 @dataclass(frozen=True, eq=False)
-class Coefficients:
-    """Coefficients of N heads, sigma units: identity (N, 80), expression (N, 64), residual."""
+class Person:
+    """The shape of a person, sigma units: identity (80,), residual (R,), and what it tells."""
 
     identity: FloatArray
-    expression: FloatArray
     residual: FloatArray
+    traits: Traits
 
 
-def draw_coefficients(rng: np.random.Generator, head: Head, count: int) -> Coefficients:
-    """Draw ``count`` heads: half near sampled people, half from a Gaussian."""
-    people = [_person(rng, head) for _ in range(count)]
-    return Coefficients(
-        identity=np.stack([identity for identity, _ in people]),
-        expression=np.stack([draw_expression(rng, head) for _ in range(count)]),
-        residual=np.stack([residual for _, residual in people]),
-    )
-
-
-def _person(rng: np.random.Generator, head: Head) -> tuple[FloatArray, FloatArray]:
-    """Identity (80,) and residual (R,) coefficients."""
+def draw_person(rng: np.random.Generator, head: Head) -> Person:
+    """A person near a sampled one or, as often, from a Gaussian."""
     size, rest = head.identity_samples.shape[1], head.residual_samples.shape[1]
     if rng.random() < 0.5:
         row = rng.integers(len(head.identity_samples))
@@ -43,29 +34,30 @@ def _person(rng: np.random.Generator, head: Head) -> tuple[FloatArray, FloatArra
     else:
         identity = rng.standard_normal(size) * rng.uniform(0.75, 1.2)
         residual = rng.standard_normal(rest)
-    return identity.astype(np.float32), residual.astype(np.float32)
+    identity = identity.astype(np.float32)
+    return Person(identity, residual.astype(np.float32), head.traits.draw(rng, identity))
 
 
 def draw_expression(rng: np.random.Generator, head: Head) -> FloatArray:
     """(64,) expression: near neutral, smiling, talking or anything the units can do."""
     sample = head.expression_samples[rng.integers(len(head.expression_samples))]
     kind = rng.random()
-    if kind < 0.28:
+    if kind < 0.25:
         expression = sample * rng.uniform(0, 0.35)
     elif kind < 0.62:
         expression = _smile(rng, head) + 0.2 * sample
-    elif kind < 0.74:
-        expression = _talk(rng, head) + 0.2 * sample
+    elif kind < 0.82:
+        expression = _talk(rng, head) + 0.25 * sample
     else:
         expression = sample * rng.uniform(0.4, 1.0)
-    if rng.random() < 0.5:
-        narrowed = rng.uniform(0.0, 0.7)
+    if rng.random() < 0.4:
+        narrowed = rng.uniform(0.0, 0.5)
         expression = expression + _both_sides(rng, head, "eyeSquint", narrowed)
-    if rng.random() < 0.16:
-        closed = rng.uniform(0.25, 1.0)
-        for side in _SIDES:
-            expression = expression + closed * _unit(head, "eyeBlink" + side)
-    return expression.astype(np.float32)
+    # The lids of a face at rest cover the top of the iris, more or less.
+    lowered = rng.beta(1.5, 5.0) * 0.35
+    if rng.random() < 0.12:
+        lowered = rng.uniform(0.4, 1.0)
+    return (expression + _both_sides(rng, head, "eyeBlink", lowered)).astype(np.float32)
 
 
 def _unit(head: Head, name: str) -> FloatArray:
@@ -73,13 +65,14 @@ def _unit(head: Head, name: str) -> FloatArray:
 
 
 def _both_sides(rng: np.random.Generator, head: Head, name: str, amount: float) -> FloatArray:
-    sides = [amount * rng.uniform(0.8, 1.15) * _unit(head, name + side) for side in _SIDES]
+    low, high = (0.96, 1.04) if name == "eyeBlink" else (0.8, 1.15)
+    sides = [amount * rng.uniform(low, high) * _unit(head, name + side) for side in _SIDES]
     return sides[0] + sides[1]
 
 
 def _smile(rng: np.random.Generator, head: Head) -> FloatArray:
     strength = rng.uniform(0.2, 0.95)
-    toothy = rng.uniform(0.3, 1.0) if rng.random() < 0.65 else 0.0
+    toothy = rng.uniform(0.3, 1.0) if rng.random() < 0.6 else 0.0
     return (
         _both_sides(rng, head, "mouthSmile", strength)
         + _both_sides(rng, head, "cheekSquint", strength * rng.uniform(0, 0.6))
@@ -96,4 +89,5 @@ def _talk(rng: np.random.Generator, head: Head) -> FloatArray:
         + rng.uniform(0, 0.6) * _unit(head, "mouthFunnel")
         + rng.uniform(0, 0.4) * _unit(head, "mouthPucker")
         + _both_sides(rng, head, "mouthLowerDown", rng.uniform(0, 0.5))
+        + _both_sides(rng, head, "browDown", rng.uniform(-0.3, 0.5))
     )

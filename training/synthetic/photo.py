@@ -34,14 +34,20 @@ class Development:
 
 def draw_development(rng: np.random.Generator, face_light: float) -> Development:
     """Expose for a face of mean linear brightness ``face_light``, more or less well."""
-    exposure = np.exp(rng.normal(np.log(0.24), 0.32)) / max(face_light, 0.01)
-    balance = np.exp(rng.normal(0, 0.03, 3) + rng.normal(0, 0.06) * np.array([1, 0, -1]))
+    exposure = np.exp(rng.normal(np.log(0.24), 0.28)) / max(face_light, 0.01)
+    kind = rng.random()
+    if kind < 0.10:
+        exposure *= rng.uniform(0.15, 0.5)
+    elif kind < 0.14:
+        exposure *= rng.uniform(1.5, 2.5)
+    cast = 0.18 if rng.random() < 0.1 else 0.06
+    balance = np.exp(rng.normal(0, 0.5 * cast, 3) + rng.normal(0, cast) * np.array([1, 0, -1]))
     return Development(
         gain=(exposure * balance).astype(np.float32),
         shoulder=float(rng.uniform(0.15, 1.1)),
         contrast=float(np.exp(rng.normal(0.08, 0.13))),
         brightness=float(rng.normal(0, 0.025)),
-        saturation=float(rng.uniform(0.7, 1.25)),
+        saturation=float(rng.uniform(0.65, 1.2)),
     )
 
 
@@ -56,12 +62,14 @@ def degrade(rng: np.random.Generator, image: FloatArray) -> Image:
         (S, S, 3) uint8 RGB.
     """
     size = image.shape[0]
-    if rng.random() < 0.45:
+    if rng.random() < 0.22:
+        image = _video(rng, image)
+    elif rng.random() < 0.45:
         low = max(24, int(size * rng.uniform(0.28, 0.9)))
         small = cv2.resize(image, (low, low), interpolation=cv2.INTER_AREA)
         back = cv2.INTER_LINEAR if rng.random() < 0.5 else cv2.INTER_CUBIC
         image = cv2.resize(small, (size, size), interpolation=back)
-    if rng.random() < 0.4:
+    if rng.random() < 0.35:
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.8)))
     if rng.random() < 0.07:
         image = cv2.filter2D(image, -1, _motion_kernel(rng))
@@ -70,7 +78,7 @@ def degrade(rng: np.random.Generator, image: FloatArray) -> Image:
         image = image + np.float32(rng.uniform(0.2, 0.9)) * (image - soft)
     if rng.random() < 0.2:
         image = image * _vignette(rng, size)
-    if rng.random() < 0.1:
+    if rng.random() < 0.08:
         grey = image @ np.float32([0.299, 0.587, 0.114])
         image = np.repeat(grey[..., None], 3, axis=2)
     image = image + np.float32(rng.gamma(1.2, 0.006)) * rng.standard_normal(
@@ -87,6 +95,51 @@ def degrade(rng: np.random.Generator, image: FloatArray) -> Image:
         encoded = cv2.imencode(".jpg", np.ascontiguousarray(out[..., ::-1]), quality)[1]
         out = np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
     return out
+
+
+def draw_border(rng: np.random.Generator, image: FloatArray) -> FloatArray | None:
+    """Frame the photo as turned, cropped and letter-boxed pictures are framed.
+
+    Args:
+        rng: source of the choices.
+        image: (S, S, 3) float32, changed in place.
+
+    Returns:
+        (S, S) float32 in [0, 1], what the border covers; None when there is none.
+    """
+    if rng.random() >= 0.17:
+        return None
+    size = image.shape[0]
+    inside = np.zeros((size, size), np.uint8)
+    angle = float(rng.normal(0, 7)) if rng.random() < 0.7 else 0.0
+    half = size * (0.5 + rng.gamma(1.5, 0.05, 4) * rng.choice([-1, 1], 4, p=[0.55, 0.45]))
+    left, right, top, bottom = np.clip(half, 0.36 * size, None)
+    corners = np.array([[-left, -top], [right, -top], [right, bottom], [-left, bottom]])
+    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    placed = corners @ [[c, s], [-s, c]] + size / 2
+    cv2.fillConvexPoly(inside, np.round(placed * 8).astype(np.int32), 255, cv2.LINE_AA, 3)
+    cover = 1 - inside.astype(np.float32) / 255
+    if not cover.any():
+        return None
+    tone = float(rng.uniform(0, 1)) if rng.random() < 0.12 else 0.0
+    image += cover[..., None] * (np.float32(tone) - image)
+    return cover
+
+
+def _video(rng: np.random.Generator, image: FloatArray) -> FloatArray:
+    """A face from a compressed film: few pixels, coarse blocks, smeared colours, drawn large."""
+    size = image.shape[0]
+    low = int(size * rng.uniform(0.26, 0.7))
+    small = cv2.resize(image, (low, low), interpolation=cv2.INTER_AREA)
+    if rng.random() < 0.5:
+        small = cv2.GaussianBlur(small, (0, 0), float(rng.uniform(0.3, 0.8)))
+    out = (np.clip(small, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 70))]
+    encoded = cv2.imencode(".jpg", np.ascontiguousarray(out[..., ::-1]), quality)[1]
+    small = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32)
+    back = cv2.INTER_LINEAR if rng.random() < 0.5 else cv2.INTER_CUBIC
+    large = cv2.resize(np.ascontiguousarray(small), (size, size), interpolation=back)
+    return large * np.float32(1 / 255)
 
 
 def _motion_kernel(rng: np.random.Generator) -> FloatArray:

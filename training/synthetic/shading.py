@@ -62,10 +62,11 @@ class EyeShading:
 
 @dataclass(frozen=True)
 class Cloth:
-    """A garment: three linear colours (9 numbers) and its pattern.
+    """A garment: four linear colours (12 numbers) and its pattern.
 
     Attributes:
-        colours: of the cloth, of its pattern or of the shirt under a jacket, of the tie.
+        colours: of the cloth, of its pattern or of the shirt under a jacket, of the tie, of
+            headwear.
         pattern: 0 plain, 1 horizontal stripes, 2 vertical stripes, 3 checks, 4 jacket.
         period: mm of the pattern; half the width of a tie.
         top: reference mm at which the collar meets the throat.
@@ -87,12 +88,17 @@ def shade_pixels(
     eyes: EyeShading,
     cloth: Cloth,
     teeth_edge: float,
+    face: NDArray[np.bool_],
     image: FloatArray,
+    bare: FloatArray,
 ) -> None:
     """Write the head's linear colours over ``image`` (S, S, 3).
 
-    ``attributes`` (V, 13): reflectance 3, light 3, highlight 3, reference position 3 (mm), cloth
-    weight (above 0.5 the pixel shows cloth). ``teeth_edge``: reference mm where the rows meet.
+    ``attributes`` (V, 14): reflectance 3, light 3, highlight 3, reference position 3 (mm), cloth
+    weight (above 0.5 the pixel shows the garment, below -0.5 headwear), share of painted hair.
+    ``teeth_edge``: reference mm where the rows meet. ``face`` (T,): triangles of the face
+    model's skin; ``bare`` (S, S) float32 becomes the share of bare skin where one of them is seen
+    without cloth, 0 elsewhere.
     """
     _shade(
         frame.triangle_ids,
@@ -112,7 +118,9 @@ def shade_pixels(
         np.float32(cloth.period),
         np.float32(cloth.top),
         np.float32(teeth_edge),
+        face,
         image,
+        bare,
     )
 
 
@@ -141,22 +149,25 @@ def _shade(  # type: ignore[no-untyped-def]
     period,
     cloth_top,
     teeth_edge,
+    face,
     image,
+    bare,
 ):
     height, width = ids.shape
     one = np.float32(1.0)
     size = grain.shape[0]
-    v = np.empty(13, np.float32)
+    v = np.empty(14, np.float32)
     for row in range(height):
         for column in range(width):
             t = ids[row, column]
+            bare[row, column] = np.float32(0.0)
             if t < 0:
                 continue
             a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
             wb = weights[row, column, 0]
             wc = weights[row, column, 1]
             wa = one - wb - wc
-            for k in range(13):
+            for k in range(14):
                 v[k] = wa * attributes[a, k] + wb * attributes[b, k] + wc * attributes[c, k]
             part = triangle_parts[t]
             if part == 2:
@@ -201,7 +212,7 @@ def _shade(  # type: ignore[no-untyped-def]
                     ) / length
                     spot = _ramp(cosine, np.float32(0.985), np.float32(0.996)) * shade
                     for k in range(3):
-                        v[6 + k] += np.float32(0.8) * spot * light_colours[j, k]
+                        v[6 + k] += np.float32(0.5) * spot * light_colours[j, k]
             elif part == 3:
                 # Gaps between the teeth, and gums away from their edges.
                 along = (v[9] / np.float32(7.5) + np.float32(10.5)) % one - np.float32(0.5)
@@ -210,7 +221,7 @@ def _shade(  # type: ignore[no-untyped-def]
                 for k in range(3):
                     pink = np.float32(0.32) if k == 0 else np.float32(0.11)
                     v[k] = v[k] * gap + gum * (pink - v[k] * gap)
-            elif v[12] > 0.5:
+            elif v[12] > 0.5 or v[12] < -0.5:
                 first = True
                 if pattern == 1 or pattern == 3:
                     first = (v[10] / period) % one < 0.5
@@ -234,10 +245,14 @@ def _shade(  # type: ignore[no-untyped-def]
                     int(v[10] * np.float32(1.7) + np.float32(1280.0)) % size,
                     int(v[11] * np.float32(0.4) + np.float32(640.0)) % size,
                 ]
+                if v[12] < 0:
+                    offset = 9
                 for k in range(3):
                     v[k] = cloth_colours[offset + k] * (one + np.float32(0.12) * weave)
                     v[6 + k] *= np.float32(0.15)
             elif part == 0:
+                if face[t]:
+                    bare[row, column] = one - v[13]
                 pore = grain[
                     int(v[9] * _GRAIN_PER_MM + np.float32(640.0)) % size,
                     int(v[10] * _GRAIN_PER_MM + np.float32(1280.0)) % size,

@@ -29,6 +29,11 @@ class Strands:
     opacity: FloatArray
     gloss: float
 
+    def moved(self, rotation: FloatArray, offset: FloatArray) -> Strands:
+        """Turned by (3, 3), then shifted by (3,) mm."""
+        nodes = (self.nodes @ rotation.T + offset).astype(np.float32)
+        return Strands(nodes, self.colours, self.widths, self.opacity, self.gloss)
+
 
 @numba.njit(cache=True, fastmath=True)
 def grow(  # type: ignore[no-untyped-def]
@@ -45,6 +50,7 @@ def grow(  # type: ignore[no-untyped-def]
     radii,
     half_face_width,
     face_front,
+    cling,
     nodes,
 ):
     """Grow strands that bend to gravity and stay outside the skull.
@@ -53,6 +59,8 @@ def grow(  # type: ignore[no-untyped-def]
     lift_offs: (n,) mm by which a strand stays off the skull's ellipsoid (centre, radii).
     curl_radius, curl_wave: mm of a helix added to the path. half_face_width, face_front: below the
     forehead, strands are pushed aside to this |x| and back to this z; a width of 0 leaves them.
+    cling: 1 holds strands on the ellipsoid above the nape, lifted on top only; 0 lets them stand
+    away, lifted everywhere.
     nodes: (n, k, 3) result.
     """
     count, steps = nodes.shape[0], nodes.shape[1]
@@ -63,10 +71,14 @@ def grow(  # type: ignore[no-untyped-def]
         nodes[i, 0, 0] = px
         nodes[i, 0, 1] = py
         nodes[i, 0, 2] = pz
-        rx = radii[0] + lift_offs[i]
-        ry = radii[1] + lift_offs[i]
-        rz = radii[2] + lift_offs[i]
         for k in range(1, steps):
+            # Combed hair has its volume on top.
+            level = (py - centre[1]) / radii[1] + np.float32(0.2)
+            below = np.float32(1.0) - min(max(level, np.float32(0.0)), np.float32(1.0))
+            lift = lift_offs[i] * (np.float32(1.0) - cling * below)
+            rx = radii[0] + lift
+            ry = radii[1] + lift
+            rz = radii[2] + lift
             bend = weight * step
             dx += gravity[0] * bend
             dy += gravity[1] * bend
@@ -85,7 +97,7 @@ def grow(  # type: ignore[no-untyped-def]
             # Lift-off grows along the first third, so that roots stay in the scalp.
             allowed = np.float32(1.0)
             if k * 3 < steps:
-                allowed = np.float32(1.0) - lift_offs[i] / rx * (
+                allowed = np.float32(1.0) - lift / rx * (
                     np.float32(1.0) - np.float32(k * 3) / np.float32(steps)
                 )
             if reach < allowed and py > centre[1] - ry * np.float32(0.75):
@@ -103,6 +115,11 @@ def grow(  # type: ignore[no-untyped-def]
                     dx -= into * nx
                     dy -= into * ny
                     dz -= into * nz
+            elif reach > np.float32(1.0) and py > centre[1] - ry * np.float32(0.8):
+                pull = np.float32(1.0) + cling * (np.float32(1.0) / reach - np.float32(1.0))
+                px = centre[0] + ex * pull * rx
+                py = centre[1] + ey * pull * ry
+                pz = centre[2] + ez * pull * rz
             if half_face_width > 0 and pz > face_front and py < centre[1] + np.float32(0.3) * ry:
                 side = np.float32(1.0) if px > 0 else np.float32(-1.0)
                 missing = half_face_width - side * px
@@ -188,13 +205,14 @@ def light_nodes(  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, fastmath=True)
 def draw(  # type: ignore[no-untyped-def]
-    nodes, colours, widths, opacity, pixels_per_mm, bias, image, nearness
+    nodes, colours, widths, opacity, pixels_per_mm, bias, image, nearness, bare
 ):
     """Draw projected strands into a linear image with a depth test.
 
     nodes (n, k, 3): x px, y px, 1000 / depth; colours (n, k, 3); widths (n,) mm at the root;
     opacity (n,); pixels_per_mm at nearness 1; bias: relative nearness a strand may be behind.
-    image (S, S, 3) and nearness (S, S) are updated.
+    image (S, S, 3) and nearness (S, S) are updated; bare (S, S) is multiplied by what shines
+    through.
     """
     height, width = nearness.shape
     steps = nodes.shape[1]
@@ -247,5 +265,6 @@ def draw(  # type: ignore[no-untyped-def]
                     for c in range(3):
                         colour = colours[i, k, c] + t * (colours[i, k + 1, c] - colours[i, k, c])
                         image[row, column, c] += alpha * (colour - image[row, column, c])
+                    bare[row, column] *= np.float32(1.0) - alpha
                     if alpha > 0.45 and z > behind:
                         nearness[row, column] = z

@@ -1,21 +1,155 @@
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 
+from models.camera import pose_points, project
+from models.layout import LAYOUT_239
+from training.evaluation.network import Network
 from training.evaluation.photos import (
-    PhotoLabels,
     choose_photos,
-    cut_crop,
-    five_points,
+    evaluate_photos,
     identity_auc,
-    person_of,
-    read_labels,
+    identity_figures,
+    projected_landmarks,
 )
+from training.photos.conventions import LandmarkConvention
+from training.photos.crops import cut_crop, map_points_back, read_photo, upright_transform
+from training.photos.labels import PhotoLabels
+from training.photos.people import person_of
+from training.photos.rendering import colour_errors, render_faces
 
 
-def test_people_by_folder_or_file_name():
-    assert person_of("Ann_Lee/Ann_Lee_0001.jpg") == "Ann_Lee"
-    assert person_of("Ann_Lee_12.jpg") == "Ann_Lee"
+def replay(rows, sha256=""):
+    """A network that knows the answers, in order."""
+    rest = list(rows)
+
+    def predict(crops):
+        assert crops.dtype == np.uint8
+        assert crops.shape[1:] == (224, 224, 3)
+        return np.stack([rest.pop(0) for _ in crops]).astype(np.float32)
+
+    return Network(predict, LAYOUT_239, sha256)
+
+
+@pytest.fixture
+def album(tmp_path, face_model):
+    """Photos of noise of three people, three each, with landmarks of known faces."""
+    rng = np.random.default_rng(0)
+    x = np.zeros((9, 239), np.float32)
+    x[:, LAYOUT_239.identity] = np.repeat(rng.normal(size=(3, 80)), 3, axis=0)
+    x[:, LAYOUT_239.identity] += 0.1 * rng.normal(size=(9, 80))
+    x[:, LAYOUT_239.rotation] = rng.normal(size=(9, 3)) * 0.2
+    x[:, LAYOUT_239.light] = np.eye(9)[0]
+    template = face_model.five_points
+    points = 1.5 * template[:, :2] * [1, -1] + 130 + rng.normal(size=(9, 5, 2))
+    transforms = np.stack([upright_transform(p, template) for p in points])
+    landmarks = true_landmarks(face_model, face_model.landmarks, x, transforms)
+    names = [f"Person_{k // 3}_{k:02d}.png" for k in range(9)]
+    for name in names:
+        cv2.imwrite(str(tmp_path / name), rng.integers(0, 256, (260, 260, 3), np.uint8))
+    yaw = np.array([0, 10, -20, 31, -40, 59, 61, -70, 80.0])
+    return tmp_path, x, PhotoLabels(names, points, landmarks, yaw), transforms
+
+
+def true_landmarks(model, vertices, x, transforms):
+    shape = model.shape(x[:, :80], x[:, 80:144])[:, vertices]
+    return map_points_back(transforms, project(pose_points(shape, x[:, 233:236], x[:, 236:])))
+
+
+def measure(network, model, album, **options):
+    directory, _, labels, _ = album
+    figures = evaluate_photos(network, model, directory, labels, measured_on="test", **options)
+    by_name = {(figure.measure, figure.unit): figure for figure in figures}
+    assert len(by_name) == len(figures)
+    return by_name
+
+
+def test_photos_of_known_faces(album, face_model):
+    _, x, labels, transforms = album
+    np.testing.assert_allclose(
+        projected_landmarks(face_model, x, LAYOUT_239, transforms), labels.landmarks, atol=1e-3
+    )
+    figures = measure(replay(x), face_model, album)
+    landmarks = [figure for (name, _), figure in figures.items() if "landmarks" in name]
+    assert len(landmarks) == 7
+    for figure in landmarks:
+        assert figure.value < 1e-3 < 1 < figure.baseline
+    assert figures["identity AUC of cosine (9 same-person pairs)", ""].value == 1.0
+    assert figures["identity AUC of distance (9 same-person pairs)", ""].value == 1.0
+    # Noise, averaged where the crop shrinks it.
+    assert 20 < figures["mean colour difference in the region of the face", "of 255"].value < 130
+
+
+def test_a_known_landmark_error_is_measured(album, face_model):
+    directory, x, labels, transforms = album
+    size = np.sqrt(np.prod(labels.landmarks.max(1) - labels.landmarks.min(1), axis=1))
+    step = size[:, None, None] * [0.03, 0.04] * np.arange(9)[:, None, None]
+    moved = dataclasses.replace(labels, landmarks=labels.landmarks + step)
+    figures = measure(replay(x), face_model, (directory, x, moved, transforms))
+    box = "% of face box"
+    assert figures["error of 68 landmarks", box].value == pytest.approx(20, abs=0.01)
+    assert figures["error of the inner 51 landmarks", box].value == pytest.approx(20, abs=0.01)
+    eyes = np.linalg.norm(labels.landmarks[:, 36] - labels.landmarks[:, 45], axis=1)
+    expected = (5 * np.arange(9) * size / eyes).mean()
+    by_eyes = figures["error of 68 landmarks", "% of eye distance"].value
+    assert by_eyes == pytest.approx(expected, rel=1e-3)
+    # The album's yaws: 0, 10, -20; 31, -40, 59; 61, -70, 80.
+    for low, value in ((0, 5), (30, 20), (60, 35)):
+        title = f"error of 68 landmarks, label yaw {low}-{low + 30}° (3 photos)"
+        assert figures[title, box].value == pytest.approx(value, abs=0.01)
+
+
+def test_the_convention_is_applied_to_its_own_rows_only(album, face_model):
+    directory, x, labels, transforms = album
+    vertices = face_model.landmarks.copy()
+    vertices[:17] = np.roll(vertices[:17], 3)
+    landmarks = true_landmarks(face_model, vertices, x, transforms) + [1.5, -0.5]
+    album = (directory, x, dataclasses.replace(labels, landmarks=landmarks), transforms)
+    convention = LandmarkConvention(vertices, np.zeros(68, bool))
+    figures = measure(replay(x), face_model, album, convention=convention, shift=(1.5, -0.5))
+    for title in ("68 landmarks", "the inner 51 landmarks"):
+        box = "% of face box"
+        assert figures[f"error of {title}, in the labels' convention", box].value < 1e-3
+        assert figures[f"error of {title}", box].value > 0.5
+
+
+def test_colours_of_a_drawn_face_are_its_own(album, face_model):
+    """A photograph that is the drawing has no error; one that is brighter by 20 has 20."""
+    _, x, _, _ = album
+    x[:, LAYOUT_239.light] *= 0.9
+    pictures, regions = render_faces(face_model, LAYOUT_239, x)
+    assert regions.any((1, 2)).all()
+    assert not regions.all((1, 2)).any()
+    photos = np.rint(pictures).astype(np.uint8)
+    photos[~regions] = 255
+    assert colour_errors(face_model, LAYOUT_239, x, photos).max() <= 0.5
+    assert photos[regions].max() < 236
+    brighter = photos + np.uint8(20) * regions[..., None].astype(np.uint8)
+    errors = colour_errors(face_model, LAYOUT_239, x, brighter)
+    np.testing.assert_allclose(errors, 20, atol=0.5)
+    away = x.copy()
+    away[0, LAYOUT_239.translation] = [50, 0, 0]
+    assert np.isnan(colour_errors(face_model, LAYOUT_239, away, photos)[0])
+
+
+def test_the_crop_that_is_evaluated_is_the_one_at_the_points(album, face_model):
+    directory, x, labels, transforms = album
+    seen = []
+
+    def predict(crops):
+        seen.extend(crops)
+        return x[: len(crops)]
+
+    measure(Network(predict, LAYOUT_239, ""), face_model, album)
+    photo = read_photo(directory / labels.names[4])
+    np.testing.assert_array_equal(seen[4], cut_crop(photo, transforms[4]))
+    with pytest.raises(ValueError, match="face model"):
+        measure(replay(x, "other"), face_model, album)
+    (directory / labels.names[2]).unlink()
+    with pytest.raises(ValueError, match="Person_0_02"):
+        measure(replay(x), face_model, album)
 
 
 def test_whole_people_are_chosen_those_with_several_photos_first():
@@ -28,67 +162,40 @@ def test_whole_people_are_chosen_those_with_several_photos_first():
     assert len(choose_photos(names, 17, seed=0)) == 17
 
 
-def test_labels_shift_to_continuous_coordinates(tmp_path):
-    mesh = np.zeros((3, 468, 3), np.float16)
-    mesh[:, [33, 133, 362, 263, 1, 61, 291], 0] = [10, 20, 40, 50, 30, 18, 42]
-    mesh[1] = np.nan
-    landmarks = np.arange(3 * 136, dtype=np.float16).reshape(3, 68, 2)
-    np.savez(tmp_path / "l.npz", names=["a_1", "b_1", "c_1"], mesh468=mesh, landmarks68=landmarks)
-    labels = read_labels(tmp_path / "l.npz")
-    assert labels.names == ["a_1", "c_1"]
-    np.testing.assert_array_equal(labels.points[0, :, 0], [15.5, 45.5, 30.5, 18.5, 42.5])
-    np.testing.assert_array_equal(labels.landmarks[1], landmarks[2] + 0.5)
-
-    points = np.random.default_rng(0).random((2, 5, 2))
-    np.savez(tmp_path / "p.npz", names=["b_1", "x_1"], points=points)
-    labels = read_labels(tmp_path / "l.npz", tmp_path / "p.npz")
-    assert labels.names == ["b_1"]
-    np.testing.assert_array_equal(labels.points[0], points[0])
-    assert five_points(np.ones((2, 468, 3))).shape == (2, 5, 2)
-
-
-@pytest.mark.parametrize("zoom", [0.2, 0.7, 1.0, 1.9])
-def test_crops_put_photo_points_where_the_transform_says(zoom):
-    """The centroid of a bright disc, found by its moments, lands at the transformed centre."""
-    photo = np.zeros((500, 600, 3), np.uint8)
-    rows, columns = np.mgrid[:500, :600]
-    centre = np.array([320.0, 255.0])
-    inside = (columns + 0.5 - centre[0]) ** 2 + (rows + 0.5 - centre[1]) ** 2 < (12 / zoom) ** 2
-    photo[inside] = 200
-    transform = np.array([[zoom, 0, 100 - zoom * centre[0]], [0, zoom, 90 - zoom * centre[1]]])
-    crop = cut_crop(photo, transform)
-    assert crop.shape == (224, 224, 3)
-    moments = cv2.moments(crop[..., 0])
-    found = np.array([moments["m10"], moments["m01"]]) / moments["m00"] + 0.5
-    np.testing.assert_allclose(found, [100, 90], atol=0.1)
-    assert moments["m00"] == pytest.approx(200 * inside.sum() * zoom**2, rel=0.01)
-
-
-def test_crop_of_a_fine_pattern_is_grey():
-    photo = np.indices((900, 900)).sum(0)[..., None] % 2 * np.full(3, 255)
-    crop = cut_crop(photo.astype(np.uint8), np.array([[0.25, 0, 0], [0, 0.25, 0]]))
-    assert abs(crop[5:-5, 5:-5].astype(float) - 127.5).max() < 4
-
-
-def test_auc_against_every_pair():
+@pytest.mark.parametrize("comparison", ["cosine", "distance"])
+def test_auc_against_every_pair(comparison):
     rng = np.random.default_rng(0)
     people = [f"p{k // 3}" for k in range(24)]
     centres = rng.normal(size=(8, 80))
     identity = np.repeat(centres, 3, axis=0) + 2.5 * rng.normal(size=(24, 80))
-    auc, pairs = identity_auc(identity, people, seed=0)
+    auc, pairs = identity_auc(identity, people, 0, comparison)
     same, different = [], []
     for i in range(24):
         for j in range(i):
             norms = np.linalg.norm(identity[i]) * np.linalg.norm(identity[j])
-            (same if people[i] == people[j] else different).append(
-                identity[i] @ identity[j] / norms
-            )
+            likeness = {
+                "cosine": identity[i] @ identity[j] / norms,
+                "distance": -np.sqrt(((identity[i] - identity[j]) ** 2).sum()),
+            }[comparison]
+            (same if people[i] == people[j] else different).append(likeness)
     wins = sum((p > n) + 0.5 * (p == n) for p in same for n in different)
     assert auc == pytest.approx(wins / len(same) / len(different))
     assert pairs == len(same) == 24
     assert 0.6 < auc < 1
 
 
-def test_labels_can_be_cut_down():
-    labels = PhotoLabels(["a", "b"], np.zeros((2, 5, 2)), None)
-    assert labels.take(np.array([1])).names == ["b"]
+def test_likenesses_differ_by_the_mean_and_the_lengths():
+    rng = np.random.default_rng(0)
+    people = [f"p{k // 2}" for k in range(20)]
+    identity = np.repeat(rng.normal(size=(10, 80)), 2, axis=0) + rng.normal(size=(20, 80))
+    plain, centred, distance = identity_figures(identity, people, 0, "test")
+    moved = identity_figures(identity + 3, people, 0, "test")
+    assert moved[0].value != plain.value
+    assert moved[1].value == pytest.approx(centred.value)
+    assert moved[2].value == pytest.approx(distance.value)
+    scaled = identity * rng.uniform(0.5, 2, (20, 1))
+    again = identity_figures(scaled, people, 0, "test")
+    assert again[0].value == pytest.approx(plain.value)
+    assert again[2].value != distance.value
+    assert identity_figures(identity, [f"p{k}" for k in range(20)], 0, "test") == []
+    assert identity_figures(identity, ["p"] * 20, 0, "test") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
 from models.layout import LAYOUT_239
 from models.morphable_model import MorphableModel
 from models.rnet_torch import initial_coefficients
-from training.data.shards import IMAGE_SIZE, ShardMeta, ShardWriter
-from training.rnet.config import RNetConfig, Stage
-from training.rnet.trainer import RunPaths
+from training.data.shards import COEFFICIENTS, IMAGE_SIZE, ShardMeta, ShardWriter
+from training.rnet.experiment import Experiment
+from training.rnet.run import RunPaths
 
 SIDE = 15
 
@@ -83,22 +84,29 @@ def random_labels(model: MorphableModel, count: int, seed: int) -> dict[str, np.
     posed = pose_points(shape.astype(np.float64), labels["rotation"], labels["translation"])
     labels["landmarks"] = project(posed)
     labels["landmark_visible"] = rng.random((count, 68)) > 0.2
+    labels["person"] = np.arange(count)
     return labels
 
 
-def write_shard(directory: Path, index: int, count: int, model: MorphableModel) -> None:
+def write_shard(
+    directory: Path, index: int, count: int, model: MorphableModel, kind: str = "portraits"
+) -> None:
     """Pictures in which a few coefficients show as the brightness of stripes, plus noise."""
     rng = np.random.default_rng([7, index])
     labels = random_labels(model, count, index)
     shown = np.concatenate([labels["identity"][:, :4], labels["rotation"] * 4], 1)
-    meta = ShardMeta(index, "test", model.sha256)
+    if kind == "photos":
+        labels |= {name: np.full_like(labels[name], np.nan) for name in COEFFICIENTS}
+    meta = ShardMeta(kind, index, "test", model.sha256)
+    attention = np.full((IMAGE_SIZE, IMAGE_SIZE), 255, np.uint8)
+    attention[:, : IMAGE_SIZE // 3] = 100
     with ShardWriter(directory, index, capacity=count, meta=meta) as writer:
         for k in range(count):
             stripes = np.repeat(shown[k], IMAGE_SIZE // shown.shape[1] + 1)[:IMAGE_SIZE, None]
             picture = np.tile(128 + 40 * stripes, (1, IMAGE_SIZE))[..., None]
             picture = picture + rng.normal(0, 8, (IMAGE_SIZE, IMAGE_SIZE, 3))
             image = picture.clip(0, 255).astype(np.uint8)
-            writer.add(image, **{name: rows[k] for name, rows in labels.items()})
+            writer.add(image, attention, **{name: rows[k] for name, rows in labels.items()})
 
 
 class SmallNet(nn.Module):
@@ -125,18 +133,32 @@ class SmallNet(nn.Module):
         return features, features
 
 
-def small_net(config: RNetConfig) -> nn.Module:
+def make_small_net(experiment: Experiment) -> nn.Module:
     return SmallNet()
 
 
-SMALL_CONFIG = RNetConfig(
-    images=160,
-    stages=(Stage(32, 4, 0.5), Stage(64, 2, 0.5)),
-    average_images=40,
-    calibration_images=8,
-    peak_rate=3e-3,
-    bf16=False,
-)
+SMALL = {
+    "images": 160,
+    "stages": [
+        {"size": 32, "portraits": 4, "share": 0.5},
+        {"size": 64, "portraits": 2, "share": 0.5},
+    ],
+    "optimizer": {"name": "adamw", "rate": 3e-3, "schedule": "cosine", "warm_up": 0.02},
+    "average_images": 40,
+    "calibration_images": 8,
+    "validation_portraits": 16,
+    "validation_photos": 6,
+    "portrait_augmentation": {"shift": 8, "mirror": 0.5, "gain": 0.1, "noise": 0.2},
+}
+MIXED = SMALL | {
+    "stages": [
+        {"size": 32, "portraits": 2, "photos": 2, "share": 0.5},
+        {"size": 64, "portraits": 1, "photos": 1, "share": 0.5, "photo_weight": 0.5},
+    ],
+    "photo_loss": {"perceptual": 0.0},
+    "photo_augmentation": {"shift": 8, "mirror": 0.5, "gain": 0.1},
+    "render_size": 64,
+}
 
 
 @pytest.fixture(scope="session")
@@ -159,18 +181,36 @@ def shard_directory(tmp_path_factory: pytest.TempPathFactory, face_model: Morpha
     return directory
 
 
-@pytest.fixture
-def run_paths(tmp_path: Path, shard_directory: Path, face_model_file: Path) -> RunPaths:
-    out = tmp_path / "run"
-    out.mkdir()
-    return RunPaths((shard_directory,), shard_directory, out, face_model_file)
-
-
-@pytest.fixture(name="small_net")
-def _small_net() -> object:
-    return small_net
+@pytest.fixture(scope="session")
+def photo_directory(tmp_path_factory: pytest.TempPathFactory, face_model: MorphableModel) -> Path:
+    directory = tmp_path_factory.mktemp("photos")
+    write_shard(directory, 0, 24, face_model, "photos")
+    return directory
 
 
 @pytest.fixture
-def small_config() -> RNetConfig:
-    return SMALL_CONFIG
+def run_paths(
+    tmp_path: Path, shard_directory: Path, photo_directory: Path, face_model_file: Path
+) -> RunPaths:
+    return RunPaths(
+        (shard_directory,),
+        (photo_directory,),
+        (shard_directory, photo_directory),
+        tmp_path / "run",
+        face_model_file,
+    )
+
+
+@pytest.fixture
+def small_net() -> Callable[[Experiment], nn.Module]:
+    return make_small_net
+
+
+@pytest.fixture
+def small() -> Experiment:
+    return Experiment.model_validate(SMALL)
+
+
+@pytest.fixture
+def mixed() -> Experiment:
+    return Experiment.model_validate(MIXED)

@@ -10,7 +10,7 @@ from models.camera import pose_points, project, rotation_matrix
 from models.layout import LAYOUT_239
 from models.light import sh_basis
 from models.normals import vertex_normals
-from training.rnet.config import LossWeights
+from training.rnet.experiment import LossWeights
 from training.rnet.losses import (
     RNetLoss,
     Targets,

@@ -15,7 +15,6 @@ from training.synthetic.dataset import (
     LARGEST_SEED,
     Job,
     missing_shards,
-    shard_rng,
     split_seed,
     write_shard,
 )
@@ -29,7 +28,7 @@ def job(tmp_path: Path, toy_head) -> Job:
 
 @pytest.fixture
 def meta(job: Job, toy_head) -> ShardMeta:
-    return ShardMeta(job.seed, GENERATOR_VERSION, toy_head.model.sha256)
+    return ShardMeta("portraits", job.seed, GENERATOR_VERSION, toy_head.model.sha256)
 
 
 def test_splits_never_share_a_seed():
@@ -38,7 +37,6 @@ def test_splits_never_share_a_seed():
     assert not train & val
     with pytest.raises(ValueError, match="seed"):
         split_seed("train", LARGEST_SEED + 1)
-    assert shard_rng(1, 2).random() != shard_rng(2, 1).random()
 
 
 def test_count_is_split_into_shards(job: Job):
@@ -64,9 +62,42 @@ def test_shards_do_not_depend_on_their_order(job: Job, meta: ShardMeta, generato
     for index in (0, 2):
         write_shard(generator, job, meta, index, lambda: None)
     write_shard(generator, other, meta, 2, lambda: None)
-    for name in ("images.npy", "meta.json"):
+    for name in ("images.npy", "attention.npy", "meta.json"):
         first, second = (shard_path(j.directory, 2) / name for j in (job, other))
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_pictures_depend_on_seed_and_number_only(job: Job, meta: ShardMeta, generator):
+    other = replace(job, directory=job.directory.with_name("other"), shard_size=7)
+    write_shard(generator, job, meta, 1, lambda: None)
+    write_shard(generator, other, meta, 0, lambda: None)
+    small = ShardReader(shard_path(job.directory, 1))
+    large = ShardReader(shard_path(other.directory, 0))
+    rows = job.numbers(1)
+    assert np.array_equal(small.images, large.images[rows.start : rows.stop])
+    assert np.array_equal(small.attention, large.attention[rows.start : rows.stop])
+    for name, value in vars(large.labels).items():
+        assert np.array_equal(getattr(small.labels, name), value[rows.start : rows.stop]), name
+
+
+def test_two_processes_write_the_same_bytes_as_one(tmp_path: Path, run):
+    for workers in ("1", "2"):
+        arguments = ("--count", "4", "--shard-size", "2", "--workers", workers)
+        result = run(str(tmp_path / workers), *arguments)
+        assert result.exit_code == 0, result.output
+    for index in range(2):
+        first, second = (shard_path(tmp_path / w, index) / "images.npy" for w in ("1", "2"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_people_per_portrait_are_recorded_and_checked(job: Job, meta: ShardMeta, generator):
+    albums = replace(job, per_person=2)
+    write_shard(generator, albums, meta, 1, lambda: None)
+    labels = ShardReader(shard_path(job.directory, 1)).labels
+    assert labels.person.tolist() == [1, 2, 2]
+    assert missing_shards(albums, meta) == [0, 2]
+    with pytest.raises(ValueError, match="other settings"):
+        missing_shards(job, meta)
 
 
 def test_other_settings_are_refused(job: Job, meta: ShardMeta, generator):

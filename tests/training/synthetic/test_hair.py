@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -32,13 +34,16 @@ def test_roots_lie_on_the_surface_where_they_may(head):
 
 def test_every_style_grows_finite_hair_on_the_scalp(grower, head, people):
     seen = set()
+    uncovered = np.zeros(len(head.mean), np.float32)
     for seed, person in enumerate(people):
         rng = np.random.default_rng(seed)
         style = draw_style(rng, person)
         seen.add(style.name)
         cover = grower.scalp_cover(rng, style)
         assert 0 <= cover.min() <= cover.max() <= 1
-        strands = grower.hair(rng, style, person.hair, head.mean, head.surface.normals, DOWN)
+        strands = grower.hair(
+            rng, style, person.hair, head.mean, head.surface.normals, DOWN, uncovered
+        )
         if style.name == "bald":
             assert strands is None
             continue
@@ -62,7 +67,9 @@ def test_facial_hair_sits_where_the_colours_put_it(grower, head, people):
             assert height.max() < 45
 
 
-def grow_one(direction, weight, lift_off=2.0, length=60.0, face=(0.0, 0.0), root=(0, 100, 0)):
+def grow_one(
+    direction, weight, lift_off=2.0, length=60.0, face=(0.0, 0.0), root=(0, 100, 0), cling=0.0
+):
     nodes = np.empty((1, 10, 3), np.float32)
     grow(
         np.float32([root]),
@@ -78,6 +85,7 @@ def grow_one(direction, weight, lift_off=2.0, length=60.0, face=(0.0, 0.0), root
         np.full(3, 100, np.float32),
         np.float32(face[0]),
         np.float32(face[1]),
+        np.float32(cling),
         nodes,
     )
     return nodes[0]
@@ -96,6 +104,35 @@ def test_gravity_bends_strands_down():
     assert heavy[-1, 1] < stiff[-1, 1] - 5
 
 
+def test_clinging_strands_follow_the_skull():
+    loose = grow_one([1.0, 0.3, 0.0], weight=0.0)
+    combed = grow_one([1.0, 0.3, 0.0], weight=0.0, cling=1.0)
+    assert np.linalg.norm(loose[-1]) > 120
+    assert np.linalg.norm(combed[4:], axis=1) == pytest.approx(102, abs=0.5)
+
+
+def test_no_hair_grows_under_headwear(grower, head, people):
+    normals = head.surface.normals
+    covered = (head.surface.relative[:, 1] > 20).astype(np.float32)
+    for seed, person in enumerate(people[:10]):
+        rng = np.random.default_rng(seed)
+        style = replace(draw_style(rng, person), name="short", crown=0.0)
+        strands = grower.hair(rng, style, person.hair, head.mean, normals, DOWN, covered)
+        if strands is not None:
+            assert head.surface.to_relative(strands.nodes[:, 0])[:, 1].max() < 35
+
+
+def test_tied_hair_has_a_tail_behind_the_head(grower, head, people):
+    style = draw_style(np.random.default_rng(0), people[0])
+    loose = replace(style, name="short")
+    assert grower.tail(np.random.default_rng(0), loose, people[0].hair, head.mean) == []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        (tail,) = grower.tail(rng, replace(style, name="tied"), people[0].hair, head.mean)
+        assert np.isfinite(tail.vertices).all()
+        assert tail.vertices[:, 2].mean() < head.mean[:, 2].mean()
+
+
 def test_hair_is_kept_out_of_the_face():
     falling = {"direction": [0.1, -0.2, 1.0], "weight": 0.05, "length": 200, "root": (20, 80, 60)}
     free, parted = grow_one(**falling), grow_one(**falling, face=(50.0, 10.0))
@@ -109,10 +146,15 @@ def canvas():
     return np.zeros((20, 20, 3), np.float32), np.zeros((20, 20), np.float32)
 
 
-def draw_line(image, nearness, z, width=2.0):
+def clear():
+    return np.ones((20, 20), np.float32)
+
+
+def draw_line(image, nearness, z, width=2.0, bare=None):
     nodes = np.float32([[[2, 10, z], [18, 10, z]]])
     draw(nodes, np.ones((1, 2, 3), np.float32), np.float32([width]), np.ones(1, np.float32),
-         np.float32(1.0), np.float32(0.001), image, nearness)  # fmt: skip
+         np.float32(1.0), np.float32(0.001), image, nearness,
+         clear() if bare is None else bare)  # fmt: skip
 
 
 def test_strand_covers_its_width_and_hides_what_is_behind():
@@ -128,9 +170,10 @@ def test_strand_covers_its_width_and_hides_what_is_behind():
 
 
 def test_thin_strand_is_faint_rather_than_missing():
-    image, nearness = canvas()
-    draw_line(image, nearness, z=1.0, width=0.3)
+    (image, nearness), bare = canvas(), clear()
+    draw_line(image, nearness, z=1.0, width=0.3, bare=bare)
     assert 0.2 < image[:, 10, 0].max() < 0.4
+    assert bare == pytest.approx(1 - image[..., 0])
 
 
 def test_light_along_the_fibre_gives_none_and_across_gives_most():

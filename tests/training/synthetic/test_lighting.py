@@ -81,7 +81,7 @@ def test_drawn_lights_are_usable():
         lights = draw_lights(np.random.default_rng(seed))
         assert np.linalg.norm(lights.directions, axis=1) == pytest.approx(1, abs=1e-5)
         assert (lights.colours > 0).all()
-        assert 0 < lights.shadowed <= len(lights.directions) <= 3
+        assert 0 < lights.shadowed <= len(lights.directions) <= 4
         assert ((lights.hardness >= 0) & (lights.hardness <= 1)).all()
 
 

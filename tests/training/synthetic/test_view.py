@@ -76,7 +76,9 @@ def test_crop_centres_the_face_at_its_scale(toy_head):
     for seed in range(200):
         view = draw_view(np.random.default_rng(seed), landmarks, toy_head.model.five_points)
         origin = view.project(view.offset[None].astype(np.float32))[0]
-        scales.append(view.crop[0, 0] * 1000 / np.linalg.norm(view.offset))
+        # Close by, the nose is nearer than the origin and the crop's scale is that of the front.
+        if np.linalg.norm(view.offset) > 1000:
+            scales.append(view.crop[0, 0] * 1000 / np.linalg.norm(view.offset))
         centres.append(origin[:2])
     assert np.median(scales) == pytest.approx(1.02, abs=0.05)
     assert np.median(centres, axis=0) == pytest.approx([112, 112], abs=2.0)
@@ -87,8 +89,9 @@ def test_poses_have_the_spread_asked_for():
     rng = np.random.default_rng(0)
     forward = np.stack([draw_pose(rng) @ [0, 0, 1] for _ in range(2000)])
     yaw = np.degrees(np.arctan2(forward[:, 0], forward[:, 2]))
-    assert 0.35 < (np.abs(yaw) < 20).mean() < 0.65
-    assert 0.1 < (np.abs(yaw) > 55).mean() < 0.25
+    assert 0.55 < (np.abs(yaw) < 20).mean() < 0.75
+    assert 0.06 < (np.abs(yaw) > 55).mean() < 0.16
+    assert np.abs(yaw).max() > 85
 
 
 def test_five_points_are_eyes_nose_and_mouth(toy_head):

@@ -1,0 +1,1 @@
+"""The paper's weakly-supervised loss: every term a module, and their weighted sum."""

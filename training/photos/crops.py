@@ -1,0 +1,95 @@
+"""From a photo file to the crop that R-Net sees, the same as the service cuts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from models.alignment import crop_transform
+from models.camera import CROP_SIZE
+from models.resampling import cut_square
+
+Array = npt.NDArray[Any]
+
+PIXEL_CENTRE = 0.5
+"""Labels with pixel centres at integers are this much less than continuous coordinates."""
+
+
+class UnreadablePhoto(ValueError):
+    """A file is missing, or no photo that can be decoded."""
+
+
+def read_photo(path: Path) -> npt.NDArray[np.uint8]:
+    """The photo (H, W, 3) uint8 RGB as a viewer shows it: EXIF applied, transparency on white.
+
+    Raises:
+        UnreadablePhoto: the file is missing or no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            picture = ImageOps.exif_transpose(image)
+            if picture.has_transparency_data:
+                layer = picture.convert("RGBA")
+                picture = Image.new("RGB", layer.size, "white")
+                picture.paste(layer, mask=layer.getchannel("A"))
+            return np.ascontiguousarray(picture.convert("RGB"))
+    except Exception as error:  # Pillow's readers raise whatever their parsing stumbles over
+        raise UnreadablePhoto(f"no photo at {path}: {error}") from error
+
+
+def quarter_turns(points: Array) -> int:
+    """How many quarter turns counter-clockwise bring a face (5, 2) closest to upright: 0..3.
+
+    The face points down from between the eyes to between the mouth's corners.
+    """
+    right, down = points[3:].mean(0) - points[:2].mean(0)
+    return round(float(np.arctan2(-right, down)) / (np.pi / 2)) % 4
+
+
+def upright_transform(points: Array, template: Array) -> npt.NDArray[np.float64]:
+    """Map (2, 3) from photo px to px of the 224 crop: quarter turns, scale and translation.
+
+    Args:
+        points: (5, 2) photo px in the order of :mod:`models.alignment`.
+        template: (5, 3) mm, ``MorphableModel.five_points``.
+
+    Raises:
+        ValueError: no face has such points, see :func:`models.alignment.crop_transform`.
+    """
+    turns = quarter_turns(points) if np.isfinite(points).all() else 0
+    return crop_transform(points, template, turns)
+
+
+def map_points(transform: Array, points: Array) -> Array:
+    """Points (..., K, 2) under affine maps (..., 2, 3)."""
+    mapped: Array = points @ transform[..., :2].swapaxes(-1, -2) + transform[..., None, :, 2]
+    return mapped
+
+
+def map_points_back(transform: Array, points: Array) -> Array:
+    """Points (..., K, 2) under the inverses of affine maps (..., 2, 3)."""
+    back = np.linalg.inv(transform[..., :2]).swapaxes(-1, -2)
+    mapped: Array = (points - transform[..., None, :, 2]) @ back
+    return mapped
+
+
+def cut_crop(
+    photo_rgb_u8: npt.NDArray[np.uint8], transform: Array, margin: int = 0
+) -> npt.NDArray[np.uint8]:
+    """Cut a crop out of a photo (H, W, 3), (224 + 2 margin) px wide and high.
+
+    Shrinking averages the pixels it covers; beyond the border the photo's outermost pixels are
+    repeated.
+
+    Args:
+        photo_rgb_u8: the photo.
+        transform: (2, 3), photo px to px of the 224 crop.
+        margin: px around the 224 crop.
+    """
+    matrix = np.array(transform, np.float64)
+    matrix[:, 2] += margin
+    return cut_square(photo_rgb_u8, matrix, CROP_SIZE + 2 * margin)

@@ -1,0 +1,254 @@
+"""An experiment: every setting of a training run, read from YAML and checked.
+
+The defaults are the paper's (Deng et al. 2019, arXiv 1903.08527, sections 3 and 5), so that
+``paper.yaml`` says nothing else; other experiments name what they change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.resnet_torch import Variant
+from training.data.shards import MARGIN
+from training.losses.hybrid import HybridWeights
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Interval = Annotated[float, Field(gt=0)]
+
+
+class ExperimentError(ValueError):
+    """A setting is unknown, makes no sense or contradicts another; the message names it."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Stage(_Settings):
+    """A part of the run with batches of one make.
+
+    Attributes:
+        size: side of the network's images in px, a multiple of 32; the 224 px crop is shrunk to it.
+        portraits, photos: per worker and step, each kind under its own loss.
+        share: of the whole run.
+        portrait_weight, photo_weight: factors on the two losses.
+    """
+
+    size: Annotated[int, Field(gt=0, multiple_of=32)] = 224
+    portraits: Count = 0
+    photos: Count = 0
+    share: Share = 1.0
+    portrait_weight: Weight = 1.0
+    photo_weight: Weight = 1.0
+
+    @property
+    def batch(self) -> int:
+        """Pictures per worker and step."""
+        return self.portraits + self.photos
+
+    @model_validator(mode="after")
+    def _some_pictures(self) -> Stage:
+        if not self.batch:
+            raise ValueError("a stage needs portraits or photos")
+        return self
+
+
+class Optimizer(_Settings):
+    """How the weights follow the gradients.
+
+    Attributes:
+        name: Adam, or AdamW whose decay is apart from the gradient.
+        rate: learning rate, its peak where a schedule moves it.
+        schedule: what follows the warm-up: the same rate, or half a cosine down to zero.
+        warm_up: share of the run in which the rate rises linearly.
+        weight_decay: of weights of more than one dimension.
+        beta2: of the second moment.
+        clip: largest norm of the gradient, if any.
+    """
+
+    name: Literal["adam", "adamw"] = "adam"
+    rate: Annotated[float, Field(gt=0)] = 1e-4
+    schedule: Literal["constant", "cosine"] = "constant"
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: Weight = 0.0
+    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    clip: Annotated[float, Field(gt=0)] | None = None
+
+
+class LossWeights(_Settings):
+    """Factors of the terms on portraits; see :class:`training.rnet.losses.RNetLoss` for units."""
+
+    identity: Weight = 0.5
+    expression: Weight = 0.5
+    identity_normal: Weight = 1.0
+    shape_normal: Weight = 1.0
+    identity_sigma: Weight = 1.0
+    landmarks: Weight = 0.25
+    landmarks_true_pose: Weight = 0.25
+    rotation: Weight = 3.0
+    translation: Weight = 5.0
+    depth: Weight = 5.0
+    albedo: Weight = 3.0
+    light: Weight = 1.0
+
+
+class Augmentation(_Settings):
+    """How pictures are varied on the fly; probabilities are per picture.
+
+    Shift and mirror image move the targets along. Everything else is seen by the network alone,
+    but for the gain of portraits, which is more light.
+
+    Attributes:
+        shift: largest shift of the crop to each side, px.
+        mirror: probability of a mirror image.
+        gamma, gain, tint, contrast: standard deviations of the logarithms of the exponent, of
+            the common factor, of the factors of the colour channels and of the spread around mid
+            grey.
+        grey: probability of removing the colour.
+        coarse: probability of losing resolution, down to ``coarsest`` of the side.
+        noise: probability of noise, of up to ``noise_sigma`` grey levels.
+        cutout: probability of a rectangle of one colour, up to ``cutout_side`` of the side.
+    """
+
+    shift: Annotated[int, Field(ge=0, le=MARGIN)] = 0
+    mirror: Share = 0.0
+    gamma: Weight = 0.0
+    gain: Weight = 0.0
+    tint: Weight = 0.0
+    contrast: Weight = 0.0
+    grey: Share = 0.0
+    coarse: Share = 0.0
+    coarsest: Annotated[float, Field(gt=0, le=0.9)] = 0.35
+    noise: Share = 0.0
+    noise_sigma: Annotated[float, Field(ge=1)] = 8.0
+    cutout: Share = 0.0
+    cutout_side: Annotated[float, Field(ge=0.1, le=0.9)] = 0.38
+
+
+class Experiment(_Settings):
+    """A training run.
+
+    Attributes:
+        minutes, images: length of the run; one of them is set when it starts.
+        stages: one after the other; shares sum to 1.
+        optimizer: see :class:`Optimizer`.
+        average_images: window of the exponential moving average of the weights, in images; none
+            keeps the newest weights.
+        calibration_images: that set the batch-norm statistics of the averaged weights at the end;
+            0 keeps the running ones.
+        portrait_loss: factors of the supervised loss.
+        photo_loss: factors of the hybrid loss.
+        recognizer: network of the perceptual loss: "dlib", or a path of a .dat or .onnx file.
+        photo_landmarks: where the landmarks of photographs lie on the face: at the places fitted
+            to collections' "labels" (see :mod:`training.photos.conventions`), or at the "model"'s.
+        render_size: side of the pictures that the hybrid loss compares, px.
+        portrait_augmentation, photo_augmentation: see :class:`Augmentation`.
+        validate_minutes, save_minutes: intervals.
+        validation_portraits, validation_photos: of a validation, the first of the held-out ones.
+        imagenet: the experiment is meant to start from ImageNet weights.
+        seed: of everything random.
+        variant: stride layout of R-Net.
+        bf16: run the convolutions in bfloat16.
+    """
+
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    images: Annotated[int, Field(gt=0)] | None = None
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(photos=5),)
+    optimizer: Optimizer = Optimizer()
+    average_images: Annotated[int, Field(gt=0)] | None = None
+    calibration_images: Count = 0
+    portrait_loss: LossWeights = LossWeights()
+    photo_loss: HybridWeights = HybridWeights()
+    recognizer: str | None = "dlib"
+    photo_landmarks: Literal["labels", "model"] = "labels"
+    render_size: Annotated[int, Field(ge=32, le=224)] = 224
+    portrait_augmentation: Augmentation = Augmentation()
+    photo_augmentation: Augmentation = Augmentation()
+    validate_minutes: Interval = 6.0
+    save_minutes: Interval = 5.0
+    validation_portraits: Count = 256
+    validation_photos: Count = 64
+    imagenet: bool = False
+    seed: Count = 1
+    variant: Variant = "paper"
+    bf16: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Experiment:
+        if self.minutes is not None and self.images is not None:
+            raise ValueError("set minutes or images, not both")
+        if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
+            raise ValueError("the shares of the stages must sum to 1")
+        if self.uses_photos and self.photo_loss.perceptual > 0 and self.recognizer is None:
+            raise ValueError("the perceptual loss needs a recognizer; or set its weight to 0")
+        return self
+
+    @property
+    def uses_portraits(self) -> bool:
+        """Whether any stage trains on portraits."""
+        return any(stage.portraits for stage in self.stages)
+
+    @property
+    def uses_photos(self) -> bool:
+        """Whether any stage trains on photographs."""
+        return any(stage.photos for stage in self.stages)
+
+    def lasting(self, minutes: float | None, images: int | None) -> Experiment:
+        """The same with another length, where one is given.
+
+        Raises:
+            ExperimentError: both are given, or there is no length at all.
+        """
+        length = {"minutes": minutes, "images": images}
+        if minutes is None and images is None:
+            length = {"minutes": self.minutes, "images": self.images}
+        if all(value is None for value in length.values()):
+            raise ExperimentError("the experiment has no length: give minutes or images")
+        return _checked({**self.model_dump(mode="json"), **length}, "length of the run")
+
+
+def named_experiments() -> list[str]:
+    """Names of the experiments that come along."""
+    return sorted(path.stem for path in EXPERIMENTS.glob("*.yaml"))
+
+
+def read_experiment(source: str) -> Experiment:
+    """The experiment of a name (``paper``, ``cpu``, …) or of a YAML file.
+
+    Raises:
+        ExperimentError: neither a name nor a file, or the file has unknown settings or values
+            that make no sense.
+    """
+    path = EXPERIMENTS / f"{source}.yaml" if source in named_experiments() else Path(source)
+    if not path.is_file():
+        known = ", ".join(named_experiments())
+        raise ExperimentError(f"{source}: no such experiment or file; experiments are {known}")
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        raise ExperimentError(f"{path}: not YAML: {error}") from error
+    if not isinstance(content, Mapping):
+        raise ExperimentError(f"{path}: expected a mapping of settings")
+    return _checked(content, str(path))
+
+
+def _checked(content: Mapping[str, Any], source: str) -> Experiment:
+    try:
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors():
+            name = ".".join(str(part) for part in problem["loc"])
+            unknown = problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+            message = "unknown setting" if unknown else problem["msg"].removeprefix("Value error, ")
+            problems.append(f"{name}: {message}" if name else message)
+        raise ExperimentError(f"{source}: {'; '.join(problems)}") from error

@@ -1,0 +1,158 @@
+"""R-Net as Lightning trains it: the losses of a batch and the step of the optimiser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor, nn
+
+from training.losses.hybrid import HybridLoss
+from training.rnet.batches import Batch
+from training.rnet.experiment import Experiment
+from training.rnet.losses import RNetLoss
+from training.rnet.schedule import rate_at
+
+PHOTO_PREFIX = "photo_"
+
+
+def regress(net: Any, crops_nchw: Tensor, bf16: bool) -> Tensor:
+    """Coefficients (N, size) float32 of crops, convolutions in bfloat16 if asked.
+
+    The last layer always runs in float32: eight bits are too few for a pose. So do the losses,
+    which is why bfloat16 is chosen here and not for Lightning's whole training step.
+    """
+    with torch.autocast(crops_nchw.device.type, torch.bfloat16, enabled=bf16):
+        features = net.features(crops_nchw)[1]
+    coefficients: Tensor = net.fc(features.float())
+    return coefficients
+
+
+class RNetModule(lightning.LightningModule):
+    """R-Net under the supervised loss on portraits and the hybrid loss on photographs.
+
+    A checkpoint carries the network's weights only; the losses' constants come from the face
+    model's and the recognition network's own files.
+
+    Args:
+        net: network with the interface of ``RNet``: ``features`` and ``fc``.
+        experiment: settings.
+        portrait_loss: needed when the experiment uses portraits.
+        photo_loss: needed when the experiment uses photographs.
+
+    Attributes:
+        gradient_norm: of the last step, before clipping.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        experiment: Experiment,
+        portrait_loss: RNetLoss | None,
+        photo_loss: HybridLoss | None,
+    ) -> None:
+        super().__init__()
+        self.strict_loading = False
+        # Channels-last is how the convolutions of CPUs and tensor cores like their weights.
+        self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.experiment = experiment
+        self.portrait_loss = portrait_loss
+        self.photo_loss = photo_loss
+        self.gradient_norm = torch.zeros(())
+        self._step = 0
+        self.train()
+
+    def train(self, mode: bool = True) -> RNetModule:
+        """Set the mode of the network; the losses, with their frozen networks, never train."""
+        super().train(mode)
+        for loss in (self.portrait_loss, self.photo_loss):
+            if loss is not None:
+                loss.eval()
+        return self
+
+    @property
+    def term_names(self) -> list[str]:
+        """Names of all terms that a training step may give."""
+        names = list(self.portrait_loss.weights) if self.portrait_loss is not None else []
+        if self.photo_loss is not None:
+            names += [PHOTO_PREFIX + name for name, w in self.photo_loss.weights.items() if w]
+        return names
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The network's part of the state."""
+        state = super().state_dict(*args, **kwargs)
+        return {name: value for name, value in state.items() if name.startswith("net.")}
+
+    def forward(self, crops_nchw: Tensor) -> Tensor:
+        """Coefficients (N, 239) of crops (N, 3, S, S) in [0, 1]."""
+        return regress(self.net, crops_nchw, self.experiment.bf16)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Loss of a batch: ``loss``, and ``terms``, the unweighted terms by name."""
+        coefficients = self(batch.crops)
+        losses, terms = [], {}
+        count = 0
+        if batch.portraits is not None:
+            assert self.portrait_loss is not None
+            count = len(batch.portraits.crops)
+            terms = self.portrait_loss(coefficients[:count], batch.portraits.targets)
+            losses.append(batch.step.stage.portrait_weight * self.portrait_loss.total(terms))
+        if batch.photos is not None:
+            assert self.photo_loss is not None
+            photo_terms = self.photo_loss(coefficients[count:], batch.photos.targets)
+            losses.append(batch.step.stage.photo_weight * self.photo_loss.total(photo_terms))
+            terms = terms | {PHOTO_PREFIX + name: value for name, value in photo_terms.items()}
+        return {
+            "loss": torch.stack(losses).sum(),
+            "terms": {name: value.detach() for name, value in terms.items()},
+        }
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The experiment's optimiser; only weights of more than one dimension decay."""
+        settings = self.experiment.optimizer
+        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+        parameters = list(self.net.parameters())
+        return kinds[settings.name](
+            [
+                {
+                    "params": [p for p in parameters if p.ndim > 1],
+                    "weight_decay": settings.weight_decay,
+                },
+                {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=settings.rate,
+            betas=(0.9, settings.beta2),
+            fused=True,
+        )
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Shorten the gradient to the experiment's largest norm.
+
+        Raises:
+            FloatingPointError: the gradient is not finite.
+        """
+        gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
+        self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
+        if not torch.isfinite(self.gradient_norm):
+            raise FloatingPointError(f"the gradient is not finite in step {self._step}")
+        clip = self.experiment.optimizer.clip
+        if clip is not None and self.gradient_norm > clip:
+            torch.nn.utils.clip_grads_with_norm_(self.net.parameters(), clip, self.gradient_norm)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the learning rate of the step."""
+        self._step = batch.step.cursor.step
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate_at(self.experiment.optimizer, batch.step.progress)
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Move a batch."""
+        return batch.to(device)

@@ -1,0 +1,235 @@
+"""A training run: puts experiment, data, networks and Lightning's trainer together."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from torch import Tensor, nn
+
+from models.checkpoints_torch import initialise
+from models.layout import LAYOUT_239
+from models.mirror import mirror_matrices
+from models.morphable_model import MorphableModel
+from models.rnet_torch import RNet
+from training.losses.hybrid import HybridLoss, HybridWeights
+from training.photos.conventions import read_convention
+from training.recognition.recognizer import load_recognizer
+from training.render import Rendering, make_renderer
+from training.rnet.averaging import WeightAverage
+from training.rnet.clock import Clock
+from training.rnet.data import RNetData, Stock, check_stock, take_stock
+from training.rnet.experiment import Experiment
+from training.rnet.keeper import CHECKPOINT, Keeper, stock_to_resume
+from training.rnet.losses import RNetLoss
+from training.rnet.module import RNetModule
+from training.rnet.records import ReportTo, RunLog
+from training.rnet.validation import Validation
+
+log = logging.getLogger(__name__)
+
+# On a GPU, one thread cannot cut and colour pictures as fast as they are trained on.
+GPU_THREADS = 6
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Where a run reads and writes.
+
+    Attributes:
+        portraits, photos: directories of training shards.
+        validation: directories of held-out shards of either kind.
+        out: of the run: ``checkpoint.pt``, at the end ``rnet.pt``, ``train.csv``,
+            ``validation.csv``, ``train.log``, TensorBoard's files and pictures.
+        face_model: file of the model whose coefficients are trained.
+        init: weights that a new run starts from (ImageNet's or another run's), if any.
+    """
+
+    portraits: tuple[Path, ...]
+    photos: tuple[Path, ...]
+    validation: tuple[Path, ...]
+    out: Path
+    face_model: Path
+    init: Path | None = None
+
+
+def prepare_run(experiment: Experiment, paths: RunPaths) -> Stock:
+    """Make the run's directory and list its shards, once for all workers.
+
+    Shards that have appeared since the run was interrupted are taken up at the end of the pass
+    over the others.
+
+    Raises:
+        ExperimentError: there are no shards where there should be, they are of another face
+            model, or the directory holds a run of other settings or of another face model.
+    """
+    paths.out.mkdir(parents=True, exist_ok=True)
+    sha256 = MorphableModel.load(paths.face_model).sha256
+    known = stock_to_resume(paths.out, experiment, sha256)
+    if known is None and paths.init is None and experiment.imagenet:
+        log.warning("the experiment is meant to start from ImageNet weights: see --init")
+    stock = take_stock(paths.portraits, paths.photos, paths.validation, known or Stock())
+    check_stock(experiment, stock, sha256)
+    return stock
+
+
+def train(
+    experiment: Experiment,
+    paths: RunPaths,
+    stock: Stock,
+    *,
+    rank: int = 0,
+    workers: int = 1,
+    should_stop: Callable[[], bool] = lambda: False,
+    report: ReportTo = lambda _: None,
+    make_net: Callable[[Experiment], nn.Module] | None = None,
+) -> tuple[RNetModule, WeightAverage]:
+    """One worker's part of a run, new or resumed, to its end or until ``should_stop``.
+
+    Args:
+        experiment: settings; those of an interrupted run must be the same, but for its length.
+        paths: of the run.
+        stock: shards, see :func:`prepare_run`.
+        rank: this process's number.
+        workers: number of processes; where there are more than one, the environment says how
+            they meet (``MASTER_PORT``, ``LOCAL_RANK``).
+        should_stop: asked in the first process after every step.
+        report: called in the first process every few seconds.
+        make_net: the network; its ``features`` and ``fc`` are used as those of ``RNet``.
+
+    Returns:
+        The module as trained, and the averaged weights.
+
+    Raises:
+        FloatingPointError: the gradient is not finite any more.
+    """
+    torch.manual_seed(experiment.seed)
+    model = MorphableModel.load(paths.face_model)
+    net = (make_net or _paper_net)(experiment)
+    resuming = (paths.out / CHECKPOINT).exists()
+    if paths.init is not None and not resuming:
+        initialise(net, paths.init, model.sha256)  # type: ignore[arg-type]
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda", rank) if on_gpu else torch.device("cpu")
+    photo_model = _with_photo_landmarks(experiment, model)
+    module = RNetModule(
+        net,
+        experiment,
+        RNetLoss(model, experiment.portrait_loss) if experiment.uses_portraits else None,
+        _photo_loss(experiment, photo_model, device) if experiment.uses_photos else None,
+    )
+    clock = Clock(experiment, should_stop)
+    data = RNetData(
+        experiment,
+        stock,
+        model.sha256,
+        mirror_matrices(model),
+        rank=rank,
+        workers=workers,
+        progress=clock.progress,
+        threads=GPU_THREADS if on_gpu else 1,
+    )
+    average = WeightAverage(experiment.average_images)
+    validation = Validation(
+        experiment,
+        paths.out,
+        model,
+        photo_model,
+        clock,
+        average,
+        module.photo_loss,
+        _Painter(model, module.photo_loss, device),
+    )
+    run_log = RunLog(paths.out, module.term_names, clock, report)
+    keeper = Keeper(experiment, paths.out, model.sha256, clock, average, validation, report)
+    _quiet()
+    trainer = lightning.Trainer(
+        accelerator=device.type,
+        devices=workers,
+        strategy=_strategy(device, workers),
+        # The run is one pass over its stream of batches, which knows when it ends.
+        max_epochs=1,
+        callbacks=[clock, average, run_log, validation, keeper],
+        logger=TensorBoardLogger(paths.out, name="", version="tensorboard"),
+        default_root_dir=paths.out,
+        # Figures and checkpoints come from the callbacks.
+        limit_val_batches=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    checkpoint = paths.out / CHECKPOINT if resuming else None
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    return module, average
+
+
+class _Painter:
+    """Pictures of predicted faces; its face model is loaded at the first one."""
+
+    def __init__(
+        self, model: MorphableModel, loss: HybridLoss | None, device: torch.device
+    ) -> None:
+        self._model, self._loss, self._device = model, loss, device
+
+    def __call__(self, coefficients: Tensor) -> Rendering:
+        if self._loss is None:
+            self._loss = HybridLoss(
+                self._model, LAYOUT_239, HybridWeights(), None, make_renderer(self._device)
+            ).to(self._device)
+        return self._loss.render(coefficients)
+
+
+def _paper_net(experiment: Experiment) -> nn.Module:
+    return RNet(LAYOUT_239, experiment.variant)
+
+
+def _with_photo_landmarks(experiment: Experiment, model: MorphableModel) -> MorphableModel:
+    """The face model with its landmarks where those of the photographs are."""
+    if experiment.photo_landmarks == "model":
+        return model
+    convention = read_convention(model)
+    if convention is None:
+        if experiment.uses_photos:
+            log.warning("no landmark convention for this face model: its own landmarks serve")
+        return model
+    return replace(model, landmarks=convention.vertices)
+
+
+def _photo_loss(experiment: Experiment, model: MorphableModel, device: torch.device) -> HybridLoss:
+    recognizer = None
+    if experiment.recognizer is not None and experiment.photo_loss.perceptual > 0:
+        recognizer = load_recognizer(experiment.recognizer)
+    return HybridLoss(
+        model,
+        LAYOUT_239,
+        experiment.photo_loss,
+        recognizer,
+        make_renderer(device),
+        experiment.render_size,
+    )
+
+
+def _strategy(device: torch.device, workers: int) -> Strategy:
+    if workers == 1:
+        return SingleDeviceStrategy(device)
+    return DDPStrategy(
+        process_group_backend="nccl" if device.type == "cuda" else "gloo",
+        # The weights that count have batch-norm statistics of their own.
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+    )
+
+
+def _quiet() -> None:
+    """Keep Lightning's advice on data loaders and devices out of the log; errors remain."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
