@@ -72,6 +72,13 @@ def reconstruct(
         Literal["canonical", "camera"], typer.Option(help="Frame of the meshes.")
     ] = "canonical",
     landmarks: Annotated[bool, typer.Option(help="Draw landmarks on the overlay.")] = False,
+    texture: Annotated[
+        Literal["albedo", "photo"],
+        typer.Option(help="Colours of the meshes: the face model's, or baked from the photo."),
+    ] = "albedo",
+    texture_size: Annotated[
+        Literal["256", "512", "1024", "2048"], typer.Option(help="Side of the texture, pixels.")
+    ] = "1024",
 ) -> None:
     """Reconstruct the faces of PHOTOS without a server: meshes, overlays and JSON.
 
@@ -80,7 +87,14 @@ def reconstruct(
     from service.files import reconstruct_files
     from service.schemas import MeshFormat, ReconstructOptions
 
-    options = ReconstructOptions(faces=faces, expression=expression, pose=pose, landmarks=landmarks)
+    options = ReconstructOptions(
+        faces=faces,
+        expression=expression,
+        pose=pose,
+        landmarks=landmarks,
+        texture=texture,
+        texture_size=int(texture_size),
+    )
     forms: dict[str, list[MeshFormat]] = {
         "glb": ["glb"],
         "obj": ["obj"],

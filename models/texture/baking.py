@@ -21,7 +21,7 @@ from models.morphable_model import MorphableModel
 from models.rasterizer import EMPTY
 from models.texture.agreement import agree
 from models.texture.atlas import Atlas, build_atlas, eyeball_triangles
-from models.texture.completion import complete, divide, mirrored, spread_over_texels
+from models.texture.completion import complete, divide, mirrored, round_colours, spread_over_texels
 from models.texture.grids import GRID, log_colour
 from models.texture.views import TextureView, add_view, prepare_view
 
@@ -30,7 +30,7 @@ TEXTURE_SIZES = (256, 512, 1024, 2048)
 DEFAULT_TEXTURE_SIZE = 1024
 
 # Exponents of the viewing angle's cosine: light from all views, detail from the best.
-_BROAD, _SHARP = 1.0, 6.0
+_BROAD, _SHARP = 1, 6
 
 
 class BakedTexture(NamedTuple):
@@ -93,7 +93,8 @@ class TextureBaker:
         coverage = texture.coverage.copy()
         self._fill(texture, np.asarray(albedo, np.float32))
 
-        rgb_u8 = np.rint(np.clip(texture.colours, 0.0, 255.0)).astype(np.uint8)
+        rgb_u8 = np.empty(texture.colours.shape, np.uint8)
+        round_colours(texture.colours, rgb_u8)
         flat = rgb_u8.reshape(-1, 3)
         within, beyond = self._atlas(size)[0].padding[::-1]
         flat[beyond] = flat[within]
@@ -115,7 +116,7 @@ class TextureBaker:
         view: TextureView,
         trust: NDArray[np.float32],
         factors: NDArray[np.float32],
-        sharpness: float,
+        sharpness: int,
     ) -> None:
         size = len(sums.weights)
         prepared = prepare_view(self._model, view, size)

@@ -9,6 +9,10 @@ from models.jit import kernel
 from models.rasterizer import EMPTY
 from models.texture.grids import GRID, continue_smoothly, log_ratio
 
+# How far the ratio of two pictures of the same skin usually varies over a face, in natural
+# logarithms.
+_USUAL_BRIGHTNESS, _USUAL_HUE = 0.5, 0.08
+
 
 def complete(
     colours: NDArray[np.float32],
@@ -32,9 +36,26 @@ def complete(
         means = sums / np.maximum(masses, np.float32(1e-6))[..., None, None]
         # As a share of the texels that a cell has.
         known = np.minimum(masses * np.float32((cells / len(islands)) ** 2), np.float32(1.0))
-        factors = np.exp(continue_smoothly(log_ratio(means[:, :, 0], means[:, :, 1]), known))
+        ratios = log_ratio(means[:, :, 0], means[:, :, 1])
+        factors = np.exp(continue_smoothly(ratios, known * _likelihood(ratios, known)))
         _blend(colours, coverage, source, source_coverage, islands, island, factors)
-    np.maximum(coverage, 1.0 - (1.0 - coverage) * (1.0 - source_coverage), out=coverage)
+    coverage += (1.0 - coverage) * source_coverage
+
+
+def _likelihood(ratios: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(G, G) in (0, 1]: how well each cell's ratio can be a matter of light.
+
+    Light changes brightness more than it changes hue; hair and background differ from the face
+    in both, and must not tint all that lies beyond them.
+    """
+    sure = ratios[known > 0.5]
+    if not len(sure):
+        return np.ones_like(known)
+    difference = ratios - np.median(sure, axis=0)
+    brightness = difference.mean(axis=-1)
+    hue = ((difference - brightness[..., None]) ** 2).mean(axis=-1)
+    squared = (brightness / _USUAL_BRIGHTNESS) ** 2 + hue / _USUAL_HUE**2
+    return 1.0 / (1.0 + squared) ** 2
 
 
 @kernel
@@ -107,6 +128,17 @@ def divide(colours: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
             scale = np.float32(1.0) / weight if weight > 0.0 else np.float32(0.0)
             for channel in range(3):
                 colours[row, column, channel] *= scale
+
+
+@kernel
+def round_colours(colours: NDArray[np.float32], result: NDArray[np.uint8]) -> None:
+    """Colours (N, N, 3), 0 to 255, to whole numbers."""
+    for row in range(colours.shape[0]):
+        for column in range(colours.shape[1]):
+            for channel in range(3):
+                colour = colours[row, column, channel] + np.float32(0.5)
+                colour = min(max(colour, np.float32(0.0)), np.float32(255.0))
+                result[row, column, channel] = np.uint8(colour)
 
 
 @kernel

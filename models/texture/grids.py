@@ -18,7 +18,7 @@ GRID = 128
 
 # Pull of the neighbours against a cell's own value of weight 1.
 _TENSION = 0.25
-_SWEEPS = 24
+_SWEEPS = 12
 # Added to colours (0 to 255) before their ratio is taken, or black would have any.
 _DARK = 6.0
 # No light changes skin more than this between two sources, in natural logarithms.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.camera import CAMERA_DISTANCE
 from models.jit import kernel
-from models.morphable_model import MorphableModel
+from models.morphable_model import PART_CAVITY, MorphableModel
 from models.normals import vertex_normals
 from models.rasterizer import EMPTY, rasterize
 from models.texture.atlas import Atlas
@@ -27,7 +27,7 @@ _STEP_MM = 8.0
 # Beside the outline and behind such steps a model that is a little off would take the background
 # or another part of the face: nothing is taken up to the first distance, everything from the
 # second on.
-_CUT_MM, _FEATHERED_MM = 2.0, 9.0
+_CUT_MM, _FEATHERED_MM = 3.0, 10.0
 # Cosine of the viewing angle from which on a texel is taken, and from which on entirely.
 _GRAZING, _FRANK = 0.18, 0.42
 _BIAS_MM = 0.6
@@ -112,14 +112,17 @@ def prepare_view(model: MorphableModel, view: TextureView, size: int) -> Prepare
     columns, rows, scale = _scaled(window, _DEPTH_PIXELS / extent)
     places = points.copy()
     places[:, :2] = (points[:, :2] - corner) * scale
-    depth = rasterize(places[None], model.triangles, rows, columns, near=_NEAR_MM).depth[0]
+    fragments = rasterize(places[None], model.triangles, rows, columns, near=_NEAR_MM)
+    depth = fragments.depth[0]
+    # What is seen between the lips lies behind them at any rate, and is wanted to their edge.
+    cavity = (model.parts == PART_CAVITY)[model.triangles].any(axis=1)[fragments.triangle_ids[0]]
     # Sizes as spreads of the vertices, which hold for every orientation of the photo.
     mm_per_pixel = float(view.posed[:, :2].std() / max(places[:, :2].std(), 1e-6))
     return PreparedView(
         pixels,
         pixel_places,
         depth,
-        _seen(depth, mm_per_pixel),
+        _seen(depth, cavity, mm_per_pixel),
         places,
         _facing(model, view.posed),
         mm_per_pixel,
@@ -140,15 +143,28 @@ def _facing(model: MorphableModel, posed: NDArray[np.float32]) -> NDArray[np.flo
     return np.ascontiguousarray((normals * to_camera).sum(axis=1), np.float32)
 
 
-def _seen(depth: NDArray[np.float32], mm_per_pixel: float) -> NDArray[np.float32]:
+def _seen(
+    depth: NDArray[np.float32], cavity: NDArray[np.bool_], mm_per_pixel: float
+) -> NDArray[np.float32]:
+    """How safely a model that is a little off still hits the right part of the face."""
     nearest_around = cv2.erode(depth, np.ones((3, 3), np.uint8))
     with np.errstate(invalid="ignore"):  # inf - inf beside the face
-        clear = np.isfinite(depth) & (depth - nearest_around <= _STEP_MM)
+        behind_step = depth - nearest_around > _STEP_MM
+    # A step cuts back what lies behind it, and not the surface in front.
+    hidden = np.isfinite(depth) & behind_step & ~cavity
+    distance, labels = cv2.distanceTransformWithLabels(
+        (~hidden).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    step_depth = np.zeros(int(labels.max()) + 1, np.float32)
+    step_depth[labels[hidden]] = depth[hidden]
+    distance[depth < step_depth[labels] - _STEP_MM / 2] = np.inf
     # The photo's border counts as an outline, too.
-    bordered = cv2.copyMakeBorder(clear.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    distance = cv2.distanceTransform(bordered, cv2.DIST_L2, cv2.DIST_MASK_3)[1:-1, 1:-1]
-    share = (distance * np.float32(mm_per_pixel) - _CUT_MM) / (_FEATHERED_MM - _CUT_MM)
-    share = np.clip(share, 0.0, 1.0)
+    face = cv2.copyMakeBorder(
+        np.isfinite(depth).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0
+    )
+    outline = cv2.distanceTransform(face, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
+    distance = np.minimum(distance, outline) * np.float32(mm_per_pixel)
+    share = np.clip((distance - _CUT_MM) / (_FEATHERED_MM - _CUT_MM), 0.0, 1.0)
     return np.ascontiguousarray(share * share * (3.0 - 2.0 * share), np.float32)
 
 
@@ -158,7 +174,7 @@ def add_view(
     view: PreparedView,
     trust: NDArray[np.float32],
     correction: NDArray[np.float32],
-    sharpness: float,
+    sharpness: int,
     colours: NDArray[np.float32],
     weights: NDArray[np.float32],
     coverage: NDArray[np.float32],
@@ -184,7 +200,7 @@ def add_view(
         np.float32(view.mm_per_pixel),
         trust,
         correction,
-        np.float32(sharpness),
+        sharpness,
         colours,
         weights,
         coverage,
@@ -197,11 +213,11 @@ def look_up(
 ) -> float:
     """A (g, g, C) grid at a continuous place in cells, interpolated linearly."""
     last = grid.shape[0] - 1
-    y = min(max(row - 0.5, 0.0), float(last))
-    x = min(max(column - 0.5, 0.0), float(last))
+    y = min(max(row - np.float32(0.5), np.float32(0.0)), np.float32(last))
+    x = min(max(column - np.float32(0.5), np.float32(0.0)), np.float32(last))
     i, j = int(y), int(x)
     below, right = min(i + 1, last), min(j + 1, last)
-    fy, fx = y - i, x - j
+    fy, fx = y - np.float32(i), x - np.float32(j)
     upper = grid[i, j, channel] + fx * (grid[i, right, channel] - grid[i, j, channel])
     lower = grid[below, j, channel] + fx * (grid[below, right, channel] - grid[below, j, channel])
     return upper + fy * (lower - upper)
@@ -221,15 +237,19 @@ def _add_view(
     mm_per_pixel: float,
     trust: NDArray[np.float32],
     correction: NDArray[np.float32],
-    sharpness: float,
+    sharpness: int,
     colours: NDArray[np.float32],
     weights: NDArray[np.float32],
     coverage: NDArray[np.float32],
 ) -> None:
     size = ids.shape[0]
-    to_cells = trust.shape[0] / size
+    to_cells = np.float32(trust.shape[0] / size)
+    varies = trust.shape[0] > 1
+    trusted = trust[0, 0, 0]
+    factors = correction[0, 0].copy()
     rows, columns = depth.shape
     pixel_rows, pixel_columns = pixels.shape[0], pixels.shape[1]
+    last_row, last_column = np.float32(pixel_rows - 1), np.float32(pixel_columns - 1)
     for row in range(size):
         for column in range(size):
             triangle = ids[row, column]
@@ -257,25 +277,29 @@ def _add_view(
                 continue
             rise = min((cosine - _GRAZING) / (_FRANK - _GRAZING), 1.0)
             share *= rise * rise * (3.0 - 2.0 * rise)
-            here_row, here_column = (row + 0.5) * to_cells, (column + 0.5) * to_cells
-            weight = share * cosine**sharpness * look_up(trust, here_row, here_column, 0)
+            if varies:
+                cell_row = (np.float32(row) + np.float32(0.5)) * to_cells
+                cell_column = (np.float32(column) + np.float32(0.5)) * to_cells
+                trusted = look_up(trust, cell_row, cell_column, 0)
+                for channel in range(3):
+                    factors[channel] = look_up(correction, cell_row, cell_column, channel)
+            weight = share * cosine**sharpness * trusted
             if weight <= 0.0:
                 continue
 
             px = first * pixel_places[a, 0] + second * pixel_places[b, 0] + third * pixel_places[c, 0]
             py = first * pixel_places[a, 1] + second * pixel_places[b, 1] + third * pixel_places[c, 1]
-            px = min(max(px - 0.5, 0.0), pixel_columns - 1.0)
-            py = min(max(py - 0.5, 0.0), pixel_rows - 1.0)
+            px = min(max(px - np.float32(0.5), np.float32(0.0)), last_column)
+            py = min(max(py - np.float32(0.5), np.float32(0.0)), last_row)
             i, j = int(py), int(px)
             below, right = min(i + 1, pixel_rows - 1), min(j + 1, pixel_columns - 1)
-            fy, fx = py - i, px - j
+            fy, fx = py - np.float32(i), px - np.float32(j)
             for channel in range(3):
                 upper_left = np.float32(pixels[i, j, channel])
                 lower_left = np.float32(pixels[below, j, channel])
                 upper = upper_left + fx * (np.float32(pixels[i, right, channel]) - upper_left)
                 lower = lower_left + fx * (np.float32(pixels[below, right, channel]) - lower_left)
                 colour = upper + fy * (lower - upper)
-                colour *= look_up(correction, here_row, here_column, channel)
-                colours[row, column, channel] += weight * colour
+                colours[row, column, channel] += weight * factors[channel] * colour
             weights[row, column] += weight
             coverage[row, column] = max(coverage[row, column], share)
