@@ -4,7 +4,8 @@ Each texel takes the colour that its point of the face has in the photos, weight
 angle, by the distance from outlines, and by the views' own weights.  Several views are joined in
 two bands, as Baumberg 2002 ("Blending images for texturing 3D models") does: light and exposure,
 which differ between photos, are averaged over all views, robustly, and the detail comes mostly
-from the view that sees a place best.  What no view shows is filled from the other half of the
+from one view, so that eyes and mouth are those of one moment, and elsewhere from the view that
+sees a place best.  What no view shows is filled from the other half of the
 face, and then from the face model's albedo, each tinted to fit without a seam.
 """
 
@@ -31,6 +32,8 @@ DEFAULT_TEXTURE_SIZE = 1024
 
 # Exponents of the viewing angle's cosine: light from all views, detail from the best.
 _BROAD, _SHARP = 1, 6
+# How much more the leading view's detail counts.
+_LEAD = 10.0
 
 
 class BakedTexture(NamedTuple):
@@ -87,7 +90,7 @@ class TextureBaker:
             raise ValueError(f"expected ({self._model.n_vertices}, 3) albedo, got {albedo.shape}")
         views = [view for view in views if view.weight > 0.0]
         texture = _Sums(size)
-        for view, (trust, factors) in zip(views, self._corrections(views), strict=True):
+        for view, (trust, factors) in zip(views, self._corrections(views, size), strict=True):
             self._add(texture, view, trust, factors, _SHARP)
         divide(texture.colours, texture.weights)
         coverage = texture.coverage.copy()
@@ -117,40 +120,49 @@ class TextureBaker:
         trust: NDArray[np.float32],
         factors: NDArray[np.float32],
         sharpness: int,
-    ) -> None:
+    ) -> float:
+        """Add a view; returns the longer side of its face in px, 0 when it shows none."""
         size = len(sums.weights)
         prepared = prepare_view(self._model, view, size)
-        if prepared is not None:
-            add_view(
-                self._atlas(size)[0],
-                self._triangles,
-                prepared,
-                trust * np.float32(view.weight),
-                factors,
-                sharpness,
-                sums.colours,
-                sums.weights,
-                sums.coverage,
-            )
+        if prepared is None:
+            return 0.0
+        add_view(
+            self._atlas(size)[0],
+            self._triangles,
+            prepared,
+            trust * np.float32(view.weight),
+            factors,
+            sharpness,
+            sums.colours,
+            sums.weights,
+            sums.coverage,
+        )
+        return prepared.extent
 
     def _corrections(
-        self, views: Sequence[TextureView]
+        self, views: Sequence[TextureView], size: int
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Trust (g, g, 1) in each view and factors (g, g, 3) of its colours."""
+        """Trust (g, g, 1) in each view's detail and factors (g, g, 3) of its colours."""
         plain = np.ones((1, 1, 1), np.float32), np.ones((1, 1, 3), np.float32)
         if len(views) < 2:
             return [plain] * len(views)
-        coarse = []
-        for view in views:
-            sums = _Sums(GRID)
-            self._add(sums, view, *plain, _BROAD)
+        coarse = [_Sums(GRID) for _ in views]
+        fineness = np.array(
+            [
+                min(self._add(sums, view, *plain, _BROAD) / size, 1.0)
+                for sums, view in zip(coarse, views, strict=True)
+            ]
+        )
+        for sums in coarse:
             divide(sums.colours, sums.weights)
-            coarse.append(sums)
+        weights = np.stack([sums.weights for sums in coarse])
         trust, factors = agree(
             np.stack([log_colour(sums.colours) for sums in coarse]),
-            np.stack([sums.weights for sums in coarse]),
+            weights,
             np.stack([sums.coverage for sums in coarse]),
         )
+        leading = np.argmax(fineness * (weights * trust).sum(axis=(1, 2)))
+        trust[leading] *= np.float32(_LEAD)
         return list(zip(trust[..., None], factors, strict=True))
 
     def _fill(self, texture: _Sums, albedo: NDArray[np.float32]) -> None:

@@ -78,6 +78,8 @@ class PreparedView:
     """(V,): cosine between the normal and the direction to the camera."""
     mm_per_pixel: float
     """Of the depth buffer, at the face."""
+    extent: float
+    """Longer side of the face in px of the photo."""
 
 
 def prepare_view(model: MorphableModel, view: TextureView, size: int) -> PreparedView | None:
@@ -126,6 +128,7 @@ def prepare_view(model: MorphableModel, view: TextureView, size: int) -> Prepare
         places,
         _facing(model, view.posed),
         mm_per_pixel,
+        extent,
     )
 
 
