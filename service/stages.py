@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 STAGES = ("decode", "detect", "regress", "reconstruct", "texture", "mesh", "overlay", "encode")
-"""In order: bytes to pixels, faces, coefficients, geometry, colours, mesh files, picture, answer."""
+"""In order: bytes to pixels, faces, coefficients, geometry, image of the skin, mesh files,
+picture of all faces, answer."""
 
 
 class StageClock:

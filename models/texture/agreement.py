@@ -43,9 +43,7 @@ def agree(
     return trust, factors
 
 
-def _exposures(
-    colours: NDArray[np.float32], weights: NDArray[np.float32]
-) -> NDArray[np.float64]:
+def _exposures(colours: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float64]:
     """(K, 3): what to add to each view so that views are alike where they overlap.
 
     Minimises the sum over pairs of views of weight times weight times squared difference; the

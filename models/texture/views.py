@@ -50,7 +50,11 @@ class TextureView:
         photo = self.photo
         if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8 or not photo.size:
             raise ValueError(f"expected a (H, W, 3) uint8 photo, got {photo.shape} {photo.dtype}")
-        if self.posed.ndim != 2 or self.posed.shape[1] != 3 or self.points.shape != self.posed.shape:
+        if (
+            self.posed.ndim != 2
+            or self.posed.shape[1] != 3
+            or self.points.shape != self.posed.shape
+        ):
             raise ValueError(
                 f"expected two times (V, 3) points, got {self.posed.shape} and {self.points.shape}"
             )
@@ -211,9 +215,7 @@ def add_view(
 
 
 @kernel
-def look_up(
-    grid: NDArray[np.float32], row: float, column: float, channel: int
-) -> float:
+def look_up(grid: NDArray[np.float32], row: float, column: float, channel: int) -> float:
     """A (g, g, C) grid at a continuous place in cells, interpolated linearly."""
     last = grid.shape[0] - 1
     y = min(max(row - np.float32(0.5), np.float32(0.0)), np.float32(last))
@@ -290,8 +292,16 @@ def _add_view(
             if weight <= 0.0:
                 continue
 
-            px = first * pixel_places[a, 0] + second * pixel_places[b, 0] + third * pixel_places[c, 0]
-            py = first * pixel_places[a, 1] + second * pixel_places[b, 1] + third * pixel_places[c, 1]
+            px = (
+                first * pixel_places[a, 0]
+                + second * pixel_places[b, 0]
+                + third * pixel_places[c, 0]
+            )
+            py = (
+                first * pixel_places[a, 1]
+                + second * pixel_places[b, 1]
+                + third * pixel_places[c, 1]
+            )
             px = min(max(px - np.float32(0.5), np.float32(0.0)), last_column)
             py = min(max(py - np.float32(0.5), np.float32(0.0)), last_row)
             i, j = int(py), int(px)

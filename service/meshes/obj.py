@@ -74,7 +74,9 @@ def write_obj(mesh: Mesh, header: Mapping[str, Any], material_file: str | None =
             )
         ),
     )
-    return b"".join([*(line.encode("utf-8", "surrogateescape") for line in lines), buffer[:end].tobytes()])
+    return b"".join(
+        [*(line.encode("utf-8", "surrogateescape") for line in lines), buffer[:end].tobytes()]
+    )
 
 
 def write_mtl(texture_file: str) -> bytes:
