@@ -213,7 +213,7 @@ def test_the_page_is_whole_and_keeps_to_itself(client: TestClient) -> None:
     assert "http" not in page
     labels = re.findall(r"<label.*?</label>", page, re.DOTALL)
     controls = re.findall(r"<(?:input|select)", page)
-    assert len(controls) == len(labels) == 5
+    assert len(controls) == len(labels) == 6
     assert all(len(re.findall(r"<(?:input|select)", label)) == 1 for label in labels)
     assert '<html lang="en">' in page
     policy = response.headers["content-security-policy"]
@@ -231,6 +231,7 @@ def test_the_page_asks_for_what_the_api_knows(client: TestClient) -> None:
         "faces": {"all", "largest"},
         "expression": {"keep", "neutral"},
         "mesh_format": {"glb", "obj"},
+        "texture": {"albedo", "photo"},
     }
     (include,) = re.findall(r'set\("include", "([\w,]+)"\)', page)
     (landmarks,) = re.findall(r'name="landmarks" value="(\w+)"', page)
