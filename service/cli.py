@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn, cast
 
 import typer
 
@@ -85,7 +85,7 @@ def reconstruct(
     A photo that fails does not stop the others; the exit code is then 1.
     """
     from service.files import reconstruct_files
-    from service.schemas import MeshFormat, ReconstructOptions
+    from service.schemas import MeshFormat, ReconstructOptions, TextureSize
 
     options = ReconstructOptions(
         faces=faces,
@@ -93,7 +93,7 @@ def reconstruct(
         pose=pose,
         landmarks=landmarks,
         texture=texture,
-        texture_size=int(texture_size),
+        texture_size=cast(TextureSize, int(texture_size)),
     )
     forms: dict[str, list[MeshFormat]] = {
         "glb": ["glb"],

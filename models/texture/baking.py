@@ -57,7 +57,7 @@ class _Sums:
 class TextureBaker:
     """Bakes textures for one face model; thread safe.
 
-    What only depends on the model is computed once per size and kept, 17 bytes per texel.
+    What only depends on the model is computed once per size and kept, some 20 bytes per texel.
     """
 
     def __init__(self, model: MorphableModel) -> None:
@@ -81,7 +81,7 @@ class TextureBaker:
         albedo: (V, 3) sRGB in [0, 1], the source for what no view shows.
         size: one of `TEXTURE_SIZES`.
 
-        Memory: some 60 bytes per texel, and 0.4 MB per view.
+        Memory: some 45 bytes per texel, and about 1 MB per view when there are several.
         Raises ValueError for another size or another number of vertices.
         """
         if size not in TEXTURE_SIZES:

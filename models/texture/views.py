@@ -125,7 +125,7 @@ def prepare_view(model: MorphableModel, view: TextureView, size: int) -> Prepare
     # Sizes as spreads of the vertices, which hold for every orientation of the photo.
     mm_per_pixel = float(view.posed[:, :2].std() / max(places[:, :2].std(), 1e-6))
     return PreparedView(
-        pixels,
+        pixels.astype(np.uint8, copy=False),
         pixel_places,
         depth,
         _seen(depth, cavity, mm_per_pixel),

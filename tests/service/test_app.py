@@ -9,17 +9,18 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from fastapi.testclient import TestClient
 
+from models.texture.baking import DEFAULT_TEXTURE_SIZE, TEXTURE_SIZES
 from service.app import create_app
 from service.deadline import Deadline
 from service.errors import QueueFull
 from service.logging import JsonFormatter, TextFormatter
 from service.problems import Problem
-from service.schemas import ReconstructOptions
+from service.schemas import ReconstructOptions, TextureSize
 from service.settings import Settings
 
 PHOTO = {"image": b"\xff\xd8"}
@@ -240,6 +241,11 @@ def test_the_page_asks_for_what_the_api_knows(client: TestClient) -> None:
         for value in values:
             query = {name: value, "include": include, "landmarks": landmarks}
             assert ReconstructOptions.model_validate(query).landmarks
+
+
+def test_the_api_offers_the_sizes_that_can_be_baked() -> None:
+    assert get_args(TextureSize) == TEXTURE_SIZES
+    assert ReconstructOptions().texture_size == DEFAULT_TEXTURE_SIZE
 
 
 def test_what_the_page_links_to_is_there(client: TestClient) -> None:
