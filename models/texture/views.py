@@ -147,7 +147,12 @@ def _facing(model: MorphableModel, posed: NDArray[np.float32]) -> NDArray[np.flo
     normals = vertex_normals(posed[None], model.triangles)[0]
     to_camera = np.array([0, 0, CAMERA_DISTANCE], np.float32) - posed
     to_camera /= np.maximum(np.linalg.norm(to_camera, axis=1, keepdims=True), 1e-6)
-    return np.ascontiguousarray((normals * to_camera).sum(axis=1), np.float32)
+    facing = (normals * to_camera).sum(axis=1, dtype=np.float32)
+    # What of the mouth's inside is seen at all is taken: teeth that end midway look worse than
+    # teeth that are drawn out.
+    inside = (model.parts == PART_CAVITY) & (facing > 0.0)
+    facing[inside] = np.maximum(facing[inside], np.float32(_FRANK))
+    return facing
 
 
 def _seen(
