@@ -291,7 +291,16 @@ def test_openapi_describes_every_answer(client: TestClient) -> None:
     }
     assert "multipart/form-data" in operation["requestBody"]["content"]
     names = {parameter["name"] for parameter in operation["parameters"]}
-    assert names == {"faces", "include", "expression", "pose", "mesh_format", "landmarks"}
+    assert names == {
+        "faces",
+        "include",
+        "expression",
+        "pose",
+        "mesh_format",
+        "landmarks",
+        "texture",
+        "texture_size",
+    }
     assert all(parameter["description"] for parameter in operation["parameters"])
     assert "HTTPValidationError" not in json.dumps(schema["paths"])
     for status, answer in operation["responses"].items():
