@@ -43,7 +43,7 @@ def agree(
     return trust, factors
 
 
-def _exposures(colours: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float64]:
+def _exposures(colours: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """(K, 3): what to add to each view so that views are alike where they overlap.
 
     Minimises the sum over pairs of views of weight times weight times squared difference; the
@@ -60,5 +60,5 @@ def _exposures(colours: NDArray[np.float32], weights: NDArray[np.float32]) -> ND
     wanted -= np.einsum("kmc,m->kc", weighted, w.sum(axis=0))
     exposures = np.linalg.solve(laplacian, wanted)
     mass = w.sum(axis=1)
-    mean: NDArray[np.float64] = mass @ exposures / max(float(mass.sum()), 1e-12)
-    return exposures - mean
+    exposures -= mass @ exposures / max(float(mass.sum()), 1e-12)
+    return exposures.astype(np.float32)

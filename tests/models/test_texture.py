@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.camera import CROP_SIZE, depth, pose_points, project
 from models.morphable_model import PART_EYEBALL, PART_SKIN, MorphableModel
 from models.rasterizer import interpolate, rasterize
+from models.texture.agreement import agree
 from models.texture.atlas import build_atlas
 from models.texture.baking import TEXTURE_SIZES, BakedTexture, TextureBaker
 from models.texture.grids import GRID, continue_smoothly
@@ -387,6 +388,16 @@ def test_a_view_must_be_sound(change: dict[str, object]) -> None:
     )
     with pytest.raises(ValueError):
         dataclasses.replace(good, **change)  # type: ignore[arg-type]
+
+
+def test_agreement_keeps_to_the_type_that_kernels_are_compiled_for() -> None:
+    rng = np.random.default_rng(0)
+    colours = rng.normal(5, 0.1, (3, GRID, GRID, 3)).astype(np.float32)
+    weights = rng.random((3, GRID, GRID), dtype=np.float32)
+    trust, factors = agree(colours, weights, weights)
+    assert trust.dtype == factors.dtype == np.float32
+    assert trust.shape == (3, GRID, GRID)
+    assert factors.shape == (3, GRID, GRID, 3)
 
 
 @settings(max_examples=20, deadline=None)
