@@ -69,10 +69,20 @@ def face_mesh(
     vertices = reconstruction.vertices if kept else reconstruction.neutral_vertices
     if pose == "camera":
         vertices = vertices @ reconstruction.rotation_matrix.T + reconstruction.translation_mm
+    return colored_mesh(model, vertices, reconstruction.albedo)
+
+
+def colored_mesh(
+    model: MorphableModel, vertices: NDArray[np.float32], albedo: NDArray[np.float32]
+) -> Mesh:
+    """The face model's mesh with these vertices (V, 3) mm, coloured with an albedo (V, 3) in 0..1.
+
+    Raises ValueError for numbers that are not finite.
+    """
     vertices = np.ascontiguousarray(vertices, np.float32)
     return Mesh(
         vertices,
         model.triangles,
         vertex_normals(vertices[None], model.triangles)[0],
-        np.rint(np.clip(reconstruction.albedo, 0.0, 1.0) * 255.0).astype(np.uint8),
+        np.rint(np.clip(albedo, 0.0, 1.0) * 255.0).astype(np.uint8),
     )
