@@ -161,34 +161,6 @@ def album_face(engine: Engine, album: Album, photo: AlbumFace) -> Reconstruction
     return replace(face, coefficients=photo.observed.coefficients)
 
 
-def album_overlay(
-    engine: Engine,
-    source: Source,
-    photo: AlbumFace,
-    face: Reconstruction,
-    longest_side: int,
-    *,
-    landmarks: bool,
-    deadline: Deadline,
-    clock: StageClock,
-) -> RgbU8:
-    """A photo, reduced to at most `longest_side` px, with its `face` drawn on it: (H, W, 3).
-
-    Raises `BadPhoto` when the file is no longer what it was, `DeadlinePassed`.
-    """
-    picture = album_picture(engine, source, longest_side, deadline, clock)
-    height, width = picture.shape[:2]
-    scale = np.array([width / photo.width, height / photo.height])
-    reduced = replace(
-        face,
-        intrinsics=np.diag([*scale, 1.0]) @ face.intrinsics,
-        landmarks_px=(face.landmarks_px * scale).astype(np.float32),
-    )
-    deadline.check()
-    with clock.stage("overlay"):
-        return draw_overlay(picture, engine.model, [reduced], landmarks=landmarks)
-
-
 def album_picture(
     engine: Engine, source: Source, longest_side: int, deadline: Deadline, clock: StageClock
 ) -> RgbU8:
@@ -199,6 +171,32 @@ def album_picture(
     deadline.check()
     with clock.stage("decode"):
         return decode_photo(source(), engine.limits, longest_side)
+
+
+def album_overlay(
+    engine: Engine,
+    picture: RgbU8,
+    photo: AlbumFace,
+    face: Reconstruction,
+    *,
+    landmarks: bool,
+    deadline: Deadline,
+    clock: StageClock,
+) -> RgbU8:
+    """A copy of the photo's `picture`, in any size, with its `face` drawn on it: (H, W, 3).
+
+    Raises `DeadlinePassed`.
+    """
+    deadline.check()
+    height, width = picture.shape[:2]
+    scale = np.array([width / photo.width, height / photo.height])
+    reduced = replace(
+        face,
+        intrinsics=np.diag([*scale, 1.0]) @ face.intrinsics,
+        landmarks_px=(face.landmarks_px * scale).astype(np.float32),
+    )
+    with clock.stage("overlay"):
+        return draw_overlay(picture, engine.model, [reduced], landmarks=landmarks)
 
 
 def _aggregate(seen: Sequence[_Seen | FailedPhoto], options: AlbumOptions) -> Album:

@@ -46,6 +46,8 @@ from service.errors import BadPhoto
 from service.schemas import MESH_FORMATS, AlbumOptions, MeshFormat
 from service.stages import SharedClock, StageClock
 
+RgbU8 = npt.NDArray[np.uint8]
+
 OVERLAY_SIDE = 1280
 """Longer side in pixels of an album's overlays: 64 of them fit into memory and one answer."""
 
@@ -112,14 +114,35 @@ class AlbumWriter:
             self._album.identity, self._album.albedo, form, self._clock
         )
 
-    def overlays(self) -> Iterator[tuple[int, bytes]]:
-        """Index and overlay (JPEG file) of every photo that has not failed."""
+    def pictures(
+        self, index: int, longest_side: int, clock: StageClock
+    ) -> tuple[RgbU8 | None, RgbU8 | None]:
+        """A photo, reduced to at most `longest_side` px, without and with its face drawn on it.
 
-        def work(index: int) -> tuple[int, bytes]:
-            with self._clock.one() as clock:
-                return index, self._overlay(index, clock)
-
-        yield from self._map(work, self._faces())
+        Of a photo that has failed there is no second, and no first if it cannot be decoded.
+        """
+        photo, source = self._album.photos[index], self._sources[index]
+        if isinstance(photo, FailedPhoto):
+            try:
+                return (
+                    album_picture(self._engine, source, longest_side, self._deadline, clock),
+                    None,
+                )
+            except BadPhoto:
+                return None, None
+        picture = album_picture(self._engine, source, longest_side, self._deadline, clock)
+        with clock.stage("reconstruct"):
+            face = album_face(self._engine, self._album, photo)
+        overlay = album_overlay(
+            self._engine,
+            picture,
+            photo,
+            face,
+            landmarks=self._options.landmarks,
+            deadline=self._deadline,
+            clock=clock,
+        )
+        return picture, overlay
 
     def sheet(self, media_type: str) -> bytes:
         """All photos with the identity drawn on them as one picture, a JPEG or PNG file."""
@@ -143,8 +166,7 @@ class AlbumWriter:
 
     def zip_answer(self) -> Answer:
         """JSON, the identity's meshes and a folder for each photo in one file."""
-        with self._clock.stage("encode"):
-            return zip_answer(self._files(), "album.zip", self._deadline)
+        return zip_answer(self._files(), "album.zip", self._deadline, self._clock)
 
     def _files(self) -> Iterator[tuple[str, bytes]]:
         """Names and contents for the archive, one at a time."""
@@ -164,47 +186,26 @@ class AlbumWriter:
         photos = self._album.photos
         return [index for index, photo in enumerate(photos) if isinstance(photo, AlbumFace)]
 
-    def _photo(self, index: int) -> AlbumFace:
-        photo = self._album.photos[index]
-        assert isinstance(photo, AlbumFace)
-        return photo
-
     def _overlay(self, index: int, clock: StageClock) -> bytes:
-        picture = self._picture(index, OVERLAY_SIDE, clock)
+        _, overlay = self.pictures(index, OVERLAY_SIDE, clock)
+        assert overlay is not None  # asked for photos with a face only
         with clock.stage("encode"):
-            return encode_picture(picture, JPEG)
-
-    def _picture(self, index: int, longest_side: int, clock: StageClock) -> npt.NDArray[np.uint8]:
-        photo = self._photo(index)
-        with clock.stage("reconstruct"):
-            face = album_face(self._engine, self._album, photo)
-        return album_overlay(
-            self._engine,
-            self._sources[index],
-            photo,
-            face,
-            longest_side,
-            landmarks=self._options.landmarks,
-            deadline=self._deadline,
-            clock=clock,
-        )
+            return encode_picture(overlay, JPEG)
 
     def _face_mesh(self, index: int, clock: StageClock) -> bytes:
+        photo = self._album.photos[index]
+        assert isinstance(photo, AlbumFace)
         with clock.stage("reconstruct"):
-            face = album_face(self._engine, self._album, self._photo(index))
+            face = album_face(self._engine, self._album, photo)
         return self._engine.mesh_file(face, "glb", "keep", "canonical", clock)
 
     def _tile(self, index: int) -> Tile:
         photo = self._album.photos[index]
         with self._clock.one() as clock:
-            if isinstance(photo, AlbumFace):
-                return Tile(self._picture(index, TILE_SIDE, clock), photo.is_stranger)
-            try:
-                source = self._sources[index]
-                picture = album_picture(self._engine, source, TILE_SIDE, self._deadline, clock)
-            except BadPhoto:
-                picture = None
+            picture, overlay = self.pictures(index, TILE_SIDE, clock)
+        if isinstance(photo, FailedPhoto):
             return Tile(picture, failed=True)
+        return Tile(overlay, photo.is_stranger)
 
     def _describe(self, index: int) -> schemas.AlbumPhoto:
         photo = self._album.photos[index]
