@@ -66,10 +66,10 @@ def _row(row: PhotoRow) -> str:
     if photo.face is not None and photo.face.confidences is not None:
         bars = _bars(photo.face.confidences)
     kind = "stranger" if stranger else photo.status
+    pictures = _image(row.picture, "photo") + _image(row.overlay, "overlay")
     return (
         f'<article class="{kind}"><h2>{escape(photo.name or f"photo {photo.index}")}</h2>'
-        f'<div class="pictures">{_image(row.picture, "photo")}{_image(row.overlay, "overlay")}</div>'
-        f"<dl>{listed}</dl>{bars}</article>"
+        f'<div class="pictures">{pictures}</div><dl>{listed}</dl>{bars}</article>'
     )
 
 

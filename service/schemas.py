@@ -233,7 +233,10 @@ class PhotoProblem(BaseModel):
 
     code: str = Field(description="Stable name of the problem.", examples=["no_face_found"])
     title: str = Field(examples=["No face found"])
-    detail: str = Field(examples=["No face was found in the photo, in any orientation."])
+    detail: str = Field(
+        description="What is wrong with this photo.",
+        examples=["No face was found in the photo, in any orientation."],
+    )
 
 
 class Likeness(BaseModel):

@@ -7,18 +7,28 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 
+from models.agreement import STRANGER_DISTANCE
 from service import errors
 from service.admission import WorkRoom
 from service.album import Source, solve_album
 from service.album_answers import ALBUM_FORMS, AlbumWriter
-from service.answers import Answer
+from service.answers import JSON, Answer
 from service.deadline import Deadline
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.negotiation import choose_media_type
 from service.problems import problem_responses
 from service.routes.answering import respond, stages_ms, success, unless_disconnected
-from service.schemas import AlbumOptions, AlbumResult
+from service.schemas import (
+    AlbumIdentity,
+    AlbumOptions,
+    AlbumPhoto,
+    AlbumResult,
+    Likeness,
+    ModelReference,
+    Photo,
+    PhotoProblem,
+)
 from service.settings import Settings
 from service.stages import SharedClock
 from service.upload import ALBUM_PART, FORM, Upload, read_album
@@ -72,18 +82,52 @@ _BODY: dict[str, Any] = {
 }
 
 
+_EXAMPLE = AlbumResult(
+    face_model=ModelReference(name="facewright-open", version="1", sha256="9f86d081…"),
+    weights=ModelReference(name="facewright-rnet", version="1", sha256="60303ae2…"),
+    detector="centerface",
+    strategy="confidence",
+    faces="largest",
+    outliers="flag",
+    stranger_distance=STRANGER_DISTANCE,
+    identity=AlbumIdentity(coefficients=[0.25] * 80, albedo=[-0.5] * 80, photos_used=2),
+    photos=[
+        AlbumPhoto(
+            index=index,
+            status="used",
+            photo=Photo(width=1600, height=1200),
+            likeness=Likeness(distance=1.62, stranger=False),
+            share=share,
+        )
+        for index, share in enumerate((0.59, 0.41))
+    ]
+    + [
+        AlbumPhoto(
+            index=2,
+            status="failed",
+            problem=PhotoProblem(
+                code=errors.NoFaceFound.code,
+                title=errors.NoFaceFound.title,
+                detail="No face was found in the photo, in any orientation.",
+            ),
+        )
+    ],
+)
+"""Without `face`, which is as in the answer for one photo."""
+
+_SUCCESS = success(
+    "The identity and the photos in the form that `Accept` prefers.",
+    PHOTO_COUNT_HEADER,
+    "How many photos the identity is made of.",
+)
+_SUCCESS[200]["content"][JSON] = {"example": _EXAMPLE.model_dump(exclude_none=True)}
+
+
 @router.post(
     "/reconstruct",
     summary="Reconstruct one person from an album",
     response_model=AlbumResult,
-    responses={
-        **success(
-            "The identity and the photos in the form that `Accept` prefers.",
-            PHOTO_COUNT_HEADER,
-            "How many photos the identity is made of.",
-        ),
-        **_PROBLEMS,
-    },
+    responses={**_SUCCESS, **_PROBLEMS},
     openapi_extra=_BODY,
 )
 async def reconstruct_album(
