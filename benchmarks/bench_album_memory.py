@@ -36,8 +36,8 @@ def large_photo(megapixels: float) -> bytes:
     portrait = render_portrait(MorphableModel.load(asset_path(FACE_MODEL)))
     scale = np.sqrt(megapixels * 1e6 / (portrait.shape[0] * portrait.shape[1]))
     photo = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    grain = np.random.default_rng(0).integers(0, 12, photo.shape, np.uint8)
-    photo = cv2.add(photo, cv2.blur(grain, (2, 2)))
+    grain = np.random.default_rng(0).integers(0, 18, photo.shape[:2], np.uint8)
+    photo = cv2.add(photo, np.repeat(grain[..., None], 3, axis=2))
     return cv2.imencode(".jpg", photo[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
 
 

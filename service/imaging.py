@@ -44,6 +44,9 @@ _JPEG_SEGMENTS = 5000
 
 _EXIF_ORIENTATION = 0x0112
 
+_STRIP = 256
+"""Rows that are copied out of Pillow's memory at a time."""
+
 
 @dataclass(frozen=True)
 class ImageLimits:
@@ -71,7 +74,7 @@ class _Header:
 def decode_photo(
     data: bytes, limits: ImageLimits, longest_side: int | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Decode an upload into RGB (H, W, 3), C-contiguous, perhaps read-only.
+    """Decode an upload into RGB (H, W, 3), C-contiguous.
 
     With `longest_side` a photo whose longer side has more pixels is reduced to that; of a JPEG
     no more is decoded than that takes.
@@ -128,7 +131,7 @@ def _decode(
         if reduction < 1:
             image.draft(None, size)
         image.load()
-        rgb_u8 = np.asarray(_to_rgb(image))
+        rgb_u8 = _pixels(_to_rgb(image))
         if reduction < 1:
             rgb_u8 = cv2.resize(rgb_u8, size, interpolation=cv2.INTER_AREA)
         return _orient(rgb_u8, _exif_orientation(image))
@@ -143,7 +146,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         page = Image.new("RGB", layer.size, "white")
         page.paste(layer, mask=layer.getchannel("A"))
         return page
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The samples (H, W, 3) of an RGB image.
+
+    Strip by strip: of a whole image at once Pillow makes two copies on the way.
+    """
+    rgb_u8 = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _STRIP):
+        bottom = min(top + _STRIP, image.height)
+        rgb_u8[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return rgb_u8
 
 
 def _exif_orientation(image: Image.Image) -> int:
