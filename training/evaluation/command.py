@@ -159,6 +159,8 @@ def strangers(
             seed,
             f"albums of {len(chosen.names)} photos of {directory.name}{whose}",
         )
+        if not figures:
+            raise ValueError("albums need two people, one of them with two photos")
     except (KeyError, ValueError, OSError) as error:
         _fail(error)
     show(figures, Console())
