@@ -106,6 +106,51 @@ def reconstruct(
 
 
 @app.command()
+def album(
+    directory: Annotated[
+        Path,
+        typer.Argument(exists=True, file_okay=False, help="Directory of photos of one person."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", file_okay=False, help="Directory for the results.")
+    ],
+    strategy: Annotated[
+        Literal["confidence", "mean", "best"], typer.Option(help="How photos are weighed.")
+    ] = "confidence",
+    faces: Annotated[
+        Literal["largest", "consistent"],
+        typer.Option(help="Which face of a photo: the largest, or the one that fits the others."),
+    ] = "largest",
+    outliers: Annotated[
+        Literal["flag", "drop"], typer.Option(help="What to do with photos of somebody else.")
+    ] = "flag",
+    min_photos: Annotated[
+        int, typer.Option(min=1, help="Fewest photos with a face that make a result.")
+    ] = 1,
+    landmarks: Annotated[bool, typer.Option(help="Draw landmarks on the overlays.")] = False,
+) -> None:
+    """Reconstruct the one identity of the photos in DIRECTORY: mesh, JSON and a contact sheet.
+
+    A photo that fails does not stop the others; the exit code is then 1.
+    """
+    from service.album_files import album_files
+    from service.schemas import AlbumOptions
+
+    def command() -> int:
+        options = AlbumOptions(
+            strategy=strategy,
+            faces=faces,
+            outliers=outliers,
+            min_photos=min_photos,
+            landmarks=landmarks,
+            include=["confidences"],
+        )
+        return album_files(directory, out, options)
+
+    _settle(command)
+
+
+@app.command()
 def detect(
     photos: Annotated[
         list[Path], typer.Argument(help="Photos (JPEG, PNG, WebP), and directories of photos.")

@@ -53,7 +53,7 @@ def reconstruct_files(
 
     def work(photo: Path, stem: str) -> int:
         deadline, clock = Deadline(), StageClock()
-        scene = engine.reconstruct(_read(photo, settings), options.faces, deadline, clock)
+        scene = engine.reconstruct(read_photo_file(photo, settings), options.faces, deadline, clock)
         writer = AnswerWriter(engine, scene, options, deadline, clock)
         write(f"{stem}.json", writer.json_answer().body)
         if overlay is not None:
@@ -94,7 +94,8 @@ def reconstruct_files(
     return 1 if failures else 0
 
 
-def _read(photo: Path, settings: Settings) -> bytes:
+def read_photo_file(photo: Path, settings: Settings) -> bytes:
+    """The bytes of a photo; raises `PhotoTooLarge` before reading it, OSError."""
     if photo.stat().st_size > settings.max_upload_bytes:
         raise PhotoTooLarge(f"The photo has more than {settings.max_upload_bytes} bytes.")
     return photo.read_bytes()

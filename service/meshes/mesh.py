@@ -84,13 +84,28 @@ def face_mesh(
     vertices = reconstruction.vertices if kept else reconstruction.neutral_vertices
     if pose == "camera":
         vertices = vertices @ reconstruction.rotation_matrix.T + reconstruction.translation_mm
+    return colored_mesh(model, vertices, reconstruction.albedo, texture_u8)
+
+
+def colored_mesh(
+    model: MorphableModel,
+    vertices: NDArray[np.float32],
+    albedo: NDArray[np.float32],
+    texture_u8: NDArray[np.uint8] | None = None,
+) -> Mesh:
+    """The face model's mesh with these vertices (V, 3) mm, coloured with albedo or texture.
+
+    albedo: (V, 3) in 0..1.
+    texture_u8: (N, N, 3) in the model's texture coordinates, sRGB; instead of the albedo.
+    Raises ValueError for numbers that are not finite.
+    """
     vertices = np.ascontiguousarray(vertices, np.float32)
     texture = None if texture_u8 is None else MeshTexture(model.uv, texture_u8)
     return Mesh(
         vertices,
         model.triangles,
         vertex_normals(vertices[None], model.triangles)[0],
-        _colors(reconstruction.albedo) if texture is None else _texels(texture),
+        _colors(albedo) if texture is None else _texels(texture),
         texture,
     )
 

@@ -276,7 +276,8 @@ def test_openapi_describes_every_answer(client: TestClient) -> None:
     for reference in _references(schema):
         assert reference.startswith("#/components/schemas/")
         assert reference.rpartition("/")[2] in schemas, reference
-    assert set(schema["paths"]) == {PATH, "/v1/models", "/livez", "/readyz", "/metrics"}
+    others = {"/v1/albums/reconstruct", "/v1/models", "/livez", "/readyz", "/metrics"}
+    assert set(schema["paths"]) == {PATH, *others}
     operation = schema["paths"][PATH]["post"]
     assert set(operation["responses"]) == set(
         ["200", "400", "406", "408", "413", "415", "422", "429", "500", "503", "504"]
@@ -314,7 +315,8 @@ def test_openapi_describes_every_answer(client: TestClient) -> None:
 def test_every_field_of_the_answers_is_described(client: TestClient) -> None:
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     named_for_themselves = {"name", "version", "licence", "source"}
-    for name in ("Face", "FacePose", "Problem", "CoefficientGroups", "File"):
+    album = ("AlbumPhoto", "AlbumIdentity", "Likeness", "PhotoProblem")
+    for name in ("Face", "FacePose", "Problem", "CoefficientGroups", "File", *album):
         for field, about in schemas[name]["properties"].items():
             if "$ref" not in about and field not in named_for_themselves:
                 assert "description" in about or "examples" in about, (name, field)
