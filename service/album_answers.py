@@ -19,6 +19,7 @@ from service.album import (
     album_overlay,
     album_picture,
 )
+from service.album_texture import album_texture
 from service.answers import (
     EXTENSIONS,
     GLB,
@@ -37,6 +38,7 @@ from service.answers import (
     picture_in_json,
     rounded,
     weights_reference,
+    write_mesh_files,
     zip_answer,
 )
 from service.contact_sheet import TILE_SIDE, Tile, draw_sheet
@@ -78,6 +80,7 @@ class AlbumWriter:
         self._deadline = deadline
         self._clock = clock
         self._names = names
+        self._baked: RgbU8 | None = None
 
     def write(self, media_type: str) -> Answer:
         """The answer as one of `ALBUM_FORMS`."""
@@ -98,6 +101,7 @@ class AlbumWriter:
             faces=options.faces,
             outliers=options.outliers,
             stranger_distance=STRANGER_DISTANCE,
+            texture=options.texture,
             identity=schemas.AlbumIdentity(
                 coefficients=rounded(album.identity),
                 albedo=rounded(album.albedo),
@@ -107,12 +111,18 @@ class AlbumWriter:
             photos=list(self._map(self._describe, range(len(album.photos)))),
         )
 
-    def mesh(self, form: MeshFormat) -> bytes:
-        """The neutral mesh of the identity."""
+    def mesh(self, form: MeshFormat, material_file: str | None = None) -> bytes:
+        """The neutral mesh of the identity; an OBJ file may name a material file beside it."""
+        texture = self._texture()
         self._deadline.check()
+        album = self._album
         return self._engine.identity_file(
-            self._album.identity, self._album.albedo, form, self._clock
+            album.identity, album.albedo, form, self._clock, texture, material_file
         )
+
+    def mesh_files(self) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of the identity's meshes and of what belongs to them."""
+        return write_mesh_files(self.mesh, self._texture(), MESH_FORMATS, "identity", self._clock)
 
     def pictures(
         self, index: int, longest_side: int, clock: StageClock
@@ -171,8 +181,7 @@ class AlbumWriter:
     def _files(self) -> Iterator[tuple[str, bytes]]:
         """Names and contents for the archive, one at a time."""
         yield "result.json", self.json_answer().body
-        for form in MESH_FORMATS:
-            yield f"identity.{form}", self.mesh(form)
+        yield from self.mesh_files()
 
         def work(index: int) -> tuple[int, bytes, bytes]:
             with self._clock.one() as clock:
@@ -181,6 +190,17 @@ class AlbumWriter:
         for index, overlay, mesh in self._map(work, self._faces()):
             yield f"photo{index:02}/overlay.jpg", overlay
             yield f"photo{index:02}/face.glb", mesh
+
+    def _texture(self) -> RgbU8 | None:
+        """The identity's texture if one is asked for, baked once."""
+        if self._options.texture == "albedo":
+            return None
+        if self._baked is None:
+            size = self._options.texture_size
+            self._baked = album_texture(
+                self._engine, self._album, self._sources, size, self._deadline, self._clock
+            )
+        return self._baked
 
     def _faces(self) -> list[int]:
         photos = self._album.photos

@@ -21,7 +21,7 @@ from service.detect_files import PHOTO_SUFFIXES
 from service.engine import Engine
 from service.errors import InvalidParameter, UndecodablePhoto
 from service.files import read_photo_file
-from service.schemas import MESH_FORMATS, AlbumOptions
+from service.schemas import AlbumOptions
 from service.settings import Settings
 from service.stages import SharedClock
 
@@ -35,8 +35,9 @@ def album_files(directory: Path, out: Path, options: AlbumOptions) -> int:
     """Reconstruct the identity of the photos in `directory`, with progress bars.
 
     The photos are the directory's own JPEG, PNG and WebP files in the order of their names; any
-    number, at least 2.  Writes to `out`: `identity.glb` and `identity.obj`, `result.json`, and
-    `album.html`, a page of all photos with the identity drawn on them that needs no other file.
+    number, at least 2.  Writes to `out`: `identity.glb` and `identity.obj` (with its
+    material and texture, if one is asked for), `result.json`, and `album.html`, a page of all
+    photos with the identity drawn on them that needs no other file.
 
     Returns 0, or 1 when a photo failed.  Raises `InvalidParameter` when there are too few
     photos, `TooFewPhotos` when too few can be used, `ModelError` when nothing can be done.
@@ -75,8 +76,8 @@ def album_files(directory: Path, out: Path, options: AlbumOptions) -> int:
         result = writer.result()
         drawing = photo_map(row, range(len(photos)))
         rows = list(track(drawing, "Drawing", len(photos), console=console))
-    for form in MESH_FORMATS:
-        (out / f"identity.{form}").write_bytes(writer.mesh(form))
+    for file, content in writer.mesh_files():
+        (out / file).write_bytes(content)
     engine.close()
     (out / "result.json").write_text(result.model_dump_json(exclude_none=True), "utf-8")
     (out / PAGE).write_text(album_page(directory.resolve().name, result, rows), "utf-8")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -115,15 +116,11 @@ class AnswerWriter:
         self, face: Reconstruction, form: MeshFormat, stem: str
     ) -> Iterator[tuple[str, bytes]]:
         """Names and contents of the mesh file and of those that belong to it, one at a time."""
-        texture = self._texture(face)
-        if form == "glb" or texture is None:
-            yield f"{stem}.{form}", self.mesh(face, form)
-            return
-        yield f"{stem}.obj", self.mesh(face, form, f"{stem}.mtl")
-        yield f"{stem}.mtl", write_mtl(f"{stem}.png")
-        with self._clock.stage("mesh"):
-            picture = write_texture_png(texture)
-        yield f"{stem}.png", picture
+
+        def write(form: MeshFormat, material_file: str | None = None) -> bytes:
+            return self.mesh(face, form, material_file)
+
+        return write_mesh_files(write, self._texture(face), [form], stem, self._clock)
 
     def overlay(self, media_type: str) -> bytes:
         """The picture with all faces drawn on it, as a JPEG or PNG file."""
@@ -232,6 +229,36 @@ def describe_face(
         landmarks=np.round(face.landmarks_px.astype(np.float64), 3).tolist(),
         mesh=mesh,
     )
+
+
+class WriteMesh(Protocol):
+    """Writes a mesh file; an OBJ file may name a material file beside it."""
+
+    def __call__(self, form: MeshFormat, material_file: str | None = None, /) -> bytes:
+        """The file in one of the formats."""
+        ...
+
+
+def write_mesh_files(
+    write: WriteMesh,
+    texture: npt.NDArray[np.uint8] | None,
+    forms: Sequence[MeshFormat],
+    stem: str,
+    clock: StageClock,
+) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of a mesh in some formats, one at a time.
+
+    A textured OBJ file comes with its material and the texture's picture.
+    """
+    for form in forms:
+        if form == "glb" or texture is None:
+            yield f"{stem}.{form}", write(form)
+            continue
+        yield f"{stem}.obj", write(form, f"{stem}.mtl")
+        yield f"{stem}.mtl", write_mtl(f"{stem}.png")
+        with clock.stage("mesh"):
+            picture = write_texture_png(texture)
+        yield f"{stem}.png", picture
 
 
 def mesh_in_json(data: bytes, form: MeshFormat, engine: Engine) -> schemas.MeshFile:

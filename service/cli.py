@@ -128,13 +128,20 @@ def album(
         int, typer.Option(min=1, help="Fewest photos with a face that make a result.")
     ] = 1,
     landmarks: Annotated[bool, typer.Option(help="Draw landmarks on the overlays.")] = False,
+    texture: Annotated[
+        Literal["albedo", "photo"],
+        typer.Option(help="Colours of the meshes: the face model's, or baked from the photo."),
+    ] = "albedo",
+    texture_size: Annotated[
+        Literal["256", "512", "1024", "2048"], typer.Option(help="Side of the texture, pixels.")
+    ] = "1024",
 ) -> None:
     """Reconstruct the one identity of the photos in DIRECTORY: mesh, JSON and a contact sheet.
 
     A photo that fails does not stop the others; the exit code is then 1.
     """
     from service.album_files import album_files
-    from service.schemas import AlbumOptions
+    from service.schemas import AlbumOptions, TextureSize
 
     def command() -> int:
         options = AlbumOptions(
@@ -144,6 +151,8 @@ def album(
             min_photos=min_photos,
             landmarks=landmarks,
             include=["confidences"],
+            texture=texture,
+            texture_size=cast(TextureSize, int(texture_size)),
         )
         return album_files(directory, out, options)
 

@@ -161,12 +161,17 @@ class Engine:
         albedo: npt.NDArray[np.float32],
         form: MeshFormat,
         clock: StageClock,
+        texture: RgbU8 | None = None,
+        material_file: str | None = None,
     ) -> bytes:
-        """The neutral, canonical mesh of identity and albedo coefficients (80,) as a file."""
+        """The neutral, canonical mesh of identity and albedo coefficients (80,) as a file.
+
+        texture, material_file: see `mesh_file`.
+        """
         with clock.stage("mesh"):
             vertices = self.model.shape(identity[None], np.zeros((1, self.model.n_expression)))[0]
-            mesh = colored_mesh(self.model, vertices, self.model.albedo(albedo[None])[0])
-            return self._write(mesh, form, "neutral", "canonical")
+            mesh = colored_mesh(self.model, vertices, self.model.albedo(albedo[None])[0], texture)
+            return self._write(mesh, form, "neutral", "canonical", material_file)
 
     def _write(
         self,

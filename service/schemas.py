@@ -335,6 +335,7 @@ class AlbumResult(BaseModel):
     stranger_distance: float = Field(
         description="The distance beyond which a photo counts as a stranger's."
     )
+    texture: Texture = Field(description="Where the colours of the identity's mesh come from.")
     identity: AlbumIdentity
     photos: list[AlbumPhoto] = Field(description="In the order of the request.")
 
