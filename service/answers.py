@@ -18,6 +18,7 @@ from service import schemas
 from service.deadline import Deadline
 from service.engine import Engine, Scene
 from service.errors import InvalidParameter
+from service.meshes.obj import write_mtl, write_texture_png
 from service.reconstruction import Reconstruction
 from service.schemas import MESH_FORMATS, MeshFormat, ReconstructOptions
 from service.stages import StageClock
@@ -66,6 +67,7 @@ class AnswerWriter:
         self._options = options
         self._deadline = deadline
         self._clock = clock
+        self._baked: tuple[Reconstruction, npt.NDArray[np.uint8]] | None = None
 
     def write(self, media_type: str) -> Answer:
         """The answer as one of `FORMS`; single-mesh forms hold the largest face."""
@@ -88,16 +90,40 @@ class AnswerWriter:
             detector=self._engine.detector.name,
             expression=self._options.expression,
             mesh_pose=self._options.pose,
+            texture=self._options.texture,
             faces=[self._face(face) for face in self._scene.faces],
             overlay=overlay,
         )
 
-    def mesh(self, face: Reconstruction, form: MeshFormat) -> bytes:
-        """The mesh file of one face."""
+    def mesh(
+        self, face: Reconstruction, form: MeshFormat, material_file: str | None = None
+    ) -> bytes:
+        """The mesh file of one face; an OBJ file may name a material file beside it."""
+        texture = self._texture(face)
         self._deadline.check()
         return self._engine.mesh_file(
-            face, form, self._options.expression, self._options.pose, self._clock
+            face,
+            form,
+            self._options.expression,
+            self._options.pose,
+            self._clock,
+            texture,
+            material_file,
         )
+
+    def mesh_files(
+        self, face: Reconstruction, form: MeshFormat, stem: str
+    ) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of the mesh file and of those that belong to it, one at a time."""
+        texture = self._texture(face)
+        if form == "glb" or texture is None:
+            yield f"{stem}.{form}", self.mesh(face, form)
+            return
+        yield f"{stem}.obj", self.mesh(face, form, f"{stem}.mtl")
+        yield f"{stem}.mtl", write_mtl(f"{stem}.png")
+        with self._clock.stage("mesh"):
+            picture = write_texture_png(texture)
+        yield f"{stem}.png", picture
 
     def overlay(self, media_type: str) -> bytes:
         """The picture with all faces drawn on it, as a JPEG or PNG file."""
@@ -130,7 +156,17 @@ class AnswerWriter:
         yield "result.json", self.json_answer().body
         for index, face in enumerate(self._scene.faces):
             for form in MESH_FORMATS:
-                yield f"face{index}.{form}", self.mesh(face, form)
+                yield from self.mesh_files(face, form, f"face{index}")
+
+    def _texture(self, face: Reconstruction) -> npt.NDArray[np.uint8] | None:
+        """The face's texture if one is asked for; the last one is kept for its next file."""
+        if self._options.texture == "albedo":
+            return None
+        if self._baked is None or self._baked[0] is not face:
+            self._deadline.check()
+            size = self._options.texture_size
+            self._baked = face, self._engine.texture(self._scene, face, size, self._clock)
+        return self._baked[1]
 
     def _check_size(self) -> None:
         wants_obj = "mesh" in self._options.include and self._options.mesh_format == "obj"

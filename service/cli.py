@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn, cast
 
 import typer
 
@@ -72,15 +72,29 @@ def reconstruct(
         Literal["canonical", "camera"], typer.Option(help="Frame of the meshes.")
     ] = "canonical",
     landmarks: Annotated[bool, typer.Option(help="Draw landmarks on the overlay.")] = False,
+    texture: Annotated[
+        Literal["albedo", "photo"],
+        typer.Option(help="Colours of the meshes: the face model's, or baked from the photo."),
+    ] = "albedo",
+    texture_size: Annotated[
+        Literal["256", "512", "1024", "2048"], typer.Option(help="Side of the texture, pixels.")
+    ] = "1024",
 ) -> None:
     """Reconstruct the faces of PHOTOS without a server: meshes, overlays and JSON.
 
     A photo that fails does not stop the others; the exit code is then 1.
     """
     from service.files import reconstruct_files
-    from service.schemas import MeshFormat, ReconstructOptions
+    from service.schemas import MeshFormat, ReconstructOptions, TextureSize
 
-    options = ReconstructOptions(faces=faces, expression=expression, pose=pose, landmarks=landmarks)
+    options = ReconstructOptions(
+        faces=faces,
+        expression=expression,
+        pose=pose,
+        landmarks=landmarks,
+        texture=texture,
+        texture_size=cast(TextureSize, int(texture_size)),
+    )
     forms: dict[str, list[MeshFormat]] = {
         "glb": ["glb"],
         "obj": ["obj"],

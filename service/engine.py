@@ -19,6 +19,8 @@ from models.assets import FACE_MODEL, RNET, asset_path
 from models.assets import sha256 as file_sha256
 from models.camera import CROP_SIZE
 from models.morphable_model import MorphableModel
+from models.texture.baking import DEFAULT_TEXTURE_SIZE, TextureBaker
+from models.texture.views import TextureView
 from service.batching import BatchObserver, MicroBatcher
 from service.deadline import Deadline
 from service.detection import DetectedFace, Detector
@@ -75,6 +77,7 @@ class Engine:
         self.settings = settings
         weights = settings.weights or _shipped(RNET)
         self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
+        self.baker = TextureBaker(self.model)
         self.detector = open_detector(settings)
         self.detector_licence = DETECTOR_LICENCES[self.detector.name]
         self.regressor, self.providers = _open_regressor(settings, weights, self.model.sha256)
@@ -133,12 +136,18 @@ class Engine:
         expression: Expression,
         pose: Pose,
         clock: StageClock,
+        texture: RgbU8 | None = None,
+        material_file: str | None = None,
     ) -> bytes:
-        """The mesh of one face as the bytes of a GLB or OBJ file."""
+        """The mesh of one face as the bytes of a GLB or OBJ file.
+
+        texture: what `texture` has baked; the albedo's colours without it.
+        material_file: name of the MTL file that an OBJ file refers to; without one the
+            texture's colours are given to its vertices.
+        """
         with clock.stage("mesh"):
-            return self._write(
-                face_mesh(self.model, face, expression, pose), form, expression, pose
-            )
+            mesh = face_mesh(self.model, face, expression, pose, texture)
+            return self._write(mesh, form, expression, pose, material_file)
 
     def identity_file(
         self,
@@ -153,7 +162,14 @@ class Engine:
             mesh = colored_mesh(self.model, vertices, self.model.albedo(albedo[None])[0])
             return self._write(mesh, form, "neutral", "canonical")
 
-    def _write(self, mesh: Mesh, form: MeshFormat, expression: Expression, pose: Pose) -> bytes:
+    def _write(
+        self,
+        mesh: Mesh,
+        form: MeshFormat,
+        expression: Expression,
+        pose: Pose,
+        material_file: str | None = None,
+    ) -> bytes:
         about = {
             "generator": "facewright",
             "face_model": f"{self.model.metadata['name']} {self.model.metadata['version']}",
@@ -162,8 +178,17 @@ class Engine:
             "licence": self.model.metadata["licence"],
             "expression": expression,
             "pose": pose,
+            "texture": "albedo" if mesh.texture is None else "photo",
         }
-        return (write_glb if form == "glb" else write_obj)(mesh, about)
+        if form == "glb":
+            return write_glb(mesh, about)
+        return write_obj(mesh, about, material_file)
+
+    def texture(self, scene: Scene, face: Reconstruction, size: int, clock: StageClock) -> RgbU8:
+        """A texture of one face baked from its photo: (size, size, 3)."""
+        with clock.stage("texture"):
+            view = TextureView(scene.photo, face.posed_vertices(), face.projected())
+            return self.baker.bake([view], face.albedo, size).rgb_u8
 
     def overlay(self, scene: Scene, landmarks: bool, clock: StageClock) -> RgbU8:
         """The photo with all its faces drawn on it: (H, W, 3)."""
@@ -193,10 +218,12 @@ class Engine:
         faces = Reconstructor(
             self.model, _KnownFace(self.model), self.regressor.regress
         ).reconstruct(photo)
-        clock = StageClock()
+        clock, scene = StageClock(), Scene(photo, faces)
+        texture = self.texture(scene, faces[0], DEFAULT_TEXTURE_SIZE, clock)
         for form in MESH_FORMATS:
-            self.mesh_file(faces[0], form, "keep", "canonical", clock)
-        self.overlay(Scene(photo, faces), True, clock)
+            for colours in (None, texture):
+                self.mesh_file(faces[0], form, "keep", "canonical", clock, colours)
+        self.overlay(scene, True, clock)
 
 
 class _KnownFace:

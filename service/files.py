@@ -33,6 +33,7 @@ def reconstruct_files(
     For `portrait.jpg` it writes `portrait.json`, `portrait_overlay.jpg` (`overlay`: "jpg",
     "png" or None) and `portrait_face0.glb`, ... (largest face first).  Photos of the same name
     get `portrait-2`, and so on.  A photo whose results would overwrite one of `photos` fails.
+    An OBJ file with a texture comes with a `.mtl` and a `.png` file.
     What goes wrong with a photo is reported at the end.
 
     Returns 0, or 1 when a photo failed.  Raises `ModelError` when nothing can be done at all.
@@ -59,7 +60,8 @@ def reconstruct_files(
             write(f"{stem}_overlay.{overlay}", writer.overlay(OVERLAY_TYPES[overlay]))
         for index, face in enumerate(scene.faces):
             for form in forms:
-                write(f"{stem}_face{index}.{form}", writer.mesh(face, form))
+                for name, data in writer.mesh_files(face, form, f"{stem}_face{index}"):
+                    write(name, data)
         return len(scene.faces)
 
     faces = 0

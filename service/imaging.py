@@ -133,7 +133,8 @@ def _decode(
         image.load()
         rgb_u8 = _pixels(_to_rgb(image))
         if reduction < 1:
-            rgb_u8 = cv2.resize(rgb_u8, size, interpolation=cv2.INTER_AREA)
+            reduced = cv2.resize(rgb_u8, size, interpolation=cv2.INTER_AREA)
+            rgb_u8 = np.asarray(reduced, np.uint8)
         return _orient(rgb_u8, _exif_orientation(image))
 
 

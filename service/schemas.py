@@ -7,9 +7,10 @@ continuous: the centre of the top left pixel is (0.5, 0.5).
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 SCHEMA_VERSION: Final = "1.0"
 
@@ -24,6 +25,15 @@ Expression = Literal["keep", "neutral"]
 Pose = Literal["canonical", "camera"]
 MeshFormat = Literal["glb", "obj"]
 MESH_FORMATS: tuple[MeshFormat, ...] = get_args(MeshFormat)
+Texture = Literal["albedo", "photo"]
+
+
+TextureSize = Literal[256, 512, 1024, 2048]
+
+
+def _whole_number(value: Any) -> Any:
+    """A query is text, and a `Literal` of numbers takes none."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
 
 
 AlbumFaces = Literal["largest", "consistent"]
@@ -73,6 +83,15 @@ class ReconstructOptions(AnswerOptions):
         default="canonical",
         description="Meshes in the model's frame (`canonical`), or turned and placed as in the "
         "photo, in the frame of the camera's axes (`camera`).",
+    )
+    texture: Texture = Field(
+        default="albedo",
+        description="Colours of the meshes: the face model's `albedo` per vertex, or an image "
+        "baked from the `photo`, light and shadow included. An OBJ file on its own has the "
+        "image's colours at its vertices.",
+    )
+    texture_size: Annotated[TextureSize, BeforeValidator(_whole_number)] = Field(
+        default=1024, description="Side of the image that `texture=photo` bakes, in pixels."
     )
 
 
@@ -221,6 +240,7 @@ class ReconstructResult(BaseModel):
     detector: str = Field(examples=["centerface"])
     expression: Expression = Field(description="The expression in `mesh`.")
     mesh_pose: Pose = Field(description="The frame of `mesh`.")
+    texture: Texture = Field(description="Where the colours of `mesh` come from.")
     faces: list[Face] = Field(description="The largest first.")
     overlay: File | None = Field(
         default=None,

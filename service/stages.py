@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-STAGES = ("decode", "detect", "regress", "reconstruct", "mesh", "overlay", "encode")
-"""In order: bytes to pixels, faces, coefficients, geometry, mesh files, picture, answer."""
+STAGES = ("decode", "detect", "regress", "reconstruct", "texture", "mesh", "overlay", "encode")
+"""In order: bytes to pixels, faces, coefficients, geometry, image of the skin, mesh files,
+picture of all faces, answer."""
 
 
 class StageClock:

@@ -63,6 +63,22 @@ def test_reconstruct_writes_every_file(photos: Path, tmp_path: Path, assets: Any
     assert len(json.loads((out / "one-2.json").read_text())["faces"]) == 3
 
 
+def test_reconstruct_bakes_textures(photos: Path, tmp_path: Path, assets: Any) -> None:
+    out = tmp_path / "out"
+    done = run(
+        "reconstruct", photos / "one.jpg", "-o", out, "--mesh", "both", "--overlay", "none",
+        "--texture", "photo", "--texture-size", "512",
+        env=assets.environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    files = {"one.json", *(f"one_face0.{kind}" for kind in ("glb", "obj", "mtl", "png"))}
+    assert {path.name for path in out.iterdir()} == files
+    assert b"mtllib one_face0.mtl" in (out / "one_face0.obj").read_bytes()
+    assert "map_Kd one_face0.png" in (out / "one_face0.mtl").read_text()
+    # Width and height of the PNG's header.
+    assert (out / "one_face0.png").read_bytes()[16:24] == (512).to_bytes(4, "big") * 2
+
+
 def test_reconstruct_goes_on_past_bad_photos(photos: Path, tmp_path: Path, assets: Any) -> None:
     out = tmp_path / "out"
     done = run(
