@@ -299,7 +299,7 @@ def test_vertices_have_the_colours_of_the_texture() -> None:
     bare = textured()
     assert bare.texture is not None
     model: Any = SimpleNamespace(triangles=bare.triangles, uv=bare.texture.uv)
-    reconstruction: Any = SimpleNamespace(vertices=bare.vertices)
+    reconstruction: Any = SimpleNamespace(vertices=bare.vertices, albedo=bare.vertices)
     mesh = face_mesh(model, reconstruction, texture_u8=bare.texture.rgb_u8)
     np.testing.assert_array_equal(mesh.colors_u8, [(200, 40, 20), (20, 40, 200), (20, 40, 200)])
     corners: Any = SimpleNamespace(
