@@ -57,6 +57,15 @@ class AnswerOptions(BaseModel):
         default="glb", description="Format of the meshes inside JSON: `glb` or `obj`."
     )
     landmarks: bool = Field(default=False, description="Draw the 68 landmarks on the overlay.")
+    texture: Texture = Field(
+        default="albedo",
+        description="Colours of the meshes: the face model's `albedo` per vertex, or an image "
+        "baked from the `photo`, light and shadow included. An OBJ file on its own has the "
+        "image's colours at its vertices.",
+    )
+    texture_size: Annotated[TextureSize, BeforeValidator(_whole_number)] = Field(
+        default=1024, description="Side of the image that `texture=photo` bakes, in pixels."
+    )
 
     @field_validator("include", mode="before")
     @classmethod
@@ -83,15 +92,6 @@ class ReconstructOptions(AnswerOptions):
         default="canonical",
         description="Meshes in the model's frame (`canonical`), or turned and placed as in the "
         "photo, in the frame of the camera's axes (`camera`).",
-    )
-    texture: Texture = Field(
-        default="albedo",
-        description="Colours of the meshes: the face model's `albedo` per vertex, or an image "
-        "baked from the `photo`, light and shadow included. An OBJ file on its own has the "
-        "image's colours at its vertices.",
-    )
-    texture_size: Annotated[TextureSize, BeforeValidator(_whole_number)] = Field(
-        default=1024, description="Side of the image that `texture=photo` bakes, in pixels."
     )
 
 

@@ -310,7 +310,7 @@ def test_other_forms_are_refused_before_the_upload(
         ("?min_photos=0", "min_photos"),
         ("?min_photos=65", "min_photos"),
         ("?pose=camera", "pose"),
-        ("?texture=photo", "texture"),
+        ("?texture=skin", "texture"),
     ],
 )
 def test_parameters_out_of_range(
