@@ -57,8 +57,16 @@ class CheckpointInfo:
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
-def save_checkpoint(path: str | Path, rnet: RNet, cnet: CNet | None, info: CheckpointInfo) -> None:
+def save_checkpoint(
+    path: str | Path,
+    rnet: RNet,
+    cnet: CNet | None,
+    info: CheckpointInfo,
+    further: Mapping[str, Any] | None = None,
+) -> None:
     """Write weights and what is known about them; float32, on the CPU.
+
+    ``further`` entries, such as the optimiser's state, are written as they are.
 
     Raises:
         ValueError: ``info`` contradicts the network's layout or variant.
@@ -69,6 +77,7 @@ def save_checkpoint(path: str | Path, rnet: RNet, cnet: CNet | None, info: Check
             f" its description {info.layout}/{info.variant}"
         )
     content: dict[str, Any] = {
+        **(further or {}),
         "model": _plain(rnet),
         "layout": info.layout,
         "variant": info.variant,
