@@ -17,7 +17,7 @@ PAPER = HybridWeights(perceptual=0.1, coefficients=0.0, albedo_flattening=0.0)
 
 
 class ShapeWeights(Settings):
-    """Factors of the terms that need the true identity; see :class:`training.cnet.losses.ShapeLoss`.
+    """Factors of the terms of :class:`training.cnet.losses.ShapeLoss`.
 
     Attributes:
         normal: of the aggregated identity, mm along normals.
@@ -41,6 +41,7 @@ class CNetExperiment(Settings):
         shape: loss of portraits' sets by their known shape.
         weak: factor of the hybrid loss of sets of both kinds (eq. 8).
         hybrid: weights of its terms.
+        level: factor of :func:`training.cnet.losses.level`.
         recognizer: network of its perceptual term: "dlib", or a path of a .dat or .onnx file.
         photo_landmarks: see :class:`training.rnet.experiment.Experiment`.
         render_size: side of the pictures that it compares, px.
@@ -63,6 +64,7 @@ class CNetExperiment(Settings):
     shape: ShapeWeights = ShapeWeights()
     weak: Weight = 0.0
     hybrid: HybridWeights = PAPER
+    level: Weight = 10.0
     recognizer: str | None = "dlib"
     photo_landmarks: Literal["labels", "model"] = "labels"
     render_size: Annotated[int, Field(ge=32, le=224)] = 128

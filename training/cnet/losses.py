@@ -60,12 +60,31 @@ class ShapeLoss(nn.Module):
         if "likelihood" in self.weights:
             log_precision = self.log_precision + confidence.clamp(min=1e-12).log()
             squares = (identity - true[:, None]).square()
-            terms["likelihood"] = 0.5 * (squares * log_precision.exp() - log_precision)[present].mean()
+            terms["likelihood"] = (
+                0.5 * (squares * log_precision.exp() - log_precision)[present].mean()
+            )
         return {name: terms[name] for name in self.weights}
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """Weighted sum of the terms."""
         return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
+
+
+def level(confidence: Tensor, present: Tensor) -> Tensor:
+    """How far the mean confidence of each coefficient is from where it starts, 0.5, squared.
+
+    An album's identity depends on the proportions of its photos' confidences only. Left alone,
+    their level drifts by orders of magnitude; held, they mean the same in every coefficient, and
+    their mean over the coefficients says how good a photo is.
+
+    Args:
+        confidence: (B, K, 80).
+        present: (B, K) bool.
+
+    Returns:
+        Mean over the coefficients.
+    """
+    return (confidence[present].mean(0) - 0.5).square().mean()
 
 
 def rerendered(

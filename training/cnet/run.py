@@ -22,7 +22,7 @@ from models.morphable_model import MorphableModel
 from models.rnet_torch import RNet
 from training.cnet.experiment import CNetExperiment
 from training.cnet.features import Features
-from training.cnet.losses import ShapeLoss, rerendered
+from training.cnet.losses import ShapeLoss, level, rerendered
 from training.cnet.sets import MEASURED, PHOTOS, PORTRAITS, People, Sets, draw_sets
 from training.data.shards import ShardSet
 from training.experiment_files import ExperimentError
@@ -261,6 +261,8 @@ class CNetRun:
                 new = self._shape(identity, confidence, present, true.to(self._device))
                 losses.append(self._shape.total(new))
                 terms |= {name: value.item() for name, value in new.items()}
+            if cnet is not None:
+                losses.append(self._experiment.level * level(confidence, present))
             if pictures.hybrid is not None:
                 new = self._rerendered(pictures, sets, identity, confidence, present)
                 losses.append(self._experiment.weak * pictures.hybrid.total(new))

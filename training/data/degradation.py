@@ -17,7 +17,7 @@ Image = npt.NDArray[np.uint8]
 BLUR_SIGMA = 0.036  # of the side: 8 px of 224
 NOISE_SIGMA = 90.0  # grey levels
 COARSEST = 1 / 16  # of the side
-DARKEST, BRIGHTEST = -5.5, 3.5  # stops
+DARKEST, BRIGHTEST = -4.5, 2.0  # stops
 COVERED = 0.85  # of the face's region
 # The face's region in a crop: an ellipse, as shares of the side.
 CENTRE = (0.5, 0.5)
@@ -43,7 +43,7 @@ def degrade(image: Image, kind: Kind, strength: float, rng: np.random.Generator)
     * ``blur``: Gaussian, its standard deviation up to 0.036 of the side;
     * ``noise``: Gaussian, its standard deviation up to 90 grey levels;
     * ``resolution``: lost, down to a sixteenth (the side's logarithm is linear in the strength);
-    * ``exposure``: up to 5.5 stops too dark or 3.5 stops too bright;
+    * ``exposure``: up to 4.5 stops too dark or 2 stops too bright;
     * ``occlusion``: shapes of one colour, or of other parts of the picture, over up to 85% of an
       ellipse about the face.
 
