@@ -172,7 +172,8 @@ class CNetRun:
             if now - saved > 60 * experiment.save_minutes:
                 self._save(CHECKPOINT)
                 saved = now
-        self._record(history)
+        if history:
+            self._record(history)
         self._save(CHECKPOINT)
         self._save(FINAL)
         log.info("done: %d steps in %.1f minutes", self.step, self._seconds / 60)
@@ -296,7 +297,7 @@ class CNetRun:
     def _record(self, history: list[Mapping[str, float]]) -> None:
         """A row of the table: means since the last one, and held-out sets by both averages."""
         row = {"step": float(self.step), "minutes": self._seconds / 60}
-        for name in history[0] if history else ():
+        for name in history[0]:
             row[name] = float(np.mean([terms[name] for terms in history]))
         self.cnet.eval()
         row |= {f"held_out_{name}": v for name, v in self.measure(self.cnet).items()}

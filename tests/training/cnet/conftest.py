@@ -17,7 +17,7 @@ from training.data.shards import COEFFICIENTS, IMAGE_SIZE, ShardMeta, ShardWrite
 
 PEOPLE, PHOTOS_OF_EACH = 8, 3
 STEPS = {
-    "steps": 6,
+    "steps": 4,
     "size": 32,
     "photos_per_set": 3,
     "degraded_copies": 1,

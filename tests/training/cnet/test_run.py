@@ -32,41 +32,42 @@ def weights(path):
 
 @pytest.mark.parametrize("settings", [SHAPE, WEAK], ids=["shape", "weak"])
 def test_a_few_steps_lower_the_loss_and_keep_rnet(settings, paths, rnet):
-    few = settings | {"steps": 12, "optimizer": {"name": "adam", "rate": 3e-3}}
-    few["measure_minutes"] = 1e-9  # after every step
+    few = settings | {"steps": 5, "optimizer": {"name": "adam", "rate": 1e-3}}
+    few |= {"degraded_sets": 0.0, "measure_minutes": 1e-9}  # measured after every step
+    # Everyone who is not held out in every step, so that the loss is always of the same photos.
+    few |= {name: 6 for name in ("portrait_sets", "photo_sets") if name in settings}
     finish(few, paths)
     rows = list(csv.DictReader((paths.out / TABLE).open()))
-    losses = np.array([float(row["loss"]) for row in rows if row["loss"]])
-    assert len(losses) == 12
-    plain = {row["plain_loss"] for row in rows}
-    assert len(plain) == 1  # always the same held-out sets
-    assert rows[0]["held_out_loss"] != rows[-1]["held_out_loss"]
-    assert losses[-4:].mean() < losses[:4].mean()
+    losses = np.array([float(row["loss"]) for row in rows])
+    assert len(losses) == 5
+    # Always the same held-out sets; only the likelihood's constants move the plain mean's loss.
+    assert np.ptp([float(row["plain_loss"]) for row in rows]) < 1e-3
+    assert losses[-1] < losses[0]
     kept, cnet, info = load_checkpoint(paths.out / FINAL)
     for mine, theirs in zip(kept.state_dict().values(), rnet.state_dict().values(), strict=True):
         assert torch.equal(mine, theirs)
     assert cnet.fc2.weight.abs().max() > 0
     assert (info.steps, info.images) == (7, 70)
     assert info.config["seed"] == 1
-    assert info.config["cnet"]["steps"] == 12
+    assert info.config["cnet"]["steps"] == 5
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(paths):
     straight = replace(paths, out=paths.out / "straight")
     finish(SHAPE, straight)
-    stops = iter([False, False, True])
+    stops = iter([False, True])
     parts = replace(paths, out=paths.out / "parts")
     experiment = CNetExperiment.model_validate(SHAPE)
     run = CNetRun(experiment, parts, should_stop=lambda: next(stops))
     assert not run.train()
-    assert run.step == 3
+    assert run.step == 2
     assert not (parts.out / FINAL).exists()
     assert load_checkpoint(parts.out / CHECKPOINT)[1] is not None
     finish(SHAPE, parts)
     first, second = weights(straight.out / FINAL), weights(parts.out / FINAL)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
-    finish(SHAPE | {"steps": 7}, parts)  # a longer run goes on from the end
+    finish(SHAPE | {"steps": 5}, parts)  # a longer run goes on from the end
     with pytest.raises(ExperimentError, match="another photos_per_set"):
         CNetRun(CNetExperiment.model_validate(SHAPE | {"photos_per_set": 2}), parts)
     other = parts.out / "other.pt"
@@ -79,12 +80,12 @@ def test_an_interrupted_run_ends_with_the_same_weights(paths):
 
 def test_what_does_not_fit_is_refused(paths, rnet_file):
     experiment = CNetExperiment.model_validate(WEAK)
-    with pytest.raises(ExperimentError, match="trains on photographs, but none"):
+    with pytest.raises(ExperimentError, match="trains on photos, but none"):
         CNetRun(experiment, replace(paths, photos=()))
     with pytest.raises(ExperimentError, match="holds portraits, not photos"):
         CNetRun(experiment, replace(paths, photos=paths.portraits))
     rnet, _, info = load_checkpoint(rnet_file)
-    paths.out.mkdir()
+    paths.out.mkdir(exist_ok=True)
     other = paths.out / "other.pt"
     save_checkpoint(other, rnet, None, replace(info, face_model_sha256="0"))
     with pytest.raises(ExperimentError, match="another face model"):
@@ -114,7 +115,7 @@ def test_the_command_trains_and_evaluates(paths, tmp_path):
     arguments += ["--face-model", paths.face_model]
     result = CliRunner().invoke(app, [*map(str, arguments)])
     assert result.exit_code == 0, result.output
-    assert "element-wise confidence" in result.output
+    assert "confidence" in result.output
     names = {path.name for path in (tmp_path / "report").iterdir()}
     assert names == {
         "albums.json", "albums.csv", "confidences.csv", "albums.png", "confidences.png",
