@@ -145,6 +145,16 @@ def predict_albums(
     return Photos(labels.person, identity, confidence, yaw, labels.identity)
 
 
+def photo_errors(photos: Photos, errors: NeutralErrors) -> Array:
+    """Point-to-plane errors (N, 2) in mm of both copies of every portrait."""
+    mm = np.empty(photos.identity.shape[:2])
+    for person in np.unique(photos.person):
+        own = np.flatnonzero(photos.person == person)
+        flat = photos.identity[own].reshape(-1, photos.identity.shape[-1])
+        mm[own] = errors(flat, photos.true[own[0]]).reshape(-1, 2)
+    return mm
+
+
 def evaluate_albums(
     photos: Photos,
     model: MorphableModel,
@@ -166,6 +176,7 @@ def evaluate_albums(
     known = bool(np.isfinite(photos.true).all())
     rows: list[AlbumRow] = []
     errors = NeutralErrors(model) if known else None
+    single_mm = None if errors is None else photo_errors(photos, errors)
     for size in sizes:
         enough = [own for own in by_person if len(own) >= (size if known else 2 * size)]
         if len(enough) < 2:
@@ -173,8 +184,11 @@ def evaluate_albums(
         weights = resampled_people(len(enough), seed)
         for condition in CONDITIONS:
             if errors is not None:
+                assert single_mm is not None
                 values = [
-                    _shape_errors(photos, errors, enough[k], size, condition, draws, seed)
+                    _shape_errors(
+                        photos, errors, single_mm, enough[k], size, condition, draws, seed
+                    )
                     for k in track(range(len(enough)))
                 ]
                 resampled = {
@@ -255,12 +269,7 @@ def confidence_ranks(photos: Photos, model: MorphableModel) -> dict[str, float]:
         the point-to-plane error over all photos; ``"coefficient"``: of a coefficient's confidence
         and its absolute error over both copies of all photos, mean over the coefficients.
     """
-    errors = NeutralErrors(model)
-    mm = np.empty(photos.identity.shape[:2])
-    for person in np.unique(photos.person):
-        own = np.flatnonzero(photos.person == person)
-        flat = photos.identity[own].reshape(-1, photos.identity.shape[-1])
-        mm[own] = errors(flat, photos.true[own[0]]).reshape(-1, 2)
+    mm = photo_errors(photos, NeutralErrors(model))
     mean = photos.confidence.mean(-1)
     off = np.abs(photos.identity - photos.true[:, None])
     single = [
@@ -310,20 +319,19 @@ def _crops(shards: ShardSet, rows: Array) -> npt.NDArray[np.uint8]:
     return shards.images(rows)[:, inner, inner]
 
 
-def _album(
-    photos: Photos, rows: Array, condition: str, rng: np.random.Generator
-) -> tuple[Array, Array]:
-    """Identities and confidences (K, 80) of an album's photos, some of them degraded."""
-    copies = np.zeros(len(rows), int)
+def _copies(count: int, condition: str, rng: np.random.Generator) -> Array:
+    """Which copy (K,) of each photo of an album to take: 1 for those that are degraded."""
+    copies = np.zeros(count, int)
     if condition == "degraded":
-        bad = max(1, round(DEGRADED_SHARE * len(rows)))
-        copies[rng.choice(len(rows), bad, replace=False)] = 1
-    return photos.identity[rows, copies], photos.confidence[rows, copies]
+        bad = max(1, round(DEGRADED_SHARE * count))
+        copies[rng.choice(count, bad, replace=False)] = 1
+    return copies
 
 
 def _shape_errors(
     photos: Photos,
     errors: NeutralErrors,
+    single_mm: Array,
     own: Array,
     size: int,
     condition: str,
@@ -333,20 +341,19 @@ def _shape_errors(
     """Errors of one person by strategy, mean over albums."""
     true = photos.true[own[0]]
     rng = np.random.default_rng([seed, ALBUMS, int(photos.person[own[0]]), size])
-    found = [np.zeros(80)]
+    found, singles = [np.zeros(80)], []
     for _ in range(draws):
         rows = rng.permutation(own)[:size]
-        identity, confidence = _album(photos, rows, condition, rng)
-        found += [aggregate(identity, confidence, strategy) for strategy in AGGREGATED]
-        found += list(identity)
+        copies = _copies(len(rows), condition, rng)
+        album = photos.identity[rows, copies], photos.confidence[rows, copies]
+        found += [aggregate(*album, strategy) for strategy in AGGREGATED]
+        singles.append(single_mm[rows, copies])
     mm = errors(np.stack(found), true)
-    albums = mm[1:].reshape(draws, -1)
-    singles = albums[:, len(AGGREGATED) :]
-    means = albums[:, : len(AGGREGATED)].mean(0)
+    means = mm[1:].reshape(draws, -1).mean(0)
     return {
         MEAN_FACE: float(mm[0]),
-        SINGLE: float(singles.mean()),
-        ORACLE: float(singles.min(1).mean()),
+        SINGLE: float(np.mean(singles)),
+        ORACLE: float(np.min(singles, axis=1).mean()),
         **dict(zip(AGGREGATED.values(), means.tolist(), strict=True)),
     }
 
@@ -357,7 +364,10 @@ def _halves(
     """Identities of two albums of one person without a common photo, by strategy."""
     rng = np.random.default_rng([seed, ALBUMS, int(photos.person[own[0]]), size])
     rows = rng.permutation(own)[: 2 * size]
-    albums = [_album(photos, half, condition, rng) for half in (rows[:size], rows[size:])]
+    albums = []
+    for half in (rows[:size], rows[size:]):
+        copies = _copies(size, condition, rng)
+        albums.append((photos.identity[half, copies], photos.confidence[half, copies]))
     first, second = [identity[0] for identity, _ in albums]
     result = {SINGLE: (first, second)}
     for strategy, name in AGGREGATED.items():
