@@ -32,10 +32,6 @@ def train_cnet(
         float | None, typer.Option(help="Length of the run in time, without R-Net's part.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Length of the run in steps.")] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(help="Side of R-Net's pictures, px.", show_default="the experiment's"),
-    ] = None,
     features: Annotated[
         Path | None,
         typer.Option(
@@ -85,7 +81,7 @@ def train_cnet(
         stop.set()
 
     try:
-        settings = read_cnet_experiment(experiment).with_options(minutes, steps, size)
+        settings = read_cnet_experiment(experiment).lasting(minutes, steps)
         with handling_signals(ask_to_stop):
             run = CNetRun(settings, paths, should_stop=stop.is_set, track=computing)
             with Progress(console=console) as progress:

@@ -35,7 +35,6 @@ class CNetExperiment(Settings):
 
     Attributes:
         minutes, steps: length of the run; one of them is set when it starts.
-        size: side of the pictures that R-Net sees, px, a multiple of 32; the 224 px crop is shrunk.
         photos_per_set: of one person; fewer where a person has fewer, at least two.
         portrait_sets, photo_sets: per step, of each kind of pictures.
         shape: loss of portraits' sets by their known shape.
@@ -57,7 +56,6 @@ class CNetExperiment(Settings):
 
     minutes: Annotated[float, Field(gt=0)] | None = None
     steps: Annotated[int, Field(gt=0)] | None = None
-    size: Annotated[int, Field(gt=0, le=224, multiple_of=32)] = 128
     photos_per_set: Annotated[int, Field(ge=2)] = 5
     portrait_sets: Count = 0
     photo_sets: Count = 0
@@ -92,23 +90,18 @@ class CNetExperiment(Settings):
             raise ValueError("the perceptual loss needs a recognizer; or set its weight to 0")
         return self
 
-    def with_options(
-        self, minutes: float | None, steps: int | None, size: int | None = None
-    ) -> CNetExperiment:
-        """The same with another length or size, where one is given.
+    def lasting(self, minutes: float | None, steps: int | None) -> CNetExperiment:
+        """The same with another length, where one is given.
 
         Raises:
-            ExperimentError: two lengths are given, or there is none at all.
+            ExperimentError: both are given, or there is no length at all.
         """
-        changes: dict[str, float | None] = {}
+        plain = self.model_dump(mode="json")
         if minutes is not None or steps is not None:
-            changes = {"minutes": minutes, "steps": steps}
-        if size is not None:
-            changes["size"] = size
-        plain = {**self.model_dump(mode="json"), **changes}
+            plain |= {"minutes": minutes, "steps": steps}
         if plain["minutes"] is None and plain["steps"] is None:
             raise ExperimentError("the experiment has no length: give minutes or steps")
-        return checked(CNetExperiment, plain, "options")
+        return checked(CNetExperiment, plain, "length of the run")
 
     def progress(self, steps: int, seconds: float) -> float:
         """Part of the run that is done, by steps or by time; 1 or more at its end."""

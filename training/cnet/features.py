@@ -20,7 +20,6 @@ from models.rnet_torch import RNet
 from training.data.degradation import degrade_badly
 from training.data.shards import CROP_SIZE, ShardSet
 from training.experiment_files import ExperimentError
-from training.rnet.augmentation import shrunk
 
 BATCH = 16
 ROWS_BETWEEN_SAVES = 16 * BATCH
@@ -38,7 +37,6 @@ class Features:
         directory: of the files.
         rnet: in eval mode, on any device.
         shards: the pictures.
-        size: side of the pictures that R-Net sees.
         copies: degraded ones of every picture.
         seed: of the degradation.
         of: says which R-Net it is, to tell whose features are in the directory.
@@ -55,7 +53,6 @@ class Features:
         rnet: RNet,
         shards: ShardSet,
         *,
-        size: int,
         copies: int,
         seed: int,
         of: str,
@@ -63,7 +60,7 @@ class Features:
         track: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
     ) -> None:
         self.copies = copies
-        self._shards, self._size, self._seed = shards, size, seed
+        self._shards, self._seed = shards, seed
         self._device = next(rnet.parameters()).device
         rows = len(shards) * (1 + copies)
         shapes = self._shapes(rnet, rows)
@@ -76,7 +73,6 @@ class Features:
         made_of = {
             "rnet": of,
             "shards": [str(path) for path in shards.shard_paths],
-            "size": size,
             "copies": copies,
             "seed": seed,
         }
@@ -123,8 +119,8 @@ class Features:
 
     def _shapes(self, rnet: RNet, rows: int) -> Mapping[str, tuple[tuple[int, ...], Any]]:
         with torch.inference_mode():
-            blank = torch.zeros(1, 3, self._size, self._size, device=self._device)
-            stage1, pooled = rnet.features(blank)
+            blank = torch.zeros(1, 3, CROP_SIZE, CROP_SIZE, device=self._device)
+            stage1, pooled = rnet.features(rnet.shrink(blank))
         return {
             "stage1": ((rows, *stage1.shape[1:]), np.float16),
             "pooled": ((rows, *pooled.shape[1:]), np.float32),
@@ -140,8 +136,8 @@ class Features:
             if copy:
                 rng = np.random.default_rng([self._seed, number, copy])
                 crops[k] = degrade_badly(crops[k], rng)
-        pictures = torch.from_numpy(shrunk(crops, self._size)).to(self._device)
-        stage1, pooled = rnet.features(pictures.permute(0, 3, 1, 2).float() / 255)
+        crops_nchw = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2).float() / 255
+        stage1, pooled = rnet.features(rnet.shrink(crops_nchw))
         for name, values in zip(FILES, (stage1, pooled, rnet.fc(pooled)), strict=True):
             self._arrays[name][start:end] = values.cpu().numpy()
 

@@ -205,7 +205,6 @@ class CNetRun:
             self._paths.features / KINDS[kind],
             self._rnet,
             shards,
-            size=experiment.size,
             copies=experiment.degraded_copies,
             seed=experiment.seed,
             of=self._data["rnet"],

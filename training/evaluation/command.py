@@ -120,9 +120,6 @@ def albums(
     network: Annotated[Path, typer.Argument(help="checkpoint with C-Net, or ONNX file")],
     data: Annotated[list[Path], typer.Argument(help="directories of held-out shards of one kind")],
     out: Annotated[Path, typer.Option(help="directory of tables and charts")],
-    size: Annotated[
-        int, typer.Option(help="side of a checkpoint's pictures, px; ONNX files say it")
-    ] = 128,
     people: Annotated[int, typer.Option(min=2, help="at most, drawn at random")] = 300,
     draws: Annotated[int, typer.Option(min=1, help="albums of each person and size")] = 3,
     probes: Annotated[
@@ -154,7 +151,7 @@ def albums(
             raise ValueError(f"no shards in {', '.join(map(str, data))}")
         known = shards.meta.kind == "portraits"
         model = MorphableModel.load(face_model or asset_path(FACE_MODEL))
-        net = load_album_network(network, size)
+        net = load_album_network(network)
         photos = predict_albums(
             net,
             model,

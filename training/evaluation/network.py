@@ -14,7 +14,6 @@ import torch
 
 from models.checkpoints_torch import LAYOUTS, load_checkpoint
 from models.layout import CoefficientLayout
-from training.rnet.augmentation import shrunk
 
 Crops = npt.NDArray[np.uint8]
 Coefficients = npt.NDArray[np.float32]
@@ -51,12 +50,8 @@ class AlbumNetwork:
     face_model_sha256: str
 
 
-def load_album_network(path: Path, size: int) -> AlbumNetwork:
+def load_album_network(path: Path) -> AlbumNetwork:
     """Read an ONNX file (by its suffix) or a checkpoint with its C-Net.
-
-    Args:
-        path: of the file.
-        size: side that a checkpoint's networks get the crops at, px; an ONNX file says it itself.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
@@ -67,11 +62,9 @@ def load_album_network(path: Path, size: int) -> AlbumNetwork:
         raise FileNotFoundError(f"no network at {path}")
     if path.suffix == ".onnx":
         session, layout, sha256 = _session(path)
-        side = session.get_inputs()[0].shape[-1]
 
         def run(crops: Crops) -> tuple[Coefficients, Coefficients]:
-            pictures = shrunk(crops, side).transpose(0, 3, 1, 2)
-            crops_nchw = np.ascontiguousarray(pictures, np.float32) / 255
+            crops_nchw = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) / 255
             out = session.run(["coefficients", "confidences"], {"crops": crops_nchw})
             return out[0], out[1]
 
@@ -83,8 +76,8 @@ def load_album_network(path: Path, size: int) -> AlbumNetwork:
 
     @torch.no_grad()
     def predict(crops: Crops) -> tuple[Coefficients, Coefficients]:
-        pictures = torch.from_numpy(shrunk(crops, size)).permute(0, 3, 1, 2).float() / 255
-        stage1, pooled = rnet.features(pictures)
+        crops_nchw = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
+        stage1, pooled = rnet.features(rnet.shrink(crops_nchw))
         return rnet.fc(pooled).numpy(), confide(stage1, pooled).numpy()
 
     return AlbumNetwork(predict, rnet.layout, info.face_model_sha256)

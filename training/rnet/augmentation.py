@@ -63,11 +63,6 @@ def cut_crops(images: Images, corners: npt.NDArray[Any], size: int) -> Images:
     return out
 
 
-def shrunk(crops: Images, size: int) -> Images:
-    """Crops (N, 224, 224, ...) at ``size`` px, as R-Net gets them."""
-    return cut_crops(crops, np.zeros((len(crops), 2), np.int64), size)
-
-
 def mirror_pictures(pictures: Images, flips: npt.NDArray[np.bool_]) -> None:
     """Replace the pictures (N, S, S, ...) that ``flips`` (N,) names by their mirror images."""
     pictures[flips] = pictures[flips][:, :, ::-1]

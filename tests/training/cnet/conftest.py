@@ -18,7 +18,6 @@ from training.data.shards import COEFFICIENTS, IMAGE_SIZE, ShardMeta, ShardWrite
 PEOPLE, PHOTOS_OF_EACH = 8, 3
 STEPS = {
     "steps": 4,
-    "size": 32,
     "photos_per_set": 3,
     "degraded_copies": 1,
     "held_out": 0.25,
@@ -87,7 +86,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory, face_model: MorphableM
 def rnet() -> RNet:
     """Random weights; identities scatter by about a standard deviation."""
     torch.manual_seed(0)
-    net = RNet()
+    net = RNet(input_size=32)
     torch.nn.init.normal_(net.fc.weight[net.layout.identity], std=0.03)
     return net.eval()
 
@@ -97,7 +96,7 @@ def rnet_file(
     tmp_path_factory: pytest.TempPathFactory, rnet: RNet, face_model: MorphableModel
 ) -> Path:
     path = tmp_path_factory.mktemp("rnet") / "rnet.pt"
-    info = CheckpointInfo("239", "paper", face_model.sha256, 7, 70, {"seed": 1})
+    info = CheckpointInfo("239", "paper", face_model.sha256, 7, 70, {"seed": 1}, 32)
     save_checkpoint(path, rnet, None, info)
     return path
 

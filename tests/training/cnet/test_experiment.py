@@ -36,7 +36,6 @@ def test_weak_is_the_paper():
         ({**SHAPE, "photo_sets": 1}, "photographs need the weak loss"),
         ({**SHAPE, "weak": 1, "recognizer": None}, "recognizer"),
         ({**SHAPE, "minutes": 1, "steps": 1}, "not both"),
-        ({**SHAPE, "size": 100}, "multiple of 32"),
     ],
 )
 def test_settings_that_make_no_sense(settings, message):
@@ -44,18 +43,14 @@ def test_settings_that_make_no_sense(settings, message):
         CNetExperiment.model_validate(settings)
 
 
-def test_length_and_size_can_be_given_anew():
+def test_the_length_can_be_given_anew():
     shape = read_cnet_experiment("shape")
     with pytest.raises(ExperimentError, match="length"):
-        shape.with_options(None, None)
-    changed = shape.with_options(2.0, None, 64)
-    assert (changed.minutes, changed.steps, changed.size) == (2.0, None, 64)
-    assert changed.progress(10**6, 60.0) == 0.5
-    assert shape.with_options(None, 10).progress(5, 1e9) == 0.5
+        shape.lasting(None, None)
+    assert shape.lasting(2.0, None).progress(10**6, 60.0) == 0.5
+    assert shape.lasting(None, 10).progress(5, 1e9) == 0.5
     weak = read_cnet_experiment("weak")
-    assert weak.with_options(None, None, 96).steps == 10_000
-    assert weak.with_options(3.0, None).steps is None
+    assert weak.lasting(None, None).steps == 10_000
+    assert weak.lasting(3.0, None).steps is None
     with pytest.raises(ExperimentError, match="not both"):
-        weak.with_options(1.0, 1)
-    with pytest.raises(ExperimentError, match=r"size.*multiple of 32"):
-        weak.with_options(None, None, 100)
+        weak.lasting(1.0, 1)

@@ -100,9 +100,9 @@ def test_held_out_people_are_the_same_under_plain_and_fresh_weights(paths):
 
 def test_the_command_trains_and_evaluates(paths, tmp_path):
     settings = tmp_path / "experiment.yaml"
-    settings.write_text(str(SHAPE | {"steps": 2, "size": 64}).replace("None", "null"))
+    settings.write_text(str(SHAPE | {"steps": 2}).replace("None", "null"))
     arguments = ["cnet", "--rnet", paths.rnet, "--data", paths.portraits[0], "--out", paths.out]
-    arguments += ["--experiment", settings, "--size", 32, "--face-model", paths.face_model]
+    arguments += ["--experiment", settings, "--face-model", paths.face_model]
     result = CliRunner().invoke(app, [*map(str, arguments)])
     assert result.exit_code == 0, result.output
     assert (paths.out / FINAL).exists()
@@ -110,7 +110,7 @@ def test_the_command_trains_and_evaluates(paths, tmp_path):
 
     page = tmp_path / "page.md"
     page.write_text("# Albums\n<!-- albums -->\nold\n<!-- /albums -->\nend\n")
-    arguments = ["evaluate", "albums", paths.out / FINAL, paths.portraits[0], "--size", 32]
+    arguments = ["evaluate", "albums", paths.out / FINAL, paths.portraits[0]]
     arguments += ["--out", tmp_path / "report", "--probes", 2, "--draws", 1, "--page", page]
     arguments += ["--face-model", paths.face_model]
     result = CliRunner().invoke(app, [*map(str, arguments)])
