@@ -64,8 +64,16 @@ class CheckpointInfo:
         return {**asdict(self), "config": dict(self.config)}
 
 
-def save_checkpoint(path: str | Path, rnet: RNet, cnet: CNet | None, info: CheckpointInfo) -> None:
+def save_checkpoint(
+    path: str | Path,
+    rnet: RNet,
+    cnet: CNet | None,
+    info: CheckpointInfo,
+    further: Mapping[str, Any] | None = None,
+) -> None:
     """Write weights and what is known about them; float32, on the CPU.
+
+    ``further`` entries, such as the optimiser's state, are written as they are.
 
     Raises:
         ValueError: ``info`` contradicts the network's layout, variant or input size.
@@ -74,7 +82,7 @@ def save_checkpoint(path: str | Path, rnet: RNet, cnet: CNet | None, info: Check
     described = (info.layout, info.variant, info.input_size)
     if network != described:
         raise ValueError(f"the network is {network}, its description {described}")
-    content: dict[str, Any] = {"model": _plain(rnet), **info.entries()}
+    content: dict[str, Any] = {**(further or {}), "model": _plain(rnet), **info.entries()}
     if cnet is not None:
         content["cnet"] = _plain(cnet)
     torch.save(content, path)

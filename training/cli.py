@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from training.cnet.command import train_cnet
 from training.evaluation.command import app as evaluate
 from training.export import export
 from training.face_model.command import build_face_model
@@ -14,7 +15,7 @@ from training.synthetic.command import make_portraits
 
 app = typer.Typer(
     name="facewright-train",
-    help="Build the face model, make portraits, train, evaluate and export R-Net.",
+    help="Build the face model, make portraits, train, evaluate and export R-Net and C-Net.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,6 +26,7 @@ app.command("prepare")(prepare_photos)
 app.command("landmark-shift")(measure_shift)
 app.command("landmark-convention")(fit_label_convention)
 app.command("rnet")(train_rnet)
+app.command("cnet")(train_cnet)
 app.command("export")(export)
 app.command("import")(import_weights)
 app.add_typer(evaluate, name="evaluate")

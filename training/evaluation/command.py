@@ -115,6 +115,69 @@ def photos(
         write(figures, json)
 
 
+@app.command("albums")
+def albums(
+    network: Annotated[Path, typer.Argument(help="checkpoint with C-Net, or ONNX file")],
+    data: Annotated[list[Path], typer.Argument(help="directories of held-out shards of one kind")],
+    out: Annotated[Path, typer.Option(help="directory of tables and charts")],
+    people: Annotated[int, typer.Option(min=2, help="at most, drawn at random")] = 300,
+    draws: Annotated[int, typer.Option(min=1, help="albums of each person and size")] = 3,
+    probes: Annotated[
+        int, typer.Option(min=2, help="pictures whose confidence is followed as they get worse")
+    ] = 40,
+    seed: Annotated[int, typer.Option(help="of people, albums and degradation")] = 0,
+    page: Annotated[
+        Path | None, typer.Option(help="page to put the table into, between its markers")
+    ] = None,
+    face_model: FaceModelOption = None,
+) -> None:
+    """Errors of albums of 1 to 20 photos by how their identities are made one."""
+    from models.assets import FACE_MODEL, asset_path
+    from models.morphable_model import MorphableModel
+    from training.data.shards import ShardSet
+    from training.evaluation.album_report import AlbumReport, insert
+    from training.evaluation.albums import (
+        SIZES,
+        confidence_ranks,
+        evaluate_albums,
+        predict_albums,
+        probe_confidences,
+    )
+    from training.evaluation.network import load_album_network
+
+    try:
+        shards = ShardSet(data)
+        if not len(shards):
+            raise ValueError(f"no shards in {', '.join(map(str, data))}")
+        known = shards.meta.kind == "portraits"
+        model = MorphableModel.load(face_model or asset_path(FACE_MODEL))
+        net = load_album_network(network)
+        photos = predict_albums(
+            net,
+            model,
+            shards,
+            people=people,
+            per_person=max(SIZES) if known else 2 * max(SIZES),
+            seed=seed,
+            track=_track,
+        )
+        report = AlbumReport(
+            f"{len(photos.person)} {'synthetic portraits' if known else 'photographs'} of"
+            f" {len(set(photos.person.tolist()))} people",
+            "mean point-to-plane error, neutral" if known else "AUC of the identities' cosine",
+            "mm" if known else "",
+            evaluate_albums(photos, model, draws=draws, seed=seed, track=_track),
+            probe_confidences(net, shards, photos, pictures=probes, seed=seed, track=_track),
+            confidence_ranks(photos, model) if known else {},
+        )
+        report.show(Console())
+        report.write(out)
+        if page is not None:
+            insert(report.markdown(), page)
+    except (ValueError, OSError) as error:
+        _fail(error)
+
+
 @app.command("strangers")
 def strangers(
     network: NetworkArgument,

@@ -79,6 +79,44 @@ def area_under_curve(positive: Array, negative: Array) -> float:
     return float((below + not_above).mean() / (2 * len(ordered)))
 
 
+class NeutralErrors:
+    """The point-to-plane error of neutral faces, as in :class:`FaceErrors`, many of one person.
+
+    Args:
+        model: the face model.
+    """
+
+    def __init__(self, model: MorphableModel) -> None:
+        self._model = model
+        self._region = _face_region(model)
+        basis = model.refine(model.identity_basis)[:, self._region]
+        self._basis = basis.reshape(len(basis), -1).astype(np.float32)
+        self._mean = model.mean_vertices[self._region].astype(np.float32)
+
+    def __call__(self, identity: Array, true: Array) -> Array:
+        """Errors (N,) in mm of identities (N, 80) whose true one is ``true`` (80,)."""
+        face = self._model.shape(
+            true[None].astype(np.float32), np.zeros((1, len(self._model.expression_basis)))
+        )
+        normals = vertex_normals(face, self._model.triangles)[:, self._region]
+        fixed = face[:, self._region]
+        parts = []
+        for k in range(0, len(identity), CHUNK):
+            shapes = identity[k : k + CHUNK].astype(np.float32) @ self._basis
+            moving = self._mean + shapes.reshape(len(shapes), -1, 3)
+            target = np.broadcast_to(fixed, moving.shape)
+            parts.append(point_to_plane(align_similarity(moving, target), target, normals))
+        return np.concatenate(parts)
+
+
+def _face_region(model: MorphableModel) -> Array:
+    """Skin (V,) bool within 95 mm of the nose tip."""
+    tip = model.mean_vertices[model.landmarks[NOSE_TIP]]
+    near = np.linalg.norm(model.mean_vertices - tip, axis=1) < FACE_RADIUS
+    region: Array = (model.parts == PART_SKIN) & near
+    return region
+
+
 @dataclass(frozen=True, eq=False)
 class FaceErrors:
     """Errors of N faces, each (N,).
@@ -124,8 +162,7 @@ def _face_errors(
 ) -> FaceErrors:
     predicted: Coefficients = layout.split(np.asarray(coefficients, np.float32))
     skin = model.parts == PART_SKIN
-    tip = model.mean_vertices[model.landmarks[NOSE_TIP]]
-    face = skin & (np.linalg.norm(model.mean_vertices - tip, axis=1) < FACE_RADIUS)
+    face = _face_region(model)
 
     def plane_mm(mine: Array, theirs: Array) -> Array:
         normals = vertex_normals(theirs, model.triangles)[:, face]

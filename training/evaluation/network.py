@@ -34,6 +34,55 @@ class Network:
     face_model_sha256: str
 
 
+@dataclass(frozen=True, eq=False)
+class AlbumNetwork:
+    """What albums are evaluated with.
+
+    Attributes:
+        predict: coefficients (N, layout.size) and confidences (N, 80) of crops (N, 224, 224, 3)
+            uint8 RGB.
+        layout: of the coefficients.
+        face_model_sha256: of the face model they belong to; "" when the file does not say.
+    """
+
+    predict: Callable[[Crops], tuple[Coefficients, Coefficients]]
+    layout: CoefficientLayout
+    face_model_sha256: str
+
+
+def load_album_network(path: Path) -> AlbumNetwork:
+    """Read an ONNX file (by its suffix) or a checkpoint with its C-Net.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        ValueError: the checkpoint has no C-Net, or the ONNX file no known layout.
+        FileNotFoundError: no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no network at {path}")
+    if path.suffix == ".onnx":
+        session, layout, sha256 = _session(path)
+
+        def run(crops: Crops) -> tuple[Coefficients, Coefficients]:
+            crops_nchw = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) / 255
+            out = session.run(["coefficients", "confidences"], {"crops": crops_nchw})
+            return out[0], out[1]
+
+        return AlbumNetwork(run, layout, sha256)
+    rnet, cnet, info = load_checkpoint(path)
+    if cnet is None:
+        raise ValueError(f"{path} has no C-Net")
+    confide = cnet
+
+    @torch.no_grad()
+    def predict(crops: Crops) -> tuple[Coefficients, Coefficients]:
+        crops_nchw = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
+        stage1, pooled = rnet.features(rnet.shrink(crops_nchw))
+        return rnet.fc(pooled).numpy(), confide(stage1, pooled).numpy()
+
+    return AlbumNetwork(predict, rnet.layout, info.face_model_sha256)
+
+
 def load_network(path: Path) -> Network:
     """Read an ONNX file (by its suffix) or a checkpoint.
 
@@ -47,7 +96,8 @@ def load_network(path: Path) -> Network:
     return _onnx(path) if path.suffix == ".onnx" else _checkpoint(path)
 
 
-def _onnx(path: Path) -> Network:
+def _session(path: Path) -> tuple[onnxruntime.InferenceSession, CoefficientLayout, str]:
+    """Session of an ONNX file, layout of its coefficients, and their face model."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -55,13 +105,18 @@ def _onnx(path: Path) -> Network:
     layout = LAYOUTS.get(metadata.get("layout", ""))
     if layout is None:
         raise ValueError(f"{path}: no known coefficient layout in the metadata")
+    return session, layout, metadata.get("face_model", "")
+
+
+def _onnx(path: Path) -> Network:
+    session, layout, sha256 = _session(path)
 
     def predict(crops: Crops) -> Coefficients:
         crops_nchw = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) / 255
         out: Coefficients = session.run(["coefficients"], {"crops": crops_nchw})[0]
         return out
 
-    return Network(predict, layout, metadata.get("face_model", ""))
+    return Network(predict, layout, sha256)
 
 
 def _checkpoint(path: Path) -> Network:

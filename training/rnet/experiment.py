@@ -6,15 +6,14 @@ The defaults are the paper's (Deng et al. 2019, arXiv 1903.08527, sections 3 and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from models.resnet_torch import Variant
 from training.data.shards import MARGIN
+from training.experiment_files import ExperimentError, Settings, checked, names_in, read_settings
 from training.losses.hybrid import HybridWeights
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -25,15 +24,7 @@ Count = Annotated[int, Field(ge=0)]
 Interval = Annotated[float, Field(gt=0)]
 
 
-class ExperimentError(ValueError):
-    """A setting is unknown, makes no sense or contradicts another; the message names it."""
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Stage(_Settings):
+class Stage(Settings):
     """A part of the run with batches of one make.
 
     Attributes:
@@ -62,7 +53,7 @@ class Stage(_Settings):
         return self
 
 
-class Optimizer(_Settings):
+class Optimizer(Settings):
     """How the weights follow the gradients.
 
     Attributes:
@@ -84,7 +75,7 @@ class Optimizer(_Settings):
     clip: Annotated[float, Field(gt=0)] | None = None
 
 
-class LossWeights(_Settings):
+class LossWeights(Settings):
     """Factors of the terms on portraits; see :class:`training.rnet.losses.RNetLoss` for units."""
 
     identity: Weight = 0.5
@@ -101,7 +92,7 @@ class LossWeights(_Settings):
     light: Weight = 1.0
 
 
-class Augmentation(_Settings):
+class Augmentation(Settings):
     """How pictures are varied on the fly; probabilities are per picture.
 
     Shift and mirror image move the targets along. Everything else is seen by the network alone,
@@ -134,7 +125,7 @@ class Augmentation(_Settings):
     cutout_side: Annotated[float, Field(ge=0.1, le=0.9)] = 0.38
 
 
-class Experiment(_Settings):
+class Experiment(Settings):
     """A training run.
 
     Attributes:
@@ -218,42 +209,19 @@ class Experiment(_Settings):
             length = {"minutes": self.minutes, "images": self.images}
         if all(value is None for value in length.values()):
             raise ExperimentError("the experiment has no length: give minutes or images")
-        return _checked({**self.model_dump(mode="json"), **length}, "length of the run")
+        plain = {**self.model_dump(mode="json"), **length}
+        return checked(Experiment, plain, "length of the run")
 
 
 def named_experiments() -> list[str]:
     """Names of the experiments that come along."""
-    return sorted(path.stem for path in EXPERIMENTS.glob("*.yaml"))
+    return names_in(EXPERIMENTS)
 
 
 def read_experiment(source: str) -> Experiment:
     """The experiment of a name (``paper``, ``cpu``, …) or of a YAML file.
 
     Raises:
-        ExperimentError: neither a name nor a file, or the file has unknown settings or values
-            that make no sense.
+        ExperimentError: see :func:`training.experiment_files.read_settings`.
     """
-    path = EXPERIMENTS / f"{source}.yaml" if source in named_experiments() else Path(source)
-    if not path.is_file():
-        known = ", ".join(named_experiments())
-        raise ExperimentError(f"{source}: no such experiment or file; experiments are {known}")
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except yaml.YAMLError as error:
-        raise ExperimentError(f"{path}: not YAML: {error}") from error
-    if not isinstance(content, Mapping):
-        raise ExperimentError(f"{path}: expected a mapping of settings")
-    return _checked(content, str(path))
-
-
-def _checked(content: Mapping[str, Any], source: str) -> Experiment:
-    try:
-        return Experiment.model_validate(content)
-    except ValidationError as error:
-        problems = []
-        for problem in error.errors():
-            name = ".".join(str(part) for part in problem["loc"])
-            unknown = problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
-            message = "unknown setting" if unknown else problem["msg"].removeprefix("Value error, ")
-            problems.append(f"{name}: {message}" if name else message)
-        raise ExperimentError(f"{source}: {'; '.join(problems)}") from error
+    return read_settings(Experiment, source, EXPERIMENTS)

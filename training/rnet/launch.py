@@ -57,7 +57,7 @@ def launch(experiment: Experiment, paths: RunPaths, workers: int) -> None:
     def ask_to_stop(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    with _handling(ask_to_stop):
+    with handling_signals(ask_to_stop):
         processes = multiprocessing.start_processes(
             _work,
             (experiment, paths, stock, workers, stop, reports, not on_terminal),
@@ -121,7 +121,7 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _handling(handler: Any) -> Iterator[None]:
+def handling_signals(handler: Any) -> Iterator[None]:
     """SIGINT and SIGTERM go to ``handler`` for a while."""
     old = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -129,7 +129,9 @@ def train(
     device = torch.device("cuda", rank) if on_gpu else torch.device("cpu")
     if experiment.bf16 and not computes_bf16(device.type):
         log.warning("this machine has no bfloat16 arithmetic: float32 serves")
-    photo_model = _with_photo_landmarks(experiment, model)
+    photo_model = model
+    if experiment.uses_photos and experiment.photo_landmarks == "labels":
+        photo_model = with_photo_landmarks(model)
     module = RNetModule(
         net,
         experiment,
@@ -202,14 +204,11 @@ def _paper_net(experiment: Experiment) -> RNet:
     return RNet(LAYOUT_239, experiment.variant, experiment.input_size)
 
 
-def _with_photo_landmarks(experiment: Experiment, model: MorphableModel) -> MorphableModel:
-    """The face model with its landmarks where those of the photographs are."""
-    if experiment.photo_landmarks == "model":
-        return model
+def with_photo_landmarks(model: MorphableModel) -> MorphableModel:
+    """The face model with its landmarks where collections of photographs label them."""
     convention = read_convention(model)
     if convention is None:
-        if experiment.uses_photos:
-            log.warning("no landmark convention for this face model: its own landmarks serve")
+        log.warning("no landmark convention for this face model: its own landmarks serve")
         return model
     return replace(model, landmarks=convention.vertices)
 

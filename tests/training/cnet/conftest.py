@@ -1,0 +1,116 @@
+"""Sets of pictures of a few people, an R-Net that knows nothing, and a small experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.camera import pose_points, project
+from models.checkpoints_torch import CheckpointInfo, save_checkpoint
+from models.morphable_model import MorphableModel
+from models.rnet_torch import RNet
+from training.cnet.run import CNetPaths
+from training.data.shards import COEFFICIENTS, IMAGE_SIZE, ShardMeta, ShardWriter
+
+PEOPLE, PHOTOS_OF_EACH = 8, 3
+STEPS = {
+    "steps": 4,
+    "photos_per_set": 3,
+    "degraded_copies": 1,
+    "held_out": 0.25,
+    "measure_sets": 2,
+    "render_size": 32,
+    "recognizer": None,
+    "optimizer": {"name": "adam", "rate": 1e-3},
+}
+SHAPE = STEPS | {"portrait_sets": 4, "shape": {"normal": 1, "sigma": 1, "likelihood": 0.1}}
+WEAK = STEPS | {
+    "photo_sets": 2,
+    "weak": 1.0,
+    "hybrid": {"perceptual": 0.0, "coefficients": 0.0, "albedo_flattening": 0.0},
+}
+
+
+@pytest.fixture(scope="session")
+def face_model(toy_head) -> MorphableModel:
+    return toy_head.model
+
+
+def write_people(directory: Path, model: MorphableModel, kind: str) -> None:
+    """Pictures of blocks of colour with labels that fit each other, three of every person."""
+    rng = np.random.default_rng(3)
+    count = PEOPLE * PHOTOS_OF_EACH
+    person = np.repeat(np.arange(PEOPLE), PHOTOS_OF_EACH)
+    labels = {
+        "identity": rng.normal(size=(PEOPLE, 80))[person],
+        "expression": rng.normal(size=(count, 64)),
+        "albedo": rng.normal(size=(count, 80)),
+        "light": rng.normal(size=(count, 9)) * 0.2 + np.eye(9)[0],
+        "rotation": rng.normal(size=(count, 3)) * 0.2,
+        "translation": rng.normal(size=(count, 3)) * [0.05, 0.05, 0.3],
+    }
+    shape = model.shape(labels["identity"], labels["expression"])[:, model.landmarks]
+    posed = pose_points(shape.astype(np.float64), labels["rotation"], labels["translation"])
+    labels |= {"landmarks": project(posed), "person": person}
+    labels["landmark_visible"] = np.ones((count, 68), bool)
+    if kind == "photos":
+        labels |= {name: np.full_like(labels[name], np.nan) for name in COEFFICIENTS}
+    meta = ShardMeta(kind, 0, "test", model.sha256)
+    attention = np.full((IMAGE_SIZE, IMAGE_SIZE), 255, np.uint8)
+    with ShardWriter(directory, 0, capacity=count, meta=meta) as writer:
+        for k in range(count):
+            image = np.kron(rng.integers(0, 256, (8, 8, 3), np.uint8), np.ones((30, 30, 1)))
+            writer.add(
+                image.astype(np.uint8), attention, **{name: v[k] for name, v in labels.items()}
+            )
+
+
+@pytest.fixture(scope="session")
+def portraits(tmp_path_factory: pytest.TempPathFactory, face_model: MorphableModel) -> Path:
+    directory = tmp_path_factory.mktemp("portraits")
+    write_people(directory, face_model, "portraits")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory, face_model: MorphableModel) -> Path:
+    directory = tmp_path_factory.mktemp("photographs")
+    write_people(directory, face_model, "photos")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def rnet() -> RNet:
+    """Random weights; identities scatter by about a standard deviation."""
+    torch.manual_seed(0)
+    net = RNet(input_size=32)
+    torch.nn.init.normal_(net.fc.weight[net.layout.identity], std=0.03)
+    return net.eval()
+
+
+@pytest.fixture(scope="session")
+def rnet_file(
+    tmp_path_factory: pytest.TempPathFactory, rnet: RNet, face_model: MorphableModel
+) -> Path:
+    path = tmp_path_factory.mktemp("rnet") / "rnet.pt"
+    info = CheckpointInfo("239", "paper", face_model.sha256, 7, 70, {"seed": 1}, 32)
+    save_checkpoint(path, rnet, None, info)
+    return path
+
+
+@pytest.fixture
+def paths(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    rnet_file: Path,
+    portraits: Path,
+    photographs: Path,
+    toy_head,
+) -> CNetPaths:
+    features = tmp_path_factory.getbasetemp() / "features"
+    return CNetPaths(
+        rnet_file, (portraits,), (photographs,), tmp_path / "run", toy_head.model_path, features
+    )
