@@ -7,6 +7,7 @@ factors undo them. The network computes the same as the file, and in training st
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,10 +48,11 @@ def import_onnx(
 
     Returns:
         R-Net and C-Net (None when the file's is untrained, that is, says 0.5 of everything) in
-        eval mode, and their description; what is known about the training is in the file's record.
+        eval mode, and their description, with what the record next to the file says about the
+        training, if there is one.
 
     Raises:
-        ImportRefused: not an export of this project.
+        ImportRefused: not an export of this project, or its record is damaged.
         FileNotFoundError: no such file.
     """
     if not path.is_file():
@@ -68,13 +70,15 @@ def import_onnx(
         raise ImportRefused(f"{path}: not an export of this project")
     shrinking = weights.get(SHRINK_ROWS)
     own_size = CROP_SIZE if shrinking is None else len(shrinking)
+    training = _recorded_training(path.with_suffix(".json"))
     info = CheckpointInfo(
         layout=metadata["layout"],
         # Files of version 0 do not say; all of them have the paper's strides.
         variant=metadata.get("variant", "paper"),  # type: ignore[arg-type]
         face_model_sha256=metadata.get("face_model", ""),
-        steps=0,
-        images=0,
+        steps=training["steps"],
+        images=training["images"],
+        config=training["config"],
         input_size=size or own_size,
     )
     rnet = RNet(LAYOUTS[info.layout], info.variant, info.input_size).eval()
@@ -95,6 +99,16 @@ def import_onnx(
     _spread_normalisations(rnet, [pair for pair in norms.values()], crops_nchw)
     trained = bool(cnet.fc2.weight.any() or cnet.fc2.bias.any())
     return rnet, cnet.eval() if trained else None, info
+
+
+def _recorded_training(record: Path) -> dict[str, Any]:
+    if not record.is_file():
+        return {"steps": 0, "images": 0, "config": {}}
+    try:
+        training = json.loads(record.read_text("utf-8"))["training"]
+        return {name: training[name] for name in ("steps", "images", "config")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ImportRefused(f"{record}: no record of an export: {error!r}") from error
 
 
 def _normalised(backbone: nn.Module) -> list[tuple[str, tuple[nn.Conv2d, nn.BatchNorm2d]]]:

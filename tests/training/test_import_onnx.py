@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,17 @@ def test_training_starts_where_the_file_is(file: Path) -> None:
         actual = rnet.train()(seen)
     # By batches, variances are of a sample instead of the population; hence not closer.
     torch.testing.assert_close(actual, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_what_is_recorded_of_the_training_is_kept(tmp_path: Path) -> None:
+    path = exported(tmp_path / "rnet.onnx")
+    record = {"training": {"steps": 7, "images": 99, "config": {"seed": 1}, "cnet_trained": True}}
+    path.with_suffix(".json").write_text(json.dumps(record))
+    _, _, info = import_onnx(path, crops(2, 2))
+    assert (info.steps, info.images, info.config) == (7, 99, {"seed": 1})
+    path.with_suffix(".json").write_text("{}")
+    with pytest.raises(ImportRefused, match="no record"):
+        import_onnx(path, crops(2, 2))
 
 
 def test_another_size_and_an_untrained_cnet(tmp_path: Path) -> None:
