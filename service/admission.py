@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from service.deadline import Deadline
+from service.deadline import LATE, Deadline
 from service.errors import DeadlinePassed, QueueFull
 
 Result = TypeVar("Result")
@@ -128,7 +128,7 @@ class Ticket:
         try:
             done, _ = await asyncio.wait((waiting,), timeout=deadline.remaining)
             if not done:
-                raise DeadlinePassed("The answer was not ready within the request's time.")
+                raise DeadlinePassed(LATE)
             return waiting.result()
         finally:
             future.cancel()

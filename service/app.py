@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from service import __version__
 from service.admission import Places, WorkRoom
-from service.batching import BatchObserver
+from service.batch_events import BatchObserver
 from service.engine import Engine
 from service.lifecycle import Lifecycle, drain_before_exit
 from service.metrics import Metrics
@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None, load: LoadEngine = Engine) -> F
     """
     settings = settings or Settings()
     metrics = Metrics()
-    lifecycle = Lifecycle(lambda: load(settings, metrics), metrics)
+    lifecycle = Lifecycle(lambda: load(settings, metrics), metrics, settings.stall_seconds)
     uploads = Places(settings.max_uploads, "Too many photos are arriving.", metrics.uploads.set)
     work_room = WorkRoom(settings.concurrency, settings.max_waiting, metrics.in_flight.set)
 

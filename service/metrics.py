@@ -17,6 +17,7 @@ from prometheus_client import (
     multiprocess,
 )
 
+from service.batch_events import DropReason
 from service.stages import StageClock
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -29,7 +30,7 @@ _COUNTS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """All series of one server process; also the observer of the batcher."""
+    """All series of one server process; also the observer of the batchers."""
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
@@ -73,20 +74,29 @@ class Metrics:
         )
         self._batch_size = Histogram(
             "facewright_batch_size",
-            "Faces in one call of the regression network.",
+            "Images in one call of a network.",
+            ["stage"],
             buckets=_COUNTS,
             registry=registry,
         )
         self._batch_seconds = Histogram(
             "facewright_batch_seconds",
-            "Time of one call of the regression network.",
+            "Time of one call of a network.",
+            ["stage"],
             buckets=_STAGE_SECONDS,
             registry=registry,
         )
         self._queue_depth = Gauge(
             "facewright_queue_depth",
-            "Faces that wait for the regression network.",
+            "Images that wait for a network.",
+            ["stage"],
             multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._dropped = Counter(
+            "facewright_dropped_total",
+            "Images that no network was asked about: cancelled, late, or refused by a full queue.",
+            ["stage", "reason"],
             registry=registry,
         )
         self.ready = Gauge(
@@ -102,14 +112,18 @@ class Metrics:
         for stage, seconds in clock.seconds.items():
             self._stage_seconds.labels(stage).observe(seconds)
 
-    def batch_done(self, size: int, seconds: float) -> None:
-        """Count one call of the regression network."""
-        self._batch_size.observe(size)
-        self._batch_seconds.observe(seconds)
+    def batch_done(self, stage: str, size: int, seconds: float) -> None:
+        """Count one call of a network."""
+        self._batch_size.labels(stage).observe(size)
+        self._batch_seconds.labels(stage).observe(seconds)
 
-    def queue_depth(self, items: int) -> None:
-        """Note how many faces wait."""
-        self._queue_depth.set(items)
+    def queue_depth(self, stage: str, items: int) -> None:
+        """Note how many images wait."""
+        self._queue_depth.labels(stage).set(items)
+
+    def dropped(self, stage: str, reason: DropReason, items: int) -> None:
+        """Count images that never ran."""
+        self._dropped.labels(stage, reason).inc(items)
 
     def render(self) -> bytes:
         """The text that `/metrics` answers with, of all processes together."""

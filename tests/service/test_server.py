@@ -242,7 +242,10 @@ def test_parallel_requests_share_batches_and_do_not_mix(
     client: httpx.Client, server: Any, portrait_jpeg: bytes, group_jpeg: bytes
 ) -> None:
     expected = [post(client, photo).json() for photo in (portrait_jpeg, group_jpeg)]
-    batches, items = (metric(client, f"facewright_batch_size_{part}") for part in ("count", "sum"))
+    batches, items = (
+        metric(client, f'facewright_batch_size_{part}{{stage="regress"}}')
+        for part in ("count", "sum")
+    )
 
     def one(index: int) -> bool:
         with server.client() as own:
@@ -252,8 +255,8 @@ def test_parallel_requests_share_batches_and_do_not_mix(
 
     with ThreadPoolExecutor(12) as pool:
         assert all(pool.map(one, range(24)))
-    items = metric(client, "facewright_batch_size_sum") - items
-    batches = metric(client, "facewright_batch_size_count") - batches
+    items = metric(client, 'facewright_batch_size_sum{stage="regress"}') - items
+    batches = metric(client, 'facewright_batch_size_count{stage="regress"}') - batches
     assert items == 12 * 1 + 12 * 3
     assert batches < items
 
