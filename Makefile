@@ -8,10 +8,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PORT ?= 8000
+FUZZ_CASES ?= 10000
+FAULT_ROUNDS ?= 20
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types demo bench assets lock clean
+.PHONY: help serve test fuzz faults lint types demo bench assets lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +23,12 @@ serve: $(VENV)/.serve  ## install what serving needs and serve on :8000 (PORT=..
 
 test: $(VENV)/.dev lint types  ## install the rest; lint, types, tests
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/.dev  ## 10,000 hostile requests against a real server (FUZZ_CASES=...)
+	FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest tests/service/test_fuzz.py
+
+faults: $(VENV)/.dev  ## fault injection, the faults with chance in them 20 times (FAULT_ROUNDS=...)
+	FAULT_ROUNDS=$(FAULT_ROUNDS) $(BIN)/python -m pytest tests/service/test_faults.py
 
 lint: $(VENV)/.dev  ## ruff
 	$(BIN)/ruff check .

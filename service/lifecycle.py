@@ -11,7 +11,7 @@ from enum import Enum
 from types import FrameType
 
 from service.engine import Engine
-from service.errors import NotReady
+from service.errors import ModelError, NotReady
 from service.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -37,14 +37,20 @@ class Lifecycle:
         load: makes the engine; called in a thread.
         metrics: is told whether the server is ready.
         stall_seconds: after one call of a network has taken that long, nothing more is welcome.
+        on_failure: called in the event loop when the engine cannot be made.
     """
 
     def __init__(
-        self, load: Callable[[], Engine], metrics: Metrics, stall_seconds: float = 60.0
+        self,
+        load: Callable[[], Engine],
+        metrics: Metrics,
+        stall_seconds: float = 60.0,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._load = load
         self._metrics = metrics
         self._stall_seconds = stall_seconds
+        self._on_failure = on_failure
         self._engine: Engine | None = None
         self.state = State.STARTING
 
@@ -52,9 +58,13 @@ class Lifecycle:
         """Load the engine in a thread, so that the probes answer meanwhile."""
         try:
             self._engine = await asyncio.to_thread(self._load)
-        except Exception:
+        except Exception as error:
             self.state = State.FAILED
-            log.exception("the models cannot be loaded")
+            if isinstance(error, ModelError):  # says all there is to say: one line
+                log.error("the models cannot be loaded", extra={"reason": error.detail})
+            else:
+                log.exception("the models cannot be loaded")
+            self._on_failure()
             return
         if self.state is State.STARTING:
             self._enter(State.READY)

@@ -66,6 +66,17 @@ class Settings(BaseSettings):
         "container's quota allows.",
     )
 
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="File of accepted API keys, one per line; calls below /v1/ then need one in "
+        "`X-API-Key`.",
+    )
+    cors_origins: str = Field(
+        default="",
+        description="Origins whose pages may call the API, separated by commas, such as "
+        "`https://example.org`; `*` for all.",
+    )
+
     max_upload_bytes: int = Field(
         default=20_000_000,
         ge=1,

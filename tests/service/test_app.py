@@ -281,7 +281,7 @@ def test_openapi_describes_every_answer(client: TestClient) -> None:
     assert set(schema["paths"]) == {PATH, "/v1/models", "/livez", "/readyz", "/metrics"}
     operation = schema["paths"][PATH]["post"]
     assert set(operation["responses"]) == set(
-        ["200", "400", "406", "408", "413", "415", "422", "429", "500", "503", "504"]
+        ["200", "400", "401", "406", "408", "413", "415", "422", "429", "500", "503", "504"]
     )
     assert set(operation["responses"]["200"]["content"]) == {
         "application/json",
