@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from models.resampling import cut_square
+from models.resampling import cut_square, halve
 from service.detection import DetectedFace, roll_angle
 from service.detection.centerface_graph import centerface_graph
 from service.inference import CPU_PROVIDERS, open_session
@@ -122,9 +122,7 @@ class CenterFace:
         small_width = max(1, round(width * scale))
         padded = np.zeros((_round_up(small_height), _round_up(small_width), 3), dtype=np.uint8)
         padded[:small_height, :small_width] = cv2.resize(
-            rgb_u8,
-            (small_width, small_height),
-            interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
+            halve(rgb_u8, 1 / scale)[0], (small_width, small_height), interpolation=cv2.INTER_LINEAR
         )
         found = self._best(self._run([padded], SEARCH_THRESHOLD)[0])
         to_photo = np.array([width / small_width, height / small_height], dtype=np.float32)
