@@ -71,13 +71,14 @@ def halve(rgb: npt.NDArray[Sample], shrink: float) -> tuple[npt.NDArray[Sample],
     2 x 2 pixels is ten times as quick as averaging areas that do not end with a pixel, which is
     left to do for a factor below 2 then.  An odd last row or column is dropped.
     """
+    smaller: npt.NDArray[Any] = rgb
     shrunk = 1
-    while 2 * shrunk <= shrink and min(rgb.shape[:2]) >= 2:
-        height, width = rgb.shape[0] // 2, rgb.shape[1] // 2
-        even = rgb[: 2 * height, : 2 * width]
-        rgb = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+    while 2 * shrunk <= shrink and min(smaller.shape[:2]) >= 2:
+        height, width = smaller.shape[0] // 2, smaller.shape[1] // 2
+        even = smaller[: 2 * height, : 2 * width]
+        smaller = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
         shrunk *= 2
-    return rgb, shrunk
+    return smaller, shrunk
 
 
 def _clip_range(low: float, high: float, size: int) -> tuple[int, int]:

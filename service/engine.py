@@ -165,6 +165,15 @@ class Engine:
         with clock.stage("overlay"):
             return draw_overlay(scene.photo, self.model, scene.faces, landmarks=landmarks)
 
+    def models(self) -> list[tuple[str, str, str, str]]:
+        """Kind, name, version and sha256 of all that is loaded; the detector's are its makers'."""
+        face_model, weights = self.model.metadata, self.regressor.metadata
+        return [
+            ("face_model", face_model["name"], face_model["version"], self.model.sha256),
+            ("weights", weights.get("name", ""), weights.get("version", ""), self.weights_sha256),
+            ("detector", self.detector.name, "", ""),
+        ]
+
     @property
     def alive(self) -> bool:
         """False when photos can no longer reach a network, which only a restart can mend."""

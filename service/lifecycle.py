@@ -66,6 +66,8 @@ class Lifecycle:
                 log.exception("the models cannot be loaded")
             self._on_failure()
             return
+        for loaded in self._engine.models():
+            self._metrics.model_loaded(*loaded)
         if self.state is State.STARTING:
             self._enter(State.READY)
         log.info("models loaded", extra={"state": self.state.value})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -16,6 +17,7 @@ from prometheus_client import (
     generate_latest,
     multiprocess,
 )
+from prometheus_client.metrics import MetricWrapperBase
 
 from service.batch_events import DropReason
 from service.stages import StageClock
@@ -27,6 +29,21 @@ MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _COUNTS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Series(NamedTuple):
+    """What the table of metrics tells of one."""
+
+    family: str
+    """The name without the suffix that counters and histograms add."""
+    kind: str
+    meaning: str
+    labels: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The name as documents give it: counters end with `_total`."""
+        return self.family + ("_total" if self.kind == "counter" else "")
 
 
 class Metrics:
@@ -43,7 +60,7 @@ class Metrics:
         self.request_seconds = Histogram(
             "facewright_request_seconds",
             "Time from a request's head to the end of its answer.",
-            ["route"],
+            ["route", "status"],
             buckets=_SECONDS,
             registry=registry,
         )
@@ -105,7 +122,27 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=registry,
         )
+        self._model = Gauge(
+            "facewright_model_info",
+            "1 for each model that is loaded.",
+            ["kind", "name", "version", "sha256"],
+            multiprocess_mode="max",
+            registry=registry,
+        )
         ProcessCollector(registry=registry)
+
+    def series(self) -> list[Series]:
+        """Everything that is counted, in the order of the table."""
+        return [
+            Series(family.name, family.type, family.documentation, metric._labelnames)
+            for metric in vars(self).values()
+            if isinstance(metric, MetricWrapperBase)
+            for family in metric.describe()
+        ]
+
+    def model_loaded(self, kind: str, name: str, version: str, sha256: str) -> None:
+        """Note a model; `kind` is `face_model`, `weights` or `detector`."""
+        self._model.labels(kind, name, version, sha256).set(1)
 
     def observe_stages(self, clock: StageClock) -> None:
         """Count the stages that one photo went through."""

@@ -76,7 +76,7 @@ class RequestMiddleware:
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.requests.labels(method, route, str(status)).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
+        self._metrics.request_seconds.labels(route, str(status)).observe(seconds)
         fields = {
             "method": scope["method"],
             "path": scope["path"],

@@ -26,6 +26,9 @@ class FacelessEngine:
     def reconstruct(self, *_: Any) -> Any:
         raise NoFaceFound("No face.")
 
+    def models(self) -> list[tuple[str, str, str, str]]:
+        return []
+
     def close(self, timeout: float | None = None) -> None:
         """Nothing to close."""
 

@@ -50,6 +50,9 @@ class FakeEngine:
         finally:
             self.ended.set()
 
+    def models(self) -> list[tuple[str, str, str, str]]:
+        return []
+
     def close(self, timeout: float | None = None) -> None:
         self.closed = True
 
