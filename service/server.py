@@ -11,7 +11,6 @@ from typing import Any
 import uvicorn
 
 from service.app import create_app
-from service.lifecycle import State
 from service.logging import logging_config
 from service.metrics import MULTIPROCESS_VARIABLE
 from service.settings import Settings
@@ -36,7 +35,7 @@ def run_server(overrides: Mapping[str, Any]) -> int:
         "server_header": False,
         "lifespan": "on",
         # Whatever was accepted can still be uploaded and answered.
-        "timeout_graceful_shutdown": math.ceil(settings.upload_timeout + settings.request_timeout),
+        "timeout_graceful_shutdown": math.ceil(settings.longest_request),
     }
     if settings.workers == 1:
         return _run_alone(settings, options)
@@ -52,12 +51,13 @@ def _run_alone(settings: Settings, options: dict[str, Any]) -> int:
     With several processes that is left to whoever watches the probes: the processes' parent
     would start them again and again.
     """
+    failed = False
 
     def leave() -> None:
-        server.should_exit = True
+        nonlocal failed
+        failed = server.should_exit = True
 
     app = create_app(settings, on_failure=leave)
     server = uvicorn.Server(uvicorn.Config(app, **options))
     server.run()
-    failed = app.state.lifecycle.state is State.FAILED
     return MODELS_UNUSABLE if failed or not server.started else 0
