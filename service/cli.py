@@ -202,6 +202,10 @@ def bench(
     json_file: Annotated[
         Path | None, typer.Option("--json", dir_okay=False, help="Write all figures there.")
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Write the tables into this page."),
+    ] = None,
     memory_requests: Annotated[
         int, typer.Option(min=0, help="Requests to watch the server's memory over.")
     ] = 0,
@@ -214,7 +218,7 @@ def bench(
     """
     from service.bench.run import run_bench
 
-    _settle(lambda: run_bench(photo, seconds, json_file, memory_requests))
+    _settle(lambda: run_bench(photo, seconds, json_file, page, memory_requests))
 
 
 if __name__ == "__main__":

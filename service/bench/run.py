@@ -39,6 +39,9 @@ MEGAPIXELS = (0.25, 4, 12)
 OVERLOAD = 4.0
 """Requests a second under overload, in multiples of the peak throughput."""
 
+_BEGIN, _END = "<!-- bench -->", "<!-- /bench -->"
+"""Between them a page holds the tables."""
+
 
 @dataclass
 class _Load:
@@ -192,17 +195,25 @@ class Bench:
 
 
 def run_bench(
-    photo: Path | None, seconds: float, json_file: Path | None, memory_requests: int
+    photo: Path | None,
+    seconds: float,
+    json_file: Path | None,
+    page: Path | None,
+    memory_requests: int,
 ) -> int:
-    """Measure, print Markdown tables, and write `json_file` if there is to be one.
+    """Measure and print Markdown tables; write all figures and a page if they are asked for.
 
     Raises as `Bench` does.
     """
     data = photo.read_bytes() if photo else None
     result = Bench(data, seconds, memory_requests).run()
+    tables = markdown(result)
     if json_file is not None:
         json_file.write_text(json.dumps(result, indent=2) + "\n")
-    print(markdown(result))
+    if page is not None:
+        head, _, rest = page.read_text("utf-8").partition(_BEGIN)
+        page.write_text(f"{head}{_BEGIN}\n{tables}\n{_END}{rest.partition(_END)[2]}", "utf-8")
+    print(tables)
     return 0
 
 

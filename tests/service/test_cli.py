@@ -204,11 +204,14 @@ def test_bench_holds_the_server_against_its_networks(
     photos: Path, assets: Any, tmp_path: Path
 ) -> None:
     file = tmp_path / "bench.json"
-    options = ("--seconds", 0.4, "--json", file, "--memory-requests", 20)
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n")
+    options = ("--seconds", 0.4, "--json", file, "--page", page, "--memory-requests", 20)
     done = run("bench", photos / "one.jpg", *options, env=assets.environment)
     assert done.returncode == 0, done.stderr
     for text in ("concurrency 16", "concurrency 1, 12 MP", "detect", "regress", "Batches"):
         assert text in done.stdout
+    assert page.read_text() == (f"before\n<!-- bench -->\n{done.stdout}<!-- /bench -->\nafter\n")
     result = json.loads(file.read_text())
     # Too short, on a machine with other work, to say more than that they are there.
     for key in ("throughput_over_floor", "p50_over_floor", "floor_ms", "peak_throughput"):
