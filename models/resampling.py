@@ -39,13 +39,15 @@ def cut_square(
     x1, y1 = np.ceil(footprint.max(axis=0) + margin)
     left, right = _clip_range(x0, x1, width)
     top, bottom = _clip_range(y0, y1, height)
-    region: npt.NDArray[Any] = rgb[top:bottom, left:right]
+    region: npt.NDArray[Any]
+    region, shrunk = halve(rgb[top:bottom, left:right], 1 / scale)
 
-    to_region = np.eye(2)
-    if scale < 1:
-        small_width = max(1, round((right - left) * scale))
-        small_height = max(1, round((bottom - top) * scale))
-        to_region = np.diag([(right - left) / small_width, (bottom - top) / small_height])
+    to_region = np.eye(2) * shrunk
+    if scale * shrunk < 1:
+        region_height, region_width = region.shape[:2]
+        small_width = max(1, round(region_width * scale * shrunk))
+        small_height = max(1, round(region_height * scale * shrunk))
+        to_region = to_region @ np.diag([region_width / small_width, region_height / small_height])
         region = cv2.resize(region, (small_width, small_height), interpolation=cv2.INTER_AREA)
 
     region_linear = linear @ to_region
@@ -60,6 +62,23 @@ def cut_square(
         borderMode=cv2.BORDER_REPLICATE,
     )
     return square.astype(rgb.dtype, copy=False)
+
+
+def halve(rgb: npt.NDArray[Sample], shrink: float) -> tuple[npt.NDArray[Sample], int]:
+    """Halve an image (H, W, 3) as often as it is to be made smaller, by `shrink` at least.
+
+    Returns the image and the power of two <= `shrink` by which it is smaller now.  Averaging
+    2 x 2 pixels is ten times as quick as averaging areas that do not end with a pixel, which is
+    left to do for a factor below 2 then.  An odd last row or column is dropped.
+    """
+    smaller: npt.NDArray[Any] = rgb
+    shrunk = 1
+    while 2 * shrunk <= shrink and min(smaller.shape[:2]) >= 2:
+        height, width = smaller.shape[0] // 2, smaller.shape[1] // 2
+        even = smaller[: 2 * height, : 2 * width]
+        smaller = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+        shrunk *= 2
+    return smaller, shrunk
 
 
 def area_weights(source: int, target: int) -> npt.NDArray[np.float32]:

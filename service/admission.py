@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
-from service.deadline import Deadline
+from service.deadline import LATE, Deadline
 from service.errors import DeadlinePassed, QueueFull
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_SMOOTHING = 0.2
+_LONGEST_RETRY = 60
+"""Seconds; a client that waits longer has better things to do."""
 
 
 class Places:
@@ -37,23 +43,34 @@ class Places:
         self._full = full
         self._observe = observe
         self._taken = 0
+        self._interval = 0.0  # seconds between two that leave, smoothed
+        self._since = time.monotonic()  # the last one left, or the first one came
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Raise `QueueFull` while all places are taken."""
+        """Raise `QueueFull` while all places are taken.
+
+        It tells to come back when those who are here now will have left, at the present rate.
+        """
         if self._taken >= self._capacity:
-            raise QueueFull(self._full)
+            seconds = math.ceil(self._taken * self._interval)
+            raise QueueFull(self._full, min(max(1, seconds), _LONGEST_RETRY))
 
     def take(self) -> None:
         """Take a place; raises `QueueFull` when there is none."""
         with self._lock:
             self.check()
+            if not self._taken:
+                self._since = time.monotonic()
             self._taken += 1
             self._observe(self._taken)
 
     def give_back(self) -> None:
         """Leave a place to others."""
         with self._lock:
+            now = time.monotonic()
+            self._interval += (now - self._since - self._interval) * _SMOOTHING
+            self._since = now
             self._taken -= 1
             self._observe(self._taken)
 
@@ -166,7 +183,7 @@ class Ticket:
         try:
             done, _ = await asyncio.wait((waiting,), timeout=deadline.remaining)
             if not done:
-                raise DeadlinePassed("The answer was not ready within the request's time.")
+                raise DeadlinePassed(LATE)
             return waiting.result()
         finally:
             future.cancel()

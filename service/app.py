@@ -8,14 +8,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from service import __version__
+from service.access import API_KEY_HEADER, ApiKeyMiddleware, ApiKeys
 from service.admission import Places, WorkRoom
-from service.batching import BatchObserver
+from service.batch_events import BatchObserver
 from service.engine import Engine
 from service.lifecycle import Lifecycle, drain_before_exit
 from service.metrics import Metrics
-from service.middleware import RequestMiddleware
+from service.middleware import REQUEST_ID_HEADER, RequestMiddleware
 from service.problems import add_problem_schema, install_problem_handlers
 from service.routes import albums, models, page, probes, reconstruct
 from service.settings import Settings
@@ -31,16 +33,25 @@ client's own if it sent one.
 LoadEngine = Callable[[Settings, BatchObserver], Engine]
 
 
-def create_app(settings: Settings | None = None, load: LoadEngine = Engine) -> FastAPI:
+def create_app(
+    settings: Settings | None = None,
+    load: LoadEngine = Engine,
+    on_failure: Callable[[], None] = lambda: None,
+) -> FastAPI:
     """Make the application.
 
     Args:
         settings: from the environment when left out.
         load: makes the engine, in a thread, once the application starts.
+        on_failure: called when the engine cannot be made.
+
+    Raises `ConfigurationError` when the file of API keys is unusable.
     """
     settings = settings or Settings()
     metrics = Metrics()
-    lifecycle = Lifecycle(lambda: load(settings, metrics), metrics)
+    lifecycle = Lifecycle(
+        lambda: load(settings, metrics), metrics, settings.stall_seconds, on_failure
+    )
     uploads = Places(settings.max_uploads, "Too many photos are arriving.", metrics.uploads.set)
     work_room = WorkRoom(settings.concurrency, settings.max_waiting, metrics.in_flight.set)
     album_room = WorkRoom(settings.max_albums, 0, metrics.albums.set, of="albums")
@@ -76,6 +87,21 @@ def create_app(settings: Settings | None = None, load: LoadEngine = Engine) -> F
     app.state.uploads = uploads
     app.state.work_room = work_room
     app.state.album_room = album_room
+    if settings.api_keys_file is not None:
+        app.add_middleware(ApiKeyMiddleware, keys=ApiKeys(settings.api_keys_file))
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
+            allow_methods=["GET", "POST"],
+            allow_headers=[API_KEY_HEADER, REQUEST_ID_HEADER],
+            expose_headers=[
+                reconstruct.FACE_COUNT_HEADER,
+                REQUEST_ID_HEADER,
+                "Server-Timing",
+                "Retry-After",
+            ],
+        )
     app.add_middleware(RequestMiddleware, metrics=metrics)
     install_problem_handlers(app)
     for module in (reconstruct, albums, models, probes, page):

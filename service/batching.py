@@ -1,51 +1,41 @@
 """Micro-batching: many callers, one function that is fastest on several items at once.
 
-Callers in any thread `submit` items; one dispatcher thread gathers up to `max_batch` of
-them, waiting at most `max_wait` seconds after the oldest arrived, runs the function and
-hands every caller its answer.  Items keep their order of arrival.  The queue is bounded,
-an item whose deadline passed or whose caller cancelled is dropped before it costs
-anything, an error of the function reaches the callers of that batch and nobody else, an
-error in place of an answer reaches that item's caller alone, and closing finishes what was
-accepted.
+Callers in any thread `submit` items (a coroutine awaits them with `asyncio.wrap_future`).  One
+dispatcher thread runs the function on what waits, bounded by count and bytes, whenever it is
+free; batches grow by themselves while it is busy, and nobody else waits for company.
+
+Items submitted with the same `Deadline` belong to one request.  Requests take turns, item by
+item, so that an album of 64 does not hold up a single photo; within a request items keep their
+order.  An item whose deadline passed or whose caller cancelled is dropped before it costs
+anything.  When the function fails on a batch, out of memory or because of one item, each half
+is tried on its own: a bad item fails alone.  Closing finishes what was accepted.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
-from service.deadline import Deadline
+from service.batch_events import Announcer, BatchObserver
+from service.deadline import LATE, Deadline
 from service.errors import DeadlinePassed, NotReady, QueueFull
-
-log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-_LATE = "The answer was not ready within the request's time."
-
-
-class BatchObserver(Protocol):
-    """Is told what the batcher does; called in the batcher's threads, must be quick."""
-
-    def batch_done(self, size: int, seconds: float) -> None:
-        """A batch of `size` items took `seconds` in the function."""
-
-    def queue_depth(self, items: int) -> None:
-        """`items` wait now."""
+_SMOOTHING = 0.2
 
 
 @dataclass(eq=False)
 class _Entry(Generic[Item, Answer]):
     item: Item
+    bytes: int
     deadline: Deadline
     answer: Future[Answer] = field(default_factory=Future)
     arrived: float = field(default_factory=time.monotonic)
@@ -55,15 +45,17 @@ class MicroBatcher(Generic[Item, Answer]):
     """A bounded queue and a dispatcher thread in front of `run`.
 
     Args:
-        run: answers a batch, one answer or error per item in the same order.  Called in
-            the dispatcher thread only, so it needs no lock of its own.
+        run: answers a batch, one answer or error per item in the same order.  Called in the
+            dispatcher thread only.  It is called again with parts of a batch when it raises.
+        stage: name for the observer and the thread.
         max_batch: most items of one call, >= 1.
-        max_wait: seconds that the oldest item may wait for company, >= 0.
-        capacity: items that may wait.  A group of items that arrives together is taken
-            while there is room for its first, so that a group larger than the capacity
-            is not refused for ever; the queue therefore exceeds `capacity` by less than
-            one group.
-        observer: is told batch sizes, timings and the queue's depth; its errors are logged.
+        capacity: items that may wait.
+        weigh: bytes of an item; by default nothing is weighed.
+        batch_bytes: most bytes of one call; an item of more goes alone.
+        capacity_bytes: bytes that may wait.  A request's items that arrive together are taken
+            while there is any room, so that a group larger than the queue is not refused for
+            ever; the queue exceeds its bounds by less than one group.
+        max_delay: seconds that the oldest item may wait for company, >= 0.
     """
 
     def __init__(
@@ -71,23 +63,27 @@ class MicroBatcher(Generic[Item, Answer]):
         run: Callable[[Sequence[Item]], Sequence[Answer | Exception]],
         *,
         max_batch: int,
-        max_wait: float,
         capacity: int,
+        stage: str = "batch",
+        weigh: Callable[[Item], int] = lambda item: 0,
+        batch_bytes: float = math.inf,
+        capacity_bytes: float = math.inf,
+        max_delay: float = 0.0,
         observer: BatchObserver | None = None,
     ) -> None:
-        if max_batch < 1 or capacity < 1 or max_wait < 0:
-            raise ValueError("max_batch and capacity must be >= 1 and max_wait >= 0")
-        self._run = run
-        self._max_batch = max_batch
-        self._max_wait = max_wait
-        self._capacity = capacity
-        self._observer = observer
-        self._observer_failed = False
-        self._queue: deque[_Entry[Item, Answer]] = deque()
+        if min(max_batch, capacity, batch_bytes, capacity_bytes) < 1 or max_delay < 0:
+            raise ValueError("limits must be >= 1 and max_delay >= 0")
+        self._run, self._weigh = run, weigh
+        self._max_batch, self._batch_bytes = max_batch, batch_bytes
+        self._capacity, self._capacity_bytes = capacity, capacity_bytes
+        self._max_delay, self._news = max_delay, Announcer(stage, observer)
+        self._waiting: dict[Deadline, deque[_Entry[Item, Answer]]] = {}  # next turn first
+        self._items = self._bytes = 0  # in `_waiting`
         self._changed = threading.Condition()
         self._closing = False
-        self._batch_seconds = 0.0  # smoothed, for `retry_after`
-        self._thread = threading.Thread(target=self._dispatch, name="batcher", daemon=True)
+        self._item_seconds = 0.0  # smoothed, for `retry_after`
+        self._call_began: float | None = None
+        self._thread = threading.Thread(target=self._dispatch, name=stage, daemon=True)
         self._thread.start()
 
     def ask(self, items: Sequence[Item], deadline: Deadline | None = None) -> list[Answer]:
@@ -98,13 +94,12 @@ class MicroBatcher(Generic[Item, Answer]):
             DeadlinePassed: the answers did not come in time; the items not yet begun are
                 withdrawn.
             NotReady: the batcher is closing.
-            Exception: whatever `run` raised for a batch that held one of the items, or
-                answered to one of them.
+            Exception: whatever `run` raised for one of the items alone, or answered to it.
         """
         deadline = deadline or Deadline()
         answers = self.submit(items, deadline)
         try:
-            return [self._wait(answer, deadline) for answer in answers]
+            return [deadline.wait_for(answer) for answer in answers]
         except BaseException:
             for answer in answers:
                 answer.cancel()
@@ -113,22 +108,24 @@ class MicroBatcher(Generic[Item, Answer]):
     def submit(self, items: Sequence[Item], deadline: Deadline) -> list[Future[Answer]]:
         """Queue `items` and return a future for each; cancel a future to withdraw its item.
 
-        Raises:
-            QueueFull: there is no room; nothing of the group was taken.
-            DeadlinePassed: the deadline has passed already.
-            NotReady: the batcher is closing.
+        Raises `QueueFull`, `NotReady` and, if the time is over already, `DeadlinePassed`.
         """
         deadline.check()
-        entries: list[_Entry[Item, Answer]] = [_Entry(item, deadline) for item in items]
+        entries = [_Entry[Item, Answer](item, self._weigh(item), deadline) for item in items]
+        if not entries:
+            return []
         with self._changed:
             if self._closing:
                 raise NotReady("The server is shutting down.")
-            if len(self._queue) >= self._capacity:
+            if self._full():
                 self._sweep()
-            if entries and len(self._queue) >= self._capacity:
-                raise QueueFull("Too many faces are waiting.", self._retry_after())
-            self._queue.extend(entries)
-            self._tell(lambda observer: observer.queue_depth(len(self._queue)))
+            if self._full():
+                self._news.dropped("full", len(entries))
+                seconds = math.ceil(self._items * self._item_seconds)
+                raise QueueFull("Too many faces are waiting.", max(1, seconds))
+            self._waiting.setdefault(deadline, deque()).extend(entries)
+            self._count(len(entries), sum(entry.bytes for entry in entries))
+            self._news.queue_depth(self._items)
             self._changed.notify_all()
         return [entry.answer for entry in entries]
 
@@ -137,24 +134,18 @@ class MicroBatcher(Generic[Item, Answer]):
         """Whether submitted items will be answered, or were closed off in an orderly way."""
         return self._closing or self._thread.is_alive()
 
+    @property
+    def call_seconds(self) -> float:
+        """For how long the present call of `run` has been going on; 0 without one."""
+        return 0.0 if (began := self._call_began) is None else time.monotonic() - began
+
     def close(self, timeout: float | None = None) -> bool:
-        """Refuse new items and finish those accepted; whether that was done in `timeout`."""
+        """Refuse new items, finish those accepted; whether that was done in `timeout` seconds."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(timeout)
         return not self._thread.is_alive()
-
-    @staticmethod
-    def _wait(answer: Future[Answer], deadline: Deadline) -> Answer:
-        remaining = deadline.remaining
-        try:
-            return answer.result(None if remaining == math.inf else remaining)
-        except (FutureTimeout, CancelledError):
-            # It may be done by now, or a TimeoutError may be what `run` raised.
-            if answer.done() and not answer.cancelled():
-                return answer.result()
-            raise DeadlinePassed(_LATE) from None
 
     def _dispatch(self) -> None:
         # No name here holds a batch: items must not outlive their answers until the next ones.
@@ -162,81 +153,97 @@ class MicroBatcher(Generic[Item, Answer]):
             pass
 
     def _answer(self, batch: list[_Entry[Item, Answer]]) -> bool:
-        """Run a batch and hand out its answers; False when it is empty."""
+        """Run a batch and hand out its answers, in halves if it fails; False when it is empty."""
         if not batch:
             return False
-        started = time.monotonic()
-        try:
-            answers = self._run([entry.item for entry in batch])
-            if len(answers) != len(batch):
-                raise RuntimeError(f"{len(answers)} answers to a batch of {len(batch)}")
-        except BaseException as error:  # noqa: B036  a dead dispatcher would hang every caller
-            for entry in batch:
-                entry.answer.set_exception(error)
-        else:
-            for entry, answer in zip(batch, answers, strict=True):
-                if isinstance(answer, Exception):
-                    entry.answer.set_exception(answer)
-                else:
-                    entry.answer.set_result(answer)
-        seconds = time.monotonic() - started
-        self._batch_seconds += (seconds - self._batch_seconds) * 0.2
-        self._tell(lambda observer: observer.batch_done(len(batch), seconds))
+        began = self._call_began = time.monotonic()
+        answers = self._call([entry.item for entry in batch])
+        seconds, self._call_began = time.monotonic() - began, None
+        if answers is None:
+            for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+                self._answer([entry for entry in half if not self._late(entry)])
+            return True
+        self._item_seconds += (seconds / len(batch) - self._item_seconds) * _SMOOTHING
+        self._news.batch_done(len(batch), seconds)
+        for entry, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, BaseException):
+                entry.answer.set_exception(answer)
+            else:
+                entry.answer.set_result(answer)
         return True
+
+    def _call(self, items: list[Item]) -> Sequence[Answer | BaseException] | None:
+        """Answers or errors for the items; None when they are better tried in halves."""
+        try:
+            answers = self._run(items)
+            if len(answers) != len(items):
+                raise RuntimeError(f"{len(answers)} answers to a batch of {len(items)}")
+            return answers
+        except BaseException as error:  # noqa: B036  a dead dispatcher would hang every caller
+            # The error is let go before the halves are tried: its traceback holds memory.
+            return None if isinstance(error, Exception) and len(items) > 1 else [error] * len(items)
 
     def _gather(self) -> list[_Entry[Item, Answer]]:
         """Wait for the next batch; empty only when closing and nothing is left."""
-        batch: list[_Entry[Item, Answer]] = []
         with self._changed:
-            while not batch:
-                while not self._queue:
-                    if self._closing:
-                        return []
-                    self._changed.wait()
-                until = self._queue[0].arrived + self._max_wait
-                while len(self._queue) < self._max_batch and not self._closing:
-                    if (remaining := until - time.monotonic()) <= 0:
-                        break
-                    self._changed.wait(remaining)
-                batch = self._take()
-                self._tell(lambda observer: observer.queue_depth(len(self._queue)))
-        return batch
+            while True:
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+                if not self._waiting:
+                    return []
+                oldest = min(entries[0].arrived for entries in self._waiting.values())
+                self._changed.wait_for(
+                    lambda: self._items >= self._max_batch or self._closing,
+                    oldest + self._max_delay - time.monotonic(),
+                )
+                if batch := self._take():
+                    return batch
 
     def _take(self) -> list[_Entry[Item, Answer]]:
-        """Take the next items that somebody still wants off the queue, at most `max_batch`."""
+        """Take the next batch off the queue: an item of each request in turn."""
         batch: list[_Entry[Item, Answer]] = []
-        while self._queue and len(batch) < self._max_batch:
-            entry = self._queue.popleft()
+        room = self._batch_bytes
+        while self._waiting and len(batch) < self._max_batch:
+            deadline, entries = next(iter(self._waiting.items()))
+            if batch and entries[0].bytes > room:
+                break
+            entry = entries.popleft()
+            self._count(-1, -entry.bytes)
             if self._wanted(entry) and entry.answer.set_running_or_notify_cancel():
                 batch.append(entry)
+                room -= entry.bytes
+                del self._waiting[deadline]  # its next turn comes after everybody else's
+                self._waiting[deadline] = entries
+            if not entries:
+                del self._waiting[deadline]
+        self._news.queue_depth(self._items)
         return batch
 
     def _sweep(self) -> None:
         """Make room by dropping the waiting items that nobody wants any more."""
-        self._queue = deque(entry for entry in self._queue if self._wanted(entry))
+        for deadline, entries in list(self._waiting.items()):
+            for entry in [entry for entry in entries if not self._wanted(entry)]:
+                entries.remove(entry)
+                self._count(-1, -entry.bytes)
+            if not entries:
+                del self._waiting[deadline]
 
-    @staticmethod
-    def _wanted(entry: _Entry[Item, Answer]) -> bool:
+    def _wanted(self, entry: _Entry[Item, Answer]) -> bool:
         """Whether a caller still waits for this item; one who waits too long is told."""
         if entry.answer.cancelled():
+            self._news.dropped("cancelled")
             return False
+        return not self._late(entry)
+
+    def _late(self, entry: _Entry[Item, Answer]) -> bool:
         if entry.deadline.remaining > 0:
-            return True
-        if entry.answer.set_running_or_notify_cancel():
-            entry.answer.set_exception(DeadlinePassed(_LATE))
-        return False
+            return False
+        if entry.answer.running() or entry.answer.set_running_or_notify_cancel():
+            entry.answer.set_exception(DeadlinePassed(LATE))
+        self._news.dropped("late")
+        return True
 
-    def _tell(self, news: Callable[[BatchObserver], None]) -> None:
-        # Counting must neither end the dispatcher nor fail a request.
-        if self._observer is None:
-            return
-        try:
-            news(self._observer)
-        except Exception:
-            if not self._observer_failed:
-                self._observer_failed = True
-                log.exception("the observer of the batches fails; this is said once")
+    def _full(self) -> bool:
+        return self._items >= self._capacity or self._bytes >= self._capacity_bytes
 
-    def _retry_after(self) -> int:
-        batches = math.ceil(len(self._queue) / self._max_batch)
-        return max(1, math.ceil(batches * self._batch_seconds))
+    def _count(self, items: int, weight: int) -> None:
+        self._items, self._bytes = self._items + items, self._bytes + weight

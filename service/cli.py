@@ -196,12 +196,29 @@ def bench(
             help="A photo; a rendered portrait of the face model when left out.",
         ),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many times.")] = 30,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="Length of one of some 16 measurements.")
+    ] = 8.0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", dir_okay=False, help="Write all figures there.")
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Write the tables into this page."),
+    ] = None,
+    memory_requests: Annotated[
+        int, typer.Option(min=0, help="Requests to watch the server's memory over.")
+    ] = 0,
 ) -> None:
-    """Time the way from photo to mesh and overlay, stage by stage, and photos per second."""
-    from service.bench import run_bench
+    """Put a server under load and hold it against its networks alone; prints Markdown tables.
 
-    _settle(lambda: run_bench(photo, count))
+    The server runs in a process of its own, with the settings of the environment. Photos per
+    second and waiting times at several concurrencies and photo sizes, processor use, batch
+    sizes, and what happens at four times the load that it can bear.
+    """
+    from service.bench.run import run_bench
+
+    _settle(lambda: run_bench(photo, seconds, json_file, page, memory_requests))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,15 @@ from __future__ import annotations
 import math
 import threading
 import time
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import TypeVar
 
 from service.errors import DeadlinePassed
+
+Result = TypeVar("Result")
+
+LATE = "The answer was not ready within the request's time."
 
 
 class Deadline:
@@ -32,4 +39,15 @@ class Deadline:
     def check(self) -> None:
         """Raise `DeadlinePassed` when no time is left."""
         if self.remaining <= 0:
-            raise DeadlinePassed("The answer was not ready within the request's time.")
+            raise DeadlinePassed(LATE)
+
+    def wait_for(self, answer: Future[Result]) -> Result:
+        """The result of `answer`, or what it raises; `DeadlinePassed` when it comes too late."""
+        remaining = self.remaining
+        try:
+            return answer.result(None if remaining == math.inf else remaining)
+        except (FutureTimeout, CancelledError):
+            # It may be done by now, or a TimeoutError may be what the work raised.
+            if answer.done() and not answer.cancelled():
+                return answer.result()
+            raise DeadlinePassed(LATE) from None

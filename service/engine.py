@@ -6,6 +6,7 @@ The server, the command line and the benchmark all use an `Engine`.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,11 @@ from models.camera import CROP_SIZE
 from models.morphable_model import MorphableModel
 from models.texture.baking import DEFAULT_TEXTURE_SIZE, TextureBaker
 from models.texture.views import TextureView
-from service.batching import BatchObserver, MicroBatcher
+from service.batch_events import BatchObserver
+from service.batching import MicroBatcher
 from service.deadline import Deadline
 from service.detection import DetectedFace, Detector
-from service.detection.centerface import CenterFace
+from service.detection.centerface import BATCH_BYTES, CenterFace, Maps
 from service.errors import ModelError
 from service.imaging import ImageLimits, decode_photo
 from service.inference import CPU_PROVIDERS
@@ -75,7 +77,7 @@ class Engine:
         # Photos are worked on side by side already: more threads would only switch.
         cv2.setNumThreads(1)
         self.settings = settings
-        weights = settings.weights or _shipped(RNET)
+        weights = self.weights = settings.weights or _shipped(RNET)
         self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
         self.baker = TextureBaker(self.model)
         self.detector = open_detector(settings)
@@ -86,11 +88,27 @@ class Engine:
             max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels
         )
         self._warm_up()
-        self._batcher: MicroBatcher[RgbU8, Prediction] = MicroBatcher(
+        # One network runs at a time, on all processors: two would only take them from each other.
+        self._processors = threading.Lock()
+        self._regression: MicroBatcher[RgbU8, Prediction] = MicroBatcher(
             self._regress_batch,
+            stage="regress",
             max_batch=settings.batch_size,
-            max_wait=settings.batch_wait_ms / 1000,
             capacity=settings.queue_size,
+            weigh=_weigh,
+            capacity_bytes=settings.queue_bytes,
+            max_delay=settings.batch_delay_ms / 1000,
+            observer=observer,
+        )
+        self._detection: MicroBatcher[RgbU8, Maps] = MicroBatcher(
+            self._detect_batch,
+            stage="detect",
+            max_batch=settings.batch_size,
+            capacity=settings.queue_size,
+            weigh=_weigh,
+            batch_bytes=BATCH_BYTES,
+            capacity_bytes=settings.queue_bytes,
+            max_delay=settings.batch_delay_ms / 1000,
             observer=observer,
         )
 
@@ -114,20 +132,28 @@ class Engine:
             NoFaceFound: there is no face in it.
             QueueFull, DeadlinePassed, NotReady: see `MicroBatcher.ask`.
         """
+        photo = self.decode(data, deadline, clock)
+
+        def regress(crops_u8: RgbU8) -> Prediction:
+            with clock.stage("regress"):
+                answers = self._regression.ask(list(crops_u8), deadline)
+            coefficients, confidences = zip(*answers, strict=True)
+            return np.stack(coefficients), np.stack(confidences)
+
+        detector: Detector = self.detector
+        if isinstance(detector, CenterFace):
+            detector = detector.asking(lambda images: self._detection.ask(images, deadline))
+        detector = _TimedDetector(detector, self.settings.max_faces, clock, deadline)
+        with clock.stage("reconstruct"):
+            return photo, Reconstructor(self.model, detector, regress).observe(photo, faces)
+
+    def decode(self, data: bytes, deadline: Deadline, clock: StageClock) -> RgbU8:
+        """The pixels (H, W, 3) of a photo.  Raises `BadPhoto` and `DeadlinePassed`."""
         deadline.check()
         with clock.stage("decode"):
             photo = decode_photo(data, self.limits)
         deadline.check()
-
-        def regress(crops_u8: RgbU8) -> Prediction:
-            with clock.stage("regress"):
-                answers = self._batcher.ask(list(crops_u8), deadline)
-            coefficients, confidences = zip(*answers, strict=True)
-            return np.stack(coefficients), np.stack(confidences)
-
-        detector = _TimedDetector(self.detector, self.settings.max_faces, clock, deadline)
-        with clock.stage("reconstruct"):
-            return photo, Reconstructor(self.model, detector, regress).observe(photo, faces)
+        return photo
 
     def mesh_file(
         self,
@@ -200,18 +226,38 @@ class Engine:
         with clock.stage("overlay"):
             return draw_overlay(scene.photo, self.model, scene.faces, landmarks=landmarks)
 
+    def models(self) -> list[tuple[str, str, str, str]]:
+        """Kind, name, version and sha256 of all that is loaded; the detector's are its makers'."""
+        face_model, weights = self.model.metadata, self.regressor.metadata
+        return [
+            ("face_model", face_model["name"], face_model["version"], self.model.sha256),
+            ("weights", weights.get("name", ""), weights.get("version", ""), self.weights_sha256),
+            ("detector", self.detector.name, "", ""),
+        ]
+
     @property
     def alive(self) -> bool:
-        """False when faces can no longer reach the network, which only a restart can mend."""
-        return self._batcher.alive
+        """False when photos can no longer reach a network, which only a restart can mend."""
+        return self._detection.alive and self._regression.alive
+
+    @property
+    def call_seconds(self) -> float:
+        """For how long a call of a network has been going on; 0 when none is."""
+        return max(self._detection.call_seconds, self._regression.call_seconds)
 
     def close(self, timeout: float | None = None) -> None:
-        """Finish what waits for the network and refuse more."""
-        if not self._batcher.close(timeout):
-            log.warning("faces were still waiting for the network at shutdown")
+        """Finish what waits for the networks and refuse more; give up after `timeout` seconds."""
+        if not all(batcher.close(timeout) for batcher in (self._detection, self._regression)):
+            log.warning("work was still waiting for a network at shutdown")
 
     def _regress_batch(self, crops: Sequence[RgbU8]) -> list[Prediction | ModelError]:
-        return self.regressor.regress_each(np.stack(crops))
+        with self._processors:
+            return self.regressor.regress_each(np.stack(crops))
+
+    def _detect_batch(self, images: Sequence[RgbU8]) -> Sequence[Maps]:
+        assert isinstance(self.detector, CenterFace)
+        with self._processors:
+            return self.detector.network(images)
 
     def _warm_up(self) -> None:
         """Do everything once, so that no request waits for a compiler or an allocation."""
@@ -266,6 +312,10 @@ class _TimedDetector:
         return sorted(largest, key=lambda face: face.score, reverse=True)
 
 
+def _weigh(image: RgbU8) -> int:
+    return image.nbytes
+
+
 def _shipped(name: str) -> Path:
     try:
         return asset_path(name)
@@ -307,4 +357,4 @@ def open_detector(settings: Settings) -> Detector:
         from service.detection.insightface import InsightFace
 
         return InsightFace(settings.insightface_pack, settings.insightface_root.expanduser())
-    return CenterFace()
+    return CenterFace(threads=settings.inference_threads or usable_processors())

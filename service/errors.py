@@ -6,6 +6,7 @@ FacewrightError
 │   ├── PhotoTooLarge         413  too many bytes or too many pixels
 │   └── UnsupportedPhotoType  415  not JPEG, PNG or WebP
 ├── BadRequest                     what was asked for
+│   ├── Unauthorized          401  no valid API key where keys are asked for
 │   ├── MalformedRequest      400  a body that is not what its headers say
 │   ├── UploadTimeout         408  the body did not arrive in time
 │   ├── UnsupportedMediaType  415  a body that is neither a form nor an image
@@ -17,7 +18,8 @@ FacewrightError
 │   ├── QueueFull             429  try again after `retry_after` seconds
 │   ├── NotReady              503  starting or draining
 │   └── DeadlinePassed        504  no answer within the request's time
-└── ModelError                500  a model or weights file is unusable
+├── ModelError                500  a model or weights file is unusable
+└── ConfigurationError        500  a file that a setting names is unusable; ends the start
 
 `code` is stable and made for programs; the message is made for people.  Neither ever
 holds image content, file names or paths that a client sent.
@@ -82,6 +84,14 @@ class BadRequest(FacewrightError):
     status = 422
     code = "bad_request"
     title = "Bad request"
+
+
+class Unauthorized(BadRequest):
+    """The server asks for API keys, and none or a wrong one was sent."""
+
+    status = 401
+    code = "unauthorized"
+    title = "Unauthorized"
 
 
 class MalformedRequest(BadRequest):
@@ -182,3 +192,11 @@ class ModelError(FacewrightError):
     status = 500
     code = "model_error"
     title = "Model error"
+
+
+class ConfigurationError(FacewrightError):
+    """A file that a setting names cannot be used.  Ends the start; never sent."""
+
+    status = 500
+    code = "configuration_error"
+    title = "Configuration error"

@@ -11,10 +11,14 @@ from enum import Enum
 from types import FrameType
 
 from service.engine import Engine
-from service.errors import NotReady
+from service.errors import ModelError, NotReady
 from service.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+
+_HOPELESS = 5
+"""How many times the patience for a call until the server is given up."""
 
 
 class State(str, Enum):
@@ -27,11 +31,26 @@ class State(str, Enum):
 
 
 class Lifecycle:
-    """Holds the engine once it is loaded, and tells the probes."""
+    """Holds the engine once it is loaded, and tells the probes.
 
-    def __init__(self, load: Callable[[], Engine], metrics: Metrics) -> None:
+    Args:
+        load: makes the engine; called in a thread.
+        metrics: is told whether the server is ready.
+        stall_seconds: after one call of a network has taken that long, nothing more is welcome.
+        on_failure: called in the event loop when the engine cannot be made.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Engine],
+        metrics: Metrics,
+        stall_seconds: float = 60.0,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
         self._load = load
         self._metrics = metrics
+        self._stall_seconds = stall_seconds
+        self._on_failure = on_failure
         self._engine: Engine | None = None
         self.state = State.STARTING
 
@@ -39,10 +58,16 @@ class Lifecycle:
         """Load the engine in a thread, so that the probes answer meanwhile."""
         try:
             self._engine = await asyncio.to_thread(self._load)
-        except Exception:
+        except Exception as error:
             self.state = State.FAILED
-            log.exception("the models cannot be loaded")
+            if isinstance(error, ModelError):  # says all there is to say: one line
+                log.error("the models cannot be loaded", extra={"reason": error.detail})
+            else:
+                log.exception("the models cannot be loaded")
+            self._on_failure()
             return
+        for loaded in self._engine.models():
+            self._metrics.model_loaded(*loaded)
         if self.state is State.STARTING:
             self._enter(State.READY)
         log.info("models loaded", extra={"state": self.state.value})
@@ -58,12 +83,16 @@ class Lifecycle:
         """Raise `NotReady` unless new work is welcome."""
         if self.state is not State.READY:
             raise self._not_ready()
+        if self._stalled_for(self._stall_seconds):
+            raise NotReady("A network does not answer.")
 
     def check_alive(self) -> None:
         """Raise `NotReady` if the server will never be of use and should be replaced."""
         if self.state is State.FAILED:
             raise self._not_ready()
-        if self._engine is not None and not self._engine.alive:
+        if self._engine is None:
+            return
+        if not self._engine.alive or self._stalled_for(_HOPELESS * self._stall_seconds):
             raise NotReady("The server no longer answers; it has to be started anew.")
 
     def drain(self) -> None:
@@ -74,7 +103,11 @@ class Lifecycle:
         """Finish the work in hand."""
         self.drain()
         if self._engine is not None:
-            self._engine.close()
+            # What is not done by then hangs, and would keep the process from ending.
+            self._engine.close(self._stall_seconds)
+
+    def _stalled_for(self, seconds: float) -> bool:
+        return self._engine is not None and self._engine.call_seconds > seconds
 
     def _enter(self, state: State) -> None:
         self.state = state

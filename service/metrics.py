@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -16,7 +17,9 @@ from prometheus_client import (
     generate_latest,
     multiprocess,
 )
+from prometheus_client.metrics import MetricWrapperBase
 
+from service.batch_events import DropReason
 from service.stages import StageClock
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -28,8 +31,23 @@ _STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 _COUNTS = (1, 2, 4, 8, 16, 32, 64)
 
 
+class Series(NamedTuple):
+    """What the table of metrics tells of one."""
+
+    family: str
+    """The name without the suffix that counters and histograms add."""
+    kind: str
+    meaning: str
+    labels: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The name as documents give it: counters end with `_total`."""
+        return self.family + ("_total" if self.kind == "counter" else "")
+
+
 class Metrics:
-    """All series of one server process; also the observer of the batcher."""
+    """All series of one server process; also the observer of the batchers."""
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
@@ -42,7 +60,7 @@ class Metrics:
         self.request_seconds = Histogram(
             "facewright_request_seconds",
             "Time from a request's head to the end of its answer.",
-            ["route"],
+            ["route", "status"],
             buckets=_SECONDS,
             registry=registry,
         )
@@ -85,20 +103,29 @@ class Metrics:
         )
         self._batch_size = Histogram(
             "facewright_batch_size",
-            "Faces in one call of the regression network.",
+            "Images in one call of a network.",
+            ["stage"],
             buckets=_COUNTS,
             registry=registry,
         )
         self._batch_seconds = Histogram(
             "facewright_batch_seconds",
-            "Time of one call of the regression network.",
+            "Time of one call of a network.",
+            ["stage"],
             buckets=_STAGE_SECONDS,
             registry=registry,
         )
         self._queue_depth = Gauge(
             "facewright_queue_depth",
-            "Faces that wait for the regression network.",
+            "Images that wait for a network.",
+            ["stage"],
             multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._dropped = Counter(
+            "facewright_dropped_total",
+            "Images that no network was asked about: cancelled, late, or refused by a full queue.",
+            ["stage", "reason"],
             registry=registry,
         )
         self.ready = Gauge(
@@ -107,21 +134,45 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=registry,
         )
+        self._model = Gauge(
+            "facewright_model_info",
+            "1 for each model that is loaded.",
+            ["kind", "name", "version", "sha256"],
+            multiprocess_mode="max",
+            registry=registry,
+        )
         ProcessCollector(registry=registry)
+
+    def series(self) -> list[Series]:
+        """Everything that is counted, in the order of the table."""
+        return [
+            Series(family.name, family.type, family.documentation, metric._labelnames)
+            for metric in vars(self).values()
+            if isinstance(metric, MetricWrapperBase)
+            for family in metric.describe()
+        ]
+
+    def model_loaded(self, kind: str, name: str, version: str, sha256: str) -> None:
+        """Note a model; `kind` is `face_model`, `weights` or `detector`."""
+        self._model.labels(kind, name, version, sha256).set(1)
 
     def observe_stages(self, clock: StageClock) -> None:
         """Count the stages that one photo went through."""
         for stage, seconds in clock.seconds.items():
             self._stage_seconds.labels(stage).observe(seconds)
 
-    def batch_done(self, size: int, seconds: float) -> None:
-        """Count one call of the regression network."""
-        self._batch_size.observe(size)
-        self._batch_seconds.observe(seconds)
+    def batch_done(self, stage: str, size: int, seconds: float) -> None:
+        """Count one call of a network."""
+        self._batch_size.labels(stage).observe(size)
+        self._batch_seconds.labels(stage).observe(seconds)
 
-    def queue_depth(self, items: int) -> None:
-        """Note how many faces wait."""
-        self._queue_depth.set(items)
+    def queue_depth(self, stage: str, items: int) -> None:
+        """Note how many images wait."""
+        self._queue_depth.labels(stage).set(items)
+
+    def dropped(self, stage: str, reason: DropReason, items: int) -> None:
+        """Count images that never ran."""
+        self._dropped.labels(stage, reason).inc(items)
 
     def render(self) -> bytes:
         """The text that `/metrics` answers with, of all processes together."""

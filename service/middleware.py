@@ -14,6 +14,17 @@ from service.problems import internal_error_response
 
 REQUEST_ID_HEADER = "X-Request-ID"
 
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+"""On every answer that does not set them itself."""
+
+_OWN_POLICY = frozenset({"/docs", "/docs/oauth2-redirect"})
+"""The viewer of the API's description comes from a CDN, with scripts of its own."""
+
 log = logging.getLogger("facewright.access")
 
 _PROBES = frozenset({"/livez", "/readyz", "/metrics"})
@@ -44,7 +55,9 @@ class RequestMiddleware:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID_HEADER] = identifier
-                headers["X-Content-Type-Options"] = "nosniff"
+                for name, value in SECURITY_HEADERS.items():
+                    if scope["path"] not in _OWN_POLICY or name != "Content-Security-Policy":
+                        headers.setdefault(name, value)
             await send(message)
 
         try:
@@ -63,7 +76,7 @@ class RequestMiddleware:
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.requests.labels(method, route, str(status)).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
+        self._metrics.request_seconds.labels(route, str(status)).observe(seconds)
         fields = {
             "method": scope["method"],
             "path": scope["path"],

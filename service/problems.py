@@ -90,6 +90,8 @@ def error_response(path: str, error: errors.FacewrightError) -> Response:
     headers = {}
     if isinstance(error, errors.QueueFull):
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, errors.Unauthorized):
+        headers["WWW-Authenticate"] = "ApiKey"
     return problem_response(
         path, error.status, error.code, error.title, error.detail, headers=headers
     )

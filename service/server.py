@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import tempfile
@@ -11,33 +10,54 @@ from typing import Any
 
 import uvicorn
 
+from service.app import create_app
 from service.logging import logging_config
 from service.metrics import MULTIPROCESS_VARIABLE
 from service.settings import Settings
+
+MODELS_UNUSABLE = 3
+"""Exit code when the models cannot be loaded: the same as uvicorn's for a failed start."""
 
 
 def run_server(overrides: Mapping[str, Any]) -> int:
     """Serve until a signal ends it; `overrides` are settings that precede the environment.
 
-    Raises `pydantic.ValidationError` for settings out of range.
+    Returns the exit code.  Raises `pydantic.ValidationError` for settings out of range,
+    `ConfigurationError` for files that they name.
     """
     settings = Settings(**overrides)
-    with contextlib.ExitStack() as stack:
-        if settings.workers > 1:
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="facewright-"))
-            os.environ[MULTIPROCESS_VARIABLE] = directory
-        uvicorn.run(
-            "service.app:create_app",
-            factory=True,
-            host=settings.host,
-            port=settings.port,
-            workers=settings.workers,
-            log_config=logging_config(settings.log_level, settings.log_format),
-            log_level=settings.log_level,
-            access_log=False,  # the application logs requests itself, with their ids
-            server_header=False,
-            lifespan="on",
-            # Whatever was accepted can still be uploaded and answered.
-            timeout_graceful_shutdown=math.ceil(settings.longest_request),
-        )
+    options: dict[str, Any] = {
+        "host": settings.host,
+        "port": settings.port,
+        "log_config": logging_config(settings.log_level, settings.log_format),
+        "log_level": settings.log_level,
+        "access_log": False,  # the application logs requests itself, with their ids
+        "server_header": False,
+        "lifespan": "on",
+        # Whatever was accepted can still be uploaded and answered.
+        "timeout_graceful_shutdown": math.ceil(settings.longest_request),
+    }
+    if settings.workers == 1:
+        return _run_alone(settings, options)
+    with tempfile.TemporaryDirectory(prefix="facewright-") as directory:
+        os.environ[MULTIPROCESS_VARIABLE] = directory
+        uvicorn.run("service.app:create_app", factory=True, workers=settings.workers, **options)
     return 0
+
+
+def _run_alone(settings: Settings, options: dict[str, Any]) -> int:
+    """Serve in this process, which ends when the models cannot be loaded.
+
+    With several processes that is left to whoever watches the probes: the processes' parent
+    would start them again and again.
+    """
+    failed = False
+
+    def leave() -> None:
+        nonlocal failed
+        failed = server.should_exit = True
+
+    app = create_app(settings, on_failure=leave)
+    server = uvicorn.Server(uvicorn.Config(app, **options))
+    server.run()
+    return MODELS_UNUSABLE if failed or not server.started else 0

@@ -66,6 +66,17 @@ class Settings(BaseSettings):
         "container's quota allows.",
     )
 
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="File of accepted API keys, one per line; calls below /v1/ then need one in "
+        "`X-API-Key`.",
+    )
+    cors_origins: str = Field(
+        default="",
+        description="Origins whose pages may call the API, separated by commas, such as "
+        "`https://example.org`; `*` for all.",
+    )
+
     max_upload_bytes: int = Field(
         default=20_000_000,
         ge=1,
@@ -137,14 +148,27 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds in which an album has to arrive, then 408.",
     )
-    batch_size: int = Field(default=8, ge=1, description="Most faces in one call of the network.")
-    batch_wait_ms: float = Field(
-        default=3.0,
+    batch_size: int = Field(default=8, ge=1, description="Most faces in one call of a network.")
+    batch_delay_ms: float = Field(
+        default=0.0,
         ge=0,
-        description="Milliseconds that a face waits for others to share its call.",
+        le=10_000,
+        description="Milliseconds that a face waits for others to share its call while the "
+        "network is free; while it is busy, batches form by themselves.",
     )
     queue_size: int = Field(
-        default=128, ge=1, description="Faces that may wait for the network; more are answered 429."
+        default=128, ge=1, description="Faces that may wait for a network; more are answered 429."
+    )
+    queue_bytes: int = Field(
+        default=200_000_000,
+        ge=1,
+        description="Bytes of images that may wait for a network; more are answered 429.",
+    )
+    stall_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="After one call of a network has taken that long, /readyz answers 503; after "
+        "five times as long so does /livez, because only a new start can end it.",
     )
     drain_seconds: float = Field(
         default=3.0,

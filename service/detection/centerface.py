@@ -12,15 +12,18 @@ suits the network; what is not confirmed there is dropped.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import onnxruntime as ort
 
-from models.resampling import cut_square
+from models.resampling import cut_square, halve
 from service.detection import DetectedFace, roll_angle
 from service.detection.centerface_graph import centerface_graph
 from service.inference import CPU_PROVIDERS, open_session
@@ -41,13 +44,19 @@ CLOSE_SIDE = 192
 CLOSE_FACE = 128.0
 """The second look: side of the square, and of the face's box within it, in pixels."""
 
-BATCH = 8
-"""Squares that go through the network at once; more take memory and are not faster."""
+BATCH_BYTES = 2 * 3 * SEARCH_SIDE**2
+"""Pixels of images that go through the network at once; more take memory and are not faster."""
 
 MAX_LOG_SIZE = 8.0
 """Sizes are exponentials of the network's output; nothing larger is a face."""
 
 Float32 = npt.NDArray[np.float32]
+
+Maps = tuple[Float32, Float32, Float32, Float32]
+"""The network's outputs for one image of h x w cells, see `_decode`."""
+
+RunNetwork = Callable[[Sequence[npt.NDArray[np.uint8]]], Sequence[Maps]]
+"""From images (H, W, 3), RGB, sides multiples of `SIZE_MULTIPLE`, to the maps of each."""
 
 
 class _Candidates(NamedTuple):
@@ -85,10 +94,17 @@ class CenterFace:
         max_overlap: float = 0.3,
         max_faces: int = 64,
     ) -> None:
-        self._session = open_session(centerface_graph(), providers, threads)
+        session = open_session(centerface_graph(), providers, threads)
+        self.network: RunNetwork = lambda images: _run_each(session, images)
         self._score_threshold = score_threshold
         self._max_overlap = max_overlap
         self._max_faces = max_faces
+
+    def asking(self, network: RunNetwork) -> CenterFace:
+        """This detector with another way to its `network`, such as a queue before it."""
+        other = copy.copy(self)
+        other.network = network
+        return other
 
     def detect(self, rgb_u8: npt.NDArray[np.uint8]) -> list[DetectedFace]:
         """Find the upright faces of a photo (H, W, 3), best score first."""
@@ -106,11 +122,9 @@ class CenterFace:
         small_width = max(1, round(width * scale))
         padded = np.zeros((_round_up(small_height), _round_up(small_width), 3), dtype=np.uint8)
         padded[:small_height, :small_width] = cv2.resize(
-            rgb_u8,
-            (small_width, small_height),
-            interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
+            halve(rgb_u8, 1 / scale)[0], (small_width, small_height), interpolation=cv2.INTER_LINEAR
         )
-        found = self._best(self._run(padded[None], SEARCH_THRESHOLD)[0])
+        found = self._best(self._run([padded], SEARCH_THRESHOLD)[0])
         to_photo = np.array([width / small_width, height / small_height], dtype=np.float32)
         return _Candidates(
             found.boxes * np.tile(to_photo, 2), found.points * to_photo, found.scores
@@ -124,7 +138,7 @@ class CenterFace:
             _close_transform(box, roll_angle(points))
             for box, points in zip(faces.boxes, faces.points, strict=True)
         ]
-        squares = np.stack([cut_square(rgb_u8, t, CLOSE_SIDE) for t in transforms])
+        squares = [cut_square(rgb_u8, t, CLOSE_SIDE) for t in transforms]
         confirmed = []
         for found, transform in zip(
             self._run(squares, self._score_threshold), transforms, strict=True
@@ -139,25 +153,33 @@ class CenterFace:
             return faces.take([])
         return _Candidates(*(np.concatenate(part) for part in zip(*confirmed, strict=True)))
 
-    def _run(self, batch_u8: npt.NDArray[np.uint8], threshold: float) -> list[_Candidates]:
-        """Run the network on N images (N, H, W, 3); all places that score above `threshold`."""
-        found = []
-        for start in range(0, len(batch_u8), BATCH):
-            images = batch_u8[start : start + BATCH].transpose(0, 3, 1, 2)
-            outputs = self._session.run(
-                ["heatmap", "size", "offset", "landmarks"],
-                {"photo": np.ascontiguousarray(images, dtype=np.float32)},
-            )
-            found += [
-                _decode(heatmap[0], size, offset, landmarks, threshold)
-                for heatmap, size, offset, landmarks in zip(*outputs, strict=True)
-            ]
-        return found
+    def _run(self, images: Sequence[npt.NDArray[np.uint8]], threshold: float) -> list[_Candidates]:
+        """Run the network on images; all places in each that score above `threshold`."""
+        return [
+            _decode(heatmap[0], size, offset, landmarks, threshold)
+            for heatmap, size, offset, landmarks in self.network(images)
+        ]
 
     def _best(self, faces: _Candidates) -> _Candidates:
         return faces.take(
             _suppress_overlaps(faces.boxes, faces.scores, self._max_overlap, self._max_faces)
         )
+
+
+def _run_each(session: ort.InferenceSession, images: Sequence[npt.NDArray[np.uint8]]) -> list[Maps]:
+    """See `RunNetwork`; neighbours of one size share a call, up to `BATCH_BYTES`."""
+    maps: list[Maps] = []
+    for _, alike in groupby(images, key=np.shape):
+        same = np.stack(list(alike))
+        step = max(1, BATCH_BYTES // same[0].nbytes)
+        for start in range(0, len(same), step):
+            batch = same[start : start + step].transpose(0, 3, 1, 2)
+            outputs = session.run(
+                ["heatmap", "size", "offset", "landmarks"],
+                {"photo": np.ascontiguousarray(batch, dtype=np.float32)},
+            )
+            maps += zip(*outputs, strict=True)
+    return maps
 
 
 def _round_up(pixels: int) -> int:

@@ -42,6 +42,7 @@ Result = TypeVar("Result")
 
 _PROBLEMS = problem_responses(
     (errors.MalformedRequest, "The body is not well-formed multipart/form-data."),
+    (errors.Unauthorized, "Send a valid key in the header X-API-Key."),
     (errors.NotAcceptable, f"Possible forms of the answer: {', '.join(ALBUM_FORMS)}."),
     (errors.UploadTimeout, "The album did not arrive within 60 seconds."),
     (errors.PhotoTooLarge, "The album has more than 300000000 bytes."),

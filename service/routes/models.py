@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 
 from service import __version__
 from service.answers import describe_models
-from service.errors import NotReady
+from service.errors import NotReady, Unauthorized
 from service.lifecycle import Lifecycle
 from service.problems import problem_responses
 from service.schemas import ModelsResult
@@ -17,7 +17,10 @@ router = APIRouter(prefix="/v1", tags=["reconstruction"])
 @router.get(
     "/models",
     summary="What is loaded",
-    responses=problem_responses((NotReady, "The models are being loaded.")),
+    responses=problem_responses(
+        (Unauthorized, "Send a valid key in the header X-API-Key."),
+        (NotReady, "The models are being loaded."),
+    ),
 )
 async def models(request: Request) -> ModelsResult:
     """Names, versions, licences, checksums and topology of the loaded models."""

@@ -28,6 +28,7 @@ _PROBLEMS = problem_responses(
     (errors.UndecodablePhoto, "The JPEG data is truncated or corrupt."),
     (errors.BadPhoto, "The photo has 16 x 16 pixels; its shorter side must have at least 32."),
     (errors.MalformedRequest, "The body is not well-formed multipart/form-data."),
+    (errors.Unauthorized, "Send a valid key in the header X-API-Key."),
     (errors.NotAcceptable, f"Possible forms of the answer: {', '.join(FORMS)}."),
     (errors.UploadTimeout, "The photo did not arrive within 30 seconds."),
     (errors.PhotoTooLarge, "The photo has more than 20000000 bytes."),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.resampling import area_weights
+from models.resampling import area_weights, cut_square, halve
 
 
 @given(st.integers(1, 60), st.integers(0, 60))
@@ -25,3 +25,37 @@ def test_area_weights_shrink_as_opencv_does(target: int, more: int) -> None:
 def test_area_weights_refuse_to_enlarge(target: int) -> None:
     with pytest.raises(ValueError, match="cannot shrink"):
         area_weights(10, target)
+
+
+@pytest.mark.parametrize(
+    ("shrink", "factor"), [(0.5, 1), (1.9, 1), (2, 2), (3.99, 2), (4, 4), (9, 8), (1e9, 64)]
+)
+def test_halving_stops_short_of_the_size_asked_for(shrink: float, factor: int) -> None:
+    image = np.zeros((64, 100, 3), np.uint8)
+    smaller, shrunk = halve(image, shrink)
+    assert shrunk == factor
+    assert smaller.shape == (64 // factor, 100 // factor, 3)
+    assert smaller.dtype == np.uint8
+
+
+def test_halving_averages_two_by_two_and_drops_the_odd_row() -> None:
+    image = np.random.default_rng(0).random((9, 12, 3)).astype(np.float32)
+    smaller, _ = halve(image, 2)
+    expected = image[:8].reshape(4, 2, 6, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(smaller, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.9, 0.45, 0.2, 0.06])
+def test_a_shrunk_square_is_where_the_map_says(scale: float) -> None:
+    """A ramp keeps its values: halving shifts nothing."""
+    ramp = np.zeros((1000, 1400, 3), np.float32)
+    ramp[..., 0] = np.arange(1400) + 0.5
+    ramp[..., 1] = (np.arange(1000) + 0.5)[:, None]
+    side = 40
+    transform = np.array([[scale, 0, -scale * 321.3], [0, scale, -scale * 111.7]])
+    square = cut_square(ramp, transform, side)
+    centres = (np.arange(side) + 0.5) / scale
+    inside = slice(1, -1)  # the outermost pixels may touch the photo's border
+    reach = int(min(side, (1000 - 111.7) * scale)) - 2
+    np.testing.assert_allclose(square[1:reach, inside, 0][0], centres[inside] + 321.3, atol=0.5)
+    np.testing.assert_allclose(square[1:reach, 5, 1], centres[1:reach] + 111.7, atol=0.5)

@@ -211,3 +211,36 @@ def test_albums_get_turns_beside_single_photos() -> None:
     asyncio.run(call())
     room.close()
     assert order.index("single") < 29
+
+
+def test_a_full_place_tells_when_it_will_have_emptied() -> None:
+    places = Places(3, "full", lambda taken: None)
+    for _ in range(3):
+        places.take()
+    with pytest.raises(QueueFull) as refusal:
+        places.check()
+    assert refusal.value.retry_after == 1  # nobody has left yet: no rate
+    for _ in range(12):
+        time.sleep(0.2)
+        places.give_back()
+        places.take()
+    with pytest.raises(QueueFull) as refusal:
+        places.check()
+    # Three at one in 0.2 s; a busy machine may be slower.
+    assert 1 <= refusal.value.retry_after <= 3
+    places._interval = 1.5
+    with pytest.raises(QueueFull) as refusal:
+        places.check()
+    assert refusal.value.retry_after == 5
+    places._interval = 1000.0
+    with pytest.raises(QueueFull) as refusal:
+        places.check()
+    assert refusal.value.retry_after == 60
+
+
+def test_an_idle_time_does_not_count_as_slowness() -> None:
+    places = Places(1, "full", lambda taken: None)
+    time.sleep(0.3)
+    places.take()
+    places.give_back()
+    assert places._interval < 0.05

@@ -37,6 +37,7 @@ class FakeEngine:
         self.stop = threading.Event()
         self.closed = False
         self.alive = True
+        self.call_seconds = 0.0
 
     def reconstruct(self, data: bytes, faces: str, deadline: Deadline, clock: Any) -> Any:
         self.started.set()
@@ -50,7 +51,10 @@ class FakeEngine:
         finally:
             self.ended.set()
 
-    def close(self) -> None:
+    def models(self) -> list[tuple[str, str, str, str]]:
+        return []
+
+    def close(self, timeout: float | None = None) -> None:
         self.closed = True
 
 
@@ -138,6 +142,14 @@ def test_livez_fails_when_nothing_serves_the_queue(client: TestClient, engine: F
     response = client.get("/livez")
     assert response.status_code == 503
     assert response.json()["code"] == "not_ready"
+
+
+def test_a_network_that_hangs_is_seen_by_the_probes(client: TestClient, engine: FakeEngine) -> None:
+    """The default patience is 60 seconds; five times that, and only a new start will help."""
+    for seconds, ready, alive in ((59, 200, 200), (61, 503, 200), (301, 503, 503), (0, 200, 200)):
+        engine.call_seconds = seconds
+        assert client.get("/readyz").status_code == ready
+        assert client.get("/livez").status_code == alive
 
 
 def test_a_full_house_refuses_before_the_upload(engine: FakeEngine) -> None:
@@ -280,7 +292,7 @@ def test_openapi_describes_every_answer(client: TestClient) -> None:
     assert set(schema["paths"]) == {PATH, *others}
     operation = schema["paths"][PATH]["post"]
     assert set(operation["responses"]) == set(
-        ["200", "400", "406", "408", "413", "415", "422", "429", "500", "503", "504"]
+        ["200", "400", "401", "406", "408", "413", "415", "422", "429", "500", "503", "504"]
     )
     assert set(operation["responses"]["200"]["content"]) == {
         "application/json",

@@ -41,7 +41,7 @@ def run() -> Doubler:
 
 
 def batcher_for(run: Doubler, **options: float) -> MicroBatcher[int, int]:
-    values = {"max_batch": 4, "max_wait": 0.01, "capacity": 8, **options}
+    values = {"max_batch": 4, "max_delay": 0.0, "capacity": 8, **options}
     return MicroBatcher(run, **values)  # type: ignore[arg-type]
 
 
@@ -75,7 +75,7 @@ def test_no_items_no_answers(run: Doubler) -> None:
 )
 def test_every_caller_gets_its_own_answers(groups: list[list[int]], max_batch: int) -> None:
     run = Doubler()
-    batcher = batcher_for(run, max_batch=max_batch, max_wait=0.001, capacity=1000)
+    batcher = batcher_for(run, max_batch=max_batch, max_delay=0.001, capacity=1000)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(batcher.ask, groups))
     assert answers == [[2 * item for item in group] for group in groups]
@@ -85,7 +85,7 @@ def test_every_caller_gets_its_own_answers(groups: list[list[int]], max_batch: i
 
 
 def test_callers_share_a_batch_within_the_wait(run: Doubler) -> None:
-    batcher = batcher_for(run, max_wait=1.0)
+    batcher = batcher_for(run, max_delay=1.0)
     started = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
         assert sorted(f for [f] in pool.map(lambda i: batcher.ask([i]), range(4))) == [0, 2, 4, 6]
@@ -95,7 +95,7 @@ def test_callers_share_a_batch_within_the_wait(run: Doubler) -> None:
 
 
 def test_a_lone_item_waits_no_longer_than_told(run: Doubler) -> None:
-    batcher = batcher_for(run, max_wait=0.05)
+    batcher = batcher_for(run, max_delay=0.05)
     started = time.monotonic()
     batcher.ask([1])
     assert 0.04 < time.monotonic() - started < 1
@@ -165,27 +165,123 @@ def test_a_cancelled_item_is_dropped_from_its_batch(run: Doubler) -> None:
     assert batcher.close(5)
 
 
-def test_an_error_reaches_the_callers_of_its_batch_only(run: Doubler) -> None:
-    batcher = batcher_for(run, max_batch=2)
+def test_a_bad_item_fails_alone(run: Doubler) -> None:
+    batcher = batcher_for(run, max_batch=4)
     held = occupy(batcher, run)
-    bad = batcher.submit([-1, 1], Deadline())
-    good = batcher.submit([2, 3], Deadline())
+    answers = batcher.submit([1, -1, 2, 3], Deadline())
     run.gate.set()
     assert held.result(5) == 2000
-    for future in bad:
-        with pytest.raises(ValueError, match="negative"):
-            future.result(5)
-    assert [future.result(5) for future in good] == [4, 6]
+    with pytest.raises(ValueError, match="negative"):
+        answers[1].result(5)
+    assert [answers[i].result(5) for i in (0, 2, 3)] == [2, 4, 6]
+    assert run.batches == [[1000], [1, -1, 2, 3], [1, -1], [1], [-1], [2, 3]]
     with pytest.raises(ValueError, match="negative"):
         batcher.ask([-1])
     assert batcher.close(5)
+
+
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError])  # NumPy's and ONNX Runtime's
+def test_a_batch_out_of_memory_is_halved_until_it_fits(error: type[Exception]) -> None:
+    sizes: list[int] = []
+    alive: list[weakref.ref[Scratch]] = []
+
+    class Scratch:
+        """What a call allocates; it must be gone before the next one needs the room."""
+
+    def run(items: Sequence[int]) -> list[int]:
+        assert not any(scratch() for scratch in alive)
+        scratch = Scratch()
+        alive.append(weakref.ref(scratch))
+        sizes.append(len(items))
+        if len(items) > 2:
+            raise error("Failed to allocate memory")
+        return [2 * item for item in items]
+
+    batcher: MicroBatcher[int, int] = MicroBatcher(run, max_batch=8, capacity=8)
+    assert batcher.ask(list(range(8))) == [2 * i for i in range(8)]
+    assert sizes == [8, 4, 2, 2, 4, 2, 2]
+    assert batcher.close(5)
+
+
+def test_what_became_late_meanwhile_is_not_tried_again(run: Doubler) -> None:
+    batcher = batcher_for(run)
+    held = occupy(batcher, run)
+    kept, left = Deadline(), Deadline()
+    first, second = batcher.submit([-1], kept)[0], batcher.submit([5], left)[0]
+
+    class Leaving(Doubler):
+        def __call__(self, items: Sequence[int]) -> list[int]:
+            if len(items) > 1:
+                left.cancel()
+            return run(items)
+
+    batcher._run = Leaving()
+    run.gate.set()
+    assert held.result(5) == 2000
+    with pytest.raises(ValueError, match="negative"):
+        first.result(5)
+    with pytest.raises(DeadlinePassed):
+        second.result(5)
+    assert run.batches == [[1000], [-1, 5], [-1]]
+    assert batcher.close(5)
+
+
+def test_requests_take_turns(run: Doubler) -> None:
+    """An album of 64 faces does not hold up photos that come after it."""
+    batcher = batcher_for(run, max_batch=4, capacity=100)
+    occupy(batcher, run)
+    album = batcher.submit(list(range(64)), Deadline())
+    photos = [batcher.submit([100 + i], Deadline())[0] for i in range(3)]
+    run.gate.set()
+    assert [photo.result(5) for photo in photos] == [200, 202, 204]
+    assert [face.result(5) for face in album] == [2 * i for i in range(64)]
+    assert run.batches[1] == [0, 100, 101, 102]
+    assert run.batches[2] == [1, 2, 3, 4]
+    assert batcher.close(5)
+
+
+def test_batches_and_the_queue_are_bounded_by_bytes(run: Doubler) -> None:
+    batcher = MicroBatcher(
+        run, max_batch=4, capacity=100, weigh=int, batch_bytes=10, capacity_bytes=40
+    )
+    held = occupy(batcher, run)
+    answers = batcher.submit([4, 6, 1, 25, 3], Deadline())
+    more = batcher.submit([2], Deadline())
+    with pytest.raises(QueueFull):
+        batcher.submit([1], Deadline())
+    answers[3].cancel()
+    more += batcher.submit([1], Deadline())
+    run.gate.set()
+    assert [a.result(5) for a in (held, answers[4], *more)] == [2000, 6, 4, 2]
+    assert run.batches == [[1000], [4, 2, 1], [6, 1, 3]]
+    assert batcher.close(5)
+
+
+def test_no_one_waits_for_company_unless_told(run: Doubler) -> None:
+    batcher = batcher_for(run)
+    for number in range(20):
+        batcher.ask([number])
+    assert [len(batch) for batch in run.batches] == [1] * 20
+    assert batcher.close(5)
+
+
+def test_a_call_that_hangs_is_seen_from_outside(run: Doubler) -> None:
+    batcher = batcher_for(run)
+    assert batcher.call_seconds == 0
+    held = occupy(batcher, run)
+    time.sleep(0.05)
+    assert 0.04 < batcher.call_seconds < 5
+    run.gate.set()
+    held.result(5)
+    assert batcher.close(5)
+    assert batcher.call_seconds == 0
 
 
 def test_an_error_for_an_answer_reaches_its_own_caller_only() -> None:
     def run(items: Sequence[int]) -> list[int | Exception]:
         return [ValueError("negative") if item < 0 else 2 * item for item in items]
 
-    batcher: MicroBatcher[int, int] = MicroBatcher(run, max_batch=3, max_wait=5, capacity=8)
+    batcher: MicroBatcher[int, int] = MicroBatcher(run, max_batch=3, max_delay=5, capacity=8)
     first, bad, last = batcher.submit([1, -1, 2], Deadline())
     assert (first.result(5), last.result(5)) == (2, 4)
     with pytest.raises(ValueError, match="negative"):
@@ -197,7 +293,7 @@ def test_a_timeout_raised_by_the_function_is_not_taken_for_a_deadline() -> None:
     def run(items: Sequence[int]) -> list[int]:
         raise TimeoutError("of the function")
 
-    batcher: MicroBatcher[int, int] = MicroBatcher(run, max_batch=1, max_wait=0, capacity=1)
+    batcher: MicroBatcher[int, int] = MicroBatcher(run, max_batch=1, max_delay=0, capacity=1)
     with pytest.raises(TimeoutError, match="of the function"):
         batcher.ask([1], Deadline(5))
     assert batcher.close(5)
@@ -205,7 +301,7 @@ def test_a_timeout_raised_by_the_function_is_not_taken_for_a_deadline() -> None:
 
 def test_a_wrong_number_of_answers_is_an_error_and_not_a_hang() -> None:
     batcher: MicroBatcher[int, int] = MicroBatcher(
-        lambda items: [], max_batch=1, max_wait=0, capacity=1
+        lambda items: [], max_batch=1, max_delay=0, capacity=1
     )
     with pytest.raises(RuntimeError, match="0 answers"):
         batcher.ask([1])
@@ -226,7 +322,7 @@ def test_closing_finishes_what_was_accepted(run: Doubler) -> None:
 
 
 def test_closing_does_not_wait_for_company(run: Doubler) -> None:
-    batcher = batcher_for(run, max_wait=60)
+    batcher = batcher_for(run, max_delay=60)
     (answer,) = batcher.submit([1], Deadline())
     assert batcher.close(5)
     assert answer.result(0) == 2
@@ -237,12 +333,13 @@ def test_the_observer_sees_batches_and_depth(run: Doubler) -> None:
         def __init__(self) -> None:
             self.sizes: list[int] = []
             self.depths: list[int] = []
+            self.drops: list[tuple[str, int]] = []
 
-        def batch_done(self, size: int, seconds: float) -> None:
+        def batch_done(self, stage: str, size: int, seconds: float) -> None:
             assert seconds >= 0
             self.sizes.append(size)
 
-        def queue_depth(self, items: int) -> None:
+        def queue_depth(self, stage: str, items: int) -> None:
             self.depths.append(items)
 
     observer = Observer()
@@ -255,10 +352,13 @@ def test_the_observer_sees_batches_and_depth(run: Doubler) -> None:
 
 def test_a_failing_observer_harms_nobody(run: Doubler, caplog: pytest.LogCaptureFixture) -> None:
     class Observer:
-        def batch_done(self, size: int, seconds: float) -> None:
+        def batch_done(self, stage: str, size: int, seconds: float) -> None:
             raise OSError("disk full")
 
-        def queue_depth(self, items: int) -> None:
+        def queue_depth(self, stage: str, items: int) -> None:
+            raise OSError("disk full")
+
+        def dropped(self, stage: str, reason: str, items: int) -> None:
             raise OSError("disk full")
 
     batcher = batcher_for(run, observer=Observer())  # type: ignore[arg-type]
@@ -301,7 +401,7 @@ def test_an_item_is_forgotten_with_its_answer() -> None:
         assert gate.wait(10)
         return [1] * len(crops)
 
-    batcher: MicroBatcher[Crop, int] = MicroBatcher(run, max_batch=1, max_wait=0, capacity=8)
+    batcher: MicroBatcher[Crop, int] = MicroBatcher(run, max_batch=1, max_delay=0, capacity=8)
     crops = [Crop() for _ in range(4)]
     watched = [weakref.ref(crop) for crop in crops]
     (first,) = batcher.submit([crops[0]], Deadline())
@@ -319,7 +419,7 @@ def test_an_item_is_forgotten_with_its_answer() -> None:
     assert batcher.close(5)
 
 
-@pytest.mark.parametrize("wrong", [{"max_batch": 0}, {"capacity": 0}, {"max_wait": -1}])
+@pytest.mark.parametrize("wrong", [{"max_batch": 0}, {"capacity": 0}, {"max_delay": -1}])
 def test_limits_must_make_sense(run: Doubler, wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
         batcher_for(run, **wrong)

@@ -200,11 +200,27 @@ def test_models_lists_licences_and_checksums(assets: Any) -> None:
         assert text in done.stdout
 
 
-def test_bench_prints_stages_and_throughput(photos: Path, assets: Any) -> None:
-    done = run("bench", photos / "one.jpg", "--count", 3, env=assets.environment)
+def test_bench_holds_the_server_against_its_networks(
+    photos: Path, assets: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "bench.json"
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n")
+    options = ("--seconds", 0.4, "--json", file, "--page", page, "--memory-requests", 20)
+    done = run("bench", photos / "one.jpg", *options, env=assets.environment)
     assert done.returncode == 0, done.stderr
-    for text in ("decode", "detect", "regress", "mesh", "overlay", "sum", "photos/s"):
+    for text in ("concurrency 16", "concurrency 1, 12 MP", "detect", "regress", "Batches"):
         assert text in done.stdout
+    assert page.read_text() == (f"before\n<!-- bench -->\n{done.stdout}<!-- /bench -->\nafter\n")
+    result = json.loads(file.read_text())
+    # Too short, on a machine with other work, to say more than that they are there.
+    for key in ("throughput_over_floor", "p50_over_floor", "floor_ms", "peak_throughput"):
+        assert result[key] > 0
+    assert isinstance(result["non_network_ms"], float)
+    assert result["overload_goodput_over_peak"] >= 0
+    assert result["memory"]["requests"] >= 20
+    assert result["overload"]["other"] == 0
+    assert set(result["closed"]) == {"1", "2", "4", "8", "16"}
 
 
 @pytest.mark.parametrize(

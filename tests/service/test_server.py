@@ -323,7 +323,10 @@ def test_parallel_requests_share_batches_and_do_not_mix(
     client: httpx.Client, server: Any, portrait_jpeg: bytes, group_jpeg: bytes
 ) -> None:
     expected = [post(client, photo).json() for photo in (portrait_jpeg, group_jpeg)]
-    batches, items = (metric(client, f"facewright_batch_size_{part}") for part in ("count", "sum"))
+    batches, items = (
+        metric(client, f'facewright_batch_size_{part}{{stage="regress"}}')
+        for part in ("count", "sum")
+    )
 
     def one(index: int) -> bool:
         with server.client() as own:
@@ -333,8 +336,8 @@ def test_parallel_requests_share_batches_and_do_not_mix(
 
     with ThreadPoolExecutor(12) as pool:
         assert all(pool.map(one, range(24)))
-    items = metric(client, "facewright_batch_size_sum") - items
-    batches = metric(client, "facewright_batch_size_count") - batches
+    items = metric(client, 'facewright_batch_size_sum{stage="regress"}') - items
+    batches = metric(client, 'facewright_batch_size_count{stage="regress"}') - batches
     assert items == 12 * 1 + 12 * 3
     assert batches < items
 
@@ -512,18 +515,19 @@ def test_504_when_time_has_passed(start_server: Start, portrait_jpeg: bytes) -> 
         _until(lambda: metric(client, "facewright_photos_in_flight") == 0)
 
 
-def test_503_when_the_models_cannot_be_loaded(
-    start_server: Start, portrait_jpeg: bytes, tmp_path: Any
+@pytest.mark.parametrize("content", [b"no network", None], ids=["corrupt", "missing"])
+def test_an_unusable_model_ends_the_server_with_one_line(
+    start_server: Start, tmp_path: Any, content: bytes | None
 ) -> None:
-    (tmp_path / "weights.onnx").write_bytes(b"no network")
+    if content is not None:
+        (tmp_path / "weights.onnx").write_bytes(content)
     with start_server(wait_ready=False, weights=tmp_path / "weights.onnx") as server:
-        _until(lambda: "models cannot be loaded" in server.log(), 60)
-        with server.client() as client:
-            assert_problem(client.get("/livez"), 503, "not_ready")
-            assert_problem(client.get("/readyz"), 503, "not_ready")
-            assert_problem(client.get("/v1/models"), 503, "not_ready")
-            assert_problem(post(client, portrait_jpeg), 503, "not_ready")
-        assert "ModelError" in server.log()
+        assert server.process.wait(60) == 3
+        entries = [json.loads(line) for line in server.log().splitlines()]
+        (entry,) = [entry for entry in entries if entry["level"] == "error"]
+        assert entry["message"] == "the models cannot be loaded"
+        assert "weights.onnx" in entry["reason"]
+        assert "traceback" not in entry
 
 
 def test_sigterm_drains_then_finishes_work_in_hand(

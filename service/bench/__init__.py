@@ -1,0 +1,1 @@
+"""`facewright bench`: the real server under load, held against its networks alone."""
