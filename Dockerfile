@@ -22,8 +22,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/pip/bin/pip --python /opt/venv/bin/python install --no-deps \
     -r /build/requirements/serve.txt -r /build/requirements/detector.txt
 # Tests of the packages and headers for compilers, which the image does not have.
-RUN find /opt/venv -depth -type d \( -name tests -o -name include \) -path '*/site-packages/*' \
-    -exec rm -r {} +
+RUN find /opt/venv/lib/python3.*/site-packages -depth -type d \
+    \( -name tests -o -name include -o -path '*/onnx/backend/test' \) -exec rm -r {} +
 
 # --- The code, and apart from it the models, which change less often ----------------------------
 FROM packages AS code

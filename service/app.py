@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None, load: LoadEngine = Engine) -> F
     app.state.lifecycle = lifecycle
     app.state.uploads = uploads
     app.state.work_room = work_room
-    app.add_middleware(RequestMiddleware, metrics=metrics)
+    app.add_middleware(RequestMiddleware, metrics=metrics, lifecycle=lifecycle)
     install_problem_handlers(app)
     for module in (reconstruct, models, probes, page):
         app.include_router(module.router)
