@@ -11,7 +11,7 @@ PORT ?= 8000
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types demo bench assets lock clean
+.PHONY: help serve test lint types demo bench assets lock image-test clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,9 +22,10 @@ serve: $(VENV)/.serve  ## install what serving needs and serve on :8000 (PORT=..
 test: $(VENV)/.dev lint types  ## install the rest; lint, types, tests
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.dev  ## ruff
+lint: $(VENV)/.dev  ## ruff, hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint --ignore DL3008 Dockerfile docker/Dockerfile.gpu  # Debian keeps no old versions
 
 types: $(VENV)/.dev  ## mypy on models and service
 	$(BIN)/mypy
@@ -43,8 +44,20 @@ lock:  ## resolve the pinned requirement files anew (needs uv)
 		--custom-compile-command "make lock" --extra cpu pyproject.toml -o requirements/serve.txt
 	uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" -c requirements/serve.txt \
+		--extra gpu pyproject.toml -o requirements/serve-gpu.txt
+	uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" -c requirements/serve.txt \
 		--override requirements/torch-apart.in --no-emit-package torch \
 		--extra cpu --extra dev pyproject.toml requirements/torch-deps.in -o requirements/dev.txt
+
+# Needs root, and Debian's buildah, debootstrap, podman and runc; docs/deploy.md tells more.
+ENGINE ?= podman --runtime=runc --cgroup-manager=cgroupfs
+RUN_OPTIONS ?= --ulimit=nofile=1024:1024 --ulimit=nproc=4096:4096
+
+image-test: $(VENV)/.dev  ## build the image without Docker, run it restricted and offline
+	$(BIN)/python docker/build_with_buildah.py localhost/facewright:test
+	IMAGE=localhost/facewright:test ENGINE="$(ENGINE)" RUN_OPTIONS="$(RUN_OPTIONS)" \
+		$(BIN)/python -m pytest -m image tests/docker
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info tests/node_modules

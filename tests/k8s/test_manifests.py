@@ -196,7 +196,7 @@ def test_a_pod_may_finish_what_it_has_accepted(
     monkeypatch.setattr(uvicorn, "run", lambda *_, **options: told.update(options))
     for name, value in environment(overlay).items():
         monkeypatch.setenv(name, value)
-    run_server({})
+    run_server({"workers": 2})
     settings = Settings()
     pre_stop = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     needed = pre_stop + settings.drain_seconds + told["timeout_graceful_shutdown"]
