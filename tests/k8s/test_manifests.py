@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
 from service.metrics import Metrics
-from service.server import run_server
 from service.settings import ENV_PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -187,19 +186,13 @@ def test_metrics_are_scraped_where_they_are() -> None:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_a_pod_may_finish_what_it_has_accepted(
     environment: Callable[..., dict[str, str]],
+    longest_shutdown: Callable[[Mapping[str, str]], float],
     pod: Manifest,
     container: Manifest,
     overlay: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told: dict[str, Any] = {}
-    monkeypatch.setattr(uvicorn, "run", lambda *_, **options: told.update(options))
-    for name, value in environment(overlay).items():
-        monkeypatch.setenv(name, value)
-    run_server({"workers": 2})
-    settings = Settings()
     pre_stop = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    needed = pre_stop + settings.drain_seconds + told["timeout_graceful_shutdown"]
+    needed = pre_stop + longest_shutdown(environment(overlay))
     assert pod["terminationGracePeriodSeconds"] >= needed + 5
 
 
