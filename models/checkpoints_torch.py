@@ -6,13 +6,14 @@ Everything is read with ``torch.load(weights_only=True)``: a file cannot run cod
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from models.camera import CROP_SIZE
 from models.cnet_torch import CNet
 from models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout
 from models.resnet_torch import ResNet50, Variant
@@ -47,6 +48,7 @@ class CheckpointInfo:
             does not say (released checkpoints).
         steps, images: of training so far.
         config: the trainer's configuration, plain values only.
+        input_size: side of the images that R-Net sees, px; crops are shrunk to it.
     """
 
     layout: str
@@ -55,28 +57,24 @@ class CheckpointInfo:
     steps: int
     images: int
     config: Mapping[str, Any] = field(default_factory=dict)
+    input_size: int = CROP_SIZE
+
+    def entries(self) -> dict[str, Any]:
+        """The description as entries of a checkpoint, plain values only."""
+        return {**asdict(self), "config": dict(self.config)}
 
 
 def save_checkpoint(path: str | Path, rnet: RNet, cnet: CNet | None, info: CheckpointInfo) -> None:
     """Write weights and what is known about them; float32, on the CPU.
 
     Raises:
-        ValueError: ``info`` contradicts the network's layout or variant.
+        ValueError: ``info`` contradicts the network's layout, variant or input size.
     """
-    if (info.layout, info.variant) != (rnet.layout.name, rnet.variant):
-        raise ValueError(
-            f"the network is {rnet.layout.name}/{rnet.variant},"
-            f" its description {info.layout}/{info.variant}"
-        )
-    content: dict[str, Any] = {
-        "model": _plain(rnet),
-        "layout": info.layout,
-        "variant": info.variant,
-        "face_model_sha256": info.face_model_sha256,
-        "steps": info.steps,
-        "images": info.images,
-        "config": dict(info.config),
-    }
+    network = (rnet.layout.name, rnet.variant, rnet.input_size)
+    described = (info.layout, info.variant, info.input_size)
+    if network != described:
+        raise ValueError(f"the network is {network}, its description {described}")
+    content: dict[str, Any] = {"model": _plain(rnet), **info.entries()}
     if cnet is not None:
         content["cnet"] = _plain(cnet)
     torch.save(content, path)
@@ -107,11 +105,12 @@ def load_checkpoint(path: str | Path) -> tuple[RNet, CNet | None, CheckpointInfo
         steps=int(content["steps"]),
         images=int(content["images"]),
         config=content.get("config", {}),
+        input_size=int(content.get("input_size", CROP_SIZE)),
     )
     if info.layout not in LAYOUTS:
         raise CheckpointError(f"{path}: layout {info.layout!r} is none of {sorted(LAYOUTS)}")
     try:
-        rnet = RNet(LAYOUTS[info.layout], info.variant)
+        rnet = RNet(LAYOUTS[info.layout], info.variant, info.input_size)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _fill(rnet, content["model"], f"{path}: model")

@@ -62,6 +62,24 @@ def cut_square(
     return square.astype(rgb.dtype, copy=False)
 
 
+def area_weights(source: int, target: int) -> npt.NDArray[np.float32]:
+    """Matrix (target, source) that shrinks a row of pixels by averaging over the area.
+
+    Both sides of an image are shrunk by ``W @ image @ W.T``, which is what OpenCV's INTER_AREA
+    does; every row sums to 1.
+
+    Raises:
+        ValueError: the target is larger than the source, or not positive.
+    """
+    if not 0 < target <= source:
+        raise ValueError(f"cannot shrink {source} pixels to {target}")
+    # Counted in pixels of 1 / (source target) of the image, so that every edge is an integer.
+    low = np.arange(target)[:, None] * source
+    first = np.arange(source)[None] * target
+    covered = np.minimum(low + source, first + target) - np.maximum(low, first)
+    return (covered.clip(min=0) / source).astype(np.float32)
+
+
 def _clip_range(low: float, high: float, size: int) -> tuple[int, int]:
     """Clip a range of pixels to a photo, keeping at least one pixel."""
     first = int(np.clip(low, 0, size - 1))

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from models.alignment import CROP_SCALE
-from models.camera import CAMERA_DISTANCE, FOCAL_LENGTH, TRANSLATION_UNIT
+from models.camera import CAMERA_DISTANCE, CROP_SIZE, FOCAL_LENGTH, TRANSLATION_UNIT
 from models.layout import LAYOUT_239, CoefficientLayout, Coefficients
+from models.resampling import area_weights
 from models.resnet_torch import FEATURES, ResNet50, Variant
 
 # Brightness of skin as a factor on its albedo in an ordinary portrait, summed over all light.
@@ -55,12 +56,20 @@ class RNet(nn.Module):
 
     Args:
         layout: of the output.
-        variant: stride layout of the ResNet; ``"paper"`` gives F_b1 at 28x28 for a 224 px crop.
+        variant: stride layout of the ResNet; ``"paper"`` gives F_b1 at 28x28 for a 224 px image.
+        input_size: side of the images that the ResNet was trained on, px, a multiple of 32;
+            larger crops are shrunk to it first. The paper's is 224.
     """
 
-    def __init__(self, layout: CoefficientLayout = LAYOUT_239, variant: Variant = "paper") -> None:
+    def __init__(
+        self,
+        layout: CoefficientLayout = LAYOUT_239,
+        variant: Variant = "paper",
+        input_size: int = CROP_SIZE,
+    ) -> None:
         super().__init__()
         self.layout = layout
+        self.input_size = input_size
         self.backbone = ResNet50(variant)
         self.fc = nn.Linear(FEATURES, layout.size)
         nn.init.normal_(self.fc.weight, std=LAST_LAYER_STD)
@@ -72,19 +81,34 @@ class RNet(nn.Module):
         """Stride layout of the ResNet."""
         return self.backbone.variant
 
-    def features(self, crops_nchw: Tensor) -> tuple[Tensor, Tensor]:
+    def shrink(self, crops_nchw: Tensor) -> Tensor:
+        """Crops (N, 3, S, S) averaged by area to sides of ``input_size``; smaller ones stay.
+
+        Raises:
+            ValueError: crops to shrink are not square.
+        """
+        height, side = crops_nchw.shape[-2:]
+        if side <= self.input_size and height <= self.input_size:
+            return crops_nchw
+        if height != side:
+            raise ValueError(f"crops must be square, got {tuple(crops_nchw.shape)}")
+        weights = torch.from_numpy(area_weights(side, self.input_size)).to(crops_nchw)
+        return weights @ crops_nchw @ weights.T
+
+    def features(self, images_nchw: Tensor) -> tuple[Tensor, Tensor]:
         """What C-Net looks at.
 
         Args:
-            crops_nchw: (N, 3, H, W) float, RGB in [0, 1]; H and W multiples of 32.
+            images_nchw: (N, 3, H, W) float, RGB in [0, 1], shrunk already; H and W multiples
+                of 32.
 
         Returns:
             F_b1, (N, 256, H/8, W/8) (H/4, W/4 in torchvision's layout), and F_g, (N, 2048).
         """
-        fb1, fg = self.backbone(crops_nchw)
+        fb1, fg = self.backbone(images_nchw)
         return fb1, fg
 
     def forward(self, crops_nchw: Tensor) -> Tensor:
-        """Coefficients (N, layout.size) of crops (N, 3, H, W) in [0, 1]."""
-        coefficients: Tensor = self.fc(self.features(crops_nchw)[1])
+        """Coefficients (N, layout.size) of crops (N, 3, S, S) in [0, 1]."""
+        coefficients: Tensor = self.fc(self.features(self.shrink(crops_nchw))[1])
         return coefficients

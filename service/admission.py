@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
 from service.deadline import Deadline
 from service.errors import DeadlinePassed, QueueFull
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -65,6 +67,24 @@ class Places:
             self.give_back()
 
 
+def map_bounded(
+    pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], parallel: int
+) -> Iterator[Result]:
+    """Yield the results of `work` on `items`, in order; see `WorkRoom.map`."""
+    running: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            if len(running) >= parallel:
+                yield running.popleft().result()
+            running.append(pool.submit(contextvars.copy_context().run, work, item))
+        while running:
+            yield running.popleft().result()
+    finally:
+        for future in running:
+            future.cancel()
+        wait(running)
+
+
 class WorkRoom:
     """A thread pool that admits at most `concurrency + max_waiting` photos at a time.
 
@@ -72,13 +92,18 @@ class WorkRoom:
         concurrency: threads, >= 1.
         max_waiting: admitted photos beyond those that have a thread, >= 0.
         observe: is told the number of admitted photos when it changes.
+        of: what is admitted, in the plural.
     """
 
     def __init__(
-        self, concurrency: int, max_waiting: int, observe: Callable[[float], None]
+        self,
+        concurrency: int,
+        max_waiting: int,
+        observe: Callable[[float], None],
+        of: str = "photos",
     ) -> None:
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="photo")
-        self._places = Places(concurrency + max_waiting, "Too many photos are waiting.", observe)
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix=of)
+        self._places = Places(concurrency + max_waiting, f"Too many {of} are waiting.", observe)
 
     def check(self) -> None:
         """Raise `QueueFull` while the house is full: a photo need not even be sent."""
@@ -97,6 +122,19 @@ class WorkRoom:
             yield ticket
         finally:
             ticket.leave()
+
+    def map(
+        self, work: Callable[[Item], Result], items: Iterable[Item], parallel: int
+    ) -> Iterator[Result]:
+        """Yield the results of `work` on `items`, in order, computed on this room's threads.
+
+        For work that another room has admitted, such as the photos of an album: it waits for
+        threads like any other, but takes no places.  At most `parallel` items are in hand, so
+        others get their turn, and results that nobody takes hold the rest up.  When the
+        iterator is closed, or an item fails, the others in hand are waited for and no more are
+        begun.  Must not be called on a thread of this room, which would wait for itself.
+        """
+        return map_bounded(self._pool, work, items, parallel)
 
     def close(self) -> None:
         """Wait for the work in hand and end the threads."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 import base64
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
 from models.layout import LAYOUT_239
 from service import schemas
 from service.deadline import Deadline
 from service.engine import Engine, Scene
 from service.errors import InvalidParameter
+from service.meshes.obj import write_mtl, write_texture_png
 from service.reconstruction import Reconstruction
 from service.schemas import MESH_FORMATS, MeshFormat, ReconstructOptions
 from service.stages import StageClock
@@ -65,6 +67,7 @@ class AnswerWriter:
         self._options = options
         self._deadline = deadline
         self._clock = clock
+        self._baked: tuple[Reconstruction, npt.NDArray[np.uint8]] | None = None
 
     def write(self, media_type: str) -> Answer:
         """The answer as one of `FORMS`; single-mesh forms hold the largest face."""
@@ -79,7 +82,7 @@ class AnswerWriter:
         photo_height, photo_width = self._scene.photo.shape[:2]
         overlay = None
         if "overlay" in self._options.include:
-            overlay = schemas.File(media_type=JPEG, data=_base64(self.overlay(JPEG)))
+            overlay = picture_in_json(self.overlay(JPEG))
         return schemas.ReconstructResult(
             photo=schemas.Photo(width=photo_width, height=photo_height),
             face_model=face_model_reference(self._engine),
@@ -87,38 +90,53 @@ class AnswerWriter:
             detector=self._engine.detector.name,
             expression=self._options.expression,
             mesh_pose=self._options.pose,
+            texture=self._options.texture,
             faces=[self._face(face) for face in self._scene.faces],
             overlay=overlay,
         )
 
-    def mesh(self, face: Reconstruction, form: MeshFormat) -> bytes:
-        """The mesh file of one face."""
+    def mesh(
+        self, face: Reconstruction, form: MeshFormat, material_file: str | None = None
+    ) -> bytes:
+        """The mesh file of one face; an OBJ file may name a material file beside it."""
+        texture = self._texture(face)
         self._deadline.check()
         return self._engine.mesh_file(
-            face, form, self._options.expression, self._options.pose, self._clock
+            face,
+            form,
+            self._options.expression,
+            self._options.pose,
+            self._clock,
+            texture,
+            material_file,
         )
+
+    def mesh_files(
+        self, face: Reconstruction, form: MeshFormat, stem: str
+    ) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of the mesh file and of those that belong to it, one at a time."""
+        texture = self._texture(face)
+        if form == "glb" or texture is None:
+            yield f"{stem}.{form}", self.mesh(face, form)
+            return
+        yield f"{stem}.obj", self.mesh(face, form, f"{stem}.mtl")
+        yield f"{stem}.mtl", write_mtl(f"{stem}.png")
+        with self._clock.stage("mesh"):
+            picture = write_texture_png(texture)
+        yield f"{stem}.png", picture
 
     def overlay(self, media_type: str) -> bytes:
         """The picture with all faces drawn on it, as a JPEG or PNG file."""
         self._deadline.check()
         picture = self._engine.overlay(self._scene, self._options.landmarks, self._clock)
         with self._clock.stage("encode"):
-            bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-            if media_type == PNG:
-                # Level 1: photographs hardly shrink further, and it is four times as quick.
-                done, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-            else:
-                done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-        if not done:
-            raise RuntimeError(f"cannot encode a picture of shape {picture.shape}")
-        return data.tobytes()
+            return encode_picture(picture, media_type)
 
     def json_answer(self) -> Answer:
         """`result` as a body."""
         result = self.result()
         with self._clock.stage("encode"):
-            body = result.model_dump_json(exclude_none=True).encode()
-        return Answer(body, JSON, "result.json")
+            return json_answer(result)
 
     def mesh_answer(self, form: MeshFormat) -> Answer:
         """The mesh of the largest face as a body."""
@@ -126,19 +144,11 @@ class AnswerWriter:
 
     def overlay_answer(self, media_type: str) -> Answer:
         """`overlay` as a body."""
-        return Answer(self.overlay(media_type), media_type, "overlay" + _EXTENSIONS[media_type])
+        return Answer(self.overlay(media_type), media_type, "overlay" + EXTENSIONS[media_type])
 
     def zip_answer(self) -> Answer:
         """Overlay, JSON and every mesh in both formats in one file."""
-        body = io.BytesIO()
-        with self._clock.stage("encode"), zipfile.ZipFile(body, "w") as archive:
-            for name, data in self._files():
-                self._deadline.check()
-                # A fixed time, so that the same photo gives the same bytes.
-                entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, data, compresslevel=1)
-        return Answer(body.getvalue(), ZIP, "faces.zip")
+        return zip_answer(self._files(), "faces.zip", self._deadline, self._clock)
 
     def _files(self) -> Iterator[tuple[str, bytes]]:
         """Names and contents for the archive, one at a time: many meshes are much memory."""
@@ -146,7 +156,17 @@ class AnswerWriter:
         yield "result.json", self.json_answer().body
         for index, face in enumerate(self._scene.faces):
             for form in MESH_FORMATS:
-                yield f"face{index}.{form}", self.mesh(face, form)
+                yield from self.mesh_files(face, form, f"face{index}")
+
+    def _texture(self, face: Reconstruction) -> npt.NDArray[np.uint8] | None:
+        """The face's texture if one is asked for; the last one is kept for its next file."""
+        if self._options.texture == "albedo":
+            return None
+        if self._baked is None or self._baked[0] is not face:
+            self._deadline.check()
+            size = self._options.texture_size
+            self._baked = face, self._engine.texture(self._scene, face, size, self._clock)
+        return self._baked[1]
 
     def _check_size(self) -> None:
         wants_obj = "mesh" in self._options.include and self._options.mesh_format == "obj"
@@ -157,47 +177,11 @@ class AnswerWriter:
             )
 
     def _face(self, face: Reconstruction) -> schemas.Face:
-        parts = LAYOUT_239.split(face.coefficients[None])
-        x0, y0, x1, y1 = (round(float(value), 3) for value in face.face.box)
-        pitch, yaw, roll = (float(value) for value in np.degrees(parts.rotation[0]))
         mesh = None
         if "mesh" in self._options.include:
             form = self._options.mesh_format
-            mesh = schemas.MeshFile(
-                media_type=MESH_TYPES[form],
-                data=_base64(self.mesh(face, form)),
-                vertices=self._engine.model.n_vertices,
-                triangles=self._engine.model.n_triangles,
-            )
-        wants_confidences = "confidences" in self._options.include
-        return schemas.Face(
-            box=schemas.FaceBox(x0=x0, y0=y0, x1=x1, y1=y1),
-            score=float(face.face.score),
-            quarter_turns=face.face.orientation,
-            crop_transform=face.crop_transform.tolist(),
-            intrinsics=face.intrinsics.tolist(),
-            pose=schemas.FacePose(
-                angles=schemas.Angles(pitch=pitch, yaw=yaw, roll=roll),
-                rotation_matrix=face.rotation_matrix.tolist(),
-                translation_mm=face.translation_mm.tolist(),
-            ),
-            coefficients=schemas.CoefficientGroups(
-                identity=_rounded(parts.identity),
-                expression=_rounded(parts.expression),
-                albedo=_rounded(parts.albedo),
-                light=_rounded(parts.light),
-                rotation=_rounded(parts.rotation),
-                translation=_rounded(parts.translation),
-            ),
-            confidence=schemas.ConfidenceSummary(
-                mean=float(face.confidences.mean()),
-                min=float(face.confidences.min()),
-                max=float(face.confidences.max()),
-            ),
-            confidences=_rounded(face.confidences) if wants_confidences else None,
-            landmarks=np.round(face.landmarks_px.astype(np.float64), 3).tolist(),
-            mesh=mesh,
-        )
+            mesh = mesh_in_json(self.mesh(face, form), form, self._engine)
+        return describe_face(face, confidences="confidences" in self._options.include, mesh=mesh)
 
 
 FORMS: dict[str, Callable[[AnswerWriter], Answer]] = {
@@ -210,7 +194,93 @@ FORMS: dict[str, Callable[[AnswerWriter], Answer]] = {
 }
 """What can be asked for, from the default to the least usual."""
 
-_EXTENSIONS = {JPEG: ".jpg", PNG: ".png"}
+EXTENSIONS = {JPEG: ".jpg", PNG: ".png"}
+
+
+def describe_face(
+    face: Reconstruction, *, confidences: bool, mesh: schemas.MeshFile | None = None
+) -> schemas.Face:
+    """Everything that is known of one face, with all of its confidences if asked for."""
+    parts = LAYOUT_239.split(face.coefficients[None])
+    x0, y0, x1, y1 = (round(float(value), 3) for value in face.face.box)
+    pitch, yaw, roll = (float(value) for value in np.degrees(parts.rotation[0]))
+    return schemas.Face(
+        box=schemas.FaceBox(x0=x0, y0=y0, x1=x1, y1=y1),
+        score=float(face.face.score),
+        quarter_turns=face.face.orientation,
+        crop_transform=face.crop_transform.tolist(),
+        intrinsics=face.intrinsics.tolist(),
+        pose=schemas.FacePose(
+            angles=schemas.Angles(pitch=pitch, yaw=yaw, roll=roll),
+            rotation_matrix=face.rotation_matrix.tolist(),
+            translation_mm=face.translation_mm.tolist(),
+        ),
+        coefficients=schemas.CoefficientGroups(
+            identity=rounded(parts.identity),
+            expression=rounded(parts.expression),
+            albedo=rounded(parts.albedo),
+            light=rounded(parts.light),
+            rotation=rounded(parts.rotation),
+            translation=rounded(parts.translation),
+        ),
+        confidence=schemas.ConfidenceSummary(
+            mean=float(face.confidences.mean()),
+            min=float(face.confidences.min()),
+            max=float(face.confidences.max()),
+        ),
+        confidences=rounded(face.confidences) if confidences else None,
+        landmarks=np.round(face.landmarks_px.astype(np.float64), 3).tolist(),
+        mesh=mesh,
+    )
+
+
+def mesh_in_json(data: bytes, form: MeshFormat, engine: Engine) -> schemas.MeshFile:
+    """A mesh file of the engine's face model, to be put into JSON."""
+    return schemas.MeshFile(
+        media_type=MESH_TYPES[form],
+        data=_base64(data),
+        vertices=engine.model.n_vertices,
+        triangles=engine.model.n_triangles,
+    )
+
+
+def picture_in_json(jpeg: bytes) -> schemas.File:
+    """A JPEG file, to be put into JSON."""
+    return schemas.File(media_type=JPEG, data=_base64(jpeg))
+
+
+def encode_picture(rgb_u8: npt.NDArray[np.uint8], media_type: str) -> bytes:
+    """A picture (H, W, 3) as a JPEG or PNG file."""
+    bgr = cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2BGR)
+    if media_type == PNG:
+        # Level 1: photographs hardly shrink further, and it is four times as quick.
+        done, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    else:
+        done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not done:
+        raise RuntimeError(f"cannot encode a picture of shape {rgb_u8.shape}")
+    return data.tobytes()
+
+
+def json_answer(result: BaseModel) -> Answer:
+    """A result as a body; what is not there is left out."""
+    return Answer(result.model_dump_json(exclude_none=True).encode(), JSON, "result.json")
+
+
+def zip_answer(
+    files: Iterable[tuple[str, bytes]], filename: str, deadline: Deadline, clock: StageClock
+) -> Answer:
+    """Named files in one archive; raises `DeadlinePassed` when time runs out between them."""
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w") as archive:
+        for name, data in files:
+            deadline.check()
+            # A fixed time, so that the same photo gives the same bytes.
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with clock.stage("encode"):
+                archive.writestr(entry, data, compresslevel=1)
+    return Answer(body.getvalue(), ZIP, filename)
 
 
 def face_model_reference(engine: Engine) -> schemas.ModelReference:
@@ -259,7 +329,7 @@ def describe_models(engine: Engine, service_version: str) -> schemas.ModelsResul
     )
 
 
-def _rounded(values: npt.NDArray[np.float32]) -> list[float]:
+def rounded(values: npt.NDArray[np.float32]) -> list[float]:
     """A flat list with seven digits: what a float32 holds, without the noise behind it."""
     return [float(f"{value:.7g}") for value in values.ravel().tolist()]
 

@@ -17,14 +17,15 @@ from service.lifecycle import Lifecycle, drain_before_exit
 from service.metrics import Metrics
 from service.middleware import RequestMiddleware
 from service.problems import add_problem_schema, install_problem_handlers
-from service.routes import models, page, probes, reconstruct
+from service.routes import albums, models, page, probes, reconstruct
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _DESCRIPTION = """\
-A photo of a face in, a 3D mesh out. Errors are problem details (RFC 9457) with a stable
-`code`; every answer carries `X-Request-ID`, the client's own if it sent one.
+A photo of a face in, a 3D mesh out; photos of one person in, one identity out. Errors are
+problem details (RFC 9457) with a stable `code`; every answer carries `X-Request-ID`, the
+client's own if it sent one.
 """
 
 LoadEngine = Callable[[Settings, BatchObserver], Engine]
@@ -42,6 +43,7 @@ def create_app(settings: Settings | None = None, load: LoadEngine = Engine) -> F
     lifecycle = Lifecycle(lambda: load(settings, metrics), metrics)
     uploads = Places(settings.max_uploads, "Too many photos are arriving.", metrics.uploads.set)
     work_room = WorkRoom(settings.concurrency, settings.max_waiting, metrics.in_flight.set)
+    album_room = WorkRoom(settings.max_albums, 0, metrics.albums.set, of="albums")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -53,6 +55,7 @@ def create_app(settings: Settings | None = None, load: LoadEngine = Engine) -> F
         restore_signal()
         lifecycle.drain()
         await loading
+        await asyncio.to_thread(album_room.close)  # albums put their photos into the other
         await asyncio.to_thread(work_room.close)
         await asyncio.to_thread(lifecycle.close)
         log.info("stopped")
@@ -72,9 +75,10 @@ def create_app(settings: Settings | None = None, load: LoadEngine = Engine) -> F
     app.state.lifecycle = lifecycle
     app.state.uploads = uploads
     app.state.work_room = work_room
+    app.state.album_room = album_room
     app.add_middleware(RequestMiddleware, metrics=metrics, lifecycle=lifecycle)
     install_problem_handlers(app)
-    for module in (reconstruct, models, probes, page):
+    for module in (reconstruct, albums, models, probes, page):
         app.include_router(module.router)
     add_problem_schema(app)
     return app

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn, cast
 
 import typer
 
@@ -72,15 +72,29 @@ def reconstruct(
         Literal["canonical", "camera"], typer.Option(help="Frame of the meshes.")
     ] = "canonical",
     landmarks: Annotated[bool, typer.Option(help="Draw landmarks on the overlay.")] = False,
+    texture: Annotated[
+        Literal["albedo", "photo"],
+        typer.Option(help="Colours of the meshes: the face model's, or baked from the photo."),
+    ] = "albedo",
+    texture_size: Annotated[
+        Literal["256", "512", "1024", "2048"], typer.Option(help="Side of the texture, pixels.")
+    ] = "1024",
 ) -> None:
     """Reconstruct the faces of PHOTOS without a server: meshes, overlays and JSON.
 
     A photo that fails does not stop the others; the exit code is then 1.
     """
     from service.files import reconstruct_files
-    from service.schemas import MeshFormat, ReconstructOptions
+    from service.schemas import MeshFormat, ReconstructOptions, TextureSize
 
-    options = ReconstructOptions(faces=faces, expression=expression, pose=pose, landmarks=landmarks)
+    options = ReconstructOptions(
+        faces=faces,
+        expression=expression,
+        pose=pose,
+        landmarks=landmarks,
+        texture=texture,
+        texture_size=cast(TextureSize, int(texture_size)),
+    )
     forms: dict[str, list[MeshFormat]] = {
         "glb": ["glb"],
         "obj": ["obj"],
@@ -89,6 +103,51 @@ def reconstruct(
     }
     picture = None if overlay == "none" else overlay
     _settle(lambda: reconstruct_files(photos, out, options, forms[mesh], picture))
+
+
+@app.command()
+def album(
+    directory: Annotated[
+        Path,
+        typer.Argument(exists=True, file_okay=False, help="Directory of photos of one person."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", file_okay=False, help="Directory for the results.")
+    ],
+    strategy: Annotated[
+        Literal["confidence", "mean", "best"], typer.Option(help="How photos are weighed.")
+    ] = "confidence",
+    faces: Annotated[
+        Literal["largest", "consistent"],
+        typer.Option(help="Which face of a photo: the largest, or the one that fits the others."),
+    ] = "largest",
+    outliers: Annotated[
+        Literal["flag", "drop"], typer.Option(help="What to do with photos of somebody else.")
+    ] = "flag",
+    min_photos: Annotated[
+        int, typer.Option(min=1, help="Fewest photos with a face that make a result.")
+    ] = 1,
+    landmarks: Annotated[bool, typer.Option(help="Draw landmarks on the overlays.")] = False,
+) -> None:
+    """Reconstruct the one identity of the photos in DIRECTORY: mesh, JSON and a contact sheet.
+
+    A photo that fails does not stop the others; the exit code is then 1.
+    """
+    from service.album_files import album_files
+    from service.schemas import AlbumOptions
+
+    def command() -> int:
+        options = AlbumOptions(
+            strategy=strategy,
+            faces=faces,
+            outliers=outliers,
+            min_photos=min_photos,
+            landmarks=landmarks,
+            include=["confidences"],
+        )
+        return album_files(directory, out, options)
+
+    _settle(command)
 
 
 @app.command()

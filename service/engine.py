@@ -19,6 +19,8 @@ from models.assets import FACE_MODEL, RNET, asset_path
 from models.assets import sha256 as file_sha256
 from models.camera import CROP_SIZE
 from models.morphable_model import MorphableModel
+from models.texture.baking import DEFAULT_TEXTURE_SIZE, TextureBaker
+from models.texture.views import TextureView
 from service.batching import BatchObserver, MicroBatcher
 from service.deadline import Deadline
 from service.detection import DetectedFace, Detector
@@ -27,12 +29,17 @@ from service.errors import ModelError
 from service.imaging import ImageLimits, decode_photo
 from service.inference import CPU_PROVIDERS
 from service.meshes.glb import write_glb
-from service.meshes.mesh import face_mesh
+from service.meshes.mesh import Mesh, colored_mesh, face_mesh
 from service.meshes.obj import write_obj
 from service.overlay import draw_overlay
 from service.overlay import warm_up as warm_up_overlay
 from service.processors import usable_processors
-from service.reconstruction import Reconstruction, Reconstructor
+from service.reconstruction import (
+    ObservedFace,
+    Reconstruction,
+    Reconstructor,
+    reconstruct_faces,
+)
 from service.regression import Prediction, Regressor
 from service.schemas import MESH_FORMATS, Expression, Faces, MeshFormat, Pose
 from service.settings import Settings
@@ -70,11 +77,12 @@ class Engine:
         self.settings = settings
         weights = settings.weights or _shipped(RNET)
         self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
+        self.baker = TextureBaker(self.model)
         self.detector = open_detector(settings)
         self.detector_licence = DETECTOR_LICENCES[self.detector.name]
         self.regressor, self.providers = _open_regressor(settings, weights, self.model.sha256)
         self.weights_sha256 = file_sha256(weights)
-        self._limits = ImageLimits(
+        self.limits = ImageLimits(
             max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels
         )
         self._warm_up()
@@ -89,7 +97,17 @@ class Engine:
     def reconstruct(
         self, data: bytes, faces: Faces, deadline: Deadline, clock: StageClock
     ) -> Scene:
-        """Decode a photo and reconstruct its faces; blocks.
+        """Decode a photo and reconstruct its faces; blocks.  Raises as `observe` does."""
+        photo, observed = self.observe(data, faces, deadline, clock)
+        with clock.stage("reconstruct"):
+            return Scene(photo, reconstruct_faces(self.model, observed))
+
+    def observe(
+        self, data: bytes, faces: Faces, deadline: Deadline, clock: StageClock
+    ) -> tuple[RgbU8, list[ObservedFace]]:
+        """Decode a photo (H, W, 3), find its faces and ask the network about them; blocks.
+
+        The largest face comes first.
 
         Raises:
             BadPhoto: the bytes are no usable photo.
@@ -98,7 +116,7 @@ class Engine:
         """
         deadline.check()
         with clock.stage("decode"):
-            photo = decode_photo(data, self._limits)
+            photo = decode_photo(data, self.limits)
         deadline.check()
 
         def regress(crops_u8: RgbU8) -> Prediction:
@@ -109,8 +127,7 @@ class Engine:
 
         detector = _TimedDetector(self.detector, self.settings.max_faces, clock, deadline)
         with clock.stage("reconstruct"):
-            found = Reconstructor(self.model, detector, regress).reconstruct(photo, faces)
-        return Scene(photo, found)
+            return photo, Reconstructor(self.model, detector, regress).observe(photo, faces)
 
     def mesh_file(
         self,
@@ -119,20 +136,59 @@ class Engine:
         expression: Expression,
         pose: Pose,
         clock: StageClock,
+        texture: RgbU8 | None = None,
+        material_file: str | None = None,
     ) -> bytes:
-        """The mesh of one face as the bytes of a GLB or OBJ file."""
+        """The mesh of one face as the bytes of a GLB or OBJ file.
+
+        texture: what `texture` has baked; the albedo's colours without it.
+        material_file: name of the MTL file that an OBJ file refers to; without one the
+            texture's colours are given to its vertices.
+        """
         with clock.stage("mesh"):
-            mesh = face_mesh(self.model, face, expression, pose)
-            about = {
-                "generator": "facewright",
-                "face_model": f"{self.model.metadata['name']} {self.model.metadata['version']}",
-                "face_model_sha256": self.model.sha256,
-                "weights_sha256": self.weights_sha256,
-                "licence": self.model.metadata["licence"],
-                "expression": expression,
-                "pose": pose,
-            }
-            return (write_glb if form == "glb" else write_obj)(mesh, about)
+            mesh = face_mesh(self.model, face, expression, pose, texture)
+            return self._write(mesh, form, expression, pose, material_file)
+
+    def texture(self, scene: Scene, face: Reconstruction, size: int, clock: StageClock) -> RgbU8:
+        """A texture of one face baked from its photo: (size, size, 3)."""
+        with clock.stage("texture"):
+            view = TextureView(scene.photo, face.posed_vertices(), face.projected())
+            return self.baker.bake([view], face.albedo, size).rgb_u8
+
+    def identity_file(
+        self,
+        identity: npt.NDArray[np.float32],
+        albedo: npt.NDArray[np.float32],
+        form: MeshFormat,
+        clock: StageClock,
+    ) -> bytes:
+        """The neutral, canonical mesh of identity and albedo coefficients (80,) as a file."""
+        with clock.stage("mesh"):
+            vertices = self.model.shape(identity[None], np.zeros((1, self.model.n_expression)))[0]
+            mesh = colored_mesh(self.model, vertices, self.model.albedo(albedo[None])[0])
+            return self._write(mesh, form, "neutral", "canonical")
+
+    def _write(
+        self,
+        mesh: Mesh,
+        form: MeshFormat,
+        expression: Expression,
+        pose: Pose,
+        material_file: str | None = None,
+    ) -> bytes:
+        about = {
+            "generator": "facewright",
+            "face_model": f"{self.model.metadata['name']} {self.model.metadata['version']}",
+            "face_model_sha256": self.model.sha256,
+            "weights_sha256": self.weights_sha256,
+            "licence": self.model.metadata["licence"],
+            "expression": expression,
+            "pose": pose,
+            "texture": "albedo" if mesh.texture is None else "photo",
+        }
+        if form == "glb":
+            return write_glb(mesh, about)
+        return write_obj(mesh, about, material_file)
 
     def overlay(self, scene: Scene, landmarks: bool, clock: StageClock) -> RgbU8:
         """The photo with all its faces drawn on it: (H, W, 3)."""
@@ -162,10 +218,12 @@ class Engine:
         faces = Reconstructor(
             self.model, _KnownFace(self.model), self.regressor.regress
         ).reconstruct(photo)
-        clock = StageClock()
+        clock, scene = StageClock(), Scene(photo, faces)
+        texture = self.texture(scene, faces[0], DEFAULT_TEXTURE_SIZE, clock)
         for form in MESH_FORMATS:
-            self.mesh_file(faces[0], form, "keep", "canonical", clock)
-        self.overlay(Scene(photo, faces), True, clock)
+            for colours in (None, texture):
+                self.mesh_file(faces[0], form, "keep", "canonical", clock, colours)
+        self.overlay(scene, True, clock)
 
 
 class _KnownFace:

@@ -11,7 +11,8 @@ FacewrightError
 │   ├── UnsupportedMediaType  415  a body that is neither a form nor an image
 │   ├── InvalidParameter      422  a parameter is missing or out of range
 │   ├── NotAcceptable         406  no form of the answer matches `Accept`
-│   └── NoFaceFound           422  a sound photo without a face in it
+│   ├── NoFaceFound           422  a sound photo without a face in it
+│   └── TooFewPhotos          422  an album with fewer usable photos than asked for
 ├── Unavailable                    the state of the server
 │   ├── QueueFull             429  try again after `retry_after` seconds
 │   ├── NotReady              503  starting or draining
@@ -129,6 +130,14 @@ class NoFaceFound(BadRequest):
     status = 422
     code = "no_face_found"
     title = "No face found"
+
+
+class TooFewPhotos(BadRequest):
+    """Fewer photos of the album than `min_photos` show a face."""
+
+    status = 422
+    code = "too_few_photos"
+    title = "Too few usable photos"
 
 
 class Unavailable(FacewrightError):

@@ -33,6 +33,7 @@ def reconstruct_files(
     For `portrait.jpg` it writes `portrait.json`, `portrait_overlay.jpg` (`overlay`: "jpg",
     "png" or None) and `portrait_face0.glb`, ... (largest face first).  Photos of the same name
     get `portrait-2`, and so on.  A photo whose results would overwrite one of `photos` fails.
+    An OBJ file with a texture comes with a `.mtl` and a `.png` file.
     What goes wrong with a photo is reported at the end.
 
     Returns 0, or 1 when a photo failed.  Raises `ModelError` when nothing can be done at all.
@@ -52,14 +53,15 @@ def reconstruct_files(
 
     def work(photo: Path, stem: str) -> int:
         deadline, clock = Deadline(), StageClock()
-        scene = engine.reconstruct(_read(photo, settings), options.faces, deadline, clock)
+        scene = engine.reconstruct(read_photo_file(photo, settings), options.faces, deadline, clock)
         writer = AnswerWriter(engine, scene, options, deadline, clock)
         write(f"{stem}.json", writer.json_answer().body)
         if overlay is not None:
             write(f"{stem}_overlay.{overlay}", writer.overlay(OVERLAY_TYPES[overlay]))
         for index, face in enumerate(scene.faces):
             for form in forms:
-                write(f"{stem}_face{index}.{form}", writer.mesh(face, form))
+                for name, data in writer.mesh_files(face, form, f"{stem}_face{index}"):
+                    write(name, data)
         return len(scene.faces)
 
     faces = 0
@@ -92,7 +94,8 @@ def reconstruct_files(
     return 1 if failures else 0
 
 
-def _read(photo: Path, settings: Settings) -> bytes:
+def read_photo_file(photo: Path, settings: Settings) -> bytes:
+    """The bytes of a photo; raises `PhotoTooLarge` before reading it, OSError."""
     if photo.stat().st_size > settings.max_upload_bytes:
         raise PhotoTooLarge(f"The photo has more than {settings.max_upload_bytes} bytes.")
     return photo.read_bytes()

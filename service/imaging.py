@@ -25,6 +25,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -42,6 +43,9 @@ _JPEG_SCANS_AT_LIMIT = 20
 _JPEG_SEGMENTS = 5000
 
 _EXIF_ORIENTATION = 0x0112
+
+_STRIP = 256
+"""Rows that are copied out of Pillow's memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,13 @@ class _Header:
     """How often a decoder has to go over all pixels."""
 
 
-def decode_photo(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
-    """Decode an upload into RGB (H, W, 3), C-contiguous, perhaps read-only.
+def decode_photo(
+    data: bytes, limits: ImageLimits, longest_side: int | None = None
+) -> npt.NDArray[np.uint8]:
+    """Decode an upload into RGB (H, W, 3), C-contiguous.
+
+    With `longest_side` a photo whose longer side has more pixels is reduced to that; of a JPEG
+    no more is decoded than that takes.
 
     Raises:
         PhotoTooLarge: more bytes or pixels than `limits`, or a JPEG made of too many scans.
@@ -88,7 +97,7 @@ def decode_photo(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
         raise UndecodablePhoto(f"The {kind} header is incomplete or corrupt.")
     _check_size(header, limits)
     try:
-        return _decode(data, kind, header)
+        return _decode(data, kind, header, longest_side)
     except Exception:
         # Pillow's readers raise whatever their parsing stumbles over (OSError, SyntaxError,
         # ValueError, struct.error, ...).  Their messages may quote the file and are dropped.
@@ -111,12 +120,21 @@ def _check_size(header: _Header, limits: ImageLimits) -> None:
         )
 
 
-def _decode(data: bytes, kind: str, header: _Header) -> npt.NDArray[np.uint8]:
+def _decode(
+    data: bytes, kind: str, header: _Header, longest_side: int | None
+) -> npt.NDArray[np.uint8]:
     with Image.open(io.BytesIO(data), formats=[kind]) as image:
         if image.size != (header.width, header.height):
             raise ValueError("two sizes in one file")
+        reduction = 1.0 if longest_side is None else longest_side / max(image.size)
+        size = max(1, round(header.width * reduction)), max(1, round(header.height * reduction))
+        if reduction < 1:
+            image.draft(None, size)
         image.load()
-        return _orient(np.asarray(_to_rgb(image)), _exif_orientation(image))
+        rgb_u8 = _pixels(_to_rgb(image))
+        if reduction < 1:
+            rgb_u8 = cv2.resize(rgb_u8, size, interpolation=cv2.INTER_AREA)
+        return _orient(rgb_u8, _exif_orientation(image))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -128,7 +146,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         page = Image.new("RGB", layer.size, "white")
         page.paste(layer, mask=layer.getchannel("A"))
         return page
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The samples (H, W, 3) of an RGB image.
+
+    Strip by strip: of a whole image at once Pillow makes two copies on the way.
+    """
+    rgb_u8 = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _STRIP):
+        bottom = min(top + _STRIP, image.height)
+        rgb_u8[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return rgb_u8
 
 
 def _exif_orientation(image: Image.Image) -> int:

@@ -58,6 +58,18 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=registry,
         )
+        self.albums = Gauge(
+            "facewright_albums_in_flight",
+            "Albums being uploaded or worked on.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.album_photos = Histogram(
+            "facewright_photos_per_album",
+            "Photos of one album.",
+            buckets=_COUNTS,
+            registry=registry,
+        )
         self._stage_seconds = Histogram(
             "facewright_stage_seconds",
             "Time in one stage of one photo's reconstruction.",

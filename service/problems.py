@@ -139,9 +139,9 @@ def install_problem_handlers(app: FastAPI) -> None:
 
 
 def problem_responses(
-    *kinds: tuple[type[errors.FacewrightError], str],
+    *kinds: tuple[type[errors.FacewrightError], str], instance: str = "/v1/reconstruct"
 ) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's `responses` for the errors a call can give, each with an example detail."""
+    """OpenAPI's `responses` for the errors a call at `instance` can give, with example details."""
     responses: dict[int | str, dict[str, Any]] = {}
     for kind, detail in kinds:
         response = responses.setdefault(
@@ -172,7 +172,7 @@ def problem_responses(
                 "title": kind.title,
                 "status": kind.status,
                 "detail": detail,
-                "instance": "/v1/reconstruct",
+                "instance": instance,
                 "code": kind.code,
                 "request_id": "5f0c2d6e4a6b4b0c9b6b6d7f8c1e2a3b",
             }

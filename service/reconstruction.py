@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,12 +26,8 @@ Regress = Callable[[npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], npt.N
 
 
 @dataclass(frozen=True, eq=False)
-class Reconstruction:
-    """One reconstructed face.
-
-    Model space is right-handed, +x to the subject's left, +y up, +z out of the face, in mm.
-    A posed point is p = R v + t; the camera stands at (0, 0, 1000) and looks along -z.
-    """
+class ObservedFace:
+    """A face in a photo and what the network makes of it, without any geometry."""
 
     face: DetectedFace
     """Where it was found in the photo."""
@@ -41,6 +37,16 @@ class Reconstruction:
     """(239,), in the order of `LAYOUT_239`."""
     confidences: npt.NDArray[np.float32]
     """(80,) in 0..1, one per identity coefficient."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction(ObservedFace):
+    """One reconstructed face.
+
+    Model space is right-handed, +x to the subject's left, +y up, +z out of the face, in mm.
+    A posed point is p = R v + t; the camera stands at (0, 0, 1000) and looks along -z.
+    """
+
     vertices: npt.NDArray[np.float32]
     """(V, 3) mm in model space, with the expression of the photo."""
     neutral_vertices: npt.NDArray[np.float32]
@@ -78,8 +84,17 @@ class Reconstructor:
     ) -> list[Reconstruction]:
         """Reconstruct the faces of a photo (H, W, 3), largest box first; all in one batch.
 
-        `faces="largest"` reconstructs the largest one only.  Raises `NoFaceFound` when there
-        is no face in any orientation, and whatever the network raises.
+        Raises as `observe` does.
+        """
+        return reconstruct_faces(self._model, self.observe(rgb_u8, faces))
+
+    def observe(
+        self, rgb_u8: npt.NDArray[np.uint8], faces: Literal["all", "largest"] = "all"
+    ) -> list[ObservedFace]:
+        """Find the faces of a photo and ask the network about them, largest box first.
+
+        `faces="largest"` takes the largest one only.  Raises `NoFaceFound` when there is no
+        face in any orientation, and whatever the network raises.
         """
         found = detect_any_orientation(self._detector, rgb_u8)
         found.sort(key=lambda face: face.area, reverse=True)
@@ -88,36 +103,10 @@ class Reconstructor:
             raise NoFaceFound("No face was found in the photo, in any orientation.")
         crops = np.stack([crop_face(rgb_u8, transform) for _, transform in aligned])
         coefficients, confidences = self._regress(crops)
-
-        parts = LAYOUT_239.split(coefficients)
-        n_faces = len(aligned)
-        shapes = self._model.shape(
-            np.concatenate([parts.identity, parts.identity]),
-            np.concatenate([parts.expression, np.zeros_like(parts.expression)]),
-        )
-        albedo = self._model.albedo(parts.albedo)
-        rotation = rotation_matrix(parts.rotation)
-        translation = TRANSLATION_UNIT * parts.translation
-        reconstructions = []
-        for i, (face, transform) in enumerate(aligned):
-            intrinsics = photo_intrinsics(transform)
-            landmarks = shapes[i, self._model.landmarks] @ rotation[i].T + translation[i]
-            reconstructions.append(
-                Reconstruction(
-                    face=face,
-                    crop_transform=transform,
-                    coefficients=coefficients[i],
-                    confidences=confidences[i],
-                    vertices=shapes[i],
-                    neutral_vertices=shapes[n_faces + i],
-                    albedo=albedo[i],
-                    rotation_matrix=rotation[i],
-                    translation_mm=translation[i],
-                    landmarks_px=_project(landmarks, intrinsics)[:, :2],
-                    intrinsics=intrinsics,
-                )
-            )
-        return reconstructions
+        return [
+            ObservedFace(face, transform, coefficients[i], confidences[i])
+            for i, (face, transform) in enumerate(aligned)
+        ]
 
     def _align(
         self, faces: list[DetectedFace], *, only_first: bool
@@ -133,6 +122,43 @@ class Reconstructor:
             if only_first:
                 break
         return aligned
+
+
+def reconstruct_faces(
+    model: MorphableModel, observed: Sequence[ObservedFace]
+) -> list[Reconstruction]:
+    """The geometry of faces, in their order: what their coefficients mean."""
+    if not observed:
+        return []
+    parts = LAYOUT_239.split(np.stack([one.coefficients for one in observed]))
+    n_faces = len(observed)
+    shapes = model.shape(
+        np.concatenate([parts.identity, parts.identity]),
+        np.concatenate([parts.expression, np.zeros_like(parts.expression)]),
+    )
+    albedo = model.albedo(parts.albedo)
+    rotation = rotation_matrix(parts.rotation)
+    translation = TRANSLATION_UNIT * parts.translation
+    reconstructions = []
+    for i, one in enumerate(observed):
+        intrinsics = photo_intrinsics(one.crop_transform)
+        landmarks = shapes[i, model.landmarks] @ rotation[i].T + translation[i]
+        reconstructions.append(
+            Reconstruction(
+                face=one.face,
+                crop_transform=one.crop_transform,
+                coefficients=one.coefficients,
+                confidences=one.confidences,
+                vertices=shapes[i],
+                neutral_vertices=shapes[n_faces + i],
+                albedo=albedo[i],
+                rotation_matrix=rotation[i],
+                translation_mm=translation[i],
+                landmarks_px=_project(landmarks, intrinsics)[:, :2],
+                intrinsics=intrinsics,
+            )
+        )
+    return reconstructions
 
 
 def _project(

@@ -7,9 +7,10 @@ continuous: the centre of the top left pixel is (0.5, 0.5).
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 SCHEMA_VERSION: Final = "1.0"
 
@@ -24,32 +25,47 @@ Expression = Literal["keep", "neutral"]
 Pose = Literal["canonical", "camera"]
 MeshFormat = Literal["glb", "obj"]
 MESH_FORMATS: tuple[MeshFormat, ...] = get_args(MeshFormat)
+Texture = Literal["albedo", "photo"]
 
 
-class ReconstructOptions(BaseModel):
-    """The query of `POST /v1/reconstruct`."""
+TextureSize = Literal[256, 512, 1024, 2048]
+
+
+def _whole_number(value: Any) -> Any:
+    """A query is text, and a `Literal` of numbers takes none."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
+
+
+AlbumFaces = Literal["largest", "consistent"]
+Strategy = Literal["confidence", "mean", "best"]
+Outliers = Literal["flag", "drop"]
+PhotoStatus = Literal["used", "left_out", "failed"]
+
+
+class AnswerOptions(BaseModel):
+    """What every answer with faces in it can be asked for."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    faces: Faces = Field(default="all", description="`all` faces, or only the `largest`.")
     include: list[Include] = Field(
         default=[],
         description="Comma-separated list of what the JSON shall hold besides: `mesh` and "
         "`overlay` (files in base64), `confidences` (all 80 per face).",
         examples=["mesh,overlay"],
     )
-    expression: Expression = Field(
-        default="keep", description="`keep` the photo's expression in meshes, or `neutral`."
-    )
-    pose: Pose = Field(
-        default="canonical",
-        description="Meshes in the model's frame (`canonical`), or turned and placed as in the "
-        "photo, in the frame of the camera's axes (`camera`).",
-    )
     mesh_format: MeshFormat = Field(
         default="glb", description="Format of the meshes inside JSON: `glb` or `obj`."
     )
     landmarks: bool = Field(default=False, description="Draw the 68 landmarks on the overlay.")
+    texture: Texture = Field(
+        default="albedo",
+        description="Colours of the meshes: the face model's `albedo` per vertex, or an image "
+        "baked from the `photo`, light and shadow included. An OBJ file on its own has the "
+        "image's colours at its vertices.",
+    )
+    texture_size: Annotated[TextureSize, BeforeValidator(_whole_number)] = Field(
+        default=1024, description="Side of the image that `texture=photo` bakes, in pixels."
+    )
 
     @field_validator("include", mode="before")
     @classmethod
@@ -63,6 +79,43 @@ class ReconstructOptions(BaseModel):
             for part in (item.split(",") if isinstance(item, str) else [item])
             if part != ""
         ]
+
+
+class ReconstructOptions(AnswerOptions):
+    """The query of `POST /v1/reconstruct`."""
+
+    faces: Faces = Field(default="all", description="`all` faces, or only the `largest`.")
+    expression: Expression = Field(
+        default="keep", description="`keep` the photo's expression in meshes, or `neutral`."
+    )
+    pose: Pose = Field(
+        default="canonical",
+        description="Meshes in the model's frame (`canonical`), or turned and placed as in the "
+        "photo, in the frame of the camera's axes (`camera`).",
+    )
+
+
+class AlbumOptions(AnswerOptions):
+    """The query of `POST /v1/albums/reconstruct`."""
+
+    strategy: Strategy = Field(
+        default="confidence",
+        description="How photos are weighed: each coefficient by the photo's `confidence` in it, "
+        "all alike (`mean`), or only the photo of the highest mean confidence (`best`).",
+    )
+    faces: AlbumFaces = Field(
+        default="largest",
+        description="Of several faces in a photo the `largest`, or the one that is `consistent` "
+        "with the rest of the album.",
+    )
+    outliers: Outliers = Field(
+        default="flag",
+        description="Photos that seem to show somebody else: only `flag` them, or `drop` them "
+        "from the identity as long as they are a minority.",
+    )
+    min_photos: int = Field(
+        default=1, ge=1, le=64, description="Fewest photos with a face that make an answer."
+    )
 
 
 class Photo(BaseModel):
@@ -187,11 +240,103 @@ class ReconstructResult(BaseModel):
     detector: str = Field(examples=["centerface"])
     expression: Expression = Field(description="The expression in `mesh`.")
     mesh_pose: Pose = Field(description="The frame of `mesh`.")
+    texture: Texture = Field(description="Where the colours of `mesh` come from.")
     faces: list[Face] = Field(description="The largest first.")
     overlay: File | None = Field(
         default=None,
         description="With include=overlay: the photo with all faces drawn on it, JPEG.",
     )
+
+
+class PhotoProblem(BaseModel):
+    """Why a photo of an album cannot be used, in the words of the API's problems."""
+
+    code: str = Field(description="Stable name of the problem.", examples=["no_face_found"])
+    title: str = Field(examples=["No face found"])
+    detail: str = Field(
+        description="What is wrong with this photo.",
+        examples=["No face was found in the photo, in any orientation."],
+    )
+
+
+class Likeness(BaseModel):
+    """How well a photo's face agrees with the rest of the album."""
+
+    distance: float = Field(
+        description="From what most other photos agree on, in standard deviations of identity.",
+        examples=[1.7],
+    )
+    stranger: bool = Field(description="Whether that is so far that it seems somebody else.")
+
+
+class AlbumPhoto(BaseModel):
+    """One photo of an album."""
+
+    index: int = Field(description="Place in the request, from 0.", examples=[0])
+    name: str | None = Field(default=None, description="File name; of the command line only.")
+    status: PhotoStatus = Field(
+        description="`used` for the identity, `left_out` as a stranger, or `failed`."
+    )
+    problem: PhotoProblem | None = Field(default=None, description="With `failed`.")
+    photo: Photo | None = Field(default=None, description="Unless it failed.")
+    faces_found: int | None = Field(
+        default=None,
+        description="With faces=consistent: how many faces there were to choose from.",
+    )
+    likeness: Likeness | None = Field(
+        default=None, description="Unless it failed, or no other photo shows a face."
+    )
+    share: float | None = Field(
+        default=None,
+        description="Part that it has in the identity, mean of all coefficients; the shares of "
+        "an album sum to 1.",
+        examples=[0.31],
+    )
+    face: Face | None = Field(
+        default=None,
+        description="Unless it failed: as `/v1/reconstruct` has it, but landmarks are those of "
+        "the album's identity in this photo's expression and pose (of a photo left out, its own)."
+        " `coefficients.identity` is what this photo alone says.",
+    )
+    overlay: File | None = Field(
+        default=None,
+        description="With include=overlay: the photo with the album's identity drawn on it (a "
+        "photo left out: its own), JPEG, its longer side at most 1280 pixels.",
+    )
+
+
+class AlbumIdentity(BaseModel):
+    """The one identity of an album."""
+
+    coefficients: list[float] = Field(
+        min_length=80, max_length=80, description="alpha, in standard deviations."
+    )
+    albedo: list[float] = Field(
+        min_length=80,
+        max_length=80,
+        description="delta, the mean of the photos used; it colours the mesh.",
+    )
+    photos_used: int = Field(ge=1, examples=[5])
+    mesh: MeshFile | None = Field(
+        default=None, description="With include=mesh: the neutral, canonical mesh."
+    )
+
+
+class AlbumResult(BaseModel):
+    """The answer of `POST /v1/albums/reconstruct`."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    face_model: ModelReference
+    weights: ModelReference
+    detector: str = Field(examples=["centerface"])
+    strategy: Strategy
+    faces: AlbumFaces
+    outliers: Outliers
+    stranger_distance: float = Field(
+        description="The distance beyond which a photo counts as a stranger's."
+    )
+    identity: AlbumIdentity
+    photos: list[AlbumPhoto] = Field(description="In the order of the request.")
 
 
 class FaceModelInfo(ModelReference):

@@ -38,6 +38,6 @@ def run_server(overrides: Mapping[str, Any]) -> int:
             server_header=False,
             lifespan="on",
             # Whatever was accepted can still be uploaded and answered.
-            timeout_graceful_shutdown=math.ceil(settings.upload_timeout + settings.request_timeout),
+            timeout_graceful_shutdown=math.ceil(settings.longest_request),
         )
     return 0

@@ -84,6 +84,15 @@ class Settings(BaseSettings):
         description="Faces of one photo that are reconstructed, the largest first; 64 at most.",
     )
 
+    max_album_photos: int = Field(
+        default=64, ge=2, le=64, description="Photos of one album; 64 at most."
+    )
+    max_album_bytes: int = Field(
+        default=300_000_000,
+        ge=1,
+        description="Largest album in bytes, all photos together; they are held in memory.",
+    )
+
     concurrency: int = Field(
         default=4, ge=1, description="Photos worked on at the same time, one thread each."
     )
@@ -103,6 +112,30 @@ class Settings(BaseSettings):
     )
     upload_timeout: float = Field(
         default=30.0, gt=0, le=3600, description="Seconds in which a photo has to arrive, then 408."
+    )
+    max_albums: int = Field(
+        default=2,
+        ge=1,
+        description="Albums that may arrive or be worked on at the same time; more are answered "
+        "429.",
+    )
+    album_concurrency: int = Field(
+        default=2,
+        ge=1,
+        description="Photos of one album worked on at the same time, on the threads that all "
+        "photos share.",
+    )
+    album_timeout: float = Field(
+        default=120.0,
+        gt=0,
+        le=3600,
+        description="Seconds for an answer once an album has arrived, then 504.",
+    )
+    album_upload_timeout: float = Field(
+        default=60.0,
+        gt=0,
+        le=3600,
+        description="Seconds in which an album has to arrive, then 408.",
     )
     batch_size: int = Field(default=8, ge=1, description="Most faces in one call of the network.")
     batch_wait_ms: float = Field(
@@ -127,6 +160,14 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] = Field(
         default="json", description="One JSON object per line, or lines for people."
     )
+
+    @property
+    def longest_request(self) -> float:
+        """Seconds within which everything that was accepted has arrived and been answered."""
+        return max(
+            self.upload_timeout + self.request_timeout,
+            self.album_upload_timeout + self.album_timeout,
+        )
 
     @field_validator("port", mode="before")
     @classmethod

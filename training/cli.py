@@ -7,6 +7,7 @@ import typer
 from training.evaluation.command import app as evaluate
 from training.export import export
 from training.face_model.command import build_face_model
+from training.import_onnx import import_weights
 from training.photos.command import fit_label_convention, measure_shift, prepare_photos
 from training.rnet.command import train_rnet
 from training.synthetic.command import make_portraits
@@ -25,4 +26,5 @@ app.command("landmark-shift")(measure_shift)
 app.command("landmark-convention")(fit_label_convention)
 app.command("rnet")(train_rnet)
 app.command("export")(export)
+app.command("import")(import_weights)
 app.add_typer(evaluate, name="evaluate")

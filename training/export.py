@@ -109,6 +109,7 @@ def export_checkpoint(
         "version": version,
         "licence": licence,
         "layout": info.layout,
+        "variant": info.variant,
         "face_model": model.sha256,
     }
     stored = serialize(build_onnx(rnet, confidence_net, "float16", metadata))
@@ -126,6 +127,7 @@ def export_checkpoint(
         "network": {
             "layout": info.layout,
             "variant": info.variant,
+            "input_size": info.input_size,
             "parameters": sum(_parameter_count(net) for net in (rnet, confidence_net)),
             "stored_in": "float16",
             "opset": OPSET,
@@ -248,7 +250,7 @@ def _run_torch(rnet: RNet, cnet: CNet, crops_nchw: Array) -> tuple[Array, Array]
     coefficients, confidences = [], []
     with torch.inference_mode():
         for batch in torch.from_numpy(crops_nchw).split(CHECK_BATCH):
-            fb1, fg = rnet.features(batch)
+            fb1, fg = rnet.features(rnet.shrink(batch))
             coefficients.append(rnet.fc(fg).numpy())
             confidences.append(cnet(fb1, fg).numpy())
     return np.concatenate(coefficients), np.concatenate(confidences)

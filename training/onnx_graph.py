@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from models.camera import CROP_SIZE
 from models.cnet_torch import N_CONFIDENCES, CNet
+from models.resampling import area_weights
 from models.resnet_torch import Bottleneck, ResNet50
 from models.rnet_torch import RNet
 
@@ -26,6 +27,7 @@ Precision = Literal["float16", "float32"]
 OPSET = 17
 IR_VERSION = 8  # the oldest that has opset 17, so that older runtimes read it too
 BATCH = "N"
+SHRINK_ROWS = "shrink.rows"
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -39,7 +41,8 @@ def build_onnx(
 ) -> onnx.ModelProto:
     """Graph ``crops -> coefficients, confidences`` of the networks in eval mode.
 
-    Input ``crops`` is (N, 3, 224, 224) float32, RGB in [0, 1]; outputs are ``coefficients``
+    Input ``crops`` is (N, 3, 224, 224) float32, RGB in [0, 1], which the graph itself shrinks to
+    the size that R-Net was trained on; outputs are ``coefficients``
     (N, layout.size) and ``confidences`` (N, 80), float32. All arithmetic is in float32:
     ``"float16"`` concerns only how weights are stored, each followed by a Cast to float32 that
     ONNX Runtime evaluates once when it loads the file. Biases are stored in float32.
@@ -48,7 +51,8 @@ def build_onnx(
         UnstorableWeights: see there.
     """
     builder = _Builder(precision)
-    stage1, stage4 = _resnet(builder, rnet.backbone)
+    images = "crops" if rnet.input_size == CROP_SIZE else builder.shrink("crops", rnet.input_size)
+    stage1, stage4 = _resnet(builder, images, rnet.backbone)
     features = builder.node("Flatten", [builder.node("GlobalAveragePool", [stage4])], axis=1)
     builder.linear("coefficients", features, rnet.fc, output="coefficients")
 
@@ -90,9 +94,9 @@ def serialize(model: onnx.ModelProto) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-def _resnet(builder: _Builder, net: ResNet50) -> tuple[str, str]:
+def _resnet(builder: _Builder, images: str, net: ResNet50) -> tuple[str, str]:
     """Add the ResNet; names of the outputs of its first and last stage."""
-    x = builder.relu(builder.conv("conv1", "crops", net.conv1, net.bn1))
+    x = builder.relu(builder.conv("conv1", images, net.conv1, net.bn1))
     x = builder.node("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     outputs = []
     for stage in ("layer1", "layer2", "layer3", "layer4"):
@@ -142,6 +146,13 @@ class _Builder:
             strides=list(conv.stride),
             pads=[vertical, horizontal] * 2,
         )
+
+    def shrink(self, x: str, side: int) -> str:
+        """Average the crops' pixels by area, see :meth:`models.rnet_torch.RNet.shrink`."""
+        weights = area_weights(CROP_SIZE, side)
+        rows = self._initializer(SHRINK_ROWS, weights)
+        columns = self._initializer("shrink.columns", weights.T)
+        return self.node("MatMul", [self.node("MatMul", [rows, x]), columns])
 
     def linear(self, name: str, x: str, linear: nn.Linear, *, output: str = "") -> str:
         weight = self._weight(f"{name}.weight", _double(linear.weight))

@@ -1,7 +1,9 @@
 """Write a mesh as binary glTF 2.0 (GLB).
 
-Metres, +Y up, +Z forward (glTF 2.0, section 3.4), vertex colours, one rough and non-metallic
-material.  No extension is used, so every reader can show the file.
+Metres, +Y up, +Z forward (glTF 2.0, section 3.4), one rough and non-metallic material.  Without a
+texture the vertices have colours, and no extension is used.  A texture is a JPEG inside the file;
+as light is part of it, the material asks not to be lit once more (`KHR_materials_unlit`), and a
+reader that does not know the extension shows it lit.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +24,8 @@ _ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 _UNSIGNED_SHORT, _UNSIGNED_INT, _FLOAT = 5123, 5125, 5126
 # The largest value of an index type restarts a primitive and must not occur (section 3.7.2.1).
 _MOST_SHORT_VERTICES = 0xFFFF
+_LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP_TO_EDGE = 9729, 9987, 33071
+_JPEG_QUALITY = 90
 
 
 def _linear_from_srgb() -> NDArray[np.uint16]:
@@ -41,31 +46,52 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
     Raises ValueError or TypeError for extras that are not JSON.
     """
     positions = np.ascontiguousarray(mesh.vertices * np.float32(_METRES_PER_MM), "<f4")
-    # 16 bits keep the dark tones apart that 8 linear bits would merge; an unused fourth
-    # channel keeps every element on the required 4-byte boundary.
-    colors = np.full((len(positions), 4), 0xFFFF, "<u2")
-    colors[:, :3] = _LINEAR_U16[mesh.colors_u8]
-    short = len(positions) <= _MOST_SHORT_VERTICES
+    count = len(positions)
+    short = count <= _MOST_SHORT_VERTICES
     indices = np.ascontiguousarray(mesh.triangles, "<u2" if short else "<u4")
-    arrays = [
+    vector = {"componentType": _FLOAT, "count": count, "type": "VEC3"}
+    bounds = {"min": positions.min(0).tolist(), "max": positions.max(0).tolist()}
+    colour_name, colour_array, colour_accessor = _colour_attribute(mesh)
+    arrays: list[tuple[NDArray[Any], int | None]] = [
         (positions, _ARRAY_BUFFER),
         (np.ascontiguousarray(mesh.normals, "<f4"), _ARRAY_BUFFER),
-        (colors, _ARRAY_BUFFER),
+        (colour_array, _ARRAY_BUFFER),
         (indices, _ELEMENT_ARRAY_BUFFER),
     ]
+    material: dict[str, Any] = {
+        "name": "skin",
+        "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.7},
+        # The face is an open shell: from behind it should not vanish.
+        "doubleSided": True,
+    }
+    textures: dict[str, Any] = {}
+    if mesh.texture is not None:
+        arrays.append((_jpeg(mesh.texture.rgb_u8), None))
+        material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
+        material["extensions"] = {"KHR_materials_unlit": {}}
+        textures = {
+            "extensionsUsed": ["KHR_materials_unlit"],
+            "textures": [{"sampler": 0, "source": 0}],
+            "images": [{"name": "skin", "mimeType": "image/jpeg", "bufferView": len(arrays) - 1}],
+            "samplers": [
+                {
+                    "magFilter": _LINEAR,
+                    "minFilter": _LINEAR_MIPMAP_LINEAR,
+                    "wrapS": _CLAMP_TO_EDGE,
+                    "wrapT": _CLAMP_TO_EDGE,
+                }
+            ],
+        }
 
     views: list[dict[str, int]] = []
     chunks: list[bytes | memoryview] = []
     offset = 0
     for array, target in arrays:
-        views.append(
-            {"buffer": 0, "byteOffset": offset, "byteLength": array.nbytes, "target": target}
-        )
+        view = {"buffer": 0, "byteOffset": offset, "byteLength": array.nbytes}
+        views.append(view if target is None else {**view, "target": target})
         padding = -array.nbytes % 4
         chunks += [array.data.cast("B"), bytes(padding)]
         offset += array.nbytes + padding
-    vector = {"componentType": _FLOAT, "count": len(positions), "type": "VEC3"}
-    bounds = {"min": positions.min(0).tolist(), "max": positions.max(0).tolist()}
     document = {
         "asset": {
             "version": "2.0",
@@ -80,31 +106,19 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
                 "name": "face",
                 "primitives": [
                     {
-                        "attributes": {"POSITION": 0, "NORMAL": 1, "COLOR_0": 2},
+                        "attributes": {"POSITION": 0, "NORMAL": 1, colour_name: 2},
                         "indices": 3,
                         "material": 0,
                     }
                 ],
             }
         ],
-        "materials": [
-            {
-                "name": "skin",
-                "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.7},
-                # The face is an open shell: from behind it should not vanish.
-                "doubleSided": True,
-            }
-        ],
+        "materials": [material],
+        **textures,
         "accessors": [
             {"bufferView": 0, **vector, **bounds},
             {"bufferView": 1, **vector},
-            {
-                "bufferView": 2,
-                "componentType": _UNSIGNED_SHORT,
-                "normalized": True,
-                "count": len(positions),
-                "type": "VEC4",
-            },
+            {"bufferView": 2, "count": count, **colour_accessor},
             {
                 "bufferView": 3,
                 "componentType": _UNSIGNED_SHORT if short else _UNSIGNED_INT,
@@ -127,3 +141,29 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
             *chunks,
         ]
     )
+
+
+def _colour_attribute(mesh: Mesh) -> tuple[str, NDArray[Any], dict[str, Any]]:
+    """Name, values and accessor of what colours the mesh.
+
+    Vertex colours would multiply a texture, so it is one or the other.
+    """
+    if mesh.texture is not None:
+        places = mesh.texture.uv.astype("<f4")
+        # Texture coordinates of glTF count from the top of the image (section 3.8.2).
+        places[:, 1] = 1.0 - places[:, 1]
+        return "TEXCOORD_0", places, {"componentType": _FLOAT, "type": "VEC2"}
+    # 16 bits keep the dark tones apart that 8 linear bits would merge; an unused fourth
+    # channel keeps every element on the required 4-byte boundary.
+    colors = np.full((len(mesh.vertices), 4), 0xFFFF, "<u2")
+    colors[:, :3] = _LINEAR_U16[mesh.colors_u8]
+    accessor = {"componentType": _UNSIGNED_SHORT, "normalized": True, "type": "VEC4"}
+    return "COLOR_0", colors, accessor
+
+
+def _jpeg(rgb_u8: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    bgr = cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not done:
+        raise RuntimeError(f"cannot encode a texture of shape {rgb_u8.shape}")
+    return data.reshape(-1)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.requests import ClientDisconnect
 
 from service import errors
 from service.admission import Places, WorkRoom
-from service.answers import FORMS, GLB, JPEG, JSON, OBJ, PNG, ZIP, Answer, AnswerWriter
+from service.answers import FORMS, Answer, AnswerWriter
 from service.deadline import Deadline
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.negotiation import choose_media_type
 from service.problems import problem_responses
+from service.routes.answering import BINARY, respond, stages_ms, success, unless_disconnected
 from service.schemas import ReconstructOptions, ReconstructResult
 from service.settings import Settings
 from service.stages import StageClock
@@ -26,9 +24,6 @@ FACE_COUNT_HEADER = "Facewright-Faces"
 
 router = APIRouter(prefix="/v1", tags=["reconstruction"])
 
-Result = TypeVar("Result")
-
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PROBLEMS = problem_responses(
     (errors.UndecodablePhoto, "The JPEG data is truncated or corrupt."),
     (errors.BadPhoto, "The photo has 16 x 16 pixels; its shorter side must have at least 32."),
@@ -45,22 +40,11 @@ _PROBLEMS = problem_responses(
     (errors.NotReady, "The models are being loaded."),
     (errors.DeadlinePassed, "The answer was not ready within the request's time."),
 )
-_SUCCESS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The reconstructed faces in the form that `Accept` prefers.",
-        "headers": {
-            FACE_COUNT_HEADER: {
-                "description": "How many faces were reconstructed.",
-                "schema": {"type": "integer", "minimum": 1},
-            },
-            "Server-Timing": {
-                "description": "Milliseconds per stage.",
-                "schema": {"type": "string"},
-            },
-        },
-        "content": {media_type: _BINARY for media_type in (GLB, OBJ, JPEG, PNG, ZIP)},
-    }
-}
+_SUCCESS = success(
+    "The reconstructed faces in the form that `Accept` prefers.",
+    FACE_COUNT_HEADER,
+    "How many faces were reconstructed.",
+)
 _BODY = {
     "requestBody": {
         "required": True,
@@ -79,7 +63,7 @@ _BODY = {
                     },
                 }
             },
-            **{media_type: _BINARY for media_type in RAW_TYPES},
+            **{media_type: BINARY for media_type in RAW_TYPES},
         },
     }
 }
@@ -128,47 +112,11 @@ async def reconstruct(
             metrics.faces.observe(len(scene.faces))
             return answer, len(scene.faces)
 
-        answer, face_count = await _unless_disconnected(request, ticket.run(work, deadline))
+        answer, face_count = await unless_disconnected(request, ticket.run(work, deadline))
 
     request.state.log.update(
         photo_bytes=len(photo),
         faces=face_count,
-        stages_ms={name: round(1000 * s, 1) for name, s in clock.seconds.items()},
+        stages_ms=stages_ms(clock),
     )
-    return Response(
-        answer.body,
-        media_type=answer.media_type,
-        headers={
-            FACE_COUNT_HEADER: str(face_count),
-            "Server-Timing": clock.server_timing(),
-            "Content-Disposition": f'{_disposition(media_type)}; filename="{answer.filename}"',
-            "Cache-Control": "no-store",
-            "Vary": "Accept",
-        },
-    )
-
-
-def _disposition(media_type: str) -> str:
-    return "inline" if media_type in (JSON, JPEG, PNG) else "attachment"
-
-
-async def _unless_disconnected(request: Request, work: Awaitable[Result]) -> Result:
-    """Await `work`, but give it up when the client goes away (then raise ClientDisconnect)."""
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_disconnect(request))
-    try:
-        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientDisconnect
-    finally:
-        for task in (working, watching):
-            if not task.done():
-                task.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)
-
-
-async def _disconnect(request: Request) -> None:
-    """Return when the client has closed the connection; the body must have been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    return respond(answer, clock, {FACE_COUNT_HEADER: str(face_count)})

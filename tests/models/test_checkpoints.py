@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,14 @@ def test_round_trip(tmp_path: Path, with_cnet: bool) -> None:
 def test_save_refuses_a_wrong_description(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="257"):
         save_checkpoint(tmp_path / "x.pt", RNet(LAYOUT_257, "torchvision"), None, INFO)
+    with pytest.raises(ValueError, match="128"):
+        save_checkpoint(tmp_path / "x.pt", RNet(input_size=128), None, INFO)
+
+
+def test_input_size_is_kept(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "x.pt", RNet(input_size=96), None, replace(INFO, input_size=96))
+    rnet, _, info = load_checkpoint(tmp_path / "x.pt")
+    assert rnet.input_size == info.input_size == 96
 
 
 def test_released_checkpoint_gives_the_outputs_of_its_heads(tmp_path: Path) -> None:

@@ -95,7 +95,18 @@ def test_feature_shapes(variant: Variant, size: int, stage1: int) -> None:
 
 def test_refuses_sides_that_do_not_divide() -> None:
     with pytest.raises(ValueError, match="multiples of 32"):
+        RNet()(torch.rand(1, 3, 200, 200))
+    with pytest.raises(ValueError, match="square"):
         RNet()(torch.rand(1, 3, 224, 230))
+
+
+def test_large_crops_are_shrunk_by_area() -> None:
+    net = RNet(input_size=64).eval()
+    crops = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    small = torch.nn.functional.avg_pool2d(crops, 2)
+    torch.testing.assert_close(net.shrink(crops), small)
+    with torch.no_grad():
+        torch.testing.assert_close(net(crops), net(small))
 
 
 def test_refuses_unknown_variant() -> None:

@@ -93,18 +93,23 @@ def _build_model() -> MorphableModel:
     )
 
 
-def _write_network(path: Path, face_model_sha256: str) -> None:
+def _write_network(
+    path: Path,
+    face_model_sha256: str,
+    identity_slope: float = 1.0,
+    confidence_slopes: tuple[float, float] = (-1, 1),
+) -> None:
     """An ONNX graph of R-Net's signature: the brightness of a crop decides its coefficients."""
     pose = np.zeros(239, np.float32)
     pose[LAYOUT_239.light] = [0.8, 0, 0.3, 0, 0, 0, 0, 0, 0]
     pose[LAYOUT_239.rotation] = [0.02, -0.05, 0.03]
     slope = np.zeros(239, np.float32)
-    slope[LAYOUT_239.identity] = np.linspace(-1, 1, 80)
+    slope[LAYOUT_239.identity] = identity_slope * np.linspace(-1, 1, 80)
     slope[LAYOUT_239.expression] = np.linspace(1, -1, 64)
     constants = {
         "pose": pose[None],
         "slope": slope[None],
-        "spread": np.linspace(-1, 1, 80, dtype=np.float32)[None],
+        "spread": np.linspace(*confidence_slopes, 80, dtype=np.float32)[None],
         "pixels": np.array([1, 2, 3], np.int64),
         "column": np.array([0, 1], np.int64),
     }
@@ -168,6 +173,14 @@ def assets(tmp_path_factory: pytest.TempPathFactory) -> Assets:
     return Assets(face_model, weights, model)
 
 
+@pytest.fixture(scope="session")
+def telling_weights(assets: Assets) -> Path:
+    """A network like that of `assets`, but a darker photo is somebody else's to it."""
+    weights = assets.weights.with_name("telling.onnx")
+    _write_network(weights, assets.model.sha256, identity_slope=6.0, confidence_slopes=(-1, 3))
+    return weights
+
+
 def _encode(rgb_u8: npt.NDArray[Any], extension: str) -> bytes:
     return cv2.imencode(extension, cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2BGR))[1].tobytes()
 
@@ -194,6 +207,19 @@ def group_jpeg() -> bytes:
 def faceless_jpeg() -> bytes:
     """A photo without a face (a coffee cup, CC0)."""
     return _encode(pictures.coffee(), ".jpg")
+
+
+@pytest.fixture(scope="session")
+def mirrored_jpeg() -> bytes:
+    """The portrait mirrored, in another size."""
+    mirrored = np.ascontiguousarray(pictures.astronaut()[:, ::-1])
+    return _encode(cv2.resize(mirrored, (400, 400), interpolation=cv2.INTER_AREA), ".jpg")
+
+
+@pytest.fixture(scope="session")
+def stranger_jpeg() -> bytes:
+    """The portrait at night: somebody else to the network of `telling_weights`."""
+    return _encode((pictures.astronaut() * 0.5).astype(np.uint8), ".jpg")
 
 
 @dataclass

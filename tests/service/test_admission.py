@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -133,3 +134,80 @@ def test_errors_of_the_work_are_its_own(error: Exception) -> None:
         asyncio.run(call())
     house.room.close()
     assert house.counts[-1] == 0
+
+
+def test_a_map_keeps_the_order_and_has_few_in_hand() -> None:
+    room = WorkRoom(8, 0, lambda count: None)
+    lock = threading.Lock()
+    begun: list[int] = []
+    in_hand: list[int] = []
+
+    def work(item: int) -> int:
+        with lock:
+            begun.append(item)
+            in_hand.append(item)
+            assert len(in_hand) <= 2
+        time.sleep(0.02 if item % 2 else 0.001)
+        with lock:
+            in_hand.remove(item)
+        return 10 * item
+
+    results = room.map(work, range(9), 2)
+    assert begun == []
+    assert next(results) == 0
+    time.sleep(0.1)
+    assert begun == [0, 1]  # what nobody takes holds the rest up
+    assert list(results) == [10 * item for item in range(1, 9)]
+    assert list(room.map(work, [], 2)) == []
+    room.close()
+
+
+@pytest.mark.parametrize("how", ["error", "close"])
+def test_a_map_that_ends_early_leaves_nothing_running(how: str) -> None:
+    room = WorkRoom(4, 0, lambda count: None)
+    running = threading.Semaphore(0)
+    begun: list[int] = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        running.release()
+        if item == 1 and how == "error":
+            raise ValueError("own")
+        time.sleep(0.05)
+        begun.append(-item)
+        return item
+
+    results = room.map(work, range(100), 3)
+    assert next(results) == 0
+    if how == "error":
+        with pytest.raises(ValueError, match="own"):
+            list(results)
+    else:
+        results.close()  # type: ignore[attr-defined]
+    assert max(begun) < 6
+    begun_then = list(begun)
+    time.sleep(0.1)
+    assert begun == begun_then
+    room.close()
+
+
+def test_albums_get_turns_beside_single_photos() -> None:
+    """A long album has few photos in hand, so somebody else's need not wait for all of them."""
+    room = WorkRoom(1, 5, lambda count: None)
+    order: list[str] = []
+
+    def album() -> None:
+        for _ in room.map(lambda item: time.sleep(0.01), range(30), 1):
+            order.append("album")
+
+    async def call() -> None:
+        thread = threading.Thread(target=album)
+        thread.start()
+        await asyncio.sleep(0.05)
+        with room.admit() as ticket:
+            await ticket.run(lambda: order.append("single"), Deadline(5))
+        thread.join()
+
+    asyncio.run(call())
+    room.close()
+    assert order.index("single") < 29

@@ -30,6 +30,10 @@ class CountingEngine:
         self._make(form)
         return b""
 
+    def texture(self, *options: Any) -> np.ndarray:
+        self._make("texture")
+        return np.zeros((4, 4, 3), np.uint8)
+
     def overlay(self, *options: Any) -> np.ndarray:
         self._make("overlay")
         return np.zeros((8, 8, 3), np.uint8)
@@ -43,7 +47,7 @@ class CountingEngine:
 def writer(last: int = 99, faces: int = 4, **options: Any) -> tuple[AnswerWriter, CountingEngine]:
     deadline = Deadline()
     engine = CountingEngine(deadline, last)
-    scene = Scene(np.zeros((8, 8, 3), np.uint8), [object()] * faces)  # type: ignore[list-item]
+    scene = Scene(np.zeros((8, 8, 3), np.uint8), [object() for _ in range(faces)])  # type: ignore[list-item]
     chosen = ReconstructOptions(**options)
     return AnswerWriter(engine, scene, chosen, deadline, StageClock()), engine  # type: ignore[arg-type]
 
@@ -61,6 +65,22 @@ def test_a_zip_file_is_given_up_when_nobody_waits(last: int) -> None:
     with pytest.raises(DeadlinePassed):
         answers.write("application/zip")
     assert engine.made == ["overlay", "glb", "obj", "glb", "obj"][:last]
+
+
+@pytest.mark.usefixtures("no_numbers")
+def test_each_face_is_baked_once() -> None:
+    answers, engine = writer(faces=2, texture="photo")
+    answers.write("application/zip")
+    assert engine.made == ["overlay", *["texture", "glb", "obj"] * 2]
+
+
+@pytest.mark.usefixtures("no_numbers")
+@pytest.mark.parametrize("last", [2, 3, 5])
+def test_no_texture_is_begun_too_late(last: int) -> None:
+    answers, engine = writer(last, faces=2, texture="photo")
+    with pytest.raises(DeadlinePassed):
+        answers.write("application/zip")
+    assert len(engine.made) == last
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,18 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from fastapi.testclient import TestClient
 
+from models.texture.baking import DEFAULT_TEXTURE_SIZE, TEXTURE_SIZES
 from service.app import create_app
 from service.deadline import Deadline
 from service.errors import QueueFull
 from service.logging import JsonFormatter, TextFormatter
 from service.problems import Problem
-from service.schemas import ReconstructOptions
+from service.schemas import ReconstructOptions, TextureSize
 from service.settings import Settings
 
 PHOTO = {"image": b"\xff\xd8"}
@@ -213,7 +214,7 @@ def test_the_page_is_whole_and_keeps_to_itself(client: TestClient) -> None:
     assert "http" not in page
     labels = re.findall(r"<label.*?</label>", page, re.DOTALL)
     controls = re.findall(r"<(?:input|select)", page)
-    assert len(controls) == len(labels) == 5
+    assert len(controls) == len(labels) == 6
     assert all(len(re.findall(r"<(?:input|select)", label)) == 1 for label in labels)
     assert '<html lang="en">' in page
     policy = response.headers["content-security-policy"]
@@ -231,6 +232,7 @@ def test_the_page_asks_for_what_the_api_knows(client: TestClient) -> None:
         "faces": {"all", "largest"},
         "expression": {"keep", "neutral"},
         "mesh_format": {"glb", "obj"},
+        "texture": {"albedo", "photo"},
     }
     (include,) = re.findall(r'set\("include", "([\w,]+)"\)', page)
     (landmarks,) = re.findall(r'name="landmarks" value="(\w+)"', page)
@@ -239,6 +241,11 @@ def test_the_page_asks_for_what_the_api_knows(client: TestClient) -> None:
         for value in values:
             query = {name: value, "include": include, "landmarks": landmarks}
             assert ReconstructOptions.model_validate(query).landmarks
+
+
+def test_the_api_offers_the_sizes_that_can_be_baked() -> None:
+    assert get_args(TextureSize) == TEXTURE_SIZES
+    assert ReconstructOptions().texture_size == DEFAULT_TEXTURE_SIZE
 
 
 def test_what_the_page_links_to_is_there(client: TestClient) -> None:
@@ -269,7 +276,8 @@ def test_openapi_describes_every_answer(client: TestClient) -> None:
     for reference in _references(schema):
         assert reference.startswith("#/components/schemas/")
         assert reference.rpartition("/")[2] in schemas, reference
-    assert set(schema["paths"]) == {PATH, "/v1/models", "/livez", "/readyz", "/metrics"}
+    others = {"/v1/albums/reconstruct", "/v1/models", "/livez", "/readyz", "/metrics"}
+    assert set(schema["paths"]) == {PATH, *others}
     operation = schema["paths"][PATH]["post"]
     assert set(operation["responses"]) == set(
         ["200", "400", "406", "408", "413", "415", "422", "429", "500", "503", "504"]
@@ -284,7 +292,16 @@ def test_openapi_describes_every_answer(client: TestClient) -> None:
     }
     assert "multipart/form-data" in operation["requestBody"]["content"]
     names = {parameter["name"] for parameter in operation["parameters"]}
-    assert names == {"faces", "include", "expression", "pose", "mesh_format", "landmarks"}
+    assert names == {
+        "faces",
+        "include",
+        "expression",
+        "pose",
+        "mesh_format",
+        "landmarks",
+        "texture",
+        "texture_size",
+    }
     assert all(parameter["description"] for parameter in operation["parameters"])
     assert "HTTPValidationError" not in json.dumps(schema["paths"])
     for status, answer in operation["responses"].items():
@@ -298,7 +315,8 @@ def test_openapi_describes_every_answer(client: TestClient) -> None:
 def test_every_field_of_the_answers_is_described(client: TestClient) -> None:
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     named_for_themselves = {"name", "version", "licence", "source"}
-    for name in ("Face", "FacePose", "Problem", "CoefficientGroups", "File"):
+    album = ("AlbumPhoto", "AlbumIdentity", "Likeness", "PhotoProblem")
+    for name in ("Face", "FacePose", "Problem", "CoefficientGroups", "File", *album):
         for field, about in schemas[name]["properties"].items():
             if "$ref" not in about and field not in named_for_themselves:
                 assert "description" in about or "examples" in about, (name, field)

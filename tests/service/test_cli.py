@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def photos(tmp_path: Path, portrait_jpeg: bytes, group_jpeg: bytes) -> Path:
 def test_help_names_the_commands() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for command in ("serve", "reconstruct", "detect", "models", "bench"):
+    for command in ("serve", "reconstruct", "album", "detect", "models", "bench"):
         assert command in done.stdout
 
 
@@ -60,6 +61,22 @@ def test_reconstruct_writes_every_file(photos: Path, tmp_path: Path, assets: Any
     assert (out / "one_face0.glb").read_bytes().startswith(b"glTF")
     assert (out / "one_overlay.png").read_bytes().startswith(b"\x89PNG")
     assert len(json.loads((out / "one-2.json").read_text())["faces"]) == 3
+
+
+def test_reconstruct_bakes_textures(photos: Path, tmp_path: Path, assets: Any) -> None:
+    out = tmp_path / "out"
+    done = run(
+        "reconstruct", photos / "one.jpg", "-o", out, "--mesh", "both", "--overlay", "none",
+        "--texture", "photo", "--texture-size", "512",
+        env=assets.environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    files = {"one.json", *(f"one_face0.{kind}" for kind in ("glb", "obj", "mtl", "png"))}
+    assert {path.name for path in out.iterdir()} == files
+    assert b"mtllib one_face0.mtl" in (out / "one_face0.obj").read_bytes()
+    assert "map_Kd one_face0.png" in (out / "one_face0.mtl").read_text()
+    # Width and height of the PNG's header.
+    assert (out / "one_face0.png").read_bytes()[16:24] == (512).to_bytes(4, "big") * 2
 
 
 def test_reconstruct_goes_on_past_bad_photos(photos: Path, tmp_path: Path, assets: Any) -> None:
@@ -122,6 +139,58 @@ def test_an_interrupt_leaves_the_photos_not_yet_begun(photos: Path, assets: Any)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) != 0
     assert len(list(out.glob("*.json"))) < 300
+
+
+def test_album_writes_mesh_json_and_page(
+    tmp_path: Path,
+    portrait_jpeg: bytes,
+    mirrored_jpeg: bytes,
+    stranger_jpeg: bytes,
+    assets: Any,
+    telling_weights: Path,
+) -> None:
+    photos = tmp_path / "photos"
+    (photos / "deeper").mkdir(parents=True)
+    (photos / "notes.txt").write_text("no photo")
+    (photos / "deeper" / "other.jpg").write_bytes(stranger_jpeg)
+    (photos / "1 <b>.jpg").write_bytes(portrait_jpeg)
+    (photos / "2.JPG").write_bytes(mirrored_jpeg)
+    (photos / "3.jpg").write_bytes(stranger_jpeg)
+    (photos / "4.jpg").write_bytes(portrait_jpeg[:2000])
+    (photos / "5.jpg").write_bytes(portrait_jpeg)
+    out = tmp_path / "out"
+    environment = {**assets.environment, "FACEWRIGHT_WEIGHTS": str(telling_weights)}
+    done = run("album", photos, "-o", out, "--outliers", "drop", env=environment)
+    assert done.returncode == 1, done.stderr
+    assert "identity of 3 of 5 photos" in done.stderr
+    assert "4.jpg: Photo cannot be decoded" in done.stderr
+    assert "3.jpg: seems to show somebody else" in done.stderr
+    assert {path.name for path in out.iterdir()} == {
+        "identity.glb", "identity.obj", "result.json", "album.html"
+    }  # fmt: skip
+    assert (out / "identity.glb").read_bytes().startswith(b"glTF")
+    result = json.loads((out / "result.json").read_text())
+    assert [photo["name"] for photo in result["photos"]] == [
+        "1 <b>.jpg", "2.JPG", "3.jpg", "4.jpg", "5.jpg"
+    ]  # fmt: skip
+    statuses = [photo["status"] for photo in result["photos"]]
+    assert statuses == ["used", "used", "left_out", "failed", "used"]
+    page = (out / "album.html").read_text()
+    assert page.count('src="data:image/jpeg;base64,') == 2 * 4
+    assert page.count("<rect") == 80 * 4
+    assert "1 &lt;b&gt;.jpg" in page
+    assert "<b>" not in page
+    assert "$" not in page
+    assert not re.findall(r"https?:|url\(|<script|<link", page)
+
+
+def test_album_needs_two_photos(photos: Path, assets: Any) -> None:
+    done = run("album", photos / "other", "-o", photos / "out", env=assets.environment)
+    assert done.returncode == 2
+    assert "at least 2" in done.stderr
+    done = run("album", photos / "missing", "-o", photos / "out")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
 
 
 def test_models_lists_licences_and_checksums(assets: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service.meshes.glb import write_glb
-from service.meshes.mesh import Mesh
+from service.meshes.mesh import Mesh, MeshTexture
 
 Validate = Callable[[Path], dict[str, Any]]
 
@@ -32,6 +32,21 @@ def test_validator_has_nothing_to_say(
 ) -> None:
     file = tmp_path / "face.glb"
     file.write_bytes(write_glb(sphere(points, triangles), {"licence": "CC0-1.0", "n": [1, 2.5]}))
+    assert validate_gltf(file)["messages"] == []
+
+
+@pytest.mark.parametrize("size", [256, 1024])
+def test_validator_has_nothing_to_say_about_textures(
+    tmp_path: Path, validate_gltf: Validate, size: int
+) -> None:
+    bare = sphere(500, 999)
+    rng = np.random.default_rng(size)
+    texture = MeshTexture(
+        rng.random((500, 2), dtype=np.float32), rng.integers(0, 256, (size, size, 3), np.uint8)
+    )
+    mesh = Mesh(bare.vertices, bare.triangles, bare.normals, bare.colors_u8, texture)
+    file = tmp_path / "face.glb"
+    file.write_bytes(write_glb(mesh, {}))
     assert validate_gltf(file)["messages"] == []
 
 

@@ -318,3 +318,32 @@ def test_long_runs_after_a_jpeg_magic_do_not_hang(fill: bytes) -> None:
     start = time.perf_counter()
     assert decode_or_refuse(data) is None
     assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_reduced_photo_shows_the_same(name: str, turned: bool) -> None:
+    exif = Image.Exif()
+    if turned:
+        exif[0x0112] = 6
+    form, options = ("WEBP", {"lossless": "less" in name}) if "webp" in name else ("PNG", {})
+    if "jpeg" in name:
+        form, options = "JPEG", {"quality": 95, "progressive": "progressive" in name}
+    photo = ASTRONAUT.crop((0, 0, 512, 384)).resize((1024, 768))
+    data = encode(photo, form, exif=exif, **options)
+    for longest_side in (100, 300, 700):
+        reduced = decode_photo(data, LIMITS, longest_side)
+        short = round(longest_side * 0.75)
+        size = (longest_side, short) if turned else (short, longest_side)
+        assert reduced.shape == (*size, 3)
+        assert reduced.flags.c_contiguous
+        upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        expected = upright.convert("RGB").resize(size[::-1], Image.Resampling.BOX)
+        assert np.abs(reduced.astype(float) - np.asarray(expected)).mean() < 4
+    assert decode_photo(data, LIMITS, 1024).shape == decode_photo(data, LIMITS, 5000).shape
+    np.testing.assert_array_equal(decode_photo(data, LIMITS, 5000), decode_photo(data, LIMITS))
+
+
+def test_a_line_of_a_photo_is_reduced_to_one_pixel_at_least() -> None:
+    data = encode(Image.new("RGB", (3200, 32)), "PNG")
+    assert decode_photo(data, LIMITS, 40).shape == (1, 40, 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,8 +19,8 @@ from numpy.typing import NDArray
 
 from models.camera import rotation_matrix
 from service.meshes.glb import write_glb
-from service.meshes.mesh import Mesh, face_mesh
-from service.meshes.obj import write_obj
+from service.meshes.mesh import Mesh, MeshTexture, face_mesh
+from service.meshes.obj import write_mtl, write_obj, write_texture_png
 
 finite = st.floats(-1000, 1000, width=32)
 
@@ -59,10 +60,16 @@ def read_glb(data: bytes) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         view = document["bufferViews"][accessor["bufferView"]]
         assert view["byteOffset"] % 4 == 0
         dtype = {5123: "<u2", 5125: "<u4", 5126: "<f4"}[accessor["componentType"]]
-        width = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}[accessor["type"]]
+        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[accessor["type"]]
         array = np.frombuffer(payload, dtype, accessor["count"] * width, view["byteOffset"])
         assert array.nbytes == view["byteLength"]
         arrays.append(array.reshape(-1, width))
+    for image in document.get("images", []):
+        view = document["bufferViews"][image["bufferView"]]
+        start = view["byteOffset"]
+        assert image["mimeType"] == "image/jpeg"
+        assert payload[start : start + 2] == b"\xff\xd8"
+        assert payload[start + view["byteLength"] - 2 : start + view["byteLength"]] == b"\xff\xd9"
     return document, arrays
 
 
@@ -223,6 +230,83 @@ def test_face_mesh_follows_expression_and_pose() -> None:
     reconstruction.vertices[0, 0] = np.nan
     with pytest.raises(ValueError):
         face_mesh(model, reconstruction)
+
+
+def textured() -> Mesh:
+    """A triangle with a texture whose top left quarter is red and whose rest is blue."""
+    pixels = np.full((64, 64, 3), (20, 40, 200), np.uint8)
+    pixels[:32, :32] = (200, 40, 20)
+    uv = np.array([[0.1, 0.9], [0.9, 0.9], [0.1, 0.123456]], np.float32)
+    bare = triangle()
+    return Mesh(bare.vertices, bare.triangles, bare.normals, white(3), MeshTexture(uv, pixels))
+
+
+def test_glb_holds_the_texture() -> None:
+    mesh = textured()
+    document, (_, _, places, _) = read_glb(write_glb(mesh, {}))
+    assert document["meshes"][0]["primitives"][0]["attributes"] == {
+        "POSITION": 0,
+        "NORMAL": 1,
+        "TEXCOORD_0": 2,
+    }
+    assert mesh.texture is not None
+    np.testing.assert_allclose(places, mesh.texture.uv * (1, -1) + (0, 1), atol=1e-6)
+    assert document["extensionsUsed"] == ["KHR_materials_unlit"]
+    assert document["materials"][0]["extensions"] == {"KHR_materials_unlit": {}}
+
+
+def test_trimesh_finds_the_texture_where_it_belongs() -> None:
+    mesh = textured()
+    scene = trimesh.load(io.BytesIO(write_glb(mesh, {})), file_type="glb", process=False)
+    (loaded,) = scene.geometry.values()
+    image = loaded.visual.material.baseColorTexture
+    assert image.format == "JPEG"
+    colors = trimesh.visual.color.uv_to_color(loaded.visual.uv, image)[:, :3].astype(int)
+    assert np.abs(colors - [(200, 40, 20), (20, 40, 200), (20, 40, 200)]).max() < 12
+
+
+def test_trimesh_reads_obj_with_material_and_texture(tmp_path: Path) -> None:
+    mesh = textured()
+    assert mesh.texture is not None
+    (tmp_path / "face 0.obj").write_bytes(write_obj(mesh, {"licence": "CC0-1.0"}, "face 0.mtl"))
+    (tmp_path / "face 0.mtl").write_bytes(write_mtl("face 0.png"))
+    (tmp_path / "face 0.png").write_bytes(write_texture_png(mesh.texture.rgb_u8))
+    loaded = trimesh.load(tmp_path / "face 0.obj", force="mesh", process=False)
+    np.testing.assert_allclose(loaded.visual.uv, mesh.texture.uv, atol=1e-6)
+    image = loaded.visual.material.image
+    np.testing.assert_array_equal(np.asarray(image.convert("RGB")), mesh.texture.rgb_u8)
+    text = (tmp_path / "face 0.obj").read_text()
+    assert "\nvt 0.100000 0.123456\n" in text
+    assert "\nv 63.2500 0.0000 1.0000\n" in text
+    assert text.endswith("f 1/1/1 2/2/2 3/3/3\n")
+
+
+def test_a_material_needs_a_texture() -> None:
+    with pytest.raises(ValueError, match="texture"):
+        write_obj(triangle(), {}, "face.mtl")
+    mesh = triangle()
+    with pytest.raises(ValueError, match="texture"):
+        Mesh(
+            mesh.vertices,
+            mesh.triangles,
+            mesh.normals,
+            mesh.colors_u8,
+            MeshTexture(np.zeros((2, 2), np.float32), np.zeros((4, 4, 3), np.uint8)),
+        )
+
+
+def test_vertices_have_the_colours_of_the_texture() -> None:
+    bare = textured()
+    assert bare.texture is not None
+    model: Any = SimpleNamespace(triangles=bare.triangles, uv=bare.texture.uv)
+    reconstruction: Any = SimpleNamespace(vertices=bare.vertices)
+    mesh = face_mesh(model, reconstruction, texture_u8=bare.texture.rgb_u8)
+    np.testing.assert_array_equal(mesh.colors_u8, [(200, 40, 20), (20, 40, 200), (20, 40, 200)])
+    corners: Any = SimpleNamespace(
+        triangles=bare.triangles, uv=np.array([[0, 1], [1, 0], [1, 1]], np.float32)
+    )
+    at_corners = face_mesh(corners, reconstruction, texture_u8=bare.texture.rgb_u8)
+    np.testing.assert_array_equal(at_corners.colors_u8[0], (200, 40, 20))
 
 
 def white(count: int) -> NDArray[np.uint8]:

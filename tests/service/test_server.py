@@ -222,6 +222,87 @@ def test_include_adds_only_what_is_asked_for(client: httpx.Client, portrait_jpeg
     assert post(client, portrait_jpeg, "?include=").status_code == 200
 
 
+def _glb_parts(data: bytes) -> tuple[dict[str, Any], bytes]:
+    length = int.from_bytes(data[12:16], "little")
+    return json.loads(data[20 : 20 + length]), data[28 + length :]
+
+
+def _texture(data: bytes) -> np.ndarray:
+    """The image inside a GLB file: (N, N, 3) RGB."""
+    document, payload = _glb_parts(data)
+    view = document["bufferViews"][document["images"][0]["bufferView"]]
+    file = payload[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
+    return cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def test_a_mesh_has_no_texture_unless_asked_for(client: httpx.Client, portrait_jpeg: bytes) -> None:
+    plain = post(client, portrait_jpeg, accept="model/gltf-binary").content
+    assert "images" not in _glb_parts(plain)[0]
+    assert plain == post(client, portrait_jpeg, "?texture=albedo", accept="model/*").content
+    assert post(client, portrait_jpeg).json()["texture"] == "albedo"
+
+
+def test_the_texture_is_the_photo_where_it_shows_the_face(
+    client: httpx.Client, portrait_jpeg: bytes, assets: Any
+) -> None:
+    answer = post(client, portrait_jpeg, "?include=mesh&texture=photo").json()
+    assert answer["texture"] == "photo"
+    face = answer["faces"][0]
+    pixels = _texture(b64decode(face["mesh"]["data"]))
+    assert pixels.shape == (1024, 1024, 3)
+    photo = cv2.imdecode(np.frombuffer(portrait_jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    # Around the nose the face is in full view.
+    for index in (28, 29, 33, 31, 35):
+        u, v = assets.model.uv[assets.model.landmarks[index]]
+        x, y = face["landmarks"][index]
+        baked = pixels[int((1 - v) * 1024) - 2 :, int(u * 1024) - 2 :][:4, :4].mean((0, 1))
+        shown = photo[int(y) - 1 :, int(x) - 1 :][:3, :3].mean((0, 1))
+        assert np.abs(baked - shown).max() < 25
+
+
+@pytest.mark.parametrize("size", [256, 512, 1024, 2048])
+def test_the_texture_has_the_size_asked_for(
+    client: httpx.Client, portrait_jpeg: bytes, size: int
+) -> None:
+    query = f"?texture=photo&texture_size={size}"
+    response = post(client, portrait_jpeg, query, accept="model/gltf-binary")
+    assert _texture(response.content).shape == (size, size, 3)
+    assert re.search(r"texture;dur=[\d.]+", response.headers["server-timing"])
+
+
+def test_an_obj_file_on_its_own_has_the_colours_of_the_photo(
+    client: httpx.Client, portrait_jpeg: bytes
+) -> None:
+    plain, coloured = (
+        post(client, portrait_jpeg, f"?texture={texture}", accept="model/obj").text
+        for texture in ("albedo", "photo")
+    )
+    assert "mtllib" not in coloured
+    one, other = (
+        np.array([line.split()[1:] for line in text.splitlines() if line.startswith("v ")], float)
+        for text in (plain, coloured)
+    )
+    np.testing.assert_array_equal(one[:, :3], other[:, :3])
+    assert np.abs(one[:, 3:] - other[:, 3:]).max() > 0.1
+
+
+def test_zip_holds_material_and_texture(client: httpx.Client, group_jpeg: bytes) -> None:
+    query = "?texture=photo&texture_size=256"
+    response = post(client, group_jpeg, query, accept="application/zip")
+    archive = zipfile.ZipFile(io.BytesIO(response.content))
+    kinds = ("glb", "obj", "mtl", "png")
+    expected = {f"face{i}.{kind}" for i in range(3) for kind in kinds}
+    assert set(archive.namelist()) == {"result.json", "overlay.jpg", *expected}
+    assert b"\nmtllib face1.mtl\nusemtl skin\n" in archive.read("face1.obj")
+    assert b"\nmap_Kd face1.png\n" in archive.read("face1.mtl")
+    png = cv2.imdecode(np.frombuffer(archive.read("face1.png"), np.uint8), cv2.IMREAD_COLOR)
+    jpeg = _texture(archive.read("face1.glb"))
+    assert png.shape == jpeg.shape == (256, 256, 3)
+    assert np.abs(png[..., ::-1].astype(int) - jpeg).mean() < 3
+    others = cv2.imdecode(np.frombuffer(archive.read("face0.png"), np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(png.astype(int) - others).mean() > 0.5
+
+
 def test_a_bare_body_gives_the_same_answer(client: httpx.Client, portrait_jpeg: bytes) -> None:
     bare = client.post(PATH, content=portrait_jpeg, headers={"content-type": "image/jpeg"})
     assert bare.json() == post(client, portrait_jpeg).json()
@@ -322,6 +403,12 @@ def test_422_for_a_photo_without_a_face(client: httpx.Client, faceless_jpeg: byt
         ("?mesh_format=stl", "mesh_format"),
         ("?face=all", "face"),
         ("?landmarks=perhaps", "landmarks"),
+        ("?texture=skin", "texture"),
+        ("?texture=photo&texture_size=4096", "texture_size"),
+        ("?texture=photo&texture_size=1000", "texture_size"),
+        ("?texture_size=", "texture_size"),
+        ("?texture_size=512.0", "texture_size"),
+        ("?texture_size=99999999999999999999", "texture_size"),
     ],
 )
 def test_422_for_parameters_out_of_range(

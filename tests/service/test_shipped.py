@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,15 +80,39 @@ def test_the_mesh_is_a_smile_in_the_right_frame(
     assert smile > 1.0
 
 
+@pytest.mark.parametrize("texture", ["albedo", "photo"])
 def test_the_glb_of_a_photo_validates(
     client: httpx.Client,
     portrait_jpeg: bytes,
+    texture: str,
     tmp_path: Path,
     validate_gltf: Callable[[Path], dict[str, Any]],
 ) -> None:
     file = tmp_path / "face.glb"
-    file.write_bytes(post(client, portrait_jpeg, "model/gltf-binary").content)
+    query = f"?texture={texture}"
+    file.write_bytes(post(client, portrait_jpeg, "model/gltf-binary", query).content)
     assert validate_gltf(file)["messages"] == []
+
+
+@pytest.mark.parametrize("portrait", PORTRAITS, ids=lambda path: path.stem)
+def test_a_textured_mesh_looks_like_its_photo(client: httpx.Client, portrait: Path) -> None:
+    """Every vertex that faces the camera has the colour of its place in the photo."""
+    query = "?include=mesh&texture=photo&pose=camera"
+    (face,) = post(client, portrait.read_bytes(), "application/json", query).json()["faces"]
+    file = io.BytesIO(b64decode(face["mesh"]["data"]))
+    (mesh,) = trimesh.load(file, file_type="glb", process=False).geometry.values()
+    model = np.load(asset_path(FACE_MODEL))
+    image = mesh.visual.material.baseColorTexture
+    colors = trimesh.visual.color.uv_to_color(mesh.visual.uv, image)[:, :3].astype(int)
+    p = 1000 * np.asarray(mesh.vertices)
+    rays = np.stack([p[:, 0], -p[:, 1], 1000 - p[:, 2]], 1) @ np.array(face["intrinsics"]).T
+    x, y = (rays[:, :2] / rays[:, 2:]).T.astype(int)
+    photo = cv2.imread(str(portrait))[..., ::-1].astype(int)
+    frank = model["skin_region"] & (np.asarray(mesh.vertex_normals)[:, 2] > 0.8)
+    difference = np.abs(colors[frank] - photo[y[frank], x[frank]]).max(axis=1)
+    assert frank.sum() > 1500
+    assert np.median(difference) < 8
+    assert np.percentile(difference, 90) < 25
 
 
 def test_the_overlay_changes_the_face_only(client: httpx.Client, portrait_jpeg: bytes) -> None:

@@ -23,7 +23,7 @@ from service.errors import (
     UnsupportedMediaType,
     UploadTimeout,
 )
-from service.upload import read_photo
+from service.upload import Upload, read_album, read_photo
 
 BOUNDARY = "----f3a1"
 FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -60,9 +60,7 @@ class Body:
         return {"type": "http.request", "body": b"", "more_body": False}
 
 
-def read(
-    body: bytes | Body, content_type: str | None = FORM_TYPE, limit: int = 1000, **headers: str
-) -> bytes:
+def request(body: bytes | Body, content_type: str | None, **headers: str) -> Request:
     source = body if isinstance(body, Body) else Body([body])
     if content_type is not None:
         headers["content-type"] = content_type
@@ -74,7 +72,27 @@ def read(
             (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
         ],
     }
-    return asyncio.run(read_photo(Request(scope, source.receive), limit, timeout=0.5))
+    return Request(scope, source.receive)
+
+
+def read(
+    body: bytes | Body, content_type: str | None = FORM_TYPE, limit: int = 1000, **headers: str
+) -> bytes:
+    return asyncio.run(read_photo(request(body, content_type, **headers), limit, timeout=0.5))
+
+
+def read_photos(
+    body: bytes | Body, content_type: str | None = FORM_TYPE, **headers: str
+) -> list[Upload]:
+    """At most 4 photos of 1000 bytes, 3000 in all."""
+    reading = read_album(
+        request(body, content_type, **headers),
+        max_photos=4,
+        max_bytes=3000,
+        max_photo_bytes=1000,
+        timeout=0.5,
+    )
+    return asyncio.run(reading)
 
 
 @given(data=st.binary(max_size=900), size=st.integers(1, 400), raw=st.booleans())
@@ -177,3 +195,52 @@ def test_no_upload_touches_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     chunks = [data[i : i + 65536] for i in range(0, len(data), 65536)]
     assert read(Body(chunks), "image/png", limit=10_000_000) == data
     assert read(form(("image", data)), limit=10_000_000) == data
+
+
+# --- albums -----------------------------------------------------------------------------------
+
+
+@given(photos=st.lists(st.binary(max_size=300), min_size=2, max_size=4), size=st.integers(1, 400))
+def test_the_photos_of_an_album_arrive_in_order(photos: list[bytes], size: int) -> None:
+    body = form(*(("images", photo) for photo in photos))
+    chunks = [body[i : i + size] for i in range(0, len(body), size)]
+    assert read_photos(Body(chunks)) == photos
+
+
+def test_a_photo_that_is_too_large_does_not_cost_the_others() -> None:
+    photos = read_photos(form(("images", b"a"), ("images", bytes(1001)), ("images", bytes(1000))))
+    assert photos[0] == b"a"
+    assert isinstance(photos[1], PhotoTooLarge)
+    assert photos[2] == bytes(1000)
+
+
+@pytest.mark.parametrize(
+    ("parts", "error"),
+    [
+        ([], InvalidParameter),
+        (["images"], InvalidParameter),
+        (["images"] * 5, InvalidParameter),
+        (["images", "image"], InvalidParameter),
+        (["strategy", "images", "images"], InvalidParameter),
+    ],
+)
+def test_forms_that_are_no_album(parts: list[str], error: type[FacewrightError]) -> None:
+    with pytest.raises(error):
+        read_photos(form(*((name, b"x") for name in parts)))
+
+
+def test_an_album_has_a_limit_as_a_whole() -> None:
+    announced = Body([b"x"])
+    with pytest.raises(PhotoTooLarge, match="album"):
+        read_photos(announced, content_length="1000000")
+    assert announced.taken == 0
+    endless = Body([form(("images", b""), end=False)[:-2], *[bytes(1000)] * 1000])
+    with pytest.raises(PhotoTooLarge, match="album"):
+        read_photos(endless)
+    assert endless.taken < 80_000  # four times the room for framing
+
+
+@pytest.mark.parametrize("kind", ["image/jpeg", None, "application/octet-stream"])
+def test_an_album_is_a_form(kind: str | None) -> None:
+    with pytest.raises(UnsupportedMediaType):
+        read_photos(b"photo", kind)

@@ -174,6 +174,7 @@ def test_interface_and_metadata(run: Run) -> None:
         "version": "0",
         "licence": "MIT",
         "layout": "239",
+        "variant": "paper",
         "face_model": sha256(run.face_model),
     }
 

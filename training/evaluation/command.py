@@ -115,6 +115,59 @@ def photos(
         write(figures, json)
 
 
+@app.command("strangers")
+def strangers(
+    network: NetworkArgument,
+    directory: Annotated[Path, typer.Argument(help="directory of photos, a few per person")],
+    labels: Annotated[Path, typer.Option(help=".npz of names, mesh468 and maybe landmarks68")],
+    points: Annotated[
+        Path | None,
+        typer.Option(help=".npz of names and points (N, 5, 2) to align by, such as a detector's"),
+    ] = None,
+    people: Annotated[
+        Literal["train", "held-out", "all"], typer.Option(help="whose photos, as `prepare` splits")
+    ] = "all",
+    hold_out: Annotated[
+        float, typer.Option(min=0, max=1, help="share of people that training never sees")
+    ] = 0.15,
+    limit: Annotated[int | None, typer.Option(help="use about this many photos")] = None,
+    seed: Annotated[int, typer.Option(help="of the choice of photos and albums")] = 0,
+    json: JsonOption = None,
+    face_model: FaceModelOption = None,
+) -> None:
+    """How many strangers in albums are noticed, and how many photos are taken for such."""
+    from models.assets import FACE_MODEL, asset_path
+    from models.morphable_model import MorphableModel
+    from training.evaluation.network import load_network
+    from training.evaluation.photos import choose_photos, predict_photos
+    from training.evaluation.report import show, write
+    from training.evaluation.strangers import stranger_figures
+    from training.photos.labels import read_labels
+    from training.photos.people import person_of, rows_of
+
+    try:
+        known = read_labels(labels, points)
+        known = known.take(rows_of(known.names, people, hold_out))
+        chosen = known.take(choose_photos(known.names, limit, seed))
+        model = MorphableModel.load(face_model or asset_path(FACE_MODEL))
+        loaded = load_network(network)
+        predictions = predict_photos(loaded, model, directory, chosen, track=_track)
+        whose = "" if people == "all" else f", {people} people"
+        figures = stranger_figures(
+            loaded.layout.split(predictions.coefficients).identity,
+            [person_of(name) for name in chosen.names],
+            seed,
+            f"albums of {len(chosen.names)} photos of {directory.name}{whose}",
+        )
+        if not figures:
+            raise ValueError("albums need two people, one of them with two photos")
+    except (KeyError, ValueError, OSError) as error:
+        _fail(error)
+    show(figures, Console())
+    if json is not None:
+        write(figures, json)
+
+
 class Layout(str, Enum):
     """Whose folder it is."""
 

@@ -157,7 +157,7 @@ class Experiment(_Settings):
         imagenet: the experiment is meant to start from ImageNet weights.
         seed: of everything random.
         variant: stride layout of R-Net.
-        bf16: run the convolutions in bfloat16.
+        bf16: run the convolutions in bfloat16 where the hardware has it.
     """
 
     minutes: Annotated[float, Field(gt=0)] | None = None
@@ -201,6 +201,11 @@ class Experiment(_Settings):
     def uses_photos(self) -> bool:
         """Whether any stage trains on photographs."""
         return any(stage.photos for stage in self.stages)
+
+    @property
+    def input_size(self) -> int:
+        """Side of the images that the trained network sees, px: the last stage's."""
+        return self.stages[-1].size
 
     def lasting(self, minutes: float | None, images: int | None) -> Experiment:
         """The same with another length, where one is given.

@@ -114,15 +114,7 @@ class Keeper(lightning.Callback):
         """Add the description that ``models.checkpoints_torch`` reads."""
         # Where the run stands is known to the data; to Lightning each part of a run is a pass.
         checkpoint.pop("loops")
-        info = self._info(trainer)
-        checkpoint |= {
-            "layout": info.layout,
-            "variant": info.variant,
-            "face_model_sha256": info.face_model_sha256,
-            "steps": info.steps,
-            "images": info.images,
-            "config": dict(info.config),
-        }
+        checkpoint |= self._info(trainer).entries()
 
     def on_train_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -161,6 +153,7 @@ class Keeper(lightning.Callback):
             steps=data.cursor.step,
             images=data.cursor.images,
             config=_plain(self._experiment),
+            input_size=self._experiment.input_size,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import pytorch_lightning as lightning
@@ -17,13 +18,22 @@ from training.rnet.schedule import rate_at
 PHOTO_PREFIX = "photo_"
 
 
+@lru_cache
+def computes_bf16(device_type: str) -> bool:
+    """Whether the hardware multiplies in bfloat16; a CPU that emulates it is 5 times slower."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
 def regress(net: Any, crops_nchw: Tensor, bf16: bool) -> Tensor:
-    """Coefficients (N, size) float32 of crops, convolutions in bfloat16 if asked.
+    """Coefficients (N, size) float32 of crops, convolutions in bfloat16 if asked and possible.
 
     The last layer always runs in float32: eight bits are too few for a pose. So do the losses,
     which is why bfloat16 is chosen here and not for Lightning's whole training step.
     """
-    with torch.autocast(crops_nchw.device.type, torch.bfloat16, enabled=bf16):
+    device = crops_nchw.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=bf16 and computes_bf16(device)):
         features = net.features(crops_nchw)[1]
     coefficients: Tensor = net.fc(features.float())
     return coefficients

@@ -21,15 +21,15 @@ from models.morphable_model import MorphableModel
 from models.rnet_torch import RNet
 from training.losses.hybrid import HybridLoss, HybridWeights
 from training.photos.conventions import read_convention
-from training.recognition.recognizer import load_recognizer
+from training.recognition.recognizer import FaceRecognizer, load_recognizer
 from training.render import Rendering, make_renderer
 from training.rnet.averaging import WeightAverage
 from training.rnet.clock import Clock
 from training.rnet.data import RNetData, Stock, check_stock, take_stock
-from training.rnet.experiment import Experiment
+from training.rnet.experiment import Experiment, ExperimentError
 from training.rnet.keeper import CHECKPOINT, Keeper, stock_to_resume
 from training.rnet.losses import RNetLoss
-from training.rnet.module import RNetModule
+from training.rnet.module import RNetModule, computes_bf16
 from training.rnet.records import ReportTo, RunLog
 from training.rnet.validation import Validation
 
@@ -68,7 +68,8 @@ def prepare_run(experiment: Experiment, paths: RunPaths) -> Stock:
 
     Raises:
         ExperimentError: there are no shards where there should be, they are of another face
-            model, or the directory holds a run of other settings or of another face model.
+            model, the directory holds a run of other settings or of another face model, or the
+            weights to start from or the recognition network cannot be read.
     """
     paths.out.mkdir(parents=True, exist_ok=True)
     sha256 = MorphableModel.load(paths.face_model).sha256
@@ -77,6 +78,14 @@ def prepare_run(experiment: Experiment, paths: RunPaths) -> Stock:
         log.warning("the experiment is meant to start from ImageNet weights: see --init")
     stock = take_stock(paths.portraits, paths.photos, paths.validation, known or Stock())
     check_stock(experiment, stock, sha256)
+    # Every worker reads these files; here, a bad one ends in one message.
+    try:
+        if paths.init is not None and known is None:
+            initialise(_paper_net(experiment), paths.init, sha256)
+        if experiment.uses_photos:
+            _recognizer(experiment)
+    except (ValueError, FileNotFoundError) as error:
+        raise ExperimentError(str(error)) from error
     return stock
 
 
@@ -118,6 +127,8 @@ def train(
         initialise(net, paths.init, model.sha256)  # type: ignore[arg-type]
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", rank) if on_gpu else torch.device("cpu")
+    if experiment.bf16 and not computes_bf16(device.type):
+        log.warning("this machine has no bfloat16 arithmetic: float32 serves")
     photo_model = _with_photo_landmarks(experiment, model)
     module = RNetModule(
         net,
@@ -187,8 +198,8 @@ class _Painter:
         return self._loss.render(coefficients)
 
 
-def _paper_net(experiment: Experiment) -> nn.Module:
-    return RNet(LAYOUT_239, experiment.variant)
+def _paper_net(experiment: Experiment) -> RNet:
+    return RNet(LAYOUT_239, experiment.variant, experiment.input_size)
 
 
 def _with_photo_landmarks(experiment: Experiment, model: MorphableModel) -> MorphableModel:
@@ -204,17 +215,20 @@ def _with_photo_landmarks(experiment: Experiment, model: MorphableModel) -> Morp
 
 
 def _photo_loss(experiment: Experiment, model: MorphableModel, device: torch.device) -> HybridLoss:
-    recognizer = None
-    if experiment.recognizer is not None and experiment.photo_loss.perceptual > 0:
-        recognizer = load_recognizer(experiment.recognizer)
     return HybridLoss(
         model,
         LAYOUT_239,
         experiment.photo_loss,
-        recognizer,
+        _recognizer(experiment),
         make_renderer(device),
         experiment.render_size,
     )
+
+
+def _recognizer(experiment: Experiment) -> FaceRecognizer | None:
+    if experiment.recognizer is None or experiment.photo_loss.perceptual == 0:
+        return None
+    return load_recognizer(experiment.recognizer)
 
 
 def _strategy(device: torch.device, workers: int) -> Strategy:

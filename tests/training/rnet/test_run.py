@@ -334,3 +334,21 @@ def test_two_workers_give_the_gradients_of_the_joined_batch(
         scale = float(value.abs().max())
         assert scale > 0, name
         torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_bad_weights_to_start_from_end_in_one_message(run_paths, small, small_net, tmp_path):
+    noise = tmp_path / "noise.pt"
+    noise.write_bytes(b"noise")
+    with pytest.raises(ExperimentError, match=r"noise\.pt: cannot be read"):
+        prepare_run(small, replace(run_paths, init=noise))
+    with pytest.raises(ExperimentError, match="no weights file"):
+        prepare_run(small, replace(run_paths, init=tmp_path / "absent.pt"))
+
+
+def test_a_missing_recogniser_ends_in_one_message(run_paths, tmp_path):
+    stage = {"size": 32, "photos": 4}
+    experiment = Experiment.model_validate(
+        {"stages": [stage], "images": 8, "recognizer": str(tmp_path / "absent.onnx")}
+    )
+    with pytest.raises(ExperimentError, match=r"absent\.onnx"):
+        prepare_run(experiment, run_paths)

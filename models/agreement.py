@@ -1,0 +1,106 @@
+"""Whether the photos of an album show one person, by their identity coefficients alone.
+
+Identities are compared by the Euclidean distance of their coefficients.  These are in standard
+deviations of the population, and R-Net keeps a coefficient near 0 that it sees little of, so
+what it can tell from photos counts for most as it is: dividing by the spread within a person
+measured no better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+STRANGER_DISTANCE: Final = 2.7
+"""Distance of `album_distances` beyond which a photo shows a stranger.
+
+It belongs to the shipped weights.  Fitted by `facewright-train evaluate strangers` (see
+`training/evaluation/strangers.py`): the distance beyond which 2% of the photos lie in random
+albums of 2, 3, 5 and 20 photos of one person.
+"""
+
+_ROUNDS = 10
+
+
+def album_distances(identity: Array) -> NDArray[np.float64]:
+    """How far each photo of an album is from what most of the others agree on.
+
+    The photo with the least median distance to the others and its nearest neighbours, more than
+    half of the album in all, are the core; the consensus for a photo is the mean of the core
+    without the photo itself.  So strangers do not move it while they are a minority.
+
+    A mean of n photos is itself uncertain, which makes distances to it larger by a factor of
+    sqrt(1 + 1 / n).  It is divided out: distances of albums of different sizes compare.
+
+    identity: (J, K) coefficients in sigmas, J >= 2.  Returns (J,), in sigmas; both photos of an
+    album of two have the same.  Raises ValueError for another shape.
+    """
+    if identity.ndim != 2 or len(identity) < 2:
+        raise ValueError(f"expected (J >= 2, K) identities, got {identity.shape}")
+    exact = identity.astype(np.float64)
+    apart = _distances(exact, exact)
+    centre = _lower_median(apart + np.diag(np.full(len(exact), np.inf))).argmin()
+    core = np.argsort(apart[centre], kind="stable")[: len(exact) // 2 + 1]
+    members = np.zeros(len(exact))
+    members[core] = 1.0
+    others = members - np.diag(members)  # row j: the core without photo j
+    count = others.sum(axis=1, keepdims=True)
+    away = np.linalg.norm(exact - others @ exact / count, axis=1)
+    distances: NDArray[np.float64] = away / np.sqrt(1.0 + 1.0 / count[:, 0])
+    return distances
+
+
+def minority(doubtful: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of an album's photos (J,) can be left out because they are `doubtful`.
+
+    All of them if the others are the majority; else none, for nobody knows who is the stranger.
+    """
+    return doubtful & (2 * doubtful.sum() < len(doubtful))
+
+
+def consistent_faces(candidates: Sequence[Array]) -> list[int]:
+    """Choose one face in each photo such that all show the same person.
+
+    The face that has near neighbours in most other photos is the start, the nearest to it is
+    chosen in each photo, and choices are then improved against the median of the others until
+    they stay.  Of faces that do equally well the first is chosen.
+
+    candidates: per photo (F, K) identities of its F >= 1 faces in sigmas.  Returns an index per
+    photo.
+    """
+    if len(candidates) < 2:
+        return [0] * len(candidates)
+    faces = [values.astype(np.float64) for values in candidates]
+    everyone = np.concatenate(faces)
+    photo_of = np.repeat(np.arange(len(faces)), [len(values) for values in faces])
+    nearest = np.stack([_distances(everyone, values).min(axis=1) for values in faces], axis=1)
+    nearest[np.arange(len(everyone)), photo_of] = np.inf
+    start = everyone[_lower_median(nearest).argmin()]
+    chosen = [int(_distances(values, start[None]).argmin()) for values in faces]
+    for _ in range(_ROUNDS):
+        before = list(chosen)
+        for photo, values in enumerate(faces):
+            others = [faces[k][chosen[k]] for k in range(len(faces)) if k != photo]
+            chosen[photo] = int(_distances(values, np.median(others, axis=0)[None]).argmin())
+        if chosen == before:
+            break
+    return chosen
+
+
+def _distances(a: Array, b: Array) -> Array:
+    """(A, B) Euclidean distances of the rows of a (A, K) and b (B, K)."""
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2.0 * (a @ b.T)
+    return np.sqrt(np.maximum(squares, 0.0))
+
+
+def _lower_median(distances: Array) -> Array:
+    """(N,): of each row (N, J), one of which is infinite for the photo itself.
+
+    The lower of two middle ones: a photo with one agreeing neighbour of two is no stranger.
+    """
+    return np.sort(distances, axis=1)[:, (distances.shape[1] - 2) // 2]

@@ -1,0 +1,93 @@
+"""Smooth fields over a texture, on a coarse grid: what joins pieces without a seam.
+
+Colours of two sources of the same skin differ by light and exposure, which change slowly over a
+face.  Their ratio, known where both sources show the skin, is continued to where only one does
+as a membrane that is held by the known values (Perez et al. 2003, "Poisson Image Editing", give
+the idea: a correction that is harmonic beyond the known leaves no edge).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.jit import kernel
+
+GRID = 128
+"""Cells along a side: 2 mm on the skin, coarser than pores and finer than shading."""
+
+# Pull of the neighbours against a cell's own value of weight 1.
+_TENSION = 0.25
+_SWEEPS = 12
+# Added to colours (0 to 255) before their ratio is taken, or black would have any.
+_DARK = 6.0
+# No light changes skin more than this between two sources, in natural logarithms.
+_MOST = 1.4
+
+
+def continue_smoothly(
+    values: NDArray[np.float32], weights: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Fill a grid from the cells that have weight, and smooth it a little there.
+
+    values: (G, G, C), G a power of two.  weights: (G, G) in [0, 1].  Minimises the weighted
+    squared distance from the values plus the squared differences between neighbours.
+    Returns (G, G, C) float32; 0 everywhere when no cell has weight.
+    """
+    if not weights.any():
+        return np.zeros_like(values)
+    field = _push_pull(values * weights[..., None], weights)
+    _relax(field, values, weights, _SWEEPS)
+    return field
+
+
+def log_ratio(wanted: NDArray[np.float32], source: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logarithm of the factor that takes colours (..., 3) of `source` to `wanted`, 0 to 255."""
+    return np.clip(np.log((wanted + _DARK) / (source + _DARK)), -_MOST, _MOST)
+
+
+def log_colour(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Colours (0 to 255) on a scale where a change of light is a shift."""
+    return np.log(colours + _DARK)
+
+
+def _push_pull(weighted: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Averages over ever larger cells, taken where the smaller ones have no weight."""
+    if len(weights) == 1:
+        return weighted / np.maximum(weights, np.float32(1e-12))[..., None]
+    half = len(weights) // 2
+    sums = weighted.reshape(half, 2, half, 2, -1).sum(axis=(1, 3))
+    coarse = _push_pull(sums, weights.reshape(half, 2, half, 2).sum(axis=(1, 3)))
+    beneath = coarse.repeat(2, axis=0).repeat(2, axis=1)
+    share = np.minimum(weights, np.float32(1.0))[..., None]
+    own = weighted / np.maximum(weights, np.float32(1e-12))[..., None]
+    return (share * own + (1 - share) * beneath).astype(np.float32)
+
+
+@kernel
+def _relax(
+    field: NDArray[np.float32],
+    values: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    sweeps: int,
+) -> None:
+    """Gauss-Seidel, up and down in turn."""
+    size, channels = field.shape[0], field.shape[2]
+    for sweep in range(sweeps):
+        for step in range(size * size):
+            place = step if sweep % 2 == 0 else size * size - 1 - step
+            row, column = place // size, place % size
+            above, below = max(row - 1, 0), min(row + 1, size - 1)
+            left, right = max(column - 1, 0), min(column + 1, size - 1)
+            weight = weights[row, column]
+            scale = 1.0 / (weight + 4.0 * _TENSION)
+            for channel in range(channels):
+                around = (
+                    field[above, column, channel]
+                    + field[below, column, channel]
+                    + field[row, left, channel]
+                    + field[row, right, channel]
+                )
+                field[row, column, channel] = scale * (
+                    weight * values[row, column, channel] + _TENSION * around
+                )

@@ -1,0 +1,249 @@
+"""The way of an album: its photos one by one, then one identity for all; no HTTP in here.
+
+Deng et al. 2019, section 4: coefficients and confidences of each photo come from the networks,
+identities are aggregated by confidence (eq. 7), and each photo is shown with the album's
+identity in its own expression, pose and light (eq. 8).
+
+Photos are only ever decoded a few at a time.  What is kept of each is its file and a few
+hundred numbers per face; a picture of it is made from the file again, no larger than needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from models.aggregation import aggregate, shares
+from models.agreement import STRANGER_DISTANCE, album_distances, consistent_faces, minority
+from models.layout import LAYOUT_239
+from service.deadline import Deadline
+from service.engine import Engine
+from service.errors import BadPhoto, FacewrightError, NoFaceFound, TooFewPhotos
+from service.imaging import decode_photo
+from service.overlay import draw_overlay
+from service.reconstruction import ObservedFace, Reconstruction, reconstruct_faces
+from service.schemas import AlbumOptions, Faces
+from service.stages import SharedClock, StageClock
+
+Float32 = npt.NDArray[np.float32]
+RgbU8 = npt.NDArray[np.uint8]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Source = Callable[[], bytes]
+"""Reads the file of a photo; may raise `BadPhoto` in its place."""
+
+
+class PhotoMap(Protocol):
+    """Calls a function for photos side by side; yields the results in the photos' order.
+
+    It works on no more photos ahead of the results taken than are held in memory easily.
+    """
+
+    def __call__(
+        self, work: Callable[[Item], Result], items: Iterable[Item], /
+    ) -> Iterator[Result]:
+        """Yield `work` of each of `items`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class FailedPhoto:
+    """A photo of an album without a usable face."""
+
+    problem: FacewrightError
+
+
+@dataclass(frozen=True, eq=False)
+class AlbumFace:
+    """A photo of an album and the face that was chosen in it."""
+
+    width: int
+    """Of the photo, px."""
+    height: int
+    observed: ObservedFace
+    """The face as this photo alone shows it."""
+    faces_found: int
+    """How many faces there were to choose from."""
+    distance: float | None
+    """From the rest of the album (`models.agreement.album_distances`); None without a rest."""
+    used: bool
+    """False for a photo that was left out of the album."""
+    share: float
+    """Part in the identity, mean of all coefficients; 0 for a photo that was left out."""
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether it seems to show somebody else."""
+        return self.distance is not None and self.distance > STRANGER_DISTANCE
+
+
+@dataclass(frozen=True, eq=False)
+class Album:
+    """The one identity of some photos, and what each of them is in it."""
+
+    photos: list[AlbumFace | FailedPhoto]
+    """In the order of the sources."""
+    identity: Float32
+    """(80,): alpha of eq. 7."""
+    albedo: Float32
+    """(80,): mean delta of the photos used."""
+
+    @property
+    def photos_used(self) -> int:
+        """How many photos were not left out and have not failed."""
+        return sum(isinstance(photo, AlbumFace) and photo.used for photo in self.photos)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A photo before its face is chosen."""
+
+    width: int
+    height: int
+    faces: list[ObservedFace]
+
+
+def solve_album(
+    engine: Engine,
+    sources: Sequence[Source],
+    options: AlbumOptions,
+    photo_map: PhotoMap,
+    deadline: Deadline,
+    clock: SharedClock,
+) -> Album:
+    """Find the face in each photo and aggregate the identity; blocks.
+
+    A photo that cannot be used is part of the result and stops nothing.
+
+    Raises:
+        TooFewPhotos: fewer than `options.min_photos` can be used.
+        QueueFull, DeadlinePassed, NotReady, ModelError: as `Engine.observe`.
+    """
+    which: Faces = "largest" if options.faces == "largest" else "all"
+
+    def look(source: Source) -> _Seen | FailedPhoto:
+        with clock.one() as own:
+            try:
+                photo, faces = engine.observe(source(), which, deadline, own)
+            except (BadPhoto, NoFaceFound) as error:
+                # A new one: the frames that this one came through hold the photo.
+                return FailedPhoto(type(error)(error.detail))
+            return _Seen(photo.shape[1], photo.shape[0], faces)
+
+    seen = list(photo_map(look, sources))
+    deadline.check()
+    if not any(isinstance(photo, _Seen) for photo in seen):
+        raise TooFewPhotos(_too_few(seen, 0, options.min_photos))
+    with clock.stage("reconstruct"):
+        album = _aggregate(seen, options)
+    if album.photos_used < options.min_photos:
+        raise TooFewPhotos(_too_few(seen, album.photos_used, options.min_photos))
+    return album
+
+
+def album_face(engine: Engine, album: Album, photo: AlbumFace) -> Reconstruction:
+    """The geometry of a photo's face with the album's identity (eq. 8); a stranger's own.
+
+    Coefficients and confidences stay those of the photo.
+    """
+    shown = photo.observed
+    if photo.used:
+        coefficients = shown.coefficients.copy()
+        coefficients[LAYOUT_239.identity] = album.identity
+        shown = replace(shown, coefficients=coefficients)
+    face = reconstruct_faces(engine.model, [shown])[0]
+    return replace(face, coefficients=photo.observed.coefficients)
+
+
+def album_picture(
+    engine: Engine, source: Source, longest_side: int, deadline: Deadline, clock: StageClock
+) -> RgbU8:
+    """A photo, reduced to at most `longest_side` px: (H, W, 3).
+
+    Raises `BadPhoto` when it cannot be decoded, `DeadlinePassed`.
+    """
+    deadline.check()
+    with clock.stage("decode"):
+        return decode_photo(source(), engine.limits, longest_side)
+
+
+def album_overlay(
+    engine: Engine,
+    picture: RgbU8,
+    photo: AlbumFace,
+    face: Reconstruction,
+    *,
+    landmarks: bool,
+    deadline: Deadline,
+    clock: StageClock,
+) -> RgbU8:
+    """A copy of the photo's `picture`, in any size, with its `face` drawn on it: (H, W, 3).
+
+    Raises `DeadlinePassed`.
+    """
+    deadline.check()
+    height, width = picture.shape[:2]
+    scale = np.array([width / photo.width, height / photo.height])
+    reduced = replace(
+        face,
+        intrinsics=np.diag([*scale, 1.0]) @ face.intrinsics,
+        landmarks_px=(face.landmarks_px * scale).astype(np.float32),
+    )
+    with clock.stage("overlay"):
+        return draw_overlay(picture, engine.model, [reduced], landmarks=landmarks)
+
+
+def _aggregate(seen: Sequence[_Seen | FailedPhoto], options: AlbumOptions) -> Album:
+    usable = [photo for photo in seen if isinstance(photo, _Seen)]
+    chosen = consistent_faces([_identity(photo.faces) for photo in usable])
+    faces = [photo.faces[index] for photo, index in zip(usable, chosen, strict=True)]
+    identity = _identity(faces)
+    confidences = np.stack([face.confidences for face in faces])
+    albedo = np.stack([face.coefficients[LAYOUT_239.albedo] for face in faces])
+    distances = album_distances(identity) if len(faces) > 1 else None
+    weights = np.ones(len(faces))
+    if options.outliers == "drop" and distances is not None:
+        weights[minority(distances > STRANGER_DISTANCE)] = 0.0
+    part = shares(confidences, options.strategy, weights).mean(axis=1)
+    found = iter(
+        AlbumFace(
+            width=photo.width,
+            height=photo.height,
+            observed=face,
+            faces_found=len(photo.faces),
+            distance=None if distances is None else float(distances[row]),
+            used=bool(weights[row]),
+            share=float(part[row]),
+        )
+        for row, (photo, face) in enumerate(zip(usable, faces, strict=True))
+    )
+    return Album(
+        photos=[photo if isinstance(photo, FailedPhoto) else next(found) for photo in seen],
+        identity=aggregate(identity, confidences, options.strategy, weights),
+        albedo=np.average(albedo, axis=0, weights=weights).astype(np.float32),
+    )
+
+
+def _identity(faces: Sequence[ObservedFace]) -> Float32:
+    """(N, 80)."""
+    return np.stack([face.coefficients[LAYOUT_239.identity] for face in faces])
+
+
+def _too_few(seen: Sequence[_Seen | FailedPhoto], used: int, asked: int) -> str:
+    problems = [
+        f"photo {index}: {photo.problem.code}"
+        for index, photo in enumerate(seen)
+        if isinstance(photo, FailedPhoto)
+    ]
+    if strangers := len(seen) - used - len(problems):
+        problems.append(f"{strangers} left out as strangers")
+    return (
+        f"{used} of {len(seen)} photos can be used, but {asked} are asked for"
+        f"{' (' + ', '.join(problems) + ')' if problems else ''}."
+    )
