@@ -32,10 +32,10 @@ VERSIONS = ("1.30", kubernetes_validate.latest_version())
 CUSTOM = {"ServiceMonitor", "ScaledObject"}
 """Kinds that Kubernetes itself does not know."""
 
-PHOTO_MEMORY = 600_000_000
-"""Bytes that one photo of 50 megapixels takes while it is worked on (docs/api.md)."""
+PHOTO_MEMORY = 800_000_000
+"""Bytes that a photo of 50 megapixels takes while it is worked on, its texture too (docs/api.md)."""
 
-IDLE_MEMORY = 500_000_000
+IDLE_MEMORY = 800_000_000
 """Bytes of a server with its models that has answered photos, rounded up (docs/deploy.md)."""
 
 Manifest = dict[str, Any]
@@ -219,6 +219,7 @@ def test_memory_suffices_for_all_that_is_admitted(
         IDLE_MEMORY
         + settings.concurrency * PHOTO_MEMORY
         + (settings.max_waiting + settings.max_uploads) * settings.max_upload_bytes
+        + settings.max_albums * settings.max_album_bytes
     )
     added = patches(K8S / "overlays" / overlay)
     resources = added["/spec/template/spec/containers/0/resources"]
