@@ -33,7 +33,7 @@ CUSTOM = {"ServiceMonitor", "ScaledObject"}
 """Kinds that Kubernetes itself does not know."""
 
 PHOTO_MEMORY = 800_000_000
-"""Bytes that a photo of 50 megapixels takes while it is worked on, its texture too (docs/api.md)."""
+"""Bytes that a photo of 50 megapixels takes in work, its texture among them (docs/api.md)."""
 
 IDLE_MEMORY = 800_000_000
 """Bytes of a server with its models that has answered photos, rounded up (docs/deploy.md)."""
