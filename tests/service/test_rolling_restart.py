@@ -19,6 +19,9 @@ Start = Callable[..., Any]
 READINESS_PERIOD = 0.2
 """Seconds between two looks at `/readyz`."""
 
+PAUSE = 0.15
+"""Seconds from an answer to the same client's next request: connections must be idle at times."""
+
 
 class Router:
     """Passes TCP connections on to the servers that are in service, in turn, as kube-proxy does.
@@ -39,12 +42,18 @@ class Router:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # closed
             while True:
-                client = self._listener.accept()[0]
-                ports = self.ports
-                self._turn += 1
-                server = socket.create_connection(("127.0.0.1", ports[self._turn % len(ports)]))
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=_copy, args=(source, sink), daemon=True).start()
+                self._connect(self._listener.accept()[0])
+
+    def _connect(self, client: socket.socket) -> None:
+        ports = self.ports
+        self._turn += 1
+        try:
+            server = socket.create_connection(("127.0.0.1", ports[self._turn % len(ports)]))
+        except (OSError, ZeroDivisionError):  # nobody there: the client shall see it
+            client.close()
+            return
+        for source, sink in ((client, server), (server, client)):
+            threading.Thread(target=_copy, args=(source, sink), daemon=True).start()
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:
@@ -110,7 +119,7 @@ class Load:
     def _post(self, keep_connection: bool) -> None:
         limits = httpx.Limits(max_keepalive_connections=1 if keep_connection else 0)
         with httpx.Client(base_url=self.url, timeout=60, limits=limits) as client:
-            while not self._ended.is_set():
+            while not self._ended.wait(PAUSE):
                 try:
                     response = client.post("/v1/reconstruct", files={"image": self.photo})
                     problem = "" if response.status_code == 200 else response.text
@@ -135,7 +144,7 @@ def test_no_request_fails_while_every_server_is_replaced(
         stack.callback(router.close)
 
         def start() -> Any:
-            return stack.enter_context(start_server(drain_seconds=1.5))
+            return stack.enter_context(start_server(drain_seconds=3))
 
         old = [start(), start()]
         readiness = Readiness(router)
