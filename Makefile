@@ -13,7 +13,7 @@ FAULT_ROUNDS ?= 20
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz faults lint types demo bench soak assets lock clean
+.PHONY: help serve test fuzz faults lint types demo bench soak assets lock image-test clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,9 +30,10 @@ fuzz: $(VENV)/.dev  ## 10,000 hostile requests against a real server (FUZZ_CASES
 faults: $(VENV)/.dev  ## fault injection, the faults with chance in them 20 times (FAULT_ROUNDS=...)
 	FAULT_ROUNDS=$(FAULT_ROUNDS) $(BIN)/python -m pytest tests/service/test_faults.py
 
-lint: $(VENV)/.dev  ## ruff
+lint: $(VENV)/.dev  ## ruff, hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint --ignore DL3008 Dockerfile docker/Dockerfile.gpu  # Debian keeps no old versions
 
 types: $(VENV)/.dev  ## mypy on models and service
 	$(BIN)/mypy
@@ -54,8 +55,20 @@ lock:  ## resolve the pinned requirement files anew (needs uv)
 		--custom-compile-command "make lock" --extra cpu pyproject.toml -o requirements/serve.txt
 	uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" -c requirements/serve.txt \
+		--extra gpu pyproject.toml -o requirements/serve-gpu.txt
+	uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" -c requirements/serve.txt \
 		--override requirements/torch-apart.in --no-emit-package torch \
 		--extra cpu --extra dev pyproject.toml requirements/torch-deps.in -o requirements/dev.txt
+
+# Needs root, and Debian's buildah, debootstrap, podman and runc; docs/deploy.md tells more.
+ENGINE ?= podman --runtime=runc --cgroup-manager=cgroupfs
+RUN_OPTIONS ?= --ulimit=nofile=1024:1024 --ulimit=nproc=4096:4096
+
+image-test: $(VENV)/.dev  ## build the image without Docker, run it restricted and offline
+	$(BIN)/python docker/build_with_buildah.py localhost/facewright:test
+	IMAGE=localhost/facewright:test ENGINE="$(ENGINE)" RUN_OPTIONS="$(RUN_OPTIONS)" \
+		$(BIN)/python -m pytest -m image tests/docker
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info tests/node_modules

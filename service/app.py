@@ -102,7 +102,7 @@ def create_app(
                 "Retry-After",
             ],
         )
-    app.add_middleware(RequestMiddleware, metrics=metrics)
+    app.add_middleware(RequestMiddleware, metrics=metrics, lifecycle=lifecycle)
     install_problem_handlers(app)
     for module in (reconstruct, albums, models, probes, page):
         app.include_router(module.router)

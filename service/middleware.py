@@ -8,6 +8,7 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.lifecycle import Lifecycle, State
 from service.logging import choose_request_id, request_id
 from service.metrics import Metrics
 from service.problems import internal_error_response
@@ -32,11 +33,16 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 class RequestMiddleware:
-    """Gives requests an id, answers unforeseen exceptions, logs and counts."""
+    """Gives requests an id, answers unforeseen exceptions, logs and counts.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    While the server drains, every answer asks the client to close its connection: one that is
+    kept would lead the next request to a server that is gone.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, lifecycle: Lifecycle) -> None:
         self._app = app
         self._metrics = metrics
+        self._lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI)."""
@@ -58,6 +64,8 @@ class RequestMiddleware:
                 for name, value in SECURITY_HEADERS.items():
                     if scope["path"] not in _OWN_POLICY or name != "Content-Security-Policy":
                         headers.setdefault(name, value)
+                if self._lifecycle.state is State.DRAINING:
+                    headers["Connection"] = "close"
             await send(message)
 
         try:

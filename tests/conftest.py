@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import pytest
 from hypothesis import settings
 
 # Continuous integration judges a change, so it draws the same examples every time; a run by hand
@@ -11,3 +14,24 @@ from hypothesis import settings
 settings.register_profile("ci", derandomize=True, print_blob=True, deadline=None)
 settings.register_profile("hand", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "hand")
+
+
+@pytest.fixture
+def longest_shutdown(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, str]], float]:
+    """Seconds from SIGTERM until a server with these variables has surely ended."""
+    import uvicorn
+
+    from service.metrics import MULTIPROCESS_VARIABLE
+    from service.server import run_server
+    from service.settings import Settings
+
+    def ask(variables: Mapping[str, str]) -> float:
+        told: dict[str, Any] = {}
+        monkeypatch.setattr(uvicorn, "run", lambda *_, **options: told.update(options))
+        monkeypatch.setenv(MULTIPROCESS_VARIABLE, "")  # so that it is taken away again
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        run_server({"workers": 2})
+        return Settings().drain_seconds + float(told["timeout_graceful_shutdown"])
+
+    return ask
