@@ -97,6 +97,7 @@ def create_app(
             allow_headers=[API_KEY_HEADER, REQUEST_ID_HEADER],
             expose_headers=[
                 reconstruct.FACE_COUNT_HEADER,
+                albums.PHOTO_COUNT_HEADER,
                 REQUEST_ID_HEADER,
                 "Server-Timing",
                 "Retry-After",
