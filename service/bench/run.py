@@ -188,7 +188,7 @@ class Bench:
         tenth = 0
         sent = 0
         while sent < self._memory_requests:
-            sent += len(closed_load(lambda: self._client(server, self._photo), 8, 5.0))
+            sent += len(closed_load(lambda: self._client(server, self._photo), 8, self._seconds))
             if not tenth and sent >= self._memory_requests / 10:
                 tenth = server.resident_bytes()
         return {"growth": server.resident_bytes() / tenth - 1, "requests": sent}

@@ -50,7 +50,8 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
     short = count <= _MOST_SHORT_VERTICES
     indices = np.ascontiguousarray(mesh.triangles, "<u2" if short else "<u4")
     vector = {"componentType": _FLOAT, "count": count, "type": "VEC3"}
-    bounds = {"min": positions.min(0).tolist(), "max": positions.max(0).tolist()}
+    columns = np.ascontiguousarray(positions.T)  # along rows of three NumPy takes 40 times as long
+    bounds = {"min": columns.min(1).tolist(), "max": columns.max(1).tolist()}
     colour_name, colour_array, colour_accessor = _colour_attribute(mesh)
     arrays: list[tuple[NDArray[Any], int | None]] = [
         (positions, _ARRAY_BUFFER),
