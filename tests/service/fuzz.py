@@ -104,7 +104,11 @@ def _query(operation: dict[str, Any], dice: random.Random) -> str:
             pairs.append((parameter["name"], dice.choice([*known, _word(dice)])))
     if dice.random() < 0.05:
         pairs.append((_word(dice), _word(dice)))
-    return "?" + "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs) if pairs else ""
+    return (
+        "?" + "&".join(f"{quote(name)}={quote(str(value))}" for name, value in pairs)
+        if pairs
+        else ""
+    )
 
 
 def _word(dice: random.Random) -> str:
