@@ -220,6 +220,7 @@ def test_memory_suffices_for_all_that_is_admitted(
         + settings.concurrency * PHOTO_MEMORY
         + (settings.max_waiting + settings.max_uploads) * settings.max_upload_bytes
         + settings.max_albums * settings.max_album_bytes
+        + settings.queue_bytes
     )
     added = patches(K8S / "overlays" / overlay)
     resources = added["/spec/template/spec/containers/0/resources"]
