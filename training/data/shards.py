@@ -22,7 +22,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -33,6 +33,8 @@ import numpy.typing as npt
 CROP_SIZE = 224
 MARGIN = 8
 IMAGE_SIZE = CROP_SIZE + 2 * MARGIN
+
+_PEOPLE_OF_A_DIRECTORY = 1 << 32
 
 _SHARD_NAME = re.compile(r"shard_(\d{5})")
 
@@ -289,9 +291,22 @@ class ShardSet:
 
     @property
     def labels(self) -> Labels:
-        """Labels of all pictures in one piece. Raises ValueError when there is no shard."""
+        """Labels of all pictures in one piece; people of different directories are different.
+
+        Raises ValueError when there is no shard.
+        """
         if self._labels is None:
-            self._labels = Labels.concatenate([shard.labels for shard in self._shards])
+            directories = list(dict.fromkeys(shard.path.parent for shard in self._shards))
+            self._labels = Labels.concatenate(
+                [
+                    replace(
+                        shard.labels,
+                        person=shard.labels.person
+                        + _PEOPLE_OF_A_DIRECTORY * directories.index(shard.path.parent),
+                    )
+                    for shard in self._shards
+                ]
+            )
         return self._labels
 
     def __len__(self) -> int:

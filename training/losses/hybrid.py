@@ -15,6 +15,7 @@ from models.light_torch import shade
 from models.morphable_model import MorphableModel
 from models.morphable_model_torch import TorchMorphableModel
 from models.normals_torch import vertex_normals
+from training.losses.affinity import affinity_loss
 from training.losses.landmarks import landmark_loss, paper_landmark_weights
 from training.losses.perceptual import composite, perceptual_loss
 from training.losses.photometric import photometric_loss
@@ -47,6 +48,8 @@ class HybridWeights(BaseModel):
     perceptual: NonNegativeFloat = 0.2
     coefficients: NonNegativeFloat = 3e-4
     albedo_flattening: NonNegativeFloat = 5.0
+    affinity: NonNegativeFloat = 0.0
+    """Not in the paper, see :mod:`training.losses.affinity`."""
     identity: NonNegativeFloat = 1.0
     """Within the coefficients' term, w_alpha."""
     expression: NonNegativeFloat = 0.8
@@ -67,8 +70,9 @@ class HybridLoss(nn.Module):
     """Terms of the weakly-supervised loss, from coefficients to scalars.
 
     Terms, each a mean over the batch: ``photometric`` (equation 2), ``landmarks`` (3),
-    ``perceptual`` (4), ``coefficients`` (5) and ``albedo_flattening`` (6).  A term of weight 0 is
-    not computed, and without a recogniser there is no perceptual one.
+    ``perceptual`` (4), ``coefficients`` (5), ``albedo_flattening`` (6) and ``affinity``
+    (:mod:`training.losses.affinity`, over the pairs of the batch).  A term of weight 0 is not
+    computed, and without a recogniser there is no ``perceptual`` and no ``affinity``.
 
     Nothing here is trained, and the face model stays out of checkpoints.  Computed in the
     precision of the face model whatever autocast is on: millimetres need more than eight bits.
@@ -77,7 +81,7 @@ class HybridLoss(nn.Module):
         model: the face model that the coefficients belong to.
         layout: of the coefficients.
         weights: of the terms.
-        recognizer: frozen face-recognition network for the perceptual term.
+        recognizer: frozen face-recognition network for the perceptual term and the affinity.
         renderer: for the device that the tensors are on.
         render_size: S, the side of the photos and renderings in px.
 
@@ -105,6 +109,7 @@ class HybridLoss(nn.Module):
             "perceptual": weights.perceptual if recognizer is not None else 0.0,
             "coefficients": weights.coefficients,
             "albedo_flattening": weights.albedo_flattening,
+            "affinity": weights.affinity if recognizer is not None else 0.0,
         }
         if not any(self.weights.values()):
             raise ValueError("every term of the loss has weight 0")
@@ -158,28 +163,41 @@ class HybridLoss(nn.Module):
             terms["landmarks"] = landmark_loss(
                 landmarks, targets.landmarks, targets.landmark_known, self.landmark_weights
             )
+        if self.weights["perceptual"] or self.weights["affinity"]:
+            points = self._points_on_photos(landmarks.detach(), targets)
+            of_photos = self._describe_photos(targets, points)
         if rendering is not None and self.weights["perceptual"]:
-            terms["perceptual"] = self._perceptual(rendering, landmarks.detach(), targets)
+            terms["perceptual"] = self._perceptual(rendering, of_photos, points, targets)
         if self.weights["coefficients"]:
             terms["coefficients"] = coefficient_prior(
                 parts.identity, parts.expression, parts.albedo, **self._prior_weights
             )
         if self.weights["albedo_flattening"]:
             terms["albedo_flattening"] = albedo_variance(face.albedo[:, self.skin_vertices])
+        if self.weights["affinity"]:
+            terms["affinity"] = affinity_loss(parts.identity, of_photos)
         return terms
 
-    def _perceptual(self, rendering: Rendering, landmarks: Tensor, targets: PhotoTargets) -> Tensor:
-        """Equation 4; both pictures are aligned by the same points, those of the photo.
+    def _points_on_photos(self, landmarks: Tensor, targets: PhotoTargets) -> Tensor:
+        """Landmarks (N, 68, 2) px of the photos as they are given, to align them by.
 
         Where the photo's are not known, the face's own stand in, without a gradient.
         """
-        assert self._recognizer is not None
         points = torch.where(targets.landmark_known[..., None], targets.landmarks, landmarks)
-        points = points * (self.render_size / CROP_SIZE)
+        return points * (self.render_size / CROP_SIZE)
+
+    def _describe_photos(self, targets: PhotoTargets, points: Tensor) -> Tensor:
+        assert self._recognizer is not None
         with torch.no_grad():
-            of_photo = self._recognizer(targets.photo, points)
+            return self._recognizer(targets.photo, points)
+
+    def _perceptual(
+        self, rendering: Rendering, of_photos: Tensor, points: Tensor, targets: PhotoTargets
+    ) -> Tensor:
+        """Equation 4; both pictures are aligned by the same points."""
+        assert self._recognizer is not None
         pasted = composite(targets.photo, rendering.image, rendering.mask)
-        return perceptual_loss(of_photo, self._recognizer(pasted, points))
+        return perceptual_loss(of_photos, self._recognizer(pasted, points))
 
     def _split(self, coefficients: Tensor) -> Coefficients:
         return self.layout.split(coefficients.to(self._model.mean_shape.dtype))

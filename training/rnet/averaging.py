@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from training.rnet.batches import Batch
-from training.rnet.module import RNetModule, regress
+from training.rnet.module import RNetModule, first_stages, regress
 from training.rnet.schedule import average_weight
 
 
@@ -23,13 +23,15 @@ class WeightAverage(lightning.Callback):
 
     Args:
         window_images: of the average; None keeps the newest weights.
+        frozen_stages: of the network, whose statistics stay, too.
 
     Attributes:
         net: the averaged network, in eval mode.
     """
 
-    def __init__(self, window_images: int | None) -> None:
+    def __init__(self, window_images: int | None, frozen_stages: int = 0) -> None:
         self._window = window_images
+        self._frozen_stages = frozen_stages
         self.net: nn.Module = nn.Identity()
 
     def setup(
@@ -86,7 +88,16 @@ class WeightAverage(lightning.Callback):
 
         Every worker has its own batches; the statistics are averaged over the workers.
         """
-        norms = [module for module in self.net.modules() if isinstance(module, nn.BatchNorm2d)]
+        frozen = {
+            part
+            for stage in first_stages(self.net, self._frozen_stages)
+            for part in stage.modules()
+        }
+        norms = [
+            module
+            for module in self.net.modules()
+            if isinstance(module, nn.BatchNorm2d) and module not in frozen
+        ]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()

@@ -233,11 +233,37 @@ class BatchMaker:
         current = (step.cursor.portraits, step.cursor.photos)[kind]
         batch = (step.stage.portraits, step.stage.photos)[kind]
         first = current.position + self._rank * batch
-        return current.order(self._experiment.seed, kind)[first : first + batch]
+        order = current.order(self._experiment.seed, kind)
+        if kind == PHOTOS and self._experiment.photos_per_person > 1:
+            assert self._photos is not None
+            order = people_together(
+                order, self._photos.labels.person, self._experiment.photos_per_person
+            )
+        return order[first : first + batch]
 
     def _rng(self, step: Step, kind: int) -> np.random.Generator:
         key = [self._experiment.seed, kind, step.cursor.step, self._rank, step.workers]
         return np.random.default_rng(key)
+
+
+def people_together(
+    order: npt.NDArray[np.int64], person: npt.NDArray[np.int64], count: int
+) -> npt.NDArray[np.int64]:
+    """The pictures of an order (N,) so that ``count`` of the same person follow each other.
+
+    Every group stands where its first picture stood; what is left of a person is a smaller group.
+
+    Args:
+        order: numbers of pictures.
+        person: of every picture.
+        count: largest size of a group.
+    """
+    people = person[order]
+    by_person = np.argsort(people, kind="stable")
+    begins = np.searchsorted(people[by_person], people[by_person])
+    within = np.arange(len(order)) - begins  # of the person's pictures, in the order
+    place = by_person[begins + within // count * count]
+    return order[by_person[np.lexsort((within, place))]]
 
 
 def _placement(

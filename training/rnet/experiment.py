@@ -146,6 +146,9 @@ class Experiment(Settings):
         validate_minutes, save_minutes: intervals.
         validation_portraits, validation_photos: of a validation, the first of the held-out ones.
         imagenet: the experiment is meant to start from ImageNet weights.
+        frozen_stages: of the ResNet, the first with the convolution before it, that keep the
+            weights and statistics they start with; their gradients are never computed.
+        photos_per_person: that stand together in a batch where a person has so many.
         seed: of everything random.
         variant: stride layout of R-Net.
         bf16: run the convolutions in bfloat16 where the hardware has it.
@@ -169,6 +172,8 @@ class Experiment(Settings):
     validation_portraits: Count = 256
     validation_photos: Count = 64
     imagenet: bool = False
+    frozen_stages: Annotated[int, Field(ge=0, le=4)] = 0
+    photos_per_person: Annotated[int, Field(ge=1)] = 1
     seed: Count = 1
     variant: Variant = "paper"
     bf16: bool = False
@@ -179,7 +184,7 @@ class Experiment(Settings):
             raise ValueError("set minutes or images, not both")
         if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise ValueError("the shares of the stages must sum to 1")
-        if self.uses_photos and self.photo_loss.perceptual > 0 and self.recognizer is None:
+        if self.uses_photos and self.compares_people and self.recognizer is None:
             raise ValueError("the perceptual loss needs a recognizer; or set its weight to 0")
         return self
 
@@ -192,6 +197,11 @@ class Experiment(Settings):
     def uses_photos(self) -> bool:
         """Whether any stage trains on photographs."""
         return any(stage.photos for stage in self.stages)
+
+    @property
+    def compares_people(self) -> bool:
+        """Whether the loss on photographs asks a recognition network."""
+        return self.photo_loss.perceptual > 0 or self.photo_loss.affinity > 0
 
     @property
     def input_size(self) -> int:

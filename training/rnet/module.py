@@ -39,6 +39,15 @@ def regress(net: Any, crops_nchw: Tensor, bf16: bool) -> Tensor:
     return coefficients
 
 
+def first_stages(net: Any, count: int) -> list[nn.Module]:
+    """The first so many stages of a network's ResNet, with the convolution before them."""
+    if not count:
+        return []
+    backbone = net.backbone
+    stages = [backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4]
+    return [backbone.conv1, backbone.bn1, *stages[:count]]
+
+
 class RNetModule(lightning.LightningModule):
     """R-Net under the supervised loss on portraits and the hybrid loss on photographs.
 
@@ -46,7 +55,8 @@ class RNetModule(lightning.LightningModule):
     model's and the recognition network's own files.
 
     Args:
-        net: network with the interface of ``RNet``: ``features`` and ``fc``.
+        net: network with the interface of ``RNet``: ``features`` and ``fc``; ``backbone`` where
+            stages are frozen.
         experiment: settings.
         portrait_loss: needed when the experiment uses portraits.
         photo_loss: needed when the experiment uses photographs.
@@ -71,15 +81,23 @@ class RNetModule(lightning.LightningModule):
         self.photo_loss = photo_loss
         self.gradient_norm = torch.zeros(())
         self._step = 0
+        for part in self._frozen():
+            part.requires_grad_(False)
         self.train()
 
     def train(self, mode: bool = True) -> RNetModule:
-        """Set the mode of the network; the losses, with their frozen networks, never train."""
+        """Set the mode of the network; the losses and what is frozen of it never train."""
         super().train(mode)
+        for part in self._frozen():
+            part.eval()
         for loss in (self.portrait_loss, self.photo_loss):
             if loss is not None:
                 loss.eval()
         return self
+
+    def _frozen(self) -> list[nn.Module]:
+        """The parts of the network that keep their weights and statistics."""
+        return first_stages(self.net, self.experiment.frozen_stages)
 
     @property
     def term_names(self) -> list[str]:
@@ -122,7 +140,7 @@ class RNetModule(lightning.LightningModule):
         """The experiment's optimiser; only weights of more than one dimension decay."""
         settings = self.experiment.optimizer
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        parameters = list(self.net.parameters())
+        parameters = [p for p in self.net.parameters() if p.requires_grad]
         return kinds[settings.name](
             [
                 {

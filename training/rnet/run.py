@@ -149,7 +149,7 @@ def train(
         progress=clock.progress,
         threads=GPU_THREADS if on_gpu else 1,
     )
-    average = WeightAverage(experiment.average_images)
+    average = WeightAverage(experiment.average_images, experiment.frozen_stages)
     validation = Validation(
         experiment,
         paths.out,
@@ -225,7 +225,7 @@ def _photo_loss(experiment: Experiment, model: MorphableModel, device: torch.dev
 
 
 def _recognizer(experiment: Experiment) -> FaceRecognizer | None:
-    if experiment.recognizer is None or experiment.photo_loss.perceptual == 0:
+    if experiment.recognizer is None or not experiment.compares_people:
         return None
     return load_recognizer(experiment.recognizer)
 

@@ -102,6 +102,17 @@ def test_a_set_reads_across_shards_and_keeps_its_order(tmp_path):
     assert shards.labels.take([1, 3]).light.shape == (2, 9)
 
 
+def test_people_of_different_directories_are_different(tmp_path):
+    for name in ("one", "two"):
+        write(tmp_path / name, 0, 2)
+        write(tmp_path / name, 1, 2)
+    alone = ShardSet(tmp_path / "one").labels.person
+    both = ShardSet([tmp_path / "one", tmp_path / "two"]).labels.person
+    np.testing.assert_array_equal(both[:4], alone)
+    np.testing.assert_array_equal(both[4:] - both[4], alone - alone[0])
+    assert not set(both[:4]) & set(both[4:])
+
+
 def test_shards_of_different_models_do_not_mix(tmp_path):
     write(tmp_path, 0, 1)
     write(tmp_path, 1, 1, meta=ShardMeta("portraits", 0, "test", "other"))

@@ -15,6 +15,7 @@ from models.light_torch import shade
 from models.morphable_model import MorphableModel
 from models.morphable_model_torch import TorchMorphableModel
 from models.normals_torch import vertex_normals
+from training.losses.affinity import affinity_loss
 from training.losses.hybrid import HybridLoss, HybridWeights, PhotoTargets
 from training.losses.landmarks import landmark_loss, paper_landmark_weights
 from training.losses.perceptual import composite, perceptual_loss
@@ -73,6 +74,7 @@ def test_default_weights_are_the_papers() -> None:
         "perceptual": 0.2,
         "coefficients": 3e-4,
         "albedo_flattening": 5.0,
+        "affinity": 0.0,
         "identity": 1.0,
         "expression": 0.8,
         "albedo": 1.7e-3,
@@ -210,6 +212,22 @@ def test_terms_of_weight_zero_are_not_computed(face_model: MorphableModel, recog
     assert "perceptual" not in without(coefficients, targets)
     make_loss(face_model, LAYOUT_239, recognizer, perceptual=0)(coefficients, targets)
     assert not recognizer.calls
+
+
+def test_affinity_compares_identities_with_the_photos(
+    face_model: MorphableModel, recognizer: Any
+) -> None:
+    loss = make_loss(face_model, LAYOUT_239, recognizer, affinity=2.0)
+    coefficients = faces(LAYOUT_239, 4)
+    targets = photos_of(loss, coefficients)
+    terms = loss(coefficients, targets)
+    of_photos = recognizer(targets.photo, targets.landmarks * SIZE / 224)
+    expected = affinity_loss(LAYOUT_239.split(coefficients).identity, of_photos)
+    assert list(terms) == [*TERMS, "affinity"]
+    torch.testing.assert_close(terms["affinity"], expected)
+    others = loss.total({name: terms[name] for name in TERMS})
+    torch.testing.assert_close(loss.total(terms), others + 2.0 * expected)
+    assert "affinity" not in make_loss(face_model, LAYOUT_239, affinity=2.0)(coefficients, targets)
 
 
 def test_losses_without_a_meaning_are_refused(

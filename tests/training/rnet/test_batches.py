@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.camera import pose_points, project, rotation_matrix
 from models.mirror import mirror_matrices
@@ -10,12 +14,13 @@ from training.rnet.batches import (
     BatchMaker,
     augmented_photos,
     augmented_portraits,
+    people_together,
     plain_photos,
     plain_portraits,
 )
 from training.rnet.experiment import Augmentation, Experiment, LossWeights, Stage
 from training.rnet.losses import RNetLoss
-from training.rnet.plan import Cursor, Step, plan_step
+from training.rnet.plan import PHOTOS, Cursor, Step, plan_step
 
 SHIFTED = Augmentation(shift=8)
 STRONG = Augmentation(
@@ -247,3 +252,40 @@ def test_both_kinds_go_through_the_network_together(maker):
     moved = batch.to(torch.device("meta"))
     assert moved.photos.targets.photo.is_meta
     assert moved.portraits.targets.rotation.is_meta
+
+
+@given(st.lists(st.integers(0, 5), max_size=30), st.integers(1, 4), st.integers(0, 100))
+def test_people_stand_together_in_groups(person, count, seed):
+    person = np.array(person, np.int64)
+    order = np.random.default_rng(seed).permutation(len(person))
+    grouped = people_together(order, person, count)
+    assert sorted(grouped) == sorted(order)
+    position = {picture: place for place, picture in enumerate(grouped)}
+    place_before = {picture: place for place, picture in enumerate(order)}
+    leaders = []
+    for number in set(person):
+        pictures = [picture for picture in order if person[picture] == number]
+        groups = [pictures[k : k + count] for k in range(0, len(pictures), count)]
+        for group in groups:
+            first = position[group[0]]
+            assert [position[picture] for picture in group] == list(
+                range(first, first + len(group))
+            )
+            leaders.append(group[0])
+    leaders.sort(key=place_before.get)
+    assert sorted(leaders, key=position.get) == leaders
+    if count == 1:
+        assert list(grouped) == list(order)
+
+
+def test_a_batch_holds_pairs_of_photos_of_a_person(photos, face_model):
+    person = np.arange(len(photos)) // 2
+    photos._labels = replace(photos.labels, person=person)
+    stage = Stage(size=32, photos=6)
+    settings = Experiment(stages=(stage,), images=1, photos_per_person=2)
+    make = BatchMaker(settings, None, photos, mirror_matrices(face_model), 0)
+    step = plan_step(Cursor(), stage, 0.0, 1, 0, len(photos))
+    rows = make._rows(step, PHOTOS)
+    assert len(rows) == 6
+    assert (person[rows[::2]] == person[rows[1::2]]).all()
+    assert len(set(person[rows])) == 3
