@@ -8,23 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
+from training.options import FaceModelFile, PhotoShards, PortraitShards, RunDirectory
+
 
 def train_cnet(
     rnet: Annotated[
         Path, typer.Option(exists=True, help="Checkpoint whose R-Net is kept as it is.")
     ],
-    out: Annotated[
-        Path,
-        typer.Option(help="Directory of the run. If it holds a checkpoint, the run is resumed."),
-    ],
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(exists=True, help="Directory of portrait shards; may be repeated."),
-    ] = None,
-    photos: Annotated[
-        list[Path] | None,
-        typer.Option(exists=True, help="Directory of photo shards; may be repeated."),
-    ] = None,
+    out: RunDirectory,
+    data: PortraitShards = None,
+    photos: PhotoShards = None,
     experiment: Annotated[
         str, typer.Option(help="Name (weak, shape, both) or YAML file of the settings.")
     ] = "weak",
@@ -39,10 +32,7 @@ def train_cnet(
             show_default="features in --out",
         ),
     ] = None,
-    face_model: Annotated[
-        Path | None,
-        typer.Option(exists=True, help="Face model of R-Net.", show_default="the shipped one"),
-    ] = None,
+    face_model: FaceModelFile = None,
 ) -> None:
     """Train C-Net; stops by itself, and saves and stops on Ctrl-C or SIGTERM."""
     import logging

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from training.options import FaceModelFile, PhotoShards, PortraitShards, RunDirectory
+
 
 def train_rnet(
     validation: Annotated[
@@ -16,21 +18,12 @@ def train_rnet(
             exists=True, help="Directory of held-out shards of either kind; may be repeated."
         ),
     ],
-    out: Annotated[
-        Path,
-        typer.Option(help="Directory of the run. If it holds a checkpoint, the run is resumed."),
-    ],
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(exists=True, help="Directory of portrait shards; may be repeated."),
-    ] = None,
-    photos: Annotated[
-        list[Path] | None,
-        typer.Option(exists=True, help="Directory of photo shards; may be repeated."),
-    ] = None,
+    out: RunDirectory,
+    data: PortraitShards = None,
+    photos: PhotoShards = None,
     experiment: Annotated[
         str,
-        typer.Option(help="Name (paper, cpu, cpu_photos) or YAML file of the settings."),
+        typer.Option(help="Name (paper, cpu, cpu_photos, photos) or YAML file of the settings."),
     ] = "paper",
     minutes: Annotated[
         float | None, typer.Option(help="Length of the run in time, over all its parts.")
@@ -51,10 +44,7 @@ def train_rnet(
             " ImageNet file for ResNet-50.",
         ),
     ] = None,
-    face_model: Annotated[
-        Path | None,
-        typer.Option(exists=True, help="Face model of the labels.", show_default="the shipped one"),
-    ] = None,
+    face_model: FaceModelFile = None,
 ) -> None:
     """Train R-Net; stops by itself, and saves and stops on Ctrl-C or SIGTERM."""
     import torch
