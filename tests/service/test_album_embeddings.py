@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 import types
@@ -16,6 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 from skimage import data as pictures
 
+from service.album_page import PhotoRow, album_page
 from service.app import create_app
 from service.detection.centerface import CenterFace
 from service.schemas import AlbumResult
@@ -141,6 +143,18 @@ def test_a_single_usable_photo_has_nothing_to_be_compared_with(
 def test_embeddings_stay_inside(client: TestClient, person: list[bytes]) -> None:
     answer = post(client, person, include="confidences")
     assert "embedding" not in answer.model_dump_json().replace('"judged_by":"embedding"', "")
+
+
+def test_the_page_of_an_album_says_what_it_went_by(
+    client: TestClient, person: list[bytes], blue_jpeg: bytes
+) -> None:
+    answer = post(client, [*person, blue_jpeg])
+    page = album_page("album", answer, [PhotoRow(photo, None, None) for photo in answer.photos])
+    assert "(similarity below 0.2)" in page
+    similarities = re.findall(r"<dt>Similarity</dt><dd>(\S+)</dd>", page)
+    assert len(similarities) == 5
+    assert float(similarities[4]) < 0.2 < float(similarities[0])
+    assert "Distance" not in page
 
 
 def test_single_photos_are_not_recognised(client: TestClient, person: list[bytes]) -> None:
