@@ -1,10 +1,12 @@
-"""Peak memory of a server that answers an album of large photos.
+"""Peak memory of a server that answers an album of large photos, and its processor time.
 
     python benchmarks/bench_album_memory.py [--photos 64] [--megapixels 20] [--accept TYPE ...]
+        [--texture albedo|photo]
 
 The photos are a portrait of the face model, enlarged and grainy, as JPEG files of some 4 MB; the
 server is a process of its own with its default settings and the shipped models.  Its peak resident
-memory (VmHWM of Linux) is read after every answer.
+memory (VmHWM of Linux) is read after every answer.  Of the processor time the stages tell what it
+went to: the answer's `Server-Timing`, which is time of waiting as well where processors are busy.
 """
 
 from __future__ import annotations
@@ -49,6 +51,13 @@ def peak_mb(process: int) -> float:
     return int(found[1]) / 1000
 
 
+def processor_seconds(process: int) -> float:
+    """Processor time of a process so far, all its threads."""
+    # After the name in brackets, from the state on: fields 14 and 15 of proc(5).
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def await_url(log: Path, patience: float = 120) -> str:
     until = time.monotonic() + patience
     while time.monotonic() < until:
@@ -65,6 +74,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=64)
     parser.add_argument("--megapixels", type=float, default=20)
     parser.add_argument("--accept", nargs="+", default=FORMS)
+    parser.add_argument("--texture", choices=("albedo", "photo"), default="albedo")
     options = parser.parse_args()
     photo = large_photo(options.megapixels)
     print(
@@ -83,16 +93,26 @@ def main() -> None:
             )
         try:
             url = await_url(log)
-            print(f"{'':34} {peak_mb(server.pid):7.0f} MB")
+            print(f"{'':43} {peak_mb(server.pid):7.0f} MB")
             for accept in options.accept:
-                query = "?include=overlay,confidences,mesh" if accept.endswith("json") else ""
-                started = time.perf_counter()
+                query = {"texture": options.texture}
+                if accept.endswith("json"):
+                    query["include"] = "overlay,confidences,mesh"
+                started, used = time.perf_counter(), processor_seconds(server.pid)
                 answer = httpx.post(
-                    url + PATH + query, files=files, headers={"accept": accept}, timeout=3600
+                    url + PATH,
+                    params=query,
+                    files=files,
+                    headers={"accept": accept},
+                    timeout=3600,
                 )
                 answer.raise_for_status()
                 seconds = time.perf_counter() - started
-                print(f"{accept:20} {seconds:8.1f} s {peak_mb(server.pid):10.0f} MB")
+                used = processor_seconds(server.pid) - used
+                print(
+                    f"{accept:20} {seconds:8.1f} s {used:6.1f} CPU s {peak_mb(server.pid):7.0f} MB"
+                )
+                print(f"    {answer.headers['server-timing']}", flush=True)
         finally:
             server.terminate()
             server.wait()

@@ -1,9 +1,12 @@
-"""Whether the photos of an album show one person, by their identity coefficients alone.
+"""Whether the photos of an album show one person: by identity coefficients or by embeddings.
 
 Identities are compared by the Euclidean distance of their coefficients.  These are in standard
 deviations of the population, and R-Net keeps a coefficient near 0 that it sees little of, so
 what it can tell from photos counts for most as it is: dividing by the spread within a person
 measured no better.
+
+Embeddings are of unit length and come from a network that was trained to tell people apart, where
+there is one; they are compared by their cosine.
 """
 
 from __future__ import annotations
@@ -22,6 +25,14 @@ STRANGER_DISTANCE: Final = 2.7
 It belongs to the shipped weights.  Fitted by `facewright-train evaluate strangers` (see
 `training/evaluation/strangers.py`): the distance beyond which 2% of the photos lie in random
 albums of 2, 3, 5 and 20 photos of one person.
+"""
+
+STRANGER_SIMILARITY: Final = 0.2
+"""Cosine of `album_similarities` below which a photo shows a stranger.
+
+It belongs to the recognition networks of insightface's model packs (ArcFace, arXiv 1801.07698):
+below it, the library's demo of recognition (`web-demos/src_recognition` of its repository) calls
+two photos those of different people; from 0.28 on, those of one.  Not measured by this project.
 """
 
 _ROUNDS = 10
@@ -43,16 +54,28 @@ def album_distances(identity: Array) -> NDArray[np.float64]:
     if identity.ndim != 2 or len(identity) < 2:
         raise ValueError(f"expected (J >= 2, K) identities, got {identity.shape}")
     exact = identity.astype(np.float64)
-    apart = _distances(exact, exact)
-    centre = _lower_median(apart + np.diag(np.full(len(exact), np.inf))).argmin()
-    core = np.argsort(apart[centre], kind="stable")[: len(exact) // 2 + 1]
-    members = np.zeros(len(exact))
-    members[core] = 1.0
-    others = members - np.diag(members)  # row j: the core without photo j
-    count = others.sum(axis=1, keepdims=True)
+    others, count = _core_of_others(exact)
     away = np.linalg.norm(exact - others @ exact / count, axis=1)
     distances: NDArray[np.float64] = away / np.sqrt(1.0 + 1.0 / count[:, 0])
     return distances
+
+
+def album_similarities(embeddings: Array) -> NDArray[np.float64]:
+    """How alike each photo of an album is to what most of the others agree on.
+
+    The core is found as in `album_distances`.  A photo's similarity is the mean of its cosines to
+    the photos of the core without itself, so its expected value does not depend on their number,
+    and a limit for two photos is one for albums of any size.
+
+    embeddings: (J, D) of unit length, J >= 2.  Returns (J,) in -1..1; both photos of an album of
+    two have the same.  Raises ValueError for another shape.
+    """
+    if embeddings.ndim != 2 or len(embeddings) < 2:
+        raise ValueError(f"expected (J >= 2, D) embeddings, got {embeddings.shape}")
+    exact = embeddings.astype(np.float64)
+    others, count = _core_of_others(exact)
+    similarities: NDArray[np.float64] = (exact * (others @ exact / count)).sum(axis=1)
+    return similarities
 
 
 def minority(doubtful: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -70,8 +93,8 @@ def consistent_faces(candidates: Sequence[Array]) -> list[int]:
     chosen in each photo, and choices are then improved against the median of the others until
     they stay.  Of faces that do equally well the first is chosen.
 
-    candidates: per photo (F, K) identities of its F >= 1 faces in sigmas.  Returns an index per
-    photo.
+    candidates: per photo (F, K) identities in sigmas, or embeddings, of its F >= 1 faces.
+    Returns an index per photo.
     """
     if len(candidates) < 2:
         return [0] * len(candidates)
@@ -90,6 +113,21 @@ def consistent_faces(candidates: Sequence[Array]) -> list[int]:
         if chosen == before:
             break
     return chosen
+
+
+def _core_of_others(points: Array) -> tuple[Array, Array]:
+    """For each of J points (J, K) the members of the core but for itself.
+
+    Returns (J, J), row j 1 for the members that photo j is compared with and 0 for the rest, and
+    their number (J, 1), at least 1.
+    """
+    apart = _distances(points, points)
+    centre = _lower_median(apart + np.diag(np.full(len(points), np.inf))).argmin()
+    core = np.argsort(apart[centre], kind="stable")[: len(points) // 2 + 1]
+    members = np.zeros(len(points))
+    members[core] = 1.0
+    others = members - np.diag(members)
+    return others, others.sum(axis=1, keepdims=True)
 
 
 def _distances(a: Array, b: Array) -> Array:

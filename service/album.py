@@ -18,7 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from models.aggregation import aggregate, shares
-from models.agreement import STRANGER_DISTANCE, album_distances, consistent_faces, minority
+from models.agreement import (
+    STRANGER_DISTANCE,
+    STRANGER_SIMILARITY,
+    album_distances,
+    album_similarities,
+    consistent_faces,
+    minority,
+)
 from models.layout import LAYOUT_239
 from service.deadline import Deadline
 from service.engine import Engine
@@ -72,6 +79,9 @@ class AlbumFace:
     """How many faces there were to choose from."""
     distance: float | None
     """From the rest of the album (`models.agreement.album_distances`); None without a rest."""
+    similarity: float | None
+    """To the rest of the album (`models.agreement.album_similarities`); None without a rest, or
+    without a recogniser."""
     used: bool
     """False for a photo that was left out of the album."""
     share: float
@@ -79,7 +89,9 @@ class AlbumFace:
 
     @property
     def is_stranger(self) -> bool:
-        """Whether it seems to show somebody else."""
+        """Whether it seems to show somebody else: by its embedding, or by its shape without one."""
+        if self.similarity is not None:
+            return self.similarity < STRANGER_SIMILARITY
         return self.distance is not None and self.distance > STRANGER_DISTANCE
 
 
@@ -107,6 +119,8 @@ class _Seen:
     width: int
     height: int
     faces: list[ObservedFace]
+    embeddings: Float32 | None
+    """(F, D) of the faces; of all photos of an album, or of none."""
 
 
 def solve_album(
@@ -123,7 +137,7 @@ def solve_album(
 
     Raises:
         TooFewPhotos: fewer than `options.min_photos` can be used.
-        QueueFull, DeadlinePassed, NotReady, ModelError: as `Engine.observe`.
+        QueueFull, DeadlinePassed, NotReady, ModelError: as `Engine.observe` and `Engine.embed`.
     """
     which: Faces = "largest" if options.faces == "largest" else "all"
 
@@ -134,7 +148,8 @@ def solve_album(
             except (BadPhoto, NoFaceFound) as error:
                 # A new one: the frames that this one came through hold the photo.
                 return FailedPhoto(type(error)(error.detail))
-            return _Seen(photo.shape[1], photo.shape[0], faces)
+            embeddings = engine.embed(photo, faces, deadline, own)
+            return _Seen(photo.shape[1], photo.shape[0], faces, embeddings)
 
     seen = list(photo_map(look, sources))
     deadline.check()
@@ -201,30 +216,50 @@ def album_overlay(
 
 def _aggregate(seen: Sequence[_Seen | FailedPhoto], options: AlbumOptions) -> Album:
     usable = [photo for photo in seen if isinstance(photo, _Seen)]
-    chosen = consistent_faces([_identity(photo.faces) for photo in usable])
+    chosen = consistent_faces(
+        [
+            _identity(photo.faces) if photo.embeddings is None else photo.embeddings
+            for photo in usable
+        ]
+    )
     faces = [photo.faces[index] for photo, index in zip(usable, chosen, strict=True)]
+    embeddings = [
+        photo.embeddings[index]
+        for photo, index in zip(usable, chosen, strict=True)
+        if photo.embeddings is not None
+    ]
     identity = _identity(faces)
     confidences = np.stack([face.confidences for face in faces])
     albedo = np.stack([face.coefficients[LAYOUT_239.albedo] for face in faces])
-    distances = album_distances(identity) if len(faces) > 1 else None
-    weights = np.ones(len(faces))
-    if options.outliers == "drop" and distances is not None:
-        weights[minority(distances > STRANGER_DISTANCE)] = 0.0
-    part = shares(confidences, options.strategy, weights).mean(axis=1)
-    found = iter(
+    distances = album_distances(identity).tolist() if len(faces) > 1 else [None]
+    similarities = (
+        album_similarities(np.stack(embeddings)).tolist()
+        if len(embeddings) > 1
+        else [None] * len(faces)
+    )
+    found = [
         AlbumFace(
             width=photo.width,
             height=photo.height,
             observed=face,
             faces_found=len(photo.faces),
-            distance=None if distances is None else float(distances[row]),
-            used=bool(weights[row]),
-            share=float(part[row]),
+            distance=distances[row],
+            similarity=similarities[row],
+            used=True,
+            share=0.0,
         )
         for row, (photo, face) in enumerate(zip(usable, faces, strict=True))
+    ]
+    weights = np.ones(len(faces))
+    if options.outliers == "drop":
+        weights[minority(np.array([photo.is_stranger for photo in found]))] = 0.0
+    part = shares(confidences, options.strategy, weights).mean(axis=1)
+    placed = iter(
+        replace(photo, used=bool(weights[row]), share=float(part[row]))
+        for row, photo in enumerate(found)
     )
     return Album(
-        photos=[photo if isinstance(photo, FailedPhoto) else next(found) for photo in seen],
+        photos=[photo if isinstance(photo, FailedPhoto) else next(placed) for photo in seen],
         identity=aggregate(identity, confidences, options.strategy, weights),
         albedo=np.average(albedo, axis=0, weights=weights).astype(np.float32),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.agreement import STRANGER_DISTANCE
+from models.agreement import STRANGER_DISTANCE, STRANGER_SIMILARITY
 from service import schemas
 from service.album import (
     Album,
@@ -89,6 +89,7 @@ class AlbumWriter:
     def result(self) -> schemas.AlbumResult:
         """The JSON document, with what `include` asks for."""
         album, options = self._album, self._options
+        recognizes = self._engine.recognizer is not None
         mesh = None
         if "mesh" in options.include:
             form = options.mesh_format
@@ -100,7 +101,9 @@ class AlbumWriter:
             strategy=options.strategy,
             faces=options.faces,
             outliers=options.outliers,
+            judged_by="embedding" if recognizes else "shape",
             stranger_distance=STRANGER_DISTANCE,
+            stranger_similarity=STRANGER_SIMILARITY if recognizes else None,
             texture=options.texture,
             identity=schemas.AlbumIdentity(
                 coefficients=rounded(album.identity),
@@ -250,7 +253,9 @@ class AlbumWriter:
         likeness = None
         if photo.distance is not None:
             likeness = schemas.Likeness(
-                distance=round(photo.distance, 4), stranger=photo.is_stranger
+                distance=round(photo.distance, 4),
+                similarity=None if photo.similarity is None else round(photo.similarity, 4),
+                stranger=photo.is_stranger,
             )
         return schemas.AlbumPhoto(
             index=index,

@@ -13,7 +13,7 @@ from rich.progress import track
 from service.admission import map_bounded
 from service.album import Source, solve_album
 from service.album_answers import AlbumWriter
-from service.album_page import PhotoRow, album_page
+from service.album_page import PhotoRow, album_page, evidence
 from service.answers import JPEG, encode_picture
 from service.contact_sheet import TILE_SIDE
 from service.deadline import Deadline
@@ -89,8 +89,8 @@ def album_files(directory: Path, out: Path, options: AlbumOptions) -> int:
         elif photo.likeness is not None and photo.likeness.stranger:
             left_out = ", left out" if photo.status == "left_out" else ""
             console.print(
-                f"{photo.name}: seems to show somebody else (distance "
-                f"{photo.likeness.distance:.2f}){left_out}",
+                f"{photo.name}: seems to show somebody else "
+                f"({' '.join(evidence(photo.likeness))}){left_out}",
                 style="yellow", markup=False, soft_wrap=True,
             )  # fmt: skip
     console.print(

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from service.schemas import AlbumPhoto, AlbumResult
+from service.schemas import AlbumPhoto, AlbumResult, Likeness
 
 _PAGE = Template((Path(__file__).parent / "static" / "album.html").read_text("utf-8"))
 
@@ -37,11 +37,20 @@ def album_page(title: str, result: AlbumResult, rows: Sequence[PhotoRow]) -> str
         strangers=strangers,
         failed=failed,
         strategy=result.strategy,
-        threshold=f"{result.stranger_distance:g}",
+        limit=f"distance above {result.stranger_distance:g}"
+        if result.stranger_similarity is None
+        else f"similarity below {result.stranger_similarity:g}",
         weights=escape(f"{result.weights.name} {result.weights.version}"),
         face_model=escape(f"{result.face_model.name} {result.face_model.version}"),
         rows="\n".join(_row(row) for row in rows),
     )
+
+
+def evidence(likeness: Likeness) -> tuple[str, str]:
+    """By what a photo was taken for a stranger or not, such as "distance" and "1.62"."""
+    if likeness.similarity is not None:
+        return "similarity", f"{likeness.similarity:.2f}"
+    return "distance", f"{likeness.distance:.2f}"
 
 
 def _row(row: PhotoRow) -> str:
@@ -58,7 +67,8 @@ def _row(row: PhotoRow) -> str:
     if photo.share is not None:
         facts.append(("Share", f"{100 * photo.share:.1f}%"))
     if photo.likeness is not None:
-        facts.append(("Distance", f"{photo.likeness.distance:.2f}"))
+        name, value = evidence(photo.likeness)
+        facts.append((name.capitalize(), value))
     if stranger:
         facts.append(("Seems", "somebody else"))
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)

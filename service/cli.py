@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn, cast
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -19,6 +19,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+# Options that `reconstruct` and `album` share.
+OutDirectory = Annotated[
+    Path, typer.Option("--out", "-o", file_okay=False, help="Directory for the results.")
+]
+Landmarks = Annotated[bool, typer.Option(help="Draw landmarks on the overlays.")]
+Texture = Annotated[
+    Literal["albedo", "photo"],
+    typer.Option(help="Colours of the meshes: the face model's, or baked from the photos."),
+]
+TextureSize = Annotated[
+    Literal["256", "512", "1024", "2048"], typer.Option(help="Side of the texture, pixels.")
+]
 
 
 def _settle(command: Callable[[], int]) -> NoReturn:
@@ -55,9 +68,7 @@ def serve(
 @app.command()
 def reconstruct(
     photos: Annotated[list[Path], typer.Argument(help="Photos: JPEG, PNG or WebP.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", file_okay=False, help="Directory for the results.")
-    ],
+    out: OutDirectory,
     mesh: Annotated[
         Literal["glb", "obj", "both", "none"], typer.Option(help="Mesh files to write.")
     ] = "glb",
@@ -71,29 +82,26 @@ def reconstruct(
     pose: Annotated[
         Literal["canonical", "camera"], typer.Option(help="Frame of the meshes.")
     ] = "canonical",
-    landmarks: Annotated[bool, typer.Option(help="Draw landmarks on the overlay.")] = False,
-    texture: Annotated[
-        Literal["albedo", "photo"],
-        typer.Option(help="Colours of the meshes: the face model's, or baked from the photo."),
-    ] = "albedo",
-    texture_size: Annotated[
-        Literal["256", "512", "1024", "2048"], typer.Option(help="Side of the texture, pixels.")
-    ] = "1024",
+    landmarks: Landmarks = False,
+    texture: Texture = "albedo",
+    texture_size: TextureSize = "1024",
 ) -> None:
     """Reconstruct the faces of PHOTOS without a server: meshes, overlays and JSON.
 
     A photo that fails does not stop the others; the exit code is then 1.
     """
     from service.files import reconstruct_files
-    from service.schemas import MeshFormat, ReconstructOptions, TextureSize
+    from service.schemas import MeshFormat, ReconstructOptions
 
-    options = ReconstructOptions(
-        faces=faces,
-        expression=expression,
-        pose=pose,
-        landmarks=landmarks,
-        texture=texture,
-        texture_size=cast(TextureSize, int(texture_size)),
+    options = ReconstructOptions.model_validate(
+        {
+            "faces": faces,
+            "expression": expression,
+            "pose": pose,
+            "landmarks": landmarks,
+            "texture": texture,
+            "texture_size": texture_size,
+        }
     )
     forms: dict[str, list[MeshFormat]] = {
         "glb": ["glb"],
@@ -111,9 +119,7 @@ def album(
         Path,
         typer.Argument(exists=True, file_okay=False, help="Directory of photos of one person."),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", file_okay=False, help="Directory for the results.")
-    ],
+    out: OutDirectory,
     strategy: Annotated[
         Literal["confidence", "mean", "best"], typer.Option(help="How photos are weighed.")
     ] = "confidence",
@@ -127,32 +133,29 @@ def album(
     min_photos: Annotated[
         int, typer.Option(min=1, help="Fewest photos with a face that make a result.")
     ] = 1,
-    landmarks: Annotated[bool, typer.Option(help="Draw landmarks on the overlays.")] = False,
-    texture: Annotated[
-        Literal["albedo", "photo"],
-        typer.Option(help="Colours of the meshes: the face model's, or baked from the photo."),
-    ] = "albedo",
-    texture_size: Annotated[
-        Literal["256", "512", "1024", "2048"], typer.Option(help="Side of the texture, pixels.")
-    ] = "1024",
+    landmarks: Landmarks = False,
+    texture: Texture = "albedo",
+    texture_size: TextureSize = "1024",
 ) -> None:
     """Reconstruct the one identity of the photos in DIRECTORY: mesh, JSON and a contact sheet.
 
     A photo that fails does not stop the others; the exit code is then 1.
     """
     from service.album_files import album_files
-    from service.schemas import AlbumOptions, TextureSize
+    from service.schemas import AlbumOptions
 
     def command() -> int:
-        options = AlbumOptions(
-            strategy=strategy,
-            faces=faces,
-            outliers=outliers,
-            min_photos=min_photos,
-            landmarks=landmarks,
-            include=["confidences"],
-            texture=texture,
-            texture_size=cast(TextureSize, int(texture_size)),
+        options = AlbumOptions.model_validate(
+            {
+                "strategy": strategy,
+                "faces": faces,
+                "outliers": outliers,
+                "min_photos": min_photos,
+                "landmarks": landmarks,
+                "include": ["confidences"],
+                "texture": texture,
+                "texture_size": texture_size,
+            }
         )
         return album_files(directory, out, options)
 

@@ -27,6 +27,7 @@ from service.batching import MicroBatcher
 from service.deadline import Deadline
 from service.detection import DetectedFace, Detector
 from service.detection.centerface import BATCH_BYTES, CenterFace, Maps
+from service.detection.insightface import InsightFace
 from service.errors import ModelError
 from service.imaging import ImageLimits, decode_photo
 from service.inference import CPU_PROVIDERS
@@ -36,6 +37,7 @@ from service.meshes.obj import write_obj
 from service.overlay import draw_overlay
 from service.overlay import warm_up as warm_up_overlay
 from service.processors import usable_processors
+from service.recognition import Recognizer
 from service.reconstruction import (
     ObservedFace,
     Reconstruction,
@@ -82,6 +84,10 @@ class Engine:
         self.baker = TextureBaker(self.model)
         self.detector = open_detector(settings)
         self.detector_licence = DETECTOR_LICENCES[self.detector.name]
+        self.recognizer: Recognizer | None = None
+        """Tells people apart; not every detector comes with one."""
+        if isinstance(self.detector, InsightFace):
+            self.recognizer = self.detector.recognizer
         self.regressor, self.providers = _open_regressor(settings, weights, self.model.sha256)
         self.weights_sha256 = file_sha256(weights)
         self.limits = ImageLimits(
@@ -146,6 +152,23 @@ class Engine:
         detector = _TimedDetector(detector, self.settings.max_faces, clock, deadline)
         with clock.stage("reconstruct"):
             return photo, Reconstructor(self.model, detector, regress).observe(photo, faces)
+
+    def embed(
+        self,
+        photo: RgbU8,
+        faces: Sequence[ObservedFace],
+        deadline: Deadline,
+        clock: StageClock,
+    ) -> npt.NDArray[np.float32] | None:
+        """Embeddings (N, D) of N >= 1 faces of a photo (H, W, 3); None without a recogniser.
+
+        Raises `DeadlinePassed`, and `ModelError` when the network fails.
+        """
+        if self.recognizer is None:
+            return None
+        deadline.check()
+        with clock.stage("recognize"):
+            return self.recognizer.embed(photo, np.stack([face.face.points for face in faces]))
 
     def decode(self, data: bytes, deadline: Deadline, clock: StageClock) -> RgbU8:
         """The pixels (H, W, 3) of a photo.  Raises `BadPhoto` and `DeadlinePassed`."""
@@ -261,7 +284,11 @@ class Engine:
 
     def _warm_up(self) -> None:
         """Do everything once, so that no request waits for a compiler or an allocation."""
-        self.detector.detect(np.zeros((640, 640, 3), np.uint8))
+        blank = np.zeros((640, 640, 3), np.uint8)
+        self.detector.detect(blank)
+        if self.recognizer is not None:
+            points = _KnownFace(self.model).detect(blank)[0].points
+            self.recognizer.embed(blank, points[None])
         self.regressor.warm_up(sorted({1, self.settings.batch_size}))
         # Not left to the picture below: the network may see its face beyond the border.
         warm_up_overlay()
@@ -354,7 +381,5 @@ def _open_regressor(
 def open_detector(settings: Settings) -> Detector:
     """The detector that the settings name. Raises `ModelError` when it cannot be loaded."""
     if settings.detector == "insightface":
-        from service.detection.insightface import InsightFace
-
         return InsightFace(settings.insightface_pack, settings.insightface_root.expanduser())
     return CenterFace(threads=settings.inference_threads or usable_processors())

@@ -40,6 +40,7 @@ AlbumFaces = Literal["largest", "consistent"]
 Strategy = Literal["confidence", "mean", "best"]
 Outliers = Literal["flag", "drop"]
 PhotoStatus = Literal["used", "left_out", "failed"]
+Evidence = Literal["shape", "embedding"]
 
 
 class AnswerOptions(BaseModel):
@@ -266,7 +267,15 @@ class Likeness(BaseModel):
         description="From what most other photos agree on, in standard deviations of identity.",
         examples=[1.7],
     )
-    stranger: bool = Field(description="Whether that is so far that it seems somebody else.")
+    similarity: float | None = Field(
+        default=None,
+        description="With judged_by=embedding: mean cosine of its face's embedding to those that "
+        "most other photos agree on.",
+        examples=[0.63],
+    )
+    stranger: bool = Field(
+        description="Whether it seems somebody else, by what `judged_by` of the album says."
+    )
 
 
 class AlbumPhoto(BaseModel):
@@ -332,8 +341,19 @@ class AlbumResult(BaseModel):
     strategy: Strategy
     faces: AlbumFaces
     outliers: Outliers
+    judged_by: Evidence = Field(
+        description="What tells strangers, and with faces=consistent the faces to choose: the "
+        "`shape` of the faces, or `embedding`s where the detector comes with a recognition "
+        "network."
+    )
     stranger_distance: float = Field(
-        description="The distance beyond which a photo counts as a stranger's."
+        description="With judged_by=shape: the distance beyond which a photo counts as a "
+        "stranger's."
+    )
+    stranger_similarity: float | None = Field(
+        default=None,
+        description="With judged_by=embedding: the similarity below which a photo counts as a "
+        "stranger's.",
     )
     texture: Texture = Field(description="Where the colours of the identity's mesh come from.")
     identity: AlbumIdentity

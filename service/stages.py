@@ -7,9 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-STAGES = ("decode", "detect", "regress", "reconstruct", "texture", "mesh", "overlay", "encode")
-"""In order: bytes to pixels, faces, coefficients, geometry, image of the skin, mesh files,
-picture of all faces, answer."""
+STAGES = (
+    "decode",
+    "detect",
+    "regress",
+    "recognize",
+    "reconstruct",
+    "texture",
+    "mesh",
+    "overlay",
+    "encode",
+)
+"""In order: bytes to pixels, faces, coefficients, embeddings (of albums, if there is a network for
+them), geometry, image of the skin, mesh files, picture of all faces, answer."""
 
 
 class StageClock:

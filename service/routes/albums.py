@@ -90,6 +90,7 @@ _EXAMPLE = AlbumResult(
     strategy="confidence",
     faces="largest",
     outliers="flag",
+    judged_by="shape",
     stranger_distance=STRANGER_DISTANCE,
     texture="albedo",
     identity=AlbumIdentity(coefficients=[0.25] * 80, albedo=[-0.5] * 80, photos_used=2),

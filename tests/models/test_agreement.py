@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.agreement import album_distances, consistent_faces, minority
+from models.agreement import (
+    album_distances,
+    album_similarities,
+    consistent_faces,
+    minority,
+)
 
 SPREAD = 0.1
 """Of the photos of a person; people are about sqrt(2 * 80) apart."""
@@ -64,6 +69,40 @@ def test_three_photos_by_hand() -> None:
     np.testing.assert_allclose(album_distances(album), expected)
 
 
+def embeddings_of(person: int, count: int, seed: int = 0) -> NDArray[np.float64]:
+    """Embeddings (count, 128) of somebody's photos, whose cosine is about 0.5."""
+    mean = np.random.default_rng(1000 + person).normal(size=128)
+    points = mean + np.random.default_rng([person, seed]).normal(size=(count, 128))
+    unit: NDArray[np.float64] = points / np.linalg.norm(points, axis=1, keepdims=True)
+    return unit
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 20, 64])
+def test_similarities_of_one_person_do_not_depend_on_the_albums_size(size: int) -> None:
+    # Of large albums the core is the closer half, which is a little more alike.
+    similarities = [album_similarities(embeddings_of(0, size, seed)) for seed in range(100)]
+    assert np.mean(similarities) == pytest.approx(0.5, abs=0.03)
+
+
+@given(seed=seeds, members=st.integers(2, 20), strangers=st.integers(1, 10), same=st.booleans())
+def test_a_minority_of_strangers_stands_out_by_embeddings(
+    seed: int, members: int, strangers: int, same: bool
+) -> None:
+    strangers = min(strangers, members - 1)
+    others = [embeddings_of(1 if same else 1 + k, 1, k) for k in range(strangers)]
+    album = np.concatenate([embeddings_of(0, members), *others])
+    order = np.random.default_rng(seed).permutation(len(album))
+    similarities = np.empty(len(album))
+    similarities[order] = album_similarities(album[order])
+    assert similarities[:members].min() > 0.3
+    assert similarities[members:].max() < 0.25
+
+
+def test_two_embeddings_are_as_similar_as_their_cosine() -> None:
+    album = np.array([[1.0, 0.0], [0.6, 0.8]])
+    np.testing.assert_allclose(album_similarities(album), [0.6, 0.6])
+
+
 @pytest.mark.parametrize(
     ("doubtful", "left_out"),
     [
@@ -113,3 +152,5 @@ def test_without_a_choice_the_first_is_taken() -> None:
 def test_what_is_no_album_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="J >= 2"):
         album_distances(np.zeros(shape))
+    with pytest.raises(ValueError, match="J >= 2"):
+        album_similarities(np.zeros(shape))

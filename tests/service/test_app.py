@@ -20,7 +20,7 @@ from service.deadline import Deadline
 from service.errors import QueueFull
 from service.logging import JsonFormatter, TextFormatter
 from service.problems import Problem
-from service.schemas import ReconstructOptions, TextureSize
+from service.schemas import AlbumOptions, ReconstructOptions, TextureSize
 from service.settings import Settings
 
 PHOTO = {"image": b"\xff\xd8"}
@@ -226,7 +226,7 @@ def test_the_page_is_whole_and_keeps_to_itself(client: TestClient) -> None:
     assert "http" not in page
     labels = re.findall(r"<label.*?</label>", page, re.DOTALL)
     controls = re.findall(r"<(?:input|select)", page)
-    assert len(controls) == len(labels) == 6
+    assert len(controls) == len(labels) == 8
     assert all(len(re.findall(r"<(?:input|select)", label)) == 1 for label in labels)
     assert '<html lang="en">' in page
     policy = response.headers["content-security-policy"]
@@ -236,23 +236,32 @@ def test_the_page_is_whole_and_keeps_to_itself(client: TestClient) -> None:
 
 def test_the_page_asks_for_what_the_api_knows(client: TestClient) -> None:
     page = client.get("/").text
-    choices = {
-        name: set(re.findall(r'<option value="(\w+)"', options))
-        for name, options in re.findall(r'<select name="(\w+)">(.*?)</select>', page, re.DOTALL)
-    }
-    assert choices == {
-        "faces": {"all", "largest"},
-        "expression": {"keep", "neutral"},
-        "mesh_format": {"glb", "obj"},
-        "texture": {"albedo", "photo"},
-    }
+    single, album, both = re.findall(
+        r"<fieldset.*?>(.*?)</fieldset>\s*<fieldset.*?>(.*?)</fieldset>(.*?)</form>",
+        page,
+        re.DOTALL,
+    )[0]
+    shared = {"mesh_format": {"glb", "obj"}, "texture": {"albedo", "photo"}}
+    assert _choices(both) == shared
+    of_photo = {"faces": {"all", "largest"}, "expression": {"keep", "neutral"}}
+    of_album = {"faces": {"largest", "consistent"}, "outliers": {"flag", "drop"}}
+    assert _choices(single) == of_photo
+    assert _choices(album) == of_album
     (include,) = re.findall(r'set\("include", "([\w,]+)"\)', page)
     (landmarks,) = re.findall(r'name="landmarks" value="(\w+)"', page)
     assert page.count('name="image"') == 1
-    for name, values in choices.items():
-        for value in values:
-            query = {name: value, "include": include, "landmarks": landmarks}
-            assert ReconstructOptions.model_validate(query).landmarks
+    for options, choices in ((ReconstructOptions, of_photo), (AlbumOptions, of_album)):
+        for name, values in (choices | shared).items():
+            for value in values:
+                query = {name: value, "include": include, "landmarks": landmarks}
+                assert options.model_validate(query).landmarks
+
+
+def _choices(part: str) -> dict[str, set[str]]:
+    return {
+        name: set(re.findall(r'<option value="(\w+)"', options))
+        for name, options in re.findall(r'<select name="(\w+)">(.*?)</select>', part, re.DOTALL)
+    }
 
 
 def test_the_api_offers_the_sizes_that_can_be_baked() -> None:

@@ -1,0 +1,26 @@
+"""Telling people apart: what a recogniser of faces is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Recognizer(Protocol):
+    """Describes the people in a photo by points of the unit sphere; thread safe.
+
+    Embeddings identify people.  They are held in memory while an album is worked on, and belong
+    neither into an answer nor into a log.
+    """
+
+    def embed(
+        self, rgb_u8: npt.NDArray[np.uint8], points: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """Embeddings (N, D) of unit length of N >= 1 faces of a photo (H, W, 3).
+
+        points: (N, 5, 2), those of `DetectedFace`.  The cosine of two embeddings says how alike
+        two faces are.  Raises `ModelError` when the network fails.
+        """
+        ...
