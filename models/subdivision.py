@@ -1,6 +1,7 @@
 """The sparse matrix that carries a face model's cage to its mesh (compressed sparse rows).
 
-The one product the server needs does not earn it SciPy, a sixth of an image's packages.
+The one product that serving needs is not worth SciPy's 110 MB in the image.  The sums are SciPy's
+bit for bit; one face takes half its time, a face of many a fifth more.
 """
 
 from __future__ import annotations
