@@ -6,24 +6,29 @@
 # Layers change in the order: base, packages (the lock), models, code.  docs/deploy.md tells
 # more; `make image-test` builds the image without Docker and holds it to what is said there.
 
-ARG BASE=docker.io/library/python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
+ARG BASE=docker.io/library/debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171
+
+# Debian's Python: unlike the official Python image, it comes without pip.
+FROM ${BASE} AS python
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3 \
+    && rm -rf /var/lib/apt/lists/*
 
 # --- What the lock names, in an environment of its own ------------------------------------------
-FROM ${BASE} AS packages
+FROM python AS packages
 # tini is process 1 of the image: it ends zombies, and passes SIGTERM on even before Python has
 # put a handler in place, when the kernel keeps the signal from any process 1 without one.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends tini \
+    && apt-get install -y --no-install-recommends binutils python3-venv tini \
     && rm -rf /var/lib/apt/lists/*
 # pip sits beside the environment that is shipped, not in it.
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/venv
 COPY requirements/serve.txt requirements/detector.txt /build/requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/pip/bin/pip --python /opt/venv/bin/python install --no-deps \
+    /opt/pip/bin/pip --python /opt/venv/bin/python install --no-deps --no-compile \
     -r /build/requirements/serve.txt -r /build/requirements/detector.txt
-# Tests of the packages and headers for compilers, which the image does not have.
-RUN find /opt/venv/lib/python3.*/site-packages -depth -type d \
-    \( -name tests -o -name include -o -path '*/onnx/backend/test' \) -exec rm -r {} +
+COPY docker/slim.sh /build/docker/
+RUN /build/docker/slim.sh /opt/venv
 
 # --- The code, and apart from it the models, which change less often ----------------------------
 FROM packages AS code
@@ -39,7 +44,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && chmod -R u=rwX,go=rX /opt/code /opt/assets
 
 # --- The image ----------------------------------------------------------------------------------
-FROM ${BASE}
+FROM python
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin \
     facewright
 COPY --from=packages /usr/bin/tini-static /usr/bin/tini

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from scipy import sparse
 
 from models.assets import FACE_MODEL, asset_path
 from models.morphable_model import MorphableModel
 from models.normals import vertex_normals
+from models.subdivision import Subdivision
 
 BATCHES = (1, 8, 32)
 REPEATS = 15
@@ -30,7 +30,8 @@ def random_model(vertices: int = 36_000, cage: int = 2_600, neighbours: int = 16
     columns = (near + (np.arange(vertices) * cage // vertices)[:, None]) % cage
     weights = rng.random((vertices, neighbours)).astype(np.float32)
     weights /= weights.sum(axis=1, keepdims=True)
-    rows = np.arange(0, vertices * neighbours + 1, neighbours)
+    rows = np.arange(0, vertices * neighbours + 1, neighbours, dtype=np.int32)
+    columns = columns.astype(np.int32)
     index = np.arange(vertices, dtype=np.int32)
 
     def normal(*shape: int) -> np.ndarray:
@@ -40,7 +41,7 @@ def random_model(vertices: int = 36_000, cage: int = 2_600, neighbours: int = 16
         mean_shape=normal(cage, 3),
         identity_basis=normal(80, cage, 3),
         expression_basis=normal(64, cage, 3),
-        subdivision=sparse.csr_matrix((weights.ravel(), columns.ravel(), rows), (vertices, cage)),
+        subdivision=Subdivision(weights.ravel(), columns.ravel(), rows, (vertices, cage)),
         mean_albedo=rng.random((vertices, 3)).astype(np.float32),
         albedo_basis=0.02 * normal(80, vertices, 3),
         triangles=np.tile(np.stack([index, np.roll(index, 1), np.roll(index, 190)], 1), (2, 1)),

@@ -3,6 +3,8 @@
 That file is what the code released with the paper makes from the Basel Face Model 2009 (shape,
 identity, albedo) and the FaceWarehouse-based expression bases, cut to the face: about 36K
 vertices, 80 + 64 + 80 modes, bases scaled by their standard deviations.
+
+Needs SciPy, which serving does not.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from models import model_file
 from models.landmarks import (
@@ -29,6 +28,7 @@ from models.landmarks import (
     RIGHT_EYE,
     RIGHT_MOUTH_CORNER,
 )
+from models.subdivision import Subdivision
 
 PART_SKIN: Final = 0
 PART_CAVITY: Final = 1
@@ -53,14 +53,6 @@ _ARRAYS: Final[dict[str, tuple[type[np.generic], tuple[int | str, ...]]]] = {
     "expression_unit_coefficients": (np.float32, ("K", "expression")),
 }
 
-# One sparse product refines several faces, so that each weight is read once for all of them; with
-# more than this many the vertices no longer fit into the processor's cache.
-_FACES_AT_ONCE = 8
-
-# Largest difference of a subdivision row's sum from 1: beyond it the mesh would not move with
-# its cage.
-_ROW_SUM_TOLERANCE = 1e-4
-
 
 @dataclass(frozen=True, eq=False)
 class MorphableModel:
@@ -78,8 +70,8 @@ class MorphableModel:
     """(n_identity, C, 3) mm per sigma."""
     expression_basis: NDArray[np.float32]
     """(n_expression, C, 3) mm per sigma."""
-    subdivision: sparse.csr_matrix | None
-    """(V, C) float32 whose rows sum to 1; None when the shape bases are dense."""
+    subdivision: Subdivision | None
+    """(V, C) sparse matrix whose rows sum to 1; None when the shape bases are dense."""
     mean_albedo: NDArray[np.float32]
     """(V, 3) display-referred sRGB in [0, 1]."""
     albedo_basis: NDArray[np.float32]
@@ -110,13 +102,6 @@ class MorphableModel:
             value = getattr(self, name)
             if isinstance(value, np.ndarray):
                 object.__setattr__(self, name, _read_only(value))
-        if self.subdivision is not None:
-            matrix = sparse.csr_matrix(self.subdivision)
-            matrix = sparse.csr_matrix(
-                tuple(_read_only(a) for a in (matrix.data, matrix.indices, matrix.indptr)),
-                shape=matrix.shape,
-            )
-            object.__setattr__(self, "subdivision", matrix)
         object.__setattr__(self, "metadata", dict(self.metadata))
         self._validate()
 
@@ -207,13 +192,7 @@ class MorphableModel:
         """Carry cage positions or displacements (N, C, 3) float32 to the mesh: (N, V, 3)."""
         if self.subdivision is None:
             return np.ascontiguousarray(cages)
-        meshes = np.empty((len(cages), self.n_vertices, 3), np.float32)
-        for start in range(0, len(cages), _FACES_AT_ONCE):
-            faces = cages[start : start + _FACES_AT_ONCE]
-            columns = faces.transpose(1, 0, 2).reshape(self.n_cage_vertices, -1)
-            refined = (self.subdivision @ columns).reshape(self.n_vertices, len(faces), 3)
-            meshes[start : start + len(faces)] = refined.transpose(1, 0, 2)
-        return meshes
+        return self.subdivision.refine(cages)
 
     @classmethod
     def load(cls, path: str | Path) -> MorphableModel:
@@ -226,13 +205,11 @@ class MorphableModel:
         try:
             matrix = None
             if "subdivision_data" in arrays:
-                matrix = sparse.csr_matrix(
-                    (
-                        arrays.pop("subdivision_data"),
-                        arrays.pop("subdivision_indices"),
-                        arrays.pop("subdivision_indptr"),
-                    ),
-                    shape=(len(arrays["mean_albedo"]), len(arrays["mean_shape"])),
+                matrix = Subdivision(
+                    arrays.pop("subdivision_data"),
+                    arrays.pop("subdivision_indices"),
+                    arrays.pop("subdivision_indptr"),
+                    (len(arrays["mean_albedo"]), len(arrays["mean_shape"])),
                 )
             return cls(
                 subdivision=matrix,
@@ -295,22 +272,11 @@ class MorphableModel:
         self._validate_subdivision()
 
     def _validate_subdivision(self) -> None:
-        matrix = self.subdivision
-        if matrix is None:
+        if self.subdivision is None:
             if self.n_cage_vertices != self.n_vertices:
                 raise ValueError("without a subdivision the shape must have every vertex")
-            return
-        if matrix.shape != (self.n_vertices, self.n_cage_vertices):
-            raise ValueError(f"subdivision must not have shape {matrix.shape}")
-        if matrix.dtype != np.float32:
-            raise ValueError(f"subdivision must be float32, not {matrix.dtype}")
-        # Its index arrays go to compiled code that does not check them.
-        matrix.check_format(full_check=True)
-        if not np.all(np.isfinite(matrix.data)):
-            raise ValueError("subdivision has values that are not finite")
-        sums = matrix @ np.ones(self.n_cage_vertices, np.float32)
-        if np.abs(sums - 1.0).max() > _ROW_SUM_TOLERANCE:
-            raise ValueError("every row of the subdivision must sum to 1")
+        elif self.subdivision.shape != (self.n_vertices, self.n_cage_vertices):
+            raise ValueError(f"subdivision must not have shape {self.subdivision.shape}")
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

@@ -29,8 +29,11 @@ def imported(path: Path) -> Iterator[str]:
             if node.module == "models":
                 # `from models import x_torch` brings torch along.
                 yield from ("torch" for alias in node.names if alias.name.endswith("_torch"))
+                yield from ("scipy" for alias in node.names if alias.name == "basel")
             elif node.module.endswith("_torch"):
                 yield "torch"
+            elif node.module == "models.basel":
+                yield "scipy"
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,13 @@ def test_models_need_torch_only_where_their_name_says_so() -> None:
             assert "torch" not in set(imported(path)), path.relative_to(ROOT)
 
 
+def test_serving_does_without_scipy() -> None:
+    """Only training and the reader of MATLAB files have it; no image does."""
+    for path in (*modules("service"), *modules("models")):
+        if path.stem != "basel":
+            assert "scipy" not in set(imported(path)), path.relative_to(ROOT)
+
+
 @pytest.mark.parametrize("module", ["service", "service.app", "service.cli", "service.bench"])
 def test_serving_never_loads_torch_or_training(module: str) -> None:
     code = f"import sys, {module}; print(*(m.partition('.')[0] for m in sys.modules))"
@@ -66,7 +76,7 @@ def test_the_command_line_starts_without_the_heavy_packages() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    heavy = {"numpy", "cv2", "numba", "onnxruntime", "fastapi", "scipy"}
+    heavy = {"numpy", "cv2", "numba", "onnxruntime", "fastapi"}
     assert not heavy & set(done.stdout.split())
 
 

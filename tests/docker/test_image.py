@@ -7,6 +7,7 @@ IMAGE the image's name.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from service import __version__
 
@@ -110,24 +112,78 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.3)
 
 
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    """A client of one running container, restricted but for its network."""
+    port = free_port()
+    options = ("--network=host", *RESTRICTED, "--tmpfs=/tmp", f"--env=FACEWRIGHT_PORT={port}")
+    done = engine("run", "-d", *RUN_OPTIONS, *options, IMAGE)
+    container = Container(done.stdout.decode().strip())
+    try:
+        wait_until(container.healthy)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+            yield client
+    finally:
+        engine("rm", "-f", container.id, check=False)
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
-def test_it_serves_its_page_to_the_outside(start: Callable[..., Container]) -> None:
-    port = free_port()
-    container = start("--network=host", f"--env=FACEWRIGHT_PORT={port}")
-    wait_until(container.healthy)
-    response = httpx.get(f"http://127.0.0.1:{port}/")
-    assert response.status_code == 200
-    assert "facewright" in response.text
-    answer = httpx.post(
-        f"http://127.0.0.1:{port}/v1/reconstruct",
-        files={"image": PORTRAIT.read_bytes()},
-        timeout=60,
+MAGIC = {
+    "application/json": b"{",
+    "application/zip": b"PK\x03\x04",
+    "image/jpeg": b"\xff\xd8\xff",
+    "image/png": b"\x89PNG",
+    "model/gltf-binary": b"glTF",
+    "model/obj": b"#",
+}
+"""How each form of an answer begins."""
+
+
+@pytest.mark.parametrize("texture", ["albedo", "photo"])
+@pytest.mark.parametrize("accept", MAGIC)
+@pytest.mark.parametrize("route", ["/v1/reconstruct", "/v1/albums/reconstruct"])
+def test_nothing_that_was_taken_out_is_missed(
+    client: httpx.Client, route: str, accept: str, texture: str
+) -> None:
+    part, count = ("images", 2) if "albums" in route else ("image", 1)
+    answer = client.post(
+        route,
+        params={"texture": texture},
+        headers={"Accept": accept},
+        files=[(part, PORTRAIT.read_bytes())] * count,
     )
     assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == accept
+    assert answer.content.startswith(MAGIC[accept])
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+def test_every_kind_of_photo_is_read(client: httpx.Client, kind: str) -> None:
+    photo = io.BytesIO()
+    Image.open(PORTRAIT).convert("RGB").save(photo, kind)
+    answer = client.post("/v1/reconstruct", files={"image": photo.getvalue()})
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["faces"]) == 1
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/v1/models", "/metrics"])
+def test_its_pages_are_there(client: httpx.Client, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert "facewright" in answer.text
+
+
+def test_its_other_commands_are_there(tmp_path: Path) -> None:
+    shared = (f"--volume={PORTRAIT.parent}:/photos:ro", f"--volume={tmp_path}:/out")
+    tmp_path.chmod(0o777)
+    engine("run", "--rm", OFFLINE, *RUN_OPTIONS, IMAGE, "--help")
+    command = ("reconstruct", f"/photos/{PORTRAIT.name}", "--mesh", "both", "-o", "/out/made")
+    engine("run", "--rm", OFFLINE, *RUN_OPTIONS, *shared, IMAGE, *command)
+    assert {path.suffix for path in (tmp_path / "made").rglob("*")} >= {".glb", ".obj", ".jpg"}
 
 
 @pytest.mark.parametrize("writable", [("--tmpfs=/tmp",), ()], ids=["tmp", "nothing writable"])
@@ -177,11 +233,12 @@ def test_sigterm_ends_it_before_python_has_a_handler(start: Callable[..., Contai
 
 
 def test_it_holds_no_torch_no_compiler_no_training() -> None:
-    modules = "torch training pip models.rnet_torch lightning"
+    modules = "torch training pip setuptools scipy models.rnet_torch lightning"
+    commands = "gcc cc g++ clang ld strip make pip pip3 facewright-train"
     found = in_image(
         "import shutil, importlib.util as u\n"
         f"print(*(m for m in '{modules}'.split() if u.find_spec(m)),"
-        "*(c for c in 'gcc cc g++ clang ld make pip facewright-train'.split() if shutil.which(c)))"
+        f"*(c for c in '{commands}'.split() if shutil.which(c)))"
     )
     assert found == ""
 
@@ -194,6 +251,11 @@ def test_its_label_is_the_version_of_its_code() -> None:
     assert labels[prefix + "title"] == "facewright"
     assert labels[prefix + "licenses"] == "MIT"
     assert in_image("import importlib.metadata as m; print(m.version('facewright'))") == __version__
+
+
+def test_it_is_no_larger_than_said() -> None:
+    (about,) = json.loads(engine("image", "inspect", IMAGE).stdout)
+    assert about["Size"] <= 700_000_000
 
 
 def test_a_change_of_code_is_a_small_layer() -> None:

@@ -239,9 +239,12 @@ def test_the_ingress_leaves_refusing_to_the_service() -> None:
     read = int(annotations[prefix + "proxy-read-timeout"])
     assert read > max(v for name, v in limits.items() if name.endswith("_timeout"))
     (rule,) = ingress["spec"]["rules"]
-    for path in rule["http"]["paths"]:
-        assert path["path"] not in {"/livez", "/readyz", "/metrics"}
-        assert any(served.startswith(path["path"]) for served in served_paths())
+    routed = {path["path"]: path["pathType"] for path in rule["http"]["paths"]}
+    assert routed.pop("/v1/") == "Prefix"
+    assert set(routed.values()) == {"Exact"}
+    page = (ROOT / "service" / "static" / "index.html").read_text("utf-8")
+    links = {f"/{link}" for link in re.findall(r'href="([a-z][\w./]*)"', page)}
+    assert set(routed) == {"/"} | {link for link in links if not link.startswith("/v1/")}
 
 
 def test_scaling_asks_for_series_and_routes_that_exist() -> None:

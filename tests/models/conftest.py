@@ -9,6 +9,7 @@ from scipy import sparse
 
 from models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
 from models.morphable_model import MorphableModel
+from models.subdivision import Subdivision
 
 COLUMNS, ROWS = 13, 11
 """Vertices of the cage's grid; an odd number of columns has a middle one."""
@@ -72,7 +73,7 @@ def build_model(seed: int = 0, n_identity: int = 80, n_expression: int = 64) -> 
         mean_shape=cage.astype(np.float32),
         identity_basis=modes(n_identity, len(cage), 2.0),
         expression_basis=modes(n_expression, len(cage), 1.5),
-        subdivision=sparse.csr_matrix(subdivision.astype(np.float32)),
+        subdivision=Subdivision.from_rows(sparse.csr_matrix(subdivision.astype(np.float32))),
         mean_albedo=rng.uniform(0.3, 0.7, (n_vertices, 3)).astype(np.float32),
         albedo_basis=modes(80, n_vertices, 0.05),
         triangles=triangles,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.morphable_model import MorphableModel
+from models.subdivision import Subdivision
 from training.face_model.calibration import Calibration
 from training.face_model.expression import ExpressionSpace, build_expression
 from training.face_model.identity import IdentitySpace, build_identity
@@ -98,7 +99,7 @@ def assemble(
         mean_shape=(geometry.identity.mean - geometry.origin).astype(np.float32),
         identity_basis=geometry.identity.components.basis.astype(np.float32),
         expression_basis=geometry.expression.components.basis.astype(np.float32),
-        subdivision=dense.matrix.astype(np.float32),
+        subdivision=Subdivision.from_rows(dense.matrix.astype(np.float32)),
         mean_albedo=mean_albedo.astype(np.float32),
         albedo_basis=albedo_basis.astype(np.float32),
         triangles=dense.faces.astype(np.int32),

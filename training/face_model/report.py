@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 
 from models.morphable_model import MorphableModel
 from training.face_model.anthropometry import (
@@ -27,7 +28,8 @@ def measured_table(geometry: Geometry, model: MorphableModel) -> str:
     rows = model.subdivision
     assert rows is not None
     # Only the measured points are needed: push the operator through to the cage.
-    operator = (measure.operator @ rows).astype(np.float64)
+    matrix = sparse.csr_matrix((rows.data, rows.indices, rows.indptr), rows.shape)
+    operator = (measure.operator @ matrix).astype(np.float64)
     mean = operator @ model.mean_shape
     basis = np.stack([operator @ mode for mode in model.identity_basis])
     faces = mean + np.tensordot(rng.normal(size=(N_SAMPLES, model.n_identity)), basis, 1)

@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate, normalize
 
 from models.landmarks import LANDMARK_COUNT
 from models.morphable_model import MorphableModel
+from models.subdivision import Subdivision
 
 SIDE = 25
 
@@ -43,7 +44,9 @@ def face_model() -> MorphableModel:
         mean_shape=mean.astype(np.float32),
         identity_basis=(1.2 * smooth_modes(rng, 80, x, y)).astype(np.float32),
         expression_basis=(0.8 * smooth_modes(rng, 64, x, y)).astype(np.float32),
-        subdivision=sparse.eye_array(SIDE**2, dtype=np.float32, format="csr"),
+        subdivision=Subdivision.from_rows(
+            sparse.eye_array(SIDE**2, dtype=np.float32, format="csr")
+        ),
         mean_albedo=patches.reshape(-1, 3).astype(np.float32),
         albedo_basis=(0.02 * smooth_modes(rng, 80, x, y)).astype(np.float32),
         triangles=triangles.astype(np.int32),

@@ -16,6 +16,7 @@ from models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
 from models.layout import LAYOUT_239
 from models.morphable_model import MorphableModel
 from models.rnet_torch import initial_coefficients
+from models.subdivision import Subdivision
 from training.data.shards import COEFFICIENTS, IMAGE_SIZE, ShardMeta, ShardWriter
 from training.rnet.experiment import Experiment
 from training.rnet.run import RunPaths
@@ -54,7 +55,9 @@ def build_model(seed: int = 0) -> MorphableModel:
         mean_shape=mean.astype(np.float32),
         identity_basis=modes(80, 2.0, flip),
         expression_basis=modes(64, 1.5, flip),
-        subdivision=sparse.eye_array(len(mean), dtype=np.float32, format="csr"),
+        subdivision=Subdivision.from_rows(
+            sparse.eye_array(len(mean), dtype=np.float32, format="csr")
+        ),
         mean_albedo=np.full(mean.shape, 0.5, np.float32),
         albedo_basis=modes(80, 0.03, np.ones(3)),
         triangles=np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32),
