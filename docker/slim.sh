@@ -20,6 +20,10 @@ rm -rf onnx/reference onnxruntime/quantization onnxruntime/tools onnxruntime/tra
     numpy/distutils numpy/f2py numba/cuda
 find pygments/lexers -name '*.py' ! -name __init__.py ! -name _mapping.py -delete
 
+# ONNX Runtime as a library for C; Python's module has it built in.  What CUDA's provider asks of
+# it has not been tried.
+[ -e onnxruntime/capi/libonnxruntime_providers_cuda.so ] || rm -f onnxruntime/capi/libonnxruntime.so*
+
 # Decoders and text drawing that no photo needs: JPEG, PNG and WebP remain.
 rm -f PIL/_avif.*.so PIL/_imagingft.*.so \
     pillow.libs/libavif-* pillow.libs/libfreetype-* pillow.libs/libharfbuzz-*

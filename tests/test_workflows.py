@@ -66,3 +66,7 @@ def test_nothing_is_released_untested() -> None:
     release = jobs(next(path for path in WORKFLOWS if path.stem == "release"))
     assert release["image"]["needs"] == "test"
     assert release["release"]["needs"] == "image"
+    steps = release["image"]["steps"]
+    (tested,) = (i for i, step in enumerate(steps) if "pytest -m image" in step.get("run", ""))
+    (pushed,) = (i for i, step in enumerate(steps) if step.get("with", {}).get("push"))
+    assert tested < pushed
