@@ -28,8 +28,8 @@ _OWN_POLICY = frozenset({"/docs", "/docs/oauth2-redirect"})
 
 log = logging.getLogger("facewright.access")
 
-_PROBES = frozenset({"/livez", "/readyz", "/metrics"})
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class RequestMiddleware:
@@ -82,7 +82,7 @@ class RequestMiddleware:
     def _finish(self, scope: Scope, status: int, seconds: float) -> None:
         # Unknown paths and methods share one label, or anybody could make any number of series.
         route = getattr(scope.get("route"), "path", "unmatched")
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        method = scope["method"] if scope["method"] in METHODS else "other"
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.request_seconds.labels(route, str(status)).observe(seconds)
         fields = {
@@ -92,5 +92,5 @@ class RequestMiddleware:
             "ms": round(1000 * seconds, 1),
             **scope["state"]["log"],
         }
-        level = logging.DEBUG if route in _PROBES else logging.INFO
+        level = logging.DEBUG if route in PROBES else logging.INFO
         log.log(level, "request", extra=fields)
