@@ -8,10 +8,14 @@ refused already, and an answer that nobody takes.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from service.settings import Settings
 
 _GRACE = 0.1
 """Seconds in which the event loop reads what came while it was held up."""
@@ -94,3 +98,12 @@ class GuardedProtocol(H11Protocol):
     def _cut_untaken(self) -> None:
         if self.transport.get_write_buffer_size():
             self.transport.abort()  # closing would wait for the client
+
+
+def guarded(settings: Settings) -> Callable[..., GuardedProtocol]:
+    """What uvicorn makes its protocols with; goes to the processes of other workers as well."""
+    return partial(
+        GuardedProtocol,
+        header_timeout=settings.header_timeout,
+        download_timeout=settings.download_timeout,
+    )

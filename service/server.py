@@ -6,13 +6,12 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import uvicorn
 
 from service.app import create_app
-from service.connections import GuardedProtocol
+from service.connections import guarded
 from service.logging import logging_config
 from service.metrics import MULTIPROCESS_VARIABLE
 from service.settings import Settings
@@ -36,11 +35,7 @@ def run_server(overrides: Mapping[str, Any]) -> int:
         "access_log": False,  # the application logs requests itself, with their ids
         "server_header": False,
         "lifespan": "on",
-        "http": partial(
-            GuardedProtocol,
-            header_timeout=settings.header_timeout,
-            download_timeout=settings.download_timeout,
-        ),
+        "http": guarded(settings),
         "ws": "none",
         "timeout_keep_alive": settings.keep_alive_timeout,
         # Whatever was accepted can still be uploaded and answered.

@@ -173,3 +173,19 @@ def test_an_answer_that_nobody_takes_is_dropped(strict: Any, portrait_jpeg: byte
         assert len(read_to_end(connection)) < rest
     with strict.client() as client:
         assert client.get("/livez").status_code == 200
+
+
+def test_clients_that_do_not_keep_going_do_not_keep_a_server_from_ending(
+    start_server: Callable[..., Any],
+) -> None:
+    with start_server(header_timeout=60) as server:
+        with server.connect() as silent, server.connect() as half:
+            half.sendall(HEAD)
+            with server.client() as client:
+                assert client.get("/livez").status_code == 200
+                began = time.monotonic()
+                server.process.terminate()
+                server.process.wait(30)
+                assert time.monotonic() - began < 10
+            assert silent.recv(1) == b""
+        assert '"stopped"' in server.log()
