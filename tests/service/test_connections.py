@@ -175,6 +175,49 @@ def test_an_answer_that_nobody_takes_is_dropped(strict: Any, portrait_jpeg: byte
         assert client.get("/livez").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\0" * 100,
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)),  # TLS
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /livez\r\n\r\n",
+        b"GET /livez HTTP/9.9\r\nHost: x\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\n\r\n",  # no host
+        b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /%ff%00%zz?%ff=%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+        HEAD + b"X: " + b"x" * 100_000 + b"\r\n\r\n",
+        HEAD + b"X: y\r\n" * 10_000 + b"\r\n",
+        HEAD + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: eA==\r\n"
+        b"Sec-WebSocket-Version: 13\r\n\r\n",
+        *(
+            POST + b"Content-Type: image/jpeg\r\n" + framing + b"\r\n\r\n"
+            for framing in (
+                b"Content-Length: " + b"9" * 19,
+                b"Content-Length: " + b"9" * 5000,
+                b"Content-Length: -1",
+                b"Content-Length: 1\r\nContent-Length: 2",
+                b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff",
+                b"Transfer-Encoding: gzip",
+                b"Transfer-Encoding: chunked\r\n\r\n" + b"0" * 1000 + b"1;" + b"x" * 70_000,
+            )
+        ),
+    ],
+    ids=range(18),
+)
+def test_a_hostile_head_is_refused(strict: Any, head: bytes) -> None:
+    with strict.connect() as connection:
+        began = time.monotonic()
+        connection.sendall(head)
+        answer = read_to_end(connection)
+        # Upload, or head, and then the connection is idle.
+        assert time.monotonic() - began < 4 + HEADER_TIMEOUT + SLACK
+    assert re.match(rb"HTTP/1\.1 [24]\d\d ", answer)
+    with strict.client() as client:
+        assert client.get("/livez").status_code == 200
+    assert "Traceback" not in strict.log()
+
+
 def test_clients_that_do_not_keep_going_do_not_keep_a_server_from_ending(
     start_server: Callable[..., Any],
 ) -> None:
