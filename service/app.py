@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
+from fastapi.security import APIKeyHeader
 from starlette.middleware.cors import CORSMiddleware
 
 from service import __version__
@@ -21,6 +23,7 @@ from service.middleware import REQUEST_ID_HEADER, RequestMiddleware
 from service.problems import add_problem_schema, install_problem_handlers
 from service.routes import albums, models, page, probes, reconstruct
 from service.settings import Settings
+from service.tracing import Tracing, TracingMiddleware, tracing_from
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ def create_app(
     settings: Settings | None = None,
     load: LoadEngine = Engine,
     on_failure: Callable[[], None] = lambda: None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """Make the application.
 
@@ -44,10 +48,12 @@ def create_app(
         settings: from the environment when left out.
         load: makes the engine, in a thread, once the application starts.
         on_failure: called when the engine cannot be made.
+        tracing: from the environment when left out.
 
-    Raises `ConfigurationError` when the file of API keys is unusable.
+    Raises `ConfigurationError` when the file of API keys is unusable, and as `tracing_from`.
     """
     settings = settings or Settings()
+    tracing = tracing or tracing_from(os.environ)
     metrics = Metrics()
     lifecycle = Lifecycle(
         lambda: load(settings, metrics), metrics, settings.stall_seconds, on_failure
@@ -69,6 +75,8 @@ def create_app(
         await asyncio.to_thread(album_room.close)  # albums put their photos into the other
         await asyncio.to_thread(work_room.close)
         await asyncio.to_thread(lifecycle.close)
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
         log.info("stopped")
 
     app = FastAPI(
@@ -80,6 +88,8 @@ def create_app(
         # A redirect would name this server's own scheme: behind a proxy that ends TLS, clients
         # would send the photo again in the clear.
         redirect_slashes=False,
+        # The framework's own would send paths, queries and exceptions' messages out.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.settings = settings
     app.state.metrics = metrics
@@ -87,8 +97,11 @@ def create_app(
     app.state.uploads = uploads
     app.state.work_room = work_room
     app.state.album_room = album_room
+    described = []
     if settings.api_keys_file is not None:
         app.add_middleware(ApiKeyMiddleware, keys=ApiKeys(settings.api_keys_file))
+        # The middleware checks; this only tells those who read the OpenAPI document.
+        described = [Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False))]
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -103,9 +116,13 @@ def create_app(
                 "Retry-After",
             ],
         )
+    if tracing is not None:
+        app.add_middleware(TracingMiddleware, tracing=tracing)
     app.add_middleware(RequestMiddleware, metrics=metrics, lifecycle=lifecycle)
     install_problem_handlers(app)
-    for module in (reconstruct, albums, models, probes, page):
+    for module in (reconstruct, albums, models):
+        app.include_router(module.router, dependencies=described)
+    for module in (probes, page):
         app.include_router(module.router)
     add_problem_schema(app)
     return app

@@ -28,8 +28,8 @@ _OWN_POLICY = frozenset({"/docs", "/docs/oauth2-redirect"})
 
 log = logging.getLogger("facewright.access")
 
-_PROBES = frozenset({"/livez", "/readyz", "/metrics"})
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class RequestMiddleware:
@@ -71,7 +71,7 @@ class RequestMiddleware:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception:
-            log.exception("unexpected error", extra={"path": scope["path"]})
+            log.exception("unexpected error", extra={"path": _route(scope)})
             if status:  # too late for another answer: the server will cut the connection
                 raise
             await internal_error_response(scope["path"])(scope, receive, send_with_headers)
@@ -80,17 +80,25 @@ class RequestMiddleware:
             request_id.reset(token)
 
     def _finish(self, scope: Scope, status: int, seconds: float) -> None:
-        # Unknown paths and methods share one label, or anybody could make any number of series.
-        route = getattr(scope.get("route"), "path", "unmatched")
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        route = _route(scope)
+        method = scope["method"] if scope["method"] in METHODS else "other"
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.request_seconds.labels(route, str(status)).observe(seconds)
         fields = {
-            "method": scope["method"],
-            "path": scope["path"],
+            "method": method,
+            "path": route,
             "status": status,
             "ms": round(1000 * seconds, 1),
             **scope["state"]["log"],
         }
-        level = logging.DEBUG if route in _PROBES else logging.INFO
+        level = logging.DEBUG if route in PROBES else logging.INFO
         log.log(level, "request", extra=fields)
+
+
+def _route(scope: Scope) -> str:
+    """The path as the API names it.
+
+    Unknown ones share one name: anybody could make any number of series, and `curl -T` puts the
+    name of a file into the path.
+    """
+    return getattr(scope.get("route"), "path", "unmatched")

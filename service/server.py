@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 
 from service.app import create_app
+from service.connections import guarded
 from service.logging import logging_config
 from service.metrics import MULTIPROCESS_VARIABLE
 from service.settings import Settings
@@ -34,6 +35,9 @@ def run_server(overrides: Mapping[str, Any]) -> int:
         "access_log": False,  # the application logs requests itself, with their ids
         "server_header": False,
         "lifespan": "on",
+        "http": guarded(settings),
+        "ws": "none",
+        "timeout_keep_alive": settings.keep_alive_timeout,
         # Whatever was accepted can still be uploaded and answered.
         "timeout_graceful_shutdown": math.ceil(settings.longest_request),
     }

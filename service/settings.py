@@ -124,6 +124,26 @@ class Settings(BaseSettings):
     upload_timeout: float = Field(
         default=30.0, gt=0, le=3600, description="Seconds in which a photo has to arrive, then 408."
     )
+    header_timeout: float = Field(
+        default=10.0,
+        gt=0,
+        le=3600,
+        description="Seconds in which the head of a request has to arrive, and what is left of a "
+        "body that has been refused; then the connection is cut.",
+    )
+    keep_alive_timeout: int = Field(
+        default=5,
+        ge=1,
+        le=3600,
+        description="Seconds until an idle connection is closed; longer than a load balancer "
+        "keeps its own, where one is in front.",
+    )
+    download_timeout: float = Field(
+        default=60.0,
+        gt=0,
+        le=3600,
+        description="Seconds in which a client has to take an answer; then the connection is cut.",
+    )
     max_albums: int = Field(
         default=2,
         ge=1,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 
 STAGES = (
     "decode",
@@ -21,6 +22,12 @@ STAGES = (
 """In order: bytes to pixels, faces, coefficients, embeddings (of albums, if there is a network for
 them), geometry, image of the skin, mesh files, picture of all faces, answer."""
 
+StageSpan = Callable[[str], AbstractContextManager[object]]
+
+stage_span: ContextVar[StageSpan] = ContextVar("stage_span", default=lambda name: nullcontext())
+"""What surrounds each stage of the present request, given its name: a trace's span, if there is
+one.  Threads that work on a request run in a copy of its context."""
+
 
 class StageClock:
     """Seconds spent per stage; a stage inside another is not counted twice."""
@@ -35,7 +42,8 @@ class StageClock:
         outer_inner, self._inner = self._inner, 0.0
         started = time.perf_counter()
         try:
-            yield
+            with stage_span.get()(name):
+                yield
         finally:
             elapsed = time.perf_counter() - started
             self.seconds[name] = self.seconds.get(name, 0.0) + elapsed - self._inner

@@ -24,7 +24,8 @@ from service.errors import (
 )
 
 FORM = "multipart/form-data"
-RAW_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
+PHOTO_TYPES = ("image/jpeg", "image/png", "image/webp")
+RAW_TYPES = (*PHOTO_TYPES, "application/octet-stream")
 PHOTO_PART = "image"
 ALBUM_PART = "images"
 

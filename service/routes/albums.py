@@ -31,7 +31,7 @@ from service.schemas import (
 )
 from service.settings import Settings
 from service.stages import SharedClock
-from service.upload import ALBUM_PART, FORM, Upload, read_album
+from service.upload import ALBUM_PART, FORM, PHOTO_TYPES, Upload, read_album
 
 PHOTO_COUNT_HEADER = "Facewright-Photos"
 
@@ -76,7 +76,8 @@ _BODY: dict[str, Any] = {
                             "description": "The photos, one part each: JPEG, PNG or WebP.",
                         }
                     },
-                }
+                },
+                "encoding": {ALBUM_PART: {"contentType": ", ".join(PHOTO_TYPES)}},
             }
         },
     }

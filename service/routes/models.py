@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 
 from service import __version__
 from service.answers import describe_models
-from service.errors import NotReady, Unauthorized
+from service.errors import FacewrightError, NotReady, Unauthorized
 from service.lifecycle import Lifecycle
 from service.problems import problem_responses
 from service.schemas import ModelsResult
@@ -19,7 +19,9 @@ router = APIRouter(prefix="/v1", tags=["reconstruction"])
     summary="What is loaded",
     responses=problem_responses(
         (Unauthorized, "Send a valid key in the header X-API-Key."),
+        (FacewrightError, "An unexpected error; the server's log has an entry."),
         (NotReady, "The models are being loaded."),
+        instance="/v1/models",
     ),
 )
 async def models(request: Request) -> ModelsResult:

@@ -7,11 +7,18 @@ import hashlib
 import re
 from pathlib import Path
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+
+from service.settings import Settings
 
 router = APIRouter()
 
 _PAGE = (Path(__file__).parent.parent / "static" / "index.html").read_text("utf-8")
+
+# Without a name, so that it is none of the form's options; browsers shall not keep it.
+_KEY_FIELD = """<label>API key
+    <input type="password" id="key" autocomplete="off" spellcheck="false" required>
+  </label>"""
 
 
 def _hashes(tag: str) -> str:
@@ -29,10 +36,11 @@ _POLICY = (
 
 
 @router.get("/", include_in_schema=False)
-async def page() -> Response:
+async def page(request: Request) -> Response:
     """The page: everything in one file, nothing from elsewhere."""
+    settings: Settings = request.app.state.settings
     return Response(
-        _PAGE,
+        _PAGE.replace("<!-- key -->", _KEY_FIELD if settings.api_keys_file else ""),
         media_type="text/html; charset=utf-8",
         headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"},
     )

@@ -20,7 +20,7 @@ router = APIRouter(tags=["operation"])
 @router.get(
     "/livez",
     summary="Is the process of use?",
-    responses=problem_responses((NotReady, "The models cannot be loaded.")),
+    responses=problem_responses((NotReady, "The models cannot be loaded."), instance="/livez"),
 )
 async def livez(request: Request) -> Health:
     """Answer 200 unless the models could not be loaded or the network's queue is no longer served.
@@ -36,7 +36,7 @@ async def livez(request: Request) -> Health:
 @router.get(
     "/readyz",
     summary="May requests be sent here?",
-    responses=problem_responses((NotReady, "The models are being loaded.")),
+    responses=problem_responses((NotReady, "The models are being loaded."), instance="/readyz"),
 )
 async def readyz(request: Request) -> Health:
     """Answer 200 once the models are loaded and warmed up, and until draining begins."""

@@ -18,7 +18,7 @@ from service.routes.answering import BINARY, respond, stages_ms, success, unless
 from service.schemas import ReconstructOptions, ReconstructResult
 from service.settings import Settings
 from service.stages import StageClock
-from service.upload import FORM, RAW_TYPES, read_photo
+from service.upload import FORM, PHOTO_PART, PHOTO_TYPES, RAW_TYPES, read_photo
 
 FACE_COUNT_HEADER = "Facewright-Faces"
 
@@ -53,16 +53,17 @@ _BODY = {
             FORM: {
                 "schema": {
                     "type": "object",
-                    "required": ["image"],
+                    "required": [PHOTO_PART],
                     "additionalProperties": False,
                     "properties": {
-                        "image": {
+                        PHOTO_PART: {
                             "type": "string",
                             "format": "binary",
                             "description": "The photo: JPEG, PNG or WebP.",
                         }
                     },
-                }
+                },
+                "encoding": {PHOTO_PART: {"contentType": ", ".join(PHOTO_TYPES)}},
             },
             **{media_type: BINARY for media_type in RAW_TYPES},
         },

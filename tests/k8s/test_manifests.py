@@ -13,7 +13,6 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-import uvicorn
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -199,12 +198,13 @@ def test_a_pod_may_finish_what_it_has_accepted(
 def test_draining_lasts_until_everybody_knows(
     environment: Callable[..., dict[str, str]], container: Manifest
 ) -> None:
-    drain = settings_of(environment("cpu")).drain_seconds
+    settings = settings_of(environment("cpu"))
+    drain = settings.drain_seconds
     probe = container["readinessProbe"]
     assert drain >= probe["periodSeconds"] * probe["failureThreshold"]
     # A connection that is kept without a request is closed by the server after this long; any
     # other is told to close while draining lasts.
-    assert drain >= uvicorn.Config(app="").timeout_keep_alive
+    assert drain >= settings.keep_alive_timeout
 
 
 @pytest.mark.parametrize("overlay", ["cpu", "gpu"])

@@ -30,7 +30,8 @@ def fuzz(
 
     Raises AssertionError with the number of the first case whose answer is not what the
     OpenAPI document promises.  `growth` says how many bytes the server has: after the
-    first tenth of the cases it may grow by 5% and 50 MB (allocators are not exact).
+    first tenth of the cases it may grow by 5% and 50 MB (allocators are not exact); both
+    figures are printed.
     """
     seen: Counter[str] = Counter()
     baseline = 0
@@ -50,6 +51,10 @@ def fuzz(
                 baseline = growth()
     if growth is not None:
         now = growth()
+        print(
+            f"{len(cases)} cases: {baseline / 1e6:.0f} MB after a tenth of them, "
+            f"{now / 1e6:.0f} MB at the end"
+        )
         assert now <= 1.05 * baseline + 50e6, f"grew from {baseline} to {now} bytes"
     return seen
 

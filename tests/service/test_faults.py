@@ -24,11 +24,13 @@ import pytest
 import uvicorn
 
 from service.app import create_app
+from service.connections import guarded
 from service.engine import Engine
 from service.settings import Settings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PATH = "/v1/reconstruct"
+ALBUM = "/v1/albums/reconstruct"
 LONG = int(os.environ.get("FAULT_ROUNDS", "1"))
 """How often the faults with chance in them are tried: more for the long form (`make faults`)."""
 
@@ -59,9 +61,11 @@ def running(assets: Any, **settings: Any) -> Iterator[Local]:
         return engines[0]
 
     values = {"face_model": assets.face_model, "weights": assets.weights, "drain_seconds": 0}
-    app = create_app(Settings(**{**values, **settings}), load)
+    told = Settings(**{**values, **settings})
+    app = create_app(told, load)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
+        config = uvicorn.Config(app, log_config=None, lifespan="on", http=guarded(told))  # type: ignore[arg-type]
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -165,6 +169,12 @@ def test_clients_that_leave_take_nothing_with_them(local: Local, portrait_jpeg: 
     assert local.post(portrait_jpeg).status_code == 200
 
 
+def probe(url: str, times: int) -> set[tuple[str, int]]:
+    """Statuses of the probes, asked for again and again."""
+    paths = ("/livez", "/readyz") * times
+    return {(path, httpx.get(url + path, timeout=5).status_code) for path in paths}
+
+
 def test_a_full_house_refuses_at_once_and_tells_when_to_come_back(
     assets: Any, portrait_jpeg: bytes
 ) -> None:
@@ -182,8 +192,10 @@ def test_a_full_house_refuses_at_once_and_tells_when_to_come_back(
             began = time.monotonic()
             return server.post(portrait_jpeg), time.monotonic() - began
 
-        with ThreadPoolExecutor(12) as pool:
+        with ThreadPoolExecutor(13) as pool:
+            probing = pool.submit(probe, server.url, 20)
             answers = list(pool.map(timed, range(24)))
+        assert probing.result() == {("/livez", 200), ("/readyz", 200)}  # load is no illness
         refused = [(r, s) for r, s in answers if r.status_code == 429]
         answered = [(r, s) for r, s in answers if r.status_code == 200]
         assert len(refused) + len(answered) == 24
@@ -222,24 +234,51 @@ def test_sigterm_under_load_answers_all_that_was_accepted(
 
 
 def test_logs_hold_nothing_of_the_photos(
-    start_server: Callable[..., Any], portrait_jpeg: bytes, faceless_jpeg: bytes
+    start_server: Callable[..., Any],
+    portrait_jpeg: bytes,
+    mirrored_jpeg: bytes,
+    faceless_jpeg: bytes,
 ) -> None:
+    name = "jane-doe-passport.jpg"
     with start_server(log_level="debug") as server, server.client() as client:
-        secret = {"image": ("jane-doe-passport.jpg", portrait_jpeg, "image/jpeg")}
-        answer = client.post(PATH + "?include=mesh", files=secret).json()
+        secret = {"image": (name, portrait_jpeg, "image/jpeg")}
+        answer = client.post(PATH + "?include=mesh,confidences", files=secret).json()
         for broken in (portrait_jpeg[:5000], faceless_jpeg, b"jane-doe" * 100):
-            client.post(PATH, files={"image": ("jane-doe-passport.jpg", broken)})
+            client.post(PATH, files={"image": (name, broken)})
         client.post(PATH + "?faces=jane-doe", files=secret)
-        client.get("/v1/models", headers={"X-API-Key": "jane-doe"})
+        client.post(PATH, files={"jane-doe": (name, portrait_jpeg)})
+
+        photos = [portrait_jpeg, mirrored_jpeg, faceless_jpeg, portrait_jpeg[:5000], b"jane-doe"]
+        files = [("images", (name, photo)) for photo in photos]
+        album = client.post(ALBUM + "?include=mesh,overlay,confidences", files=files).json()
+        assert [photo["status"] for photo in album["photos"]] == ["used"] * 2 + ["failed"] * 3
+        assert client.post(ALBUM + "?min_photos=3", files=files).status_code == 422
+        client.post(ALBUM + "?strategy=jane-doe", files=files)
+        client.post(ALBUM, files=[("jane-doe", (name, portrait_jpeg))] * 2)
+
+        client.put(f"/v1/{name}", content=portrait_jpeg)  # what `curl -T` does
+        client.request("JANE-DOE", "/livez")
+        client.get("/v1/models", headers={"X-API-Key": "jane-doe", "User-Agent": "jane-doe"})
         log = server.log()
-    assert log.count('"request"') >= 5
-    assert "jane-doe" not in log
-    numbers = [json.dumps(n) for part in answer["faces"][0]["coefficients"].values() for n in part]
-    assert not [number for number in numbers if len(number) > 7 and number in log]
-    for data in (portrait_jpeg, base64.b64encode(portrait_jpeg)):
-        for start in range(0, len(data), 5000):
-            assert repr(data[start : start + 12])[2:-1] not in log
-    assert answer["faces"][0]["mesh"]["data"][1000:1020] not in log
+    assert log.count('"request"') >= 12
+    assert "jane-doe" not in log.lower()
+    for numbers in (answer["faces"], album["identity"], album["photos"]):
+        assert not [number for number in _long_numbers(numbers) if number in log]
+    for photo in (portrait_jpeg, mirrored_jpeg):
+        for data in (photo, base64.b64encode(photo)):
+            for start in range(0, len(data), 5000):
+                assert repr(data[start : start + 12])[2:-1] not in log
+    for mesh in (answer["faces"][0]["mesh"], album["identity"]["mesh"]):
+        assert mesh["data"][1000:1020] not in log
+
+
+def _long_numbers(part: Any) -> Iterator[str]:
+    """The numbers of an answer that are too long to be found in a log by chance."""
+    if isinstance(part, dict | list):
+        for inner in part.values() if isinstance(part, dict) else part:
+            yield from _long_numbers(inner)
+    elif isinstance(part, float) and len(json.dumps(part)) > 7:
+        yield json.dumps(part)
 
 
 def test_a_full_disk_stops_the_log_and_not_the_service(assets: Any, portrait_jpeg: bytes) -> None:

@@ -20,14 +20,20 @@ FOCUSED = (
 
 
 @pytest.fixture(scope="module")
+def browser() -> str:
+    found = find_browser()
+    if found is None:
+        pytest.skip("needs Chromium or Chrome")
+    return found
+
+
+@pytest.fixture(scope="module")
 def page(
     start_server: Callable[..., Any],
     telling_weights: Path,
+    browser: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Page]:
-    browser = find_browser()
-    if browser is None:
-        pytest.skip("needs Chromium or Chrome")
     profile = tmp_path_factory.mktemp("profile")
     with start_server(weights=telling_weights) as server, Page(browser, profile) as page:
         page.open(server.url)
@@ -157,3 +163,36 @@ def test_what_the_server_says_of_an_album_is_shown(page: Page, photos: list[Path
     # The browser notes the status of the answer, and nothing else.
     assert all("422" in complaint for complaint in page.complaints)
     page.complaints.clear()
+
+
+def test_a_key_is_sent_and_kept_for_the_tab_only(
+    start_server: Callable[..., Any],
+    browser: str,
+    tmp_path: Path,
+    photos: list[Path],
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("the-key\n")
+    with start_server(api_keys_file=keys) as server, Page(browser, tmp_path / "profile") as page:
+        page.open(server.url)
+        page.choose_files("#image", photos[:1])
+        page.run("document.querySelector('form button').click()")
+        assert not page.run("busy")  # the form asks for the key first
+        assert not page.run("document.getElementById('form').checkValidity()")
+
+        page.run("document.getElementById('key').value = 'wrong'")
+        assert reconstruct(page).startswith("Unauthorized")
+        assert page.run("sessionStorage.length") == 0
+
+        page.run("document.getElementById('key').value = ' the-key '")
+        assert reconstruct(page) == "One face was found."
+        page.run("document.getElementById('zip').click()")
+        page.wait(f"{STATUS} === 'faces.zip is ready.'")
+
+        page.open(server.url + "/?again")
+        assert page.run("document.getElementById('key').value").strip() == "the-key"
+        assert page.run("localStorage.length") == 0
+        assert page.run("document.cookie") == ""
+        page.run("document.getElementById('models').click()")
+        page.wait("location.protocol === 'blob:' && document.body.innerText.includes('sha256')")
+        assert "the-key" not in server.log()

@@ -515,18 +515,21 @@ def test_504_when_time_has_passed(start_server: Start, portrait_jpeg: bytes) -> 
         _until(lambda: metric(client, "facewright_photos_in_flight") == 0)
 
 
-@pytest.mark.parametrize("content", [b"no network", None], ids=["corrupt", "missing"])
+@pytest.mark.parametrize("content", ["noise", "half", None], ids=["corrupt", "cut off", "missing"])
+@pytest.mark.parametrize("name", ["weights", "face_model"])
 def test_an_unusable_model_ends_the_server_with_one_line(
-    start_server: Start, tmp_path: Any, content: bytes | None
+    start_server: Start, assets: Any, tmp_path: Any, name: str, content: str | None
 ) -> None:
+    sound = getattr(assets, name).read_bytes()
+    file = tmp_path / "unusable"
     if content is not None:
-        (tmp_path / "weights.onnx").write_bytes(content)
-    with start_server(wait_ready=False, weights=tmp_path / "weights.onnx") as server:
+        file.write_bytes(b"no model" if content == "noise" else sound[: len(sound) // 2])
+    with start_server(wait_ready=False, **{name: file}) as server:
         assert server.process.wait(60) == 3
         entries = [json.loads(line) for line in server.log().splitlines()]
         (entry,) = [entry for entry in entries if entry["level"] == "error"]
         assert entry["message"] == "the models cannot be loaded"
-        assert "weights.onnx" in entry["reason"]
+        assert str(file) in entry["reason"]
         assert "traceback" not in entry
 
 
