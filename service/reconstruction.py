@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -40,6 +41,38 @@ class ObservedFace:
 
 
 @dataclass(frozen=True, eq=False)
+class Geometry:
+    """What coefficients make of the face model; evaluated when it is asked for.
+
+    A client that wants coefficients only, or one mesh of the two, does not pay for the rest.
+    """
+
+    model: MorphableModel
+    cage: npt.NDArray[np.float32]
+    """(C, 3) mm in model space, with the expression of the photo."""
+    identity: npt.NDArray[np.float32]
+    """(80,)."""
+    albedo_coefficients: npt.NDArray[np.float32]
+    """(80,)."""
+
+    @cached_property
+    def vertices(self) -> npt.NDArray[np.float32]:
+        """(V, 3) mm in model space, with the expression of the photo."""
+        return self.model.refine(self.cage[None])[0]
+
+    @cached_property
+    def neutral_vertices(self) -> npt.NDArray[np.float32]:
+        """(V, 3) mm in model space, without expression."""
+        relaxed = np.zeros((1, self.model.n_expression), np.float32)
+        return self.model.shape(self.identity[None], relaxed)[0]
+
+    @cached_property
+    def albedo(self) -> npt.NDArray[np.float32]:
+        """(V, 3) sRGB in 0..1."""
+        return self.model.albedo(self.albedo_coefficients[None])[0]
+
+
+@dataclass(frozen=True, eq=False)
 class Reconstruction(ObservedFace):
     """One reconstructed face.
 
@@ -47,12 +80,7 @@ class Reconstruction(ObservedFace):
     A posed point is p = R v + t; the camera stands at (0, 0, 1000) and looks along -z.
     """
 
-    vertices: npt.NDArray[np.float32]
-    """(V, 3) mm in model space, with the expression of the photo."""
-    neutral_vertices: npt.NDArray[np.float32]
-    """(V, 3) mm in model space, without expression."""
-    albedo: npt.NDArray[np.float32]
-    """(V, 3) sRGB in 0..1."""
+    geometry: Geometry
     rotation_matrix: npt.NDArray[np.float32]
     """(3, 3): R."""
     translation_mm: npt.NDArray[np.float32]
@@ -61,6 +89,21 @@ class Reconstruction(ObservedFace):
     """(68, 2) photo pixels, continuous, in iBUG order."""
     intrinsics: npt.NDArray[np.float64]
     """(3, 3): K such that photo pixels ~ K (x, -y, depth) for a posed point."""
+
+    @property
+    def vertices(self) -> npt.NDArray[np.float32]:
+        """(V, 3) mm in model space, with the expression of the photo."""
+        return self.geometry.vertices
+
+    @property
+    def neutral_vertices(self) -> npt.NDArray[np.float32]:
+        """(V, 3) mm in model space, without expression."""
+        return self.geometry.neutral_vertices
+
+    @property
+    def albedo(self) -> npt.NDArray[np.float32]:
+        """(V, 3) sRGB in 0..1."""
+        return self.geometry.albedo
 
     def posed_vertices(self) -> npt.NDArray[np.float32]:
         """(V, 3) mm: the vertices in camera-aligned space."""
@@ -131,27 +174,21 @@ def reconstruct_faces(
     if not observed:
         return []
     parts = LAYOUT_239.split(np.stack([one.coefficients for one in observed]))
-    n_faces = len(observed)
-    shapes = model.shape(
-        np.concatenate([parts.identity, parts.identity]),
-        np.concatenate([parts.expression, np.zeros_like(parts.expression)]),
-    )
-    albedo = model.albedo(parts.albedo)
+    cages = model.cage(parts.identity, parts.expression)
+    points = model.landmark_points(cages)
     rotation = rotation_matrix(parts.rotation)
     translation = TRANSLATION_UNIT * parts.translation
     reconstructions = []
     for i, one in enumerate(observed):
         intrinsics = photo_intrinsics(one.crop_transform)
-        landmarks = shapes[i, model.landmarks] @ rotation[i].T + translation[i]
+        landmarks = points[i] @ rotation[i].T + translation[i]
         reconstructions.append(
             Reconstruction(
                 face=one.face,
                 crop_transform=one.crop_transform,
                 coefficients=one.coefficients,
                 confidences=one.confidences,
-                vertices=shapes[i],
-                neutral_vertices=shapes[n_faces + i],
-                albedo=albedo[i],
+                geometry=Geometry(model, cages[i], parts.identity[i], parts.albedo[i]),
                 rotation_matrix=rotation[i],
                 translation_mm=translation[i],
                 landmarks_px=_project(landmarks, intrinsics)[:, :2],
