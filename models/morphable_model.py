@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models import model_file
+from models.jit import kernel
 from models.landmarks import (
     LANDMARK_COUNT,
     LEFT_EYE,
@@ -52,10 +53,6 @@ _ARRAYS: Final[dict[str, tuple[type[np.generic], tuple[int | str, ...]]]] = {
     "parts": (np.uint8, ("V",)),
     "expression_unit_coefficients": (np.float32, ("K", "expression")),
 }
-
-# One sparse product refines several faces, so that each weight is read once for all of them; with
-# more than this many the vertices no longer fit into the processor's cache.
-_FACES_AT_ONCE = 8
 
 # Largest difference of a subdivision row's sum from 1: beyond it the mesh would not move with
 # its cage.
@@ -226,11 +223,10 @@ class MorphableModel:
         if self.subdivision is None:
             return np.ascontiguousarray(cages)
         meshes = np.empty((len(cages), self.n_vertices, 3), np.float32)
-        for start in range(0, len(cages), _FACES_AT_ONCE):
-            faces = cages[start : start + _FACES_AT_ONCE]
-            columns = faces.transpose(1, 0, 2).reshape(self.n_cage_vertices, -1)
-            refined = (self.subdivision @ columns).reshape(self.n_vertices, len(faces), 3)
-            meshes[start : start + len(faces)] = refined.transpose(1, 0, 2)
+        weights = self.subdivision
+        _refine(
+            weights.data, weights.indices, weights.indptr, np.ascontiguousarray(cages), meshes
+        )
         return meshes
 
     @classmethod
@@ -329,6 +325,30 @@ class MorphableModel:
         sums = matrix @ np.ones(self.n_cage_vertices, np.float32)
         if np.abs(sums - 1.0).max() > _ROW_SUM_TOLERANCE:
             raise ValueError("every row of the subdivision must sum to 1")
+
+
+# A third of the time of SciPy's product, which copies and takes any number of columns.
+@kernel
+def _refine(
+    weights: NDArray[np.float32],
+    columns: NDArray[np.int32],
+    starts: NDArray[np.int32],
+    cages: NDArray[np.float32],
+    meshes: NDArray[np.float32],
+) -> None:
+    """Products of a sparse matrix (CSR) with cages (N, C, 3), into meshes (N, V, 3)."""
+    for vertex in range(meshes.shape[1]):
+        for face in range(meshes.shape[0]):
+            cage = cages[face]
+            x = y = z = np.float32(0)
+            for entry in range(starts[vertex], starts[vertex + 1]):
+                weight, column = weights[entry], columns[entry]
+                x += weight * cage[column, 0]
+                y += weight * cage[column, 1]
+                z += weight * cage[column, 2]
+            meshes[face, vertex, 0] = x
+            meshes[face, vertex, 1] = y
+            meshes[face, vertex, 2] = z
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

@@ -20,6 +20,7 @@ from models.assets import FACE_MODEL, RNET, asset_path
 from models.assets import sha256 as file_sha256
 from models.camera import CROP_SIZE
 from models.morphable_model import MorphableModel
+from models.resampling import warm_up as warm_up_resampling
 from models.texture.baking import DEFAULT_TEXTURE_SIZE, TextureBaker
 from models.texture.views import TextureView
 from service.batch_events import BatchObserver
@@ -265,6 +266,7 @@ class Engine:
         self.regressor.warm_up(sorted({1, self.settings.batch_size}))
         # Not left to the picture below: the network may see its face beyond the border.
         warm_up_overlay()
+        warm_up_resampling()
         photo = np.zeros((2 * CROP_SIZE, 2 * CROP_SIZE, 3), np.uint8)
         faces = Reconstructor(
             self.model, _KnownFace(self.model), self.regressor.regress

@@ -44,8 +44,8 @@ _JPEG_SEGMENTS = 5000
 
 _EXIF_ORIENTATION = 0x0112
 
-_STRIP = 256
-"""Rows that are copied out of Pillow's memory at a time."""
+_STRIP_PIXELS = 2_000_000
+"""Pixels that are copied out of Pillow's memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -153,12 +153,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
     """The samples (H, W, 3) of an RGB image.
 
-    Strip by strip: of a whole image at once Pillow makes two copies on the way.
+    A large one strip by strip: of what is copied at once Pillow makes two copies on the way.
     """
     rgb_u8 = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, _STRIP):
-        bottom = min(top + _STRIP, image.height)
-        rgb_u8[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        whole = (top, bottom) == (0, image.height)
+        strip = image if whole else image.crop((0, top, image.width, bottom))
+        rgb_u8[top:bottom] = np.asarray(strip)
     return rgb_u8
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 
 from service.errors import ModelError
@@ -46,3 +49,13 @@ def open_session(
     if session.get_providers()[0] != providers[0]:
         raise ModelError(f"{providers[0]} is installed but could not be started")
     return session
+
+
+def nchw(images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+    """Images (H, W, 3), N >= 1 of one size, as the input (N, 3, H, W) of a network, 0..255."""
+    batch = np.empty((len(images), 3, *images[0].shape[:2]), np.float32)
+    for planes, image in zip(batch, images, strict=True):
+        # OpenCV takes the channels apart in half the time of a strided copy.
+        for plane, channel in zip(planes, cv2.split(image), strict=True):
+            plane[:] = channel
+    return batch

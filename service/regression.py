@@ -12,7 +12,7 @@ import numpy.typing as npt
 from models.camera import CROP_SIZE
 from models.layout import LAYOUT_239
 from service.errors import ModelError
-from service.inference import CPU_PROVIDERS, open_session
+from service.inference import CPU_PROVIDERS, nchw, open_session
 
 Prediction = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """Coefficients (N, 239) and confidences (N, 80) of crops, or (239,) and (80,) of one."""
@@ -90,7 +90,7 @@ class Regressor:
             )
         if not len(crops_u8):
             return np.zeros((0, LAYOUT_239.size), np.float32), np.zeros((0, 80), np.float32)
-        crops_nchw = np.ascontiguousarray(crops_u8.transpose(0, 3, 1, 2), dtype=np.float32)
+        crops_nchw = nchw(crops_u8)
         crops_nchw *= np.float32(1 / 255)
         coefficients, confidences = self._session.run(list(OUTPUTS), {INPUT: crops_nchw})
         return coefficients, confidences

@@ -26,7 +26,7 @@ import onnxruntime as ort
 from models.resampling import cut_square, halve
 from service.detection import DetectedFace, roll_angle
 from service.detection.centerface_graph import centerface_graph
-from service.inference import CPU_PROVIDERS, open_session
+from service.inference import CPU_PROVIDERS, nchw, open_session
 
 STRIDE = 4
 """Input pixels per cell of the network's outputs."""
@@ -170,13 +170,12 @@ def _run_each(session: ort.InferenceSession, images: Sequence[npt.NDArray[np.uin
     """See `RunNetwork`; neighbours of one size share a call, up to `BATCH_BYTES`."""
     maps: list[Maps] = []
     for _, alike in groupby(images, key=np.shape):
-        same = np.stack(list(alike))
+        same = list(alike)
         step = max(1, BATCH_BYTES // same[0].nbytes)
         for start in range(0, len(same), step):
-            batch = same[start : start + step].transpose(0, 3, 1, 2)
             outputs = session.run(
                 ["heatmap", "size", "offset", "landmarks"],
-                {"photo": np.ascontiguousarray(batch, dtype=np.float32)},
+                {"photo": nchw(same[start : start + step])},
             )
             maps += zip(*outputs, strict=True)
     return maps
