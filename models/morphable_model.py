@@ -224,9 +224,7 @@ class MorphableModel:
             return np.ascontiguousarray(cages)
         meshes = np.empty((len(cages), self.n_vertices, 3), np.float32)
         weights = self.subdivision
-        _refine(
-            weights.data, weights.indices, weights.indptr, np.ascontiguousarray(cages), meshes
-        )
+        _refine(weights.data, weights.indices, weights.indptr, np.ascontiguousarray(cages), meshes)
         return meshes
 
     @classmethod

@@ -122,7 +122,8 @@ def shrink(rgb: npt.NDArray[Sample], height: int, width: int) -> npt.NDArray[Sam
 def _average(rows: npt.NDArray[Sample], small: npt.NDArray[Sample], whole: bool) -> None:
     """Average rows (H, 3 W) of three samples per pixel over the area of each pixel of `small`.
 
-    `whole` rounds to whole numbers.  Down first, which the processor does for eight samples at a time; then across.
+    `whole` rounds to whole numbers.  Down first, which the processor does for eight samples at
+    a time; then across.
     """
     height, width = rows.shape[0], rows.shape[1] // 3
     small_height, small_width = small.shape[0], small.shape[1] // 3

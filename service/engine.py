@@ -30,7 +30,7 @@ from service.detection import DetectedFace, Detector
 from service.detection.centerface import BATCH_BYTES, CenterFace, Maps
 from service.errors import ModelError
 from service.imaging import ImageLimits, decode_photo
-from service.inference import CPU_PROVIDERS
+from service.inference import CPU_PROVIDERS, CUDA, Device, Provider, provider_name, providers_of
 from service.meshes.glb import write_glb
 from service.meshes.mesh import Mesh, colored_mesh, face_mesh
 from service.meshes.obj import write_obj
@@ -52,7 +52,6 @@ log = logging.getLogger(__name__)
 
 RgbU8 = npt.NDArray[np.uint8]
 
-GPU_PROVIDER = "CUDAExecutionProvider"
 DETECTOR_LICENCES = {
     "centerface": "MIT",
     "insightface": "model pack: non-commercial research only",
@@ -81,9 +80,10 @@ class Engine:
         weights = self.weights = settings.weights or _shipped(RNET)
         self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
         self.baker = TextureBaker(self.model)
-        self.detector = open_detector(settings)
+        self.regressor, self.detector, self.providers = _open_networks(
+            settings, weights, self.model.sha256
+        )
         self.detector_licence = DETECTOR_LICENCES[self.detector.name]
-        self.regressor, self.providers = _open_regressor(settings, weights, self.model.sha256)
         self.weights_sha256 = file_sha256(weights)
         self.limits = ImageLimits(
             max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels
@@ -262,8 +262,14 @@ class Engine:
 
     def _warm_up(self) -> None:
         """Do everything once, so that no request waits for a compiler or an allocation."""
-        self.detector.detect(np.zeros((640, 640, 3), np.uint8))
-        self.regressor.warm_up(sorted({1, self.settings.batch_size}))
+        if isinstance(self.detector, CenterFace):
+            self.detector.warm_up()
+        else:
+            self.detector.detect(np.zeros((640, 640, 3), np.uint8))
+        largest = self.settings.batch_size
+        # A GPU chooses its kernels for each shape.
+        on_cpu = self.providers == CPU_PROVIDERS
+        self.regressor.warm_up(sorted({1, largest}) if on_cpu else range(1, largest + 1))
         # Not left to the picture below: the network may see its face beyond the border.
         warm_up_overlay()
         warm_up_resampling()
@@ -332,31 +338,33 @@ def _load_face_model(path: Path) -> MorphableModel:
         raise ModelError(f"cannot load the face model {path}: {error}") from error
 
 
-def _open_regressor(
+def _open_networks(
     settings: Settings, weights: Path, face_model_sha256: str
-) -> tuple[Regressor, tuple[str, ...]]:
-    """The network, and where it runs: preferred provider first."""
+) -> tuple[Regressor, Detector, tuple[str, ...]]:
+    """Regressor and detector, and where the regressor runs: preferred provider first."""
     threads = settings.inference_threads or usable_processors()
 
-    def on(*providers: str) -> tuple[Regressor, tuple[str, ...]]:
-        return Regressor(
-            weights, providers, threads, face_model_sha256=face_model_sha256
-        ), providers
+    def on(device: Device) -> tuple[Regressor, Detector, tuple[str, ...]]:
+        providers = providers_of(device, half=settings.tensorrt_fp16)
+        regressor = Regressor(weights, providers, threads, face_model_sha256=face_model_sha256)
+        detector = open_detector(settings, providers_of("cpu" if device == "cpu" else "cuda"))
+        return regressor, detector, tuple(map(provider_name, providers))
 
-    if settings.device == "cuda":
-        return on(GPU_PROVIDER, *CPU_PROVIDERS)
-    if settings.device == "auto" and GPU_PROVIDER in ort.get_available_providers():
+    if settings.device != "auto":
+        return on(settings.device)
+    if CUDA in ort.get_available_providers():
         try:
-            return on(GPU_PROVIDER, *CPU_PROVIDERS)
+            return on("cuda")
         except ModelError as error:
             log.warning("no usable GPU, running on the CPU", extra={"reason": error.detail})
-    return on(*CPU_PROVIDERS)
+    return on("cpu")
 
 
-def open_detector(settings: Settings) -> Detector:
+def open_detector(settings: Settings, providers: Sequence[Provider] = CPU_PROVIDERS) -> Detector:
     """The detector that the settings name. Raises `ModelError` when it cannot be loaded."""
     if settings.detector == "insightface":
         from service.detection.insightface import InsightFace
 
-        return InsightFace(settings.insightface_pack, settings.insightface_root.expanduser())
-    return CenterFace(threads=settings.inference_threads or usable_processors())
+        root = settings.insightface_root.expanduser()
+        return InsightFace(settings.insightface_pack, root, providers)
+    return CenterFace(providers, settings.inference_threads or usable_processors())
