@@ -130,11 +130,11 @@ def solve_album(
     def look(source: Source) -> _Seen | FailedPhoto:
         with clock.one() as own:
             try:
-                photo, faces = engine.observe(source(), which, deadline, own)
+                photo, faces = engine.observe(source(), which, deadline, own, reduced=True)
             except (BadPhoto, NoFaceFound) as error:
                 # A new one: the frames that this one came through hold the photo.
                 return FailedPhoto(type(error)(error.detail))
-            return _Seen(photo.shape[1], photo.shape[0], faces)
+            return _Seen(photo.width, photo.height, faces)
 
     seen = list(photo_map(look, sources))
     deadline.check()

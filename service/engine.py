@@ -6,9 +6,11 @@ The server, the command line and the benchmark all use an `Engine`.
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -26,10 +28,16 @@ from models.texture.views import TextureView
 from service.batch_events import BatchObserver
 from service.batching import MicroBatcher
 from service.deadline import Deadline
-from service.detection import DetectedFace, Detector
-from service.detection.centerface import BATCH_BYTES, CenterFace, Maps
+from service.detection import DetectedFace, Detector, TooCoarse
+from service.detection.centerface import (
+    BATCH_BYTES,
+    CLOSE_FACE,
+    SEARCH_SIDE,
+    CenterFace,
+    Maps,
+)
 from service.errors import ModelError
-from service.imaging import ImageLimits, decode_photo
+from service.imaging import ImageLimits, Photo, open_photo
 from service.inference import CPU_PROVIDERS, CUDA, Device, Provider, provider_name, providers_of
 from service.meshes.glb import write_glb
 from service.meshes.mesh import Mesh, colored_mesh, face_mesh
@@ -52,6 +60,9 @@ log = logging.getLogger(__name__)
 
 RgbU8 = npt.NDArray[np.uint8]
 
+REDUCED_SIDE = 2 * SEARCH_SIDE
+"""Pixels that the longer side of a reduced photo has at least: most faces keep enough then."""
+
 DETECTOR_LICENCES = {
     "centerface": "MIT",
     "insightface": "model pack: non-commercial research only",
@@ -62,9 +73,16 @@ DETECTOR_LICENCES = {
 class Scene:
     """A photo and the faces found in it, the largest first."""
 
-    photo: RgbU8
-    """(H, W, 3) as a viewer shows it."""
+    width: int
+    """Of the photo, px."""
+    height: int
     faces: list[Reconstruction]
+    decode: Callable[[], RgbU8]
+
+    @cached_property
+    def photo(self) -> RgbU8:
+        """(H, W, 3) as a viewer shows it; decoded when it is asked for."""
+        return self.decode()
 
 
 class Engine:
@@ -114,26 +132,59 @@ class Engine:
         )
 
     def reconstruct(
-        self, data: bytes, faces: Faces, deadline: Deadline, clock: StageClock
+        self,
+        data: bytes,
+        faces: Faces,
+        deadline: Deadline,
+        clock: StageClock,
+        *,
+        reduced: bool = False,
     ) -> Scene:
-        """Decode a photo and reconstruct its faces; blocks.  Raises as `observe` does."""
-        photo, observed = self.observe(data, faces, deadline, clock)
+        """Decode a photo and reconstruct its faces; blocks.  Raises as `observe` does.
+
+        reduced: `Scene.photo` will probably not be asked for.
+        """
+        photo, observed = self.observe(data, faces, deadline, clock, reduced=reduced)
+
+        def decode() -> RgbU8:
+            return self.decode(data, deadline, clock) if photo.reduction > 1 else photo.rgb_u8
+
         with clock.stage("reconstruct"):
-            return Scene(photo, reconstruct_faces(self.model, observed))
+            found = reconstruct_faces(self.model, observed)
+            return Scene(photo.width, photo.height, found, decode)
 
     def observe(
-        self, data: bytes, faces: Faces, deadline: Deadline, clock: StageClock
-    ) -> tuple[RgbU8, list[ObservedFace]]:
-        """Decode a photo (H, W, 3), find its faces and ask the network about them; blocks.
+        self,
+        data: bytes,
+        faces: Faces,
+        deadline: Deadline,
+        clock: StageClock,
+        *,
+        reduced: bool = False,
+    ) -> tuple[Photo, list[ObservedFace]]:
+        """Decode a photo, find its faces and ask the network about them; blocks.
 
-        The largest face comes first.
+        The largest face comes first.  Faces are in pixels of the whole photo.
+
+        reduced: a reduced photo will do, if its faces keep pixels enough.
 
         Raises:
             BadPhoto: the bytes are no usable photo.
             NoFaceFound: there is no face in it.
             QueueFull, DeadlinePassed, NotReady: see `MicroBatcher.ask`.
         """
-        photo = self.decode(data, deadline, clock)
+        photo = self._open(data, deadline, clock, REDUCED_SIDE if reduced else 0)
+        try:
+            found = self._observe(photo, faces, deadline, clock)
+        except TooCoarse:
+            photo = self._open(data, deadline, clock)
+            found = self._observe(photo, faces, deadline, clock)
+        return photo, [one.moved(photo.reduction, photo.shift) for one in found]
+
+    def _observe(
+        self, photo: Photo, faces: Faces, deadline: Deadline, clock: StageClock
+    ) -> list[ObservedFace]:
+        """The faces in pixels of `photo.rgb_u8`; raises `TooCoarse` if those are too few."""
 
         def regress(crops_u8: RgbU8) -> Prediction:
             with clock.stage("regress"):
@@ -143,16 +194,27 @@ class Engine:
 
         detector: Detector = self.detector
         if isinstance(detector, CenterFace):
-            detector = detector.asking(lambda images: self._detection.ask(images, deadline))
+            # If only the largest counts, it does not matter how well the others are seen.
+            smallest = CLOSE_FACE if photo.reduction > 1 and faces == "all" else 0.0
+            detector = detector.asking(
+                lambda images: self._detection.ask(images, deadline), smallest
+            )
         detector = _TimedDetector(detector, self.settings.max_faces, clock, deadline)
         with clock.stage("reconstruct"):
-            return photo, Reconstructor(self.model, detector, regress).observe(photo, faces)
+            return Reconstructor(self.model, detector, regress).observe(
+                photo.rgb_u8, faces, largest_zoom=1.0 if photo.reduction > 1 else math.inf
+            )
 
     def decode(self, data: bytes, deadline: Deadline, clock: StageClock) -> RgbU8:
         """The pixels (H, W, 3) of a photo.  Raises `BadPhoto` and `DeadlinePassed`."""
+        return self._open(data, deadline, clock).rgb_u8
+
+    def _open(
+        self, data: bytes, deadline: Deadline, clock: StageClock, least_side: int = 0
+    ) -> Photo:
         deadline.check()
         with clock.stage("decode"):
-            photo = decode_photo(data, self.limits)
+            photo = open_photo(data, self.limits, least_side)
         deadline.check()
         return photo
 
@@ -277,7 +339,8 @@ class Engine:
         faces = Reconstructor(
             self.model, _KnownFace(self.model), self.regressor.regress
         ).reconstruct(photo)
-        clock, scene = StageClock(), Scene(photo, faces)
+        clock = StageClock()
+        scene = Scene(photo.shape[1], photo.shape[0], faces, lambda: photo)
         texture = self.texture(scene, faces[0], DEFAULT_TEXTURE_SIZE, clock)
         for form in MESH_FORMATS:
             for colours in (None, texture):

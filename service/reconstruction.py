@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -19,7 +20,7 @@ from models.camera import (
 from models.layout import LAYOUT_239
 from models.morphable_model import MorphableModel
 from service.align import crop_face, face_crop_transform
-from service.detection import DetectedFace, Detector, detect_any_orientation
+from service.detection import DetectedFace, Detector, TooCoarse, detect_any_orientation
 from service.errors import NoFaceFound
 
 Regress = Callable[[npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
@@ -38,6 +39,17 @@ class ObservedFace:
     """(239,), in the order of `LAYOUT_239`."""
     confidences: npt.NDArray[np.float32]
     """(80,) in 0..1, one per identity coefficient."""
+
+    def moved(self, scale: float, shift: npt.NDArray[np.float64]) -> ObservedFace:
+        """The same face in a photo whose pixels are `scale` times as many, `shift` (2,) further."""
+        face = DetectedFace(
+            box=(scale * self.face.box + np.tile(shift, 2)).astype(np.float32),
+            points=(scale * self.face.points + shift).astype(np.float32),
+            score=self.face.score,
+        )
+        linear = self.crop_transform[:, :2] / scale
+        crop_transform = np.column_stack([linear, self.crop_transform[:, 2] - linear @ shift])
+        return replace(self, face=face, crop_transform=crop_transform)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,18 +144,25 @@ class Reconstructor:
         return reconstruct_faces(self._model, self.observe(rgb_u8, faces))
 
     def observe(
-        self, rgb_u8: npt.NDArray[np.uint8], faces: Literal["all", "largest"] = "all"
+        self,
+        rgb_u8: npt.NDArray[np.uint8],
+        faces: Literal["all", "largest"] = "all",
+        *,
+        largest_zoom: float = math.inf,
     ) -> list[ObservedFace]:
         """Find the faces of a photo and ask the network about them, largest box first.
 
         `faces="largest"` takes the largest one only.  Raises `NoFaceFound` when there is no
-        face in any orientation, and whatever the network raises.
+        face in any orientation, `TooCoarse` when a face would have to be enlarged by more than
+        `largest_zoom`, and whatever the network raises.
         """
         found = detect_any_orientation(self._detector, rgb_u8)
         found.sort(key=lambda face: face.area, reverse=True)
         aligned = self._align(found, only_first=faces == "largest")
         if not aligned:
             raise NoFaceFound("No face was found in the photo, in any orientation.")
+        if max(_zoom(transform) for _, transform in aligned) > largest_zoom:
+            raise TooCoarse
         crops = np.stack([crop_face(rgb_u8, transform) for _, transform in aligned])
         coefficients, confidences = self._regress(crops)
         return [
@@ -165,6 +184,11 @@ class Reconstructor:
             if only_first:
                 break
         return aligned
+
+
+def _zoom(transform: npt.NDArray[np.float64]) -> float:
+    """By how much a crop transform (2, 3) enlarges the photo."""
+    return math.sqrt(abs(float(np.linalg.det(transform[:, :2]))))
 
 
 def reconstruct_faces(

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.resampling import cut_square, halve
-from service.detection import DetectedFace, roll_angle
+from service.detection import DetectedFace, TooCoarse, roll_angle
 from service.detection.centerface_graph import centerface_graph
 from service.inference import CPU_PROVIDERS, Provider, nchw, open_session, runner
 from service.inference import RunNetwork as RunGraph
@@ -99,11 +99,17 @@ class CenterFace:
         self._score_threshold = score_threshold
         self._max_overlap = max_overlap
         self._max_faces = max_faces
+        self._smallest = 0.0
 
-    def asking(self, network: RunNetwork) -> CenterFace:
-        """This detector with another way to its `network`, such as a queue before it."""
+    def asking(self, network: RunNetwork, smallest: float = 0.0) -> CenterFace:
+        """This detector with another way to its `network`, such as a queue before it.
+
+        `detect` raises `TooCoarse` when a face seems to be there that has fewer pixels, along
+        its box, than `smallest`.
+        """
         other = copy.copy(self)
         other.network = network
+        other._smallest = smallest
         return other
 
     def warm_up(self) -> None:
@@ -138,6 +144,8 @@ class CenterFace:
         """Find each face again in an upright square of its own; drop the unconfirmed."""
         if not len(faces.scores):
             return faces
+        if (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1).min() < self._smallest:
+            raise TooCoarse
         transforms = [
             _close_transform(box, roll_angle(points))
             for box, points in zip(faces.boxes, faces.points, strict=True)
