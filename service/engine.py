@@ -6,9 +6,11 @@ The server, the command line and the benchmark all use an `Engine`.
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -20,17 +22,24 @@ from models.assets import FACE_MODEL, RNET, asset_path
 from models.assets import sha256 as file_sha256
 from models.camera import CROP_SIZE
 from models.morphable_model import MorphableModel
+from models.resampling import warm_up as warm_up_resampling
 from models.texture.baking import DEFAULT_TEXTURE_SIZE, TextureBaker
 from models.texture.views import TextureView
 from service.batch_events import BatchObserver
 from service.batching import MicroBatcher
 from service.deadline import Deadline
-from service.detection import DetectedFace, Detector
-from service.detection.centerface import BATCH_BYTES, CenterFace, Maps
+from service.detection import DetectedFace, Detector, TooCoarse
+from service.detection.centerface import (
+    BATCH_BYTES,
+    CLOSE_FACE,
+    SEARCH_SIDE,
+    CenterFace,
+    Maps,
+)
 from service.detection.insightface import InsightFace
 from service.errors import ModelError
-from service.imaging import ImageLimits, decode_photo
-from service.inference import CPU_PROVIDERS
+from service.imaging import ImageLimits, Photo, open_photo
+from service.inference import CPU_PROVIDERS, CUDA, Device, Provider, provider_name, providers_of
 from service.meshes.glb import write_glb
 from service.meshes.mesh import Mesh, colored_mesh, face_mesh
 from service.meshes.obj import write_obj
@@ -53,7 +62,9 @@ log = logging.getLogger(__name__)
 
 RgbU8 = npt.NDArray[np.uint8]
 
-GPU_PROVIDER = "CUDAExecutionProvider"
+REDUCED_SIDE = 2 * SEARCH_SIDE
+"""Pixels that the longer side of a reduced photo has at least: most faces keep enough then."""
+
 DETECTOR_LICENCES = {
     "centerface": "MIT",
     "insightface": "model pack: non-commercial research only",
@@ -64,9 +75,16 @@ DETECTOR_LICENCES = {
 class Scene:
     """A photo and the faces found in it, the largest first."""
 
-    photo: RgbU8
-    """(H, W, 3) as a viewer shows it."""
+    width: int
+    """Of the photo, px."""
+    height: int
     faces: list[Reconstruction]
+    decode: Callable[[], RgbU8]
+
+    @cached_property
+    def photo(self) -> RgbU8:
+        """(H, W, 3) as a viewer shows it; decoded when it is asked for."""
+        return self.decode()
 
 
 class Engine:
@@ -82,13 +100,14 @@ class Engine:
         weights = self.weights = settings.weights or _shipped(RNET)
         self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
         self.baker = TextureBaker(self.model)
-        self.detector = open_detector(settings)
+        self.regressor, self.detector, self.providers = _open_networks(
+            settings, weights, self.model.sha256
+        )
         self.detector_licence = DETECTOR_LICENCES[self.detector.name]
         self.recognizer: Recognizer | None = None
         """Tells people apart; not every detector comes with one."""
         if isinstance(self.detector, InsightFace):
             self.recognizer = self.detector.recognizer
-        self.regressor, self.providers = _open_regressor(settings, weights, self.model.sha256)
         self.weights_sha256 = file_sha256(weights)
         self.limits = ImageLimits(
             max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels
@@ -119,26 +138,59 @@ class Engine:
         )
 
     def reconstruct(
-        self, data: bytes, faces: Faces, deadline: Deadline, clock: StageClock
+        self,
+        data: bytes,
+        faces: Faces,
+        deadline: Deadline,
+        clock: StageClock,
+        *,
+        reduced: bool = False,
     ) -> Scene:
-        """Decode a photo and reconstruct its faces; blocks.  Raises as `observe` does."""
-        photo, observed = self.observe(data, faces, deadline, clock)
+        """Decode a photo and reconstruct its faces; blocks.  Raises as `observe` does.
+
+        reduced: `Scene.photo` will probably not be asked for.
+        """
+        photo, observed = self.observe(data, faces, deadline, clock, reduced=reduced)
+
+        def decode() -> RgbU8:
+            return self.decode(data, deadline, clock) if photo.reduction > 1 else photo.rgb_u8
+
         with clock.stage("reconstruct"):
-            return Scene(photo, reconstruct_faces(self.model, observed))
+            found = reconstruct_faces(self.model, observed)
+            return Scene(photo.width, photo.height, found, decode)
 
     def observe(
-        self, data: bytes, faces: Faces, deadline: Deadline, clock: StageClock
-    ) -> tuple[RgbU8, list[ObservedFace]]:
-        """Decode a photo (H, W, 3), find its faces and ask the network about them; blocks.
+        self,
+        data: bytes,
+        faces: Faces,
+        deadline: Deadline,
+        clock: StageClock,
+        *,
+        reduced: bool = False,
+    ) -> tuple[Photo, list[ObservedFace]]:
+        """Decode a photo, find its faces and ask the network about them; blocks.
 
-        The largest face comes first.
+        The largest face comes first.  Faces are in pixels of the whole photo.
+
+        reduced: a reduced photo will do, if its faces keep pixels enough.
 
         Raises:
             BadPhoto: the bytes are no usable photo.
             NoFaceFound: there is no face in it.
             QueueFull, DeadlinePassed, NotReady: see `MicroBatcher.ask`.
         """
-        photo = self.decode(data, deadline, clock)
+        photo = self._open(data, deadline, clock, REDUCED_SIDE if reduced else 0)
+        try:
+            found = self._observe(photo, faces, deadline, clock)
+        except TooCoarse:
+            photo = self._open(data, deadline, clock)
+            found = self._observe(photo, faces, deadline, clock)
+        return photo, [one.moved(photo.reduction, photo.shift) for one in found]
+
+    def _observe(
+        self, photo: Photo, faces: Faces, deadline: Deadline, clock: StageClock
+    ) -> list[ObservedFace]:
+        """The faces in pixels of `photo.rgb_u8`; raises `TooCoarse` if those are too few."""
 
         def regress(crops_u8: RgbU8) -> Prediction:
             with clock.stage("regress"):
@@ -148,19 +200,25 @@ class Engine:
 
         detector: Detector = self.detector
         if isinstance(detector, CenterFace):
-            detector = detector.asking(lambda images: self._detection.ask(images, deadline))
+            # If only the largest counts, it does not matter how well the others are seen.
+            smallest = CLOSE_FACE if photo.reduction > 1 and faces == "all" else 0.0
+            detector = detector.asking(
+                lambda images: self._detection.ask(images, deadline), smallest
+            )
         detector = _TimedDetector(detector, self.settings.max_faces, clock, deadline)
         with clock.stage("reconstruct"):
-            return photo, Reconstructor(self.model, detector, regress).observe(photo, faces)
+            return Reconstructor(self.model, detector, regress).observe(
+                photo.rgb_u8, faces, largest_zoom=1.0 if photo.reduction > 1 else math.inf
+            )
 
     def embed(
         self,
-        photo: RgbU8,
+        photo: Photo,
         faces: Sequence[ObservedFace],
         deadline: Deadline,
         clock: StageClock,
     ) -> npt.NDArray[np.float32] | None:
-        """Embeddings (N, D) of N >= 1 faces of a photo (H, W, 3); None without a recogniser.
+        """Embeddings (N, D) of N >= 1 faces of a photo; None without a recogniser.
 
         Raises `DeadlinePassed`, and `ModelError` when the network fails.
         """
@@ -168,13 +226,20 @@ class Engine:
             return None
         deadline.check()
         with clock.stage("recognize"):
-            return self.recognizer.embed(photo, np.stack([face.face.points for face in faces]))
+            points = np.stack([face.face.points for face in faces])
+            seen = ((points - photo.shift) / photo.reduction).astype(np.float32)
+            return self.recognizer.embed(photo.rgb_u8, seen)
 
     def decode(self, data: bytes, deadline: Deadline, clock: StageClock) -> RgbU8:
         """The pixels (H, W, 3) of a photo.  Raises `BadPhoto` and `DeadlinePassed`."""
+        return self._open(data, deadline, clock).rgb_u8
+
+    def _open(
+        self, data: bytes, deadline: Deadline, clock: StageClock, least_side: int = 0
+    ) -> Photo:
         deadline.check()
         with clock.stage("decode"):
-            photo = decode_photo(data, self.limits)
+            photo = open_photo(data, self.limits, least_side)
         deadline.check()
         return photo
 
@@ -285,18 +350,26 @@ class Engine:
     def _warm_up(self) -> None:
         """Do everything once, so that no request waits for a compiler or an allocation."""
         blank = np.zeros((640, 640, 3), np.uint8)
-        self.detector.detect(blank)
+        if isinstance(self.detector, CenterFace):
+            self.detector.warm_up()
+        else:
+            self.detector.detect(blank)
         if self.recognizer is not None:
             points = _KnownFace(self.model).detect(blank)[0].points
             self.recognizer.embed(blank, points[None])
-        self.regressor.warm_up(sorted({1, self.settings.batch_size}))
+        largest = self.settings.batch_size
+        # A GPU chooses its kernels for each shape.
+        on_cpu = self.providers == CPU_PROVIDERS
+        self.regressor.warm_up(sorted({1, largest}) if on_cpu else range(1, largest + 1))
         # Not left to the picture below: the network may see its face beyond the border.
         warm_up_overlay()
+        warm_up_resampling()
         photo = np.zeros((2 * CROP_SIZE, 2 * CROP_SIZE, 3), np.uint8)
         faces = Reconstructor(
             self.model, _KnownFace(self.model), self.regressor.regress
         ).reconstruct(photo)
-        clock, scene = StageClock(), Scene(photo, faces)
+        clock = StageClock()
+        scene = Scene(photo.shape[1], photo.shape[0], faces, lambda: photo)
         texture = self.texture(scene, faces[0], DEFAULT_TEXTURE_SIZE, clock)
         for form in MESH_FORMATS:
             for colours in (None, texture):
@@ -357,29 +430,31 @@ def _load_face_model(path: Path) -> MorphableModel:
         raise ModelError(f"cannot load the face model {path}: {error}") from error
 
 
-def _open_regressor(
+def _open_networks(
     settings: Settings, weights: Path, face_model_sha256: str
-) -> tuple[Regressor, tuple[str, ...]]:
-    """The network, and where it runs: preferred provider first."""
+) -> tuple[Regressor, Detector, tuple[str, ...]]:
+    """Regressor and detector, and where the regressor runs: preferred provider first."""
     threads = settings.inference_threads or usable_processors()
 
-    def on(*providers: str) -> tuple[Regressor, tuple[str, ...]]:
-        return Regressor(
-            weights, providers, threads, face_model_sha256=face_model_sha256
-        ), providers
+    def on(device: Device) -> tuple[Regressor, Detector, tuple[str, ...]]:
+        providers = providers_of(device, half=settings.tensorrt_fp16)
+        regressor = Regressor(weights, providers, threads, face_model_sha256=face_model_sha256)
+        detector = open_detector(settings, providers_of("cpu" if device == "cpu" else "cuda"))
+        return regressor, detector, tuple(map(provider_name, providers))
 
-    if settings.device == "cuda":
-        return on(GPU_PROVIDER, *CPU_PROVIDERS)
-    if settings.device == "auto" and GPU_PROVIDER in ort.get_available_providers():
+    if settings.device != "auto":
+        return on(settings.device)
+    if CUDA in ort.get_available_providers():
         try:
-            return on(GPU_PROVIDER, *CPU_PROVIDERS)
+            return on("cuda")
         except ModelError as error:
             log.warning("no usable GPU, running on the CPU", extra={"reason": error.detail})
-    return on(*CPU_PROVIDERS)
+    return on("cpu")
 
 
-def open_detector(settings: Settings) -> Detector:
+def open_detector(settings: Settings, providers: Sequence[Provider] = CPU_PROVIDERS) -> Detector:
     """The detector that the settings name. Raises `ModelError` when it cannot be loaded."""
     if settings.detector == "insightface":
-        return InsightFace(settings.insightface_pack, settings.insightface_root.expanduser())
-    return CenterFace(threads=settings.inference_threads or usable_processors())
+        root = settings.insightface_root.expanduser()
+        return InsightFace(settings.insightface_pack, root, providers)
+    return CenterFace(providers, settings.inference_threads or usable_processors())

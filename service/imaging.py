@@ -43,9 +43,12 @@ _JPEG_SCANS_AT_LIMIT = 20
 _JPEG_SEGMENTS = 5000
 
 _EXIF_ORIENTATION = 0x0112
+_SIDEWAYS = 5  # from this orientation on, rows of the file are columns of the picture
+_MIRRORED_ACROSS = (2, 3, 6, 7)
+_MIRRORED_DOWN = (3, 4, 7, 8)
 
-_STRIP = 256
-"""Rows that are copied out of Pillow's memory at a time."""
+_STRIP_PIXELS = 250_000
+"""Pixels that are copied out of Pillow's memory at a time: memory that is used again at once."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,25 @@ class ImageLimits:
     max_pixels: int = 50_000_000
     min_side: int = 32
     """Shorter side in pixels below which no face can be made out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo, or every second, fourth or eighth of its pixels; sizes are as a viewer shows it."""
+
+    rgb_u8: npt.NDArray[np.uint8]
+    """(h, w, 3)."""
+    width: int
+    """Of the whole photo, px."""
+    height: int
+    reduction: int
+    """1, 2, 4 or 8: pixels of the photo, along each side, in one of `rgb_u8`."""
+    shift: npt.NDArray[np.float64]
+    """(2,): where the first pixel of `rgb_u8` begins in the photo.
+
+    Not always at (0, 0): a reduction begins at a corner of the file's picture, which may be
+    another one of the photo's, and its last pixels may reach beyond the border.
+    """
 
 
 @dataclass(frozen=True)
@@ -79,6 +101,23 @@ def decode_photo(
     With `longest_side` a photo whose longer side has more pixels is reduced to that; of a JPEG
     no more is decoded than that takes.
 
+    Raises as `open_photo` does.
+    """
+    photo = open_photo(data, limits, longest_side or 0)
+    if longest_side is None or longest_side >= max(photo.width, photo.height):
+        return photo.rgb_u8
+    scale = longest_side / max(photo.width, photo.height)
+    size = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
+    small = cv2.resize(photo.rgb_u8, size, interpolation=cv2.INTER_AREA)
+    return small.astype(np.uint8, copy=False)
+
+
+def open_photo(data: bytes, limits: ImageLimits, least_side: int = 0) -> Photo:
+    """Decode an upload, C-contiguous: all of it, or enough.
+
+    Of a JPEG so much is left out, by a power of two, that the longer side keeps `least_side`
+    pixels, if it had them; 0 leaves out nothing.
+
     Raises:
         PhotoTooLarge: more bytes or pixels than `limits`, or a JPEG made of too many scans.
         UnsupportedPhotoType: not a JPEG, PNG or WebP.
@@ -97,7 +136,7 @@ def decode_photo(
         raise UndecodablePhoto(f"The {kind} header is incomplete or corrupt.")
     _check_size(header, limits)
     try:
-        return _decode(data, kind, header, longest_side)
+        return _decode(data, kind, header, least_side)
     except Exception:
         # Pillow's readers raise whatever their parsing stumbles over (OSError, SyntaxError,
         # ValueError, struct.error, ...).  Their messages may quote the file and are dropped.
@@ -120,22 +159,26 @@ def _check_size(header: _Header, limits: ImageLimits) -> None:
         )
 
 
-def _decode(
-    data: bytes, kind: str, header: _Header, longest_side: int | None
-) -> npt.NDArray[np.uint8]:
+def _decode(data: bytes, kind: str, header: _Header, least_side: int) -> Photo:
     with Image.open(io.BytesIO(data), formats=[kind]) as image:
         if image.size != (header.width, header.height):
             raise ValueError("two sizes in one file")
-        reduction = 1.0 if longest_side is None else longest_side / max(image.size)
-        size = max(1, round(header.width * reduction)), max(1, round(header.height * reduction))
-        if reduction < 1:
-            image.draft(None, size)
+        reduction = 1
+        while least_side and reduction < 8 and max(image.size) >= 2 * reduction * least_side:
+            reduction *= 2
+        if reduction > 1:
+            image.draft(None, (header.width // reduction, header.height // reduction))
+            if image.size == (header.width, header.height):  # no JPEG
+                reduction = 1
         image.load()
-        rgb_u8 = _pixels(_to_rgb(image))
-        if reduction < 1:
-            small = cv2.resize(rgb_u8, size, interpolation=cv2.INTER_AREA)
-            rgb_u8 = small.astype(np.uint8, copy=False)
-        return _orient(rgb_u8, _exif_orientation(image))
+        orientation = _exif_orientation(image)
+        rgb_u8 = _orient(_pixels(_to_rgb(image)), orientation)
+        width, height = header.width, header.height
+        if orientation >= _SIDEWAYS:
+            width, height = height, width
+        over = np.array([width, height]) - reduction * np.array(rgb_u8.shape[1::-1])
+        mirrored = orientation in _MIRRORED_ACROSS, orientation in _MIRRORED_DOWN
+        return Photo(rgb_u8, width, height, reduction, np.where(mirrored, over, 0.0))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -156,8 +199,9 @@ def _pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
     Strip by strip: of a whole image at once Pillow makes two copies on the way.
     """
     rgb_u8 = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, _STRIP):
-        bottom = min(top + _STRIP, image.height)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
         rgb_u8[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
     return rgb_u8
 
@@ -173,11 +217,11 @@ def _exif_orientation(image: Image.Image) -> int:
 
 def _orient(rgb_u8: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
     """Bring stored pixels into the position that EXIF orientation 1..8 asks for."""
-    if orientation >= 5:  # rows of the file are columns of the picture
+    if orientation >= _SIDEWAYS:
         rgb_u8 = rgb_u8.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
+    if orientation in _MIRRORED_ACROSS:
         rgb_u8 = rgb_u8[:, ::-1]
-    if orientation in (3, 4, 7, 8):
+    if orientation in _MIRRORED_DOWN:
         rgb_u8 = rgb_u8[::-1]
     return np.ascontiguousarray(rgb_u8)
 

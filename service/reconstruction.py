@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -18,7 +20,7 @@ from models.camera import (
 from models.layout import LAYOUT_239
 from models.morphable_model import MorphableModel
 from service.align import crop_face, face_crop_transform
-from service.detection import DetectedFace, Detector, detect_any_orientation
+from service.detection import DetectedFace, Detector, TooCoarse, detect_any_orientation
 from service.errors import NoFaceFound
 
 Regress = Callable[[npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
@@ -38,6 +40,49 @@ class ObservedFace:
     confidences: npt.NDArray[np.float32]
     """(80,) in 0..1, one per identity coefficient."""
 
+    def moved(self, scale: float, shift: npt.NDArray[np.float64]) -> ObservedFace:
+        """The same face in a photo whose pixels are `scale` times as many, `shift` (2,) further."""
+        face = DetectedFace(
+            box=(scale * self.face.box + np.tile(shift, 2)).astype(np.float32),
+            points=(scale * self.face.points + shift).astype(np.float32),
+            score=self.face.score,
+        )
+        linear = self.crop_transform[:, :2] / scale
+        crop_transform = np.column_stack([linear, self.crop_transform[:, 2] - linear @ shift])
+        return replace(self, face=face, crop_transform=crop_transform)
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """What coefficients make of the face model; evaluated when it is asked for.
+
+    A client that wants coefficients only, or one mesh of the two, does not pay for the rest.
+    """
+
+    model: MorphableModel
+    cage: npt.NDArray[np.float32]
+    """(C, 3) mm in model space, with the expression of the photo."""
+    identity: npt.NDArray[np.float32]
+    """(80,)."""
+    albedo_coefficients: npt.NDArray[np.float32]
+    """(80,)."""
+
+    @cached_property
+    def vertices(self) -> npt.NDArray[np.float32]:
+        """(V, 3) mm in model space, with the expression of the photo."""
+        return self.model.refine(self.cage[None])[0]
+
+    @cached_property
+    def neutral_vertices(self) -> npt.NDArray[np.float32]:
+        """(V, 3) mm in model space, without expression."""
+        relaxed = np.zeros((1, self.model.n_expression), np.float32)
+        return self.model.shape(self.identity[None], relaxed)[0]
+
+    @cached_property
+    def albedo(self) -> npt.NDArray[np.float32]:
+        """(V, 3) sRGB in 0..1."""
+        return self.model.albedo(self.albedo_coefficients[None])[0]
+
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction(ObservedFace):
@@ -47,12 +92,7 @@ class Reconstruction(ObservedFace):
     A posed point is p = R v + t; the camera stands at (0, 0, 1000) and looks along -z.
     """
 
-    vertices: npt.NDArray[np.float32]
-    """(V, 3) mm in model space, with the expression of the photo."""
-    neutral_vertices: npt.NDArray[np.float32]
-    """(V, 3) mm in model space, without expression."""
-    albedo: npt.NDArray[np.float32]
-    """(V, 3) sRGB in 0..1."""
+    geometry: Geometry
     rotation_matrix: npt.NDArray[np.float32]
     """(3, 3): R."""
     translation_mm: npt.NDArray[np.float32]
@@ -61,6 +101,21 @@ class Reconstruction(ObservedFace):
     """(68, 2) photo pixels, continuous, in iBUG order."""
     intrinsics: npt.NDArray[np.float64]
     """(3, 3): K such that photo pixels ~ K (x, -y, depth) for a posed point."""
+
+    @property
+    def vertices(self) -> npt.NDArray[np.float32]:
+        """(V, 3) mm in model space, with the expression of the photo."""
+        return self.geometry.vertices
+
+    @property
+    def neutral_vertices(self) -> npt.NDArray[np.float32]:
+        """(V, 3) mm in model space, without expression."""
+        return self.geometry.neutral_vertices
+
+    @property
+    def albedo(self) -> npt.NDArray[np.float32]:
+        """(V, 3) sRGB in 0..1."""
+        return self.geometry.albedo
 
     def posed_vertices(self) -> npt.NDArray[np.float32]:
         """(V, 3) mm: the vertices in camera-aligned space."""
@@ -89,18 +144,25 @@ class Reconstructor:
         return reconstruct_faces(self._model, self.observe(rgb_u8, faces))
 
     def observe(
-        self, rgb_u8: npt.NDArray[np.uint8], faces: Literal["all", "largest"] = "all"
+        self,
+        rgb_u8: npt.NDArray[np.uint8],
+        faces: Literal["all", "largest"] = "all",
+        *,
+        largest_zoom: float = math.inf,
     ) -> list[ObservedFace]:
         """Find the faces of a photo and ask the network about them, largest box first.
 
         `faces="largest"` takes the largest one only.  Raises `NoFaceFound` when there is no
-        face in any orientation, and whatever the network raises.
+        face in any orientation, `TooCoarse` when a face would have to be enlarged by more than
+        `largest_zoom`, and whatever the network raises.
         """
         found = detect_any_orientation(self._detector, rgb_u8)
         found.sort(key=lambda face: face.area, reverse=True)
         aligned = self._align(found, only_first=faces == "largest")
         if not aligned:
             raise NoFaceFound("No face was found in the photo, in any orientation.")
+        if max(_zoom(transform) for _, transform in aligned) > largest_zoom:
+            raise TooCoarse
         crops = np.stack([crop_face(rgb_u8, transform) for _, transform in aligned])
         coefficients, confidences = self._regress(crops)
         return [
@@ -124,6 +186,11 @@ class Reconstructor:
         return aligned
 
 
+def _zoom(transform: npt.NDArray[np.float64]) -> float:
+    """By how much a crop transform (2, 3) enlarges the photo."""
+    return math.sqrt(abs(float(np.linalg.det(transform[:, :2]))))
+
+
 def reconstruct_faces(
     model: MorphableModel, observed: Sequence[ObservedFace]
 ) -> list[Reconstruction]:
@@ -131,27 +198,21 @@ def reconstruct_faces(
     if not observed:
         return []
     parts = LAYOUT_239.split(np.stack([one.coefficients for one in observed]))
-    n_faces = len(observed)
-    shapes = model.shape(
-        np.concatenate([parts.identity, parts.identity]),
-        np.concatenate([parts.expression, np.zeros_like(parts.expression)]),
-    )
-    albedo = model.albedo(parts.albedo)
+    cages = model.cage(parts.identity, parts.expression)
+    points = model.landmark_points(cages)
     rotation = rotation_matrix(parts.rotation)
     translation = TRANSLATION_UNIT * parts.translation
     reconstructions = []
     for i, one in enumerate(observed):
         intrinsics = photo_intrinsics(one.crop_transform)
-        landmarks = shapes[i, model.landmarks] @ rotation[i].T + translation[i]
+        landmarks = points[i] @ rotation[i].T + translation[i]
         reconstructions.append(
             Reconstruction(
                 face=one.face,
                 crop_transform=one.crop_transform,
                 coefficients=one.coefficients,
                 confidences=one.confidences,
-                vertices=shapes[i],
-                neutral_vertices=shapes[n_faces + i],
-                albedo=albedo[i],
+                geometry=Geometry(model, cages[i], parts.identity[i], parts.albedo[i]),
                 rotation_matrix=rotation[i],
                 translation_mm=translation[i],
                 landmarks_px=_project(landmarks, intrinsics)[:, :2],

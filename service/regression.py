@@ -12,7 +12,7 @@ import numpy.typing as npt
 from models.camera import CROP_SIZE
 from models.layout import LAYOUT_239
 from service.errors import ModelError
-from service.inference import CPU_PROVIDERS, open_session
+from service.inference import CPU_PROVIDERS, Provider, nchw, open_session, runner
 
 Prediction = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """Coefficients (N, 239) and confidences (N, 80) of crops, or (239,) and (80,) of one."""
@@ -36,12 +36,13 @@ class Regressor:
     def __init__(
         self,
         onnx_path: Path,
-        providers: Sequence[str] = CPU_PROVIDERS,
+        providers: Sequence[Provider] = CPU_PROVIDERS,
         threads: int = 1,
         *,
         face_model_sha256: str | None = None,
     ) -> None:
         self._session = open_session(onnx_path, providers, threads)
+        self._network = runner(self._session)
         self.metadata: Mapping[str, str] = MappingProxyType(
             dict(self._session.get_modelmeta().custom_metadata_map)
         )
@@ -90,9 +91,9 @@ class Regressor:
             )
         if not len(crops_u8):
             return np.zeros((0, LAYOUT_239.size), np.float32), np.zeros((0, 80), np.float32)
-        crops_nchw = np.ascontiguousarray(crops_u8.transpose(0, 3, 1, 2), dtype=np.float32)
+        crops_nchw = nchw(crops_u8)
         crops_nchw *= np.float32(1 / 255)
-        coefficients, confidences = self._session.run(list(OUTPUTS), {INPUT: crops_nchw})
+        coefficients, confidences = self._network(OUTPUTS, {INPUT: crops_nchw})
         return coefficients, confidences
 
     def _check_signature(self) -> None:

@@ -55,9 +55,13 @@ class Settings(BaseSettings):
     insightface_root: Path = Field(
         default=Path("~/.insightface"), description="Directory that holds `models/<pack>`."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         default="auto",
-        description="Where the regression network runs; auto takes a GPU if there is one.",
+        description="Where the networks run; auto takes a GPU through CUDA if there is one. With "
+        "tensorrt the detector runs on CUDA, because its images have many sizes.",
+    )
+    tensorrt_fp16: bool = Field(
+        default=False, description="Let TensorRT compute in 16 bits where that is faster."
     )
     inference_threads: int = Field(
         default=0,

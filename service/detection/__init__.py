@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DetectedFace", "Detector", "detect_any_orientation", "roll_angle"]
+__all__ = ["DetectedFace", "Detector", "TooCoarse", "detect_any_orientation", "roll_angle"]
 
 SURE_SCORE = 0.8
 """From this score on, a face is not questioned by looking at the turned photo."""
@@ -64,6 +64,10 @@ def roll_angle(points: npt.NDArray[np.float32]) -> float:
     """
     right, down = points[3:].mean(axis=0) - points[:2].mean(axis=0)
     return math.atan2(-float(right), float(down))
+
+
+class TooCoarse(Exception):
+    """A face may be there that needs more pixels than the photo was given with."""
 
 
 class Detector(Protocol):

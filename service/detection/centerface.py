@@ -21,12 +21,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from models.resampling import cut_square, halve
-from service.detection import DetectedFace, roll_angle
+from service.detection import DetectedFace, TooCoarse, roll_angle
 from service.detection.centerface_graph import centerface_graph
-from service.inference import CPU_PROVIDERS, open_session
+from service.inference import CPU_PROVIDERS, Provider, nchw, open_session, runner
+from service.inference import RunNetwork as RunGraph
 
 STRIDE = 4
 """Input pixels per cell of the network's outputs."""
@@ -87,24 +87,34 @@ class CenterFace:
 
     def __init__(
         self,
-        providers: Sequence[str] = CPU_PROVIDERS,
+        providers: Sequence[Provider] = CPU_PROVIDERS,
         threads: int = 1,
         *,
         score_threshold: float = 0.5,
         max_overlap: float = 0.3,
         max_faces: int = 64,
     ) -> None:
-        session = open_session(centerface_graph(), providers, threads)
-        self.network: RunNetwork = lambda images: _run_each(session, images)
+        run = runner(open_session(centerface_graph(), providers, threads))
+        self.network: RunNetwork = lambda images: _run_each(run, images)
         self._score_threshold = score_threshold
         self._max_overlap = max_overlap
         self._max_faces = max_faces
+        self._smallest = 0.0
 
-    def asking(self, network: RunNetwork) -> CenterFace:
-        """This detector with another way to its `network`, such as a queue before it."""
+    def asking(self, network: RunNetwork, smallest: float = 0.0) -> CenterFace:
+        """This detector with another way to its `network`, such as a queue before it.
+
+        `detect` raises `TooCoarse` when a face seems to be there that has fewer pixels, along
+        its box, than `smallest`.
+        """
         other = copy.copy(self)
         other.network = network
+        other._smallest = smallest
         return other
+
+    def warm_up(self) -> None:
+        """Run on both sizes of images, so that the first photo does not pay for allocations."""
+        self.network([np.zeros((side, side, 3), np.uint8) for side in (SEARCH_SIDE, CLOSE_SIDE)])
 
     def detect(self, rgb_u8: npt.NDArray[np.uint8]) -> list[DetectedFace]:
         """Find the upright faces of a photo (H, W, 3), best score first."""
@@ -134,6 +144,8 @@ class CenterFace:
         """Find each face again in an upright square of its own; drop the unconfirmed."""
         if not len(faces.scores):
             return faces
+        if (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1).min() < self._smallest:
+            raise TooCoarse
         transforms = [
             _close_transform(box, roll_angle(points))
             for box, points in zip(faces.boxes, faces.points, strict=True)
@@ -166,17 +178,16 @@ class CenterFace:
         )
 
 
-def _run_each(session: ort.InferenceSession, images: Sequence[npt.NDArray[np.uint8]]) -> list[Maps]:
+def _run_each(run: RunGraph, images: Sequence[npt.NDArray[np.uint8]]) -> list[Maps]:
     """See `RunNetwork`; neighbours of one size share a call, up to `BATCH_BYTES`."""
     maps: list[Maps] = []
     for _, alike in groupby(images, key=np.shape):
-        same = np.stack(list(alike))
+        same = list(alike)
         step = max(1, BATCH_BYTES // same[0].nbytes)
         for start in range(0, len(same), step):
-            batch = same[start : start + step].transpose(0, 3, 1, 2)
-            outputs = session.run(
+            outputs = run(
                 ["heatmap", "size", "offset", "landmarks"],
-                {"photo": np.ascontiguousarray(batch, dtype=np.float32)},
+                {"photo": nchw(same[start : start + step])},
             )
             maps += zip(*outputs, strict=True)
     return maps

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from models.resampling import cut_square
 from service.detection import DetectedFace
 from service.errors import ModelError
-from service.inference import CPU_PROVIDERS
+from service.inference import CPU_PROVIDERS, Provider
 from service.recognition import Recognizer
 
 ARCFACE_SIDE = 112
@@ -53,7 +53,7 @@ class InsightFace:
         self,
         pack: str,
         root: Path,
-        providers: Sequence[str] = CPU_PROVIDERS,
+        providers: Sequence[Provider] = CPU_PROVIDERS,
         *,
         score_threshold: float = 0.5,
         input_side: int = 640,

@@ -157,7 +157,7 @@ def _colour_attribute(mesh: Mesh) -> tuple[str, NDArray[Any], dict[str, Any]]:
     # 16 bits keep the dark tones apart that 8 linear bits would merge; an unused fourth
     # channel keeps every element on the required 4-byte boundary.
     colors = np.full((len(mesh.vertices), 4), 0xFFFF, "<u2")
-    colors[:, :3] = _LINEAR_U16[mesh.colors_u8]
+    colors[:, :3] = cv2.LUT(mesh.colors_u8, _LINEAR_U16)
     accessor = {"componentType": _UNSIGNED_SHORT, "normalized": True, "type": "VEC4"}
     return "COLOR_0", colors, accessor
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service import errors
 from service.admission import Places, WorkRoom
-from service.answers import FORMS, Answer, AnswerWriter
+from service.answers import FORMS, Answer, AnswerWriter, shows_photo
 from service.deadline import Deadline
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
@@ -105,7 +105,8 @@ async def reconstruct(
 
         def work() -> tuple[Answer, int]:
             try:
-                scene = engine.reconstruct(photo, options.faces, deadline, clock)
+                reduced = not shows_photo(media_type, options)
+                scene = engine.reconstruct(photo, options.faces, deadline, clock, reduced=reduced)
                 deadline.check()
                 writer = AnswerWriter(engine, scene, options, deadline, clock)
                 answer = writer.write(media_type)

@@ -3,10 +3,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.resampling import area_weights, cut_square, halve
+from models.resampling import area_weights, cut_square, halve, shrink
 
 
 @given(st.integers(1, 60), st.integers(0, 60))
@@ -27,12 +27,44 @@ def test_area_weights_refuse_to_enlarge(target: int) -> None:
         area_weights(10, target)
 
 
-@pytest.mark.parametrize(
-    ("shrink", "factor"), [(0.5, 1), (1.9, 1), (2, 2), (3.99, 2), (4, 4), (9, 8), (1e9, 64)]
+@given(
+    st.tuples(st.integers(1, 40), st.integers(0, 90)),
+    st.tuples(st.integers(1, 40), st.integers(0, 90)),
+    st.sampled_from([np.uint8, np.float32]),
 )
-def test_halving_stops_short_of_the_size_asked_for(shrink: float, factor: int) -> None:
+@settings(deadline=None)
+def test_shrinking_is_opencvs(tall: tuple[int, int], wide: tuple[int, int], dtype: type) -> None:
+    random = np.random.default_rng(tall + wide)
+    image = random.integers(0, 256, (sum(tall), sum(wide), 3)).astype(dtype)
+    image.setflags(write=bool(random.integers(2)))
+    small = shrink(image, tall[0], wide[0])
+    expected = cv2.resize(image.copy(), (wide[0], tall[0]), interpolation=cv2.INTER_AREA)
+    assert small.dtype == dtype
+    # A sum of many float32 may fall on the other side of a half.
+    np.testing.assert_allclose(
+        small.astype(np.float64), expected, rtol=0, atol=1.0 if dtype is np.uint8 else 1e-3
+    )
+
+
+def test_shrinking_rounds_as_opencv_does() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (356, 331, 3)).astype(np.uint8)
+    expected = cv2.resize(image, (224, 228), interpolation=cv2.INTER_AREA)
+    assert (shrink(image, 228, 224) != expected).mean() < 0.001
+
+
+def test_a_part_of_an_image_shrinks_like_a_copy_of_it() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (50, 60, 3)).astype(np.uint8)
+    part = image[7:40, 11:50]
+    np.testing.assert_array_equal(shrink(part, 20, 30), shrink(part.copy(), 20, 30))
+    assert image.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("by", "factor"), [(0.5, 1), (1.9, 1), (2, 2), (3.99, 2), (4, 4), (9, 8), (1e9, 64)]
+)
+def test_halving_stops_short_of_the_size_asked_for(by: float, factor: int) -> None:
     image = np.zeros((64, 100, 3), np.uint8)
-    smaller, shrunk = halve(image, shrink)
+    smaller, shrunk = halve(image, by)
     assert shrunk == factor
     assert smaller.shape == (64 // factor, 100 // factor, 3)
     assert smaller.dtype == np.uint8

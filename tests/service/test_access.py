@@ -23,7 +23,7 @@ class FacelessEngine:
     alive = True
     call_seconds = 0.0
 
-    def reconstruct(self, *_: Any) -> Any:
+    def reconstruct(self, *_: Any, **__: Any) -> Any:
         raise NoFaceFound("No face.")
 
     def models(self) -> list[tuple[str, str, str, str]]:

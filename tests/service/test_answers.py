@@ -47,7 +47,7 @@ class CountingEngine:
 def writer(last: int = 99, faces: int = 4, **options: Any) -> tuple[AnswerWriter, CountingEngine]:
     deadline = Deadline()
     engine = CountingEngine(deadline, last)
-    scene = Scene(np.zeros((8, 8, 3), np.uint8), [object() for _ in range(faces)])  # type: ignore[list-item]
+    scene = Scene(8, 8, [object() for _ in range(faces)], lambda: np.zeros((8, 8, 3), np.uint8))  # type: ignore[misc]
     chosen = ReconstructOptions(**options)
     return AnswerWriter(engine, scene, chosen, deadline, StageClock()), engine  # type: ignore[arg-type]
 

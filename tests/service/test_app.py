@@ -39,7 +39,7 @@ class FakeEngine:
         self.alive = True
         self.call_seconds = 0.0
 
-    def reconstruct(self, data: bytes, faces: str, deadline: Deadline, clock: Any) -> Any:
+    def reconstruct(self, data: bytes, faces: str, deadline: Deadline, clock: Any, **_: Any) -> Any:
         self.started.set()
         try:
             if self.error is not None:

@@ -25,7 +25,7 @@ from service.errors import (
     UndecodablePhoto,
     UnsupportedPhotoType,
 )
-from service.imaging import ImageLimits, decode_photo
+from service.imaging import ImageLimits, decode_photo, open_photo
 
 LIMITS = ImageLimits()
 ASTRONAUT = Image.fromarray(pictures.astronaut())
@@ -347,3 +347,54 @@ def test_a_reduced_photo_shows_the_same(name: str, turned: bool) -> None:
 def test_a_line_of_a_photo_is_reduced_to_one_pixel_at_least() -> None:
     data = encode(Image.new("RGB", (3200, 32)), "PNG")
     assert decode_photo(data, LIMITS, 40).shape == (1, 40, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_reduced_photo_lies_where_it_says(orientation: int) -> None:
+    """A ramp has the value of the place that each pixel of the reduction covers."""
+    height, width = 701, 1003
+    ramp = np.zeros((height, width, 3), np.uint8)
+    ramp[..., 0] = np.linspace(10, 245, width)
+    ramp[..., 1] = np.linspace(10, 245, height)[:, None]
+    stored = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(ramp).save(stored, "JPEG", quality=97, subsampling=0, exif=exif)
+    whole = open_photo(stored.getvalue(), ImageLimits())
+    assert (whole.reduction, whole.shift.tolist()) == (1, [0, 0])
+    photo = open_photo(stored.getvalue(), ImageLimits(), 200)
+    assert photo.reduction == 4
+    assert (photo.height, photo.width) == whole.rgb_u8.shape[:2]
+    assert max(photo.rgb_u8.shape) == 251
+    rows, columns = (np.arange(4, side - 4) for side in photo.rgb_u8.shape[:2])
+    # Continuous coordinates of the centres, in the reduction and then in the photo.
+    x = photo.reduction * (columns + 0.5) + photo.shift[0] - 0.5
+    y = photo.reduction * (rows + 0.5) + photo.shift[1] - 0.5
+    for channel in range(2):
+        line = whole.rgb_u8.astype(np.float64)[..., channel]
+        across = np.array([np.interp(x, np.arange(photo.width), one) for one in line])
+        expected = np.array([np.interp(y, np.arange(photo.height), one) for one in across.T]).T
+        seen = photo.rgb_u8[4:-4, 4:-4, channel]
+        # Another pixel of the photo would be 0.24 or 0.34 away.
+        assert abs((seen - expected).mean()) < 0.1
+        assert np.abs(seen - expected).max() < 3
+
+
+@pytest.mark.parametrize(
+    ("side", "least", "reduction"),
+    [(800, 0, 1), (800, 401, 1), (800, 400, 2), (800, 201, 2), (800, 10, 8)],
+)
+def test_a_reduction_keeps_the_side_that_is_asked_for(
+    side: int, least: int, reduction: int
+) -> None:
+    photo = np.full((100, side, 3), 90, np.uint8)
+    jpeg, png = (encode_as(photo, kind) for kind in ("JPEG", "PNG"))
+    assert open_photo(jpeg, ImageLimits(), least).reduction == reduction
+    assert open_photo(jpeg, ImageLimits(), least).rgb_u8.shape[1] == side // reduction
+    assert open_photo(png, ImageLimits(), least).reduction == 1, "only a JPEG can be reduced"
+
+
+def encode_as(rgb_u8: np.ndarray, kind: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(rgb_u8).save(file, kind)
+    return file.getvalue()

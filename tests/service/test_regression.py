@@ -164,7 +164,7 @@ def test_a_row_that_is_not_finite_leaves_its_neighbours_alone(
     broken = tuple(output.copy() for output in expected)
     broken[0][1, 238] = np.nan
     broken[1][3, 0] = np.inf
-    monkeypatch.setattr(regressor, "_session", FixedAnswer(broken))
+    monkeypatch.setattr(regressor, "_network", lambda outputs, inputs: broken)
     answers = regressor.regress_each(crops_u8)
     assert [isinstance(answer, ModelError) for answer in answers] == [
         False, True, False, True, False,
@@ -174,16 +174,6 @@ def test_a_row_that_is_not_finite_leaves_its_neighbours_alone(
         np.testing.assert_array_equal(answers[index][1], expected[1][index])  # type: ignore[index]
     with pytest.raises(ModelError, match="finite"):
         regressor.regress(crops_u8)
-
-
-class FixedAnswer:
-    """A session that answers the same to everything."""
-
-    def __init__(self, outputs: tuple[np.ndarray, ...]) -> None:
-        self._outputs = outputs
-
-    def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        return list(self._outputs)
 
 
 def test_missing_and_broken_files_are_model_errors(tmp_path: Path) -> None:
