@@ -45,6 +45,14 @@ def test_it_is_the_dense_product(seed: int, faces: int, rows: int, columns: int)
     np.testing.assert_allclose(meshes, matrix.toarray().astype(np.float64) @ cages, atol=1e-5)
 
 
+@given(seed=st.integers(0, 2**32 - 1), chosen=st.lists(st.integers(0, 8), max_size=12))
+def test_taken_rows_make_the_same_vertices(seed: int, chosen: list[int]) -> None:
+    whole = Subdivision.from_rows(random_matrix(seed, 9, 5))
+    cages = np.random.default_rng(seed).normal(size=(2, 5, 3)).astype(np.float32)
+    rows = np.array(chosen, np.int32)
+    np.testing.assert_array_equal(whole.take(rows).refine(cages), whole.refine(cages)[:, rows])
+
+
 def test_wide_indices_and_strided_cages_are_taken(subdivision: Subdivision) -> None:
     matrix = random_matrix(0, 9, 5)
     matrix.indices, matrix.indptr = matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64)
