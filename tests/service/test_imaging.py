@@ -254,10 +254,10 @@ def test_jpeg_of_thousands_of_scans_is_refused_at_once() -> None:
     data = encode(ASTRONAUT.resize((3000, 3000)), "JPEG", progressive=True)
     scan = data[data.rindex(b"\xff\xda") : -2]
     bomb = data[:-2] + scan[:20] * 1000 + data[-2:]
-    start = time.perf_counter()
+    start = time.thread_time()
     with pytest.raises(PhotoTooLarge):
         decode_photo(bomb, LIMITS)
-    assert time.perf_counter() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 def test_sizes_that_disagree_are_refused() -> None:
@@ -315,9 +315,9 @@ def test_bytes_behind_a_right_magic_decode_or_are_refused(magic: bytes, rest: by
 @pytest.mark.parametrize("fill", [b"\xff", b"\xff\xd8", b"\xff\xe0\x00\x02", b"\0"])
 def test_long_runs_after_a_jpeg_magic_do_not_hang(fill: bytes) -> None:
     data = b"\xff\xd8\xff" + fill * (10_000_000 // len(fill))
-    start = time.perf_counter()
+    start = time.thread_time()
     assert decode_or_refuse(data) is None
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
 
 
 @pytest.mark.parametrize("name", ENCODERS)

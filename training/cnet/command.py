@@ -19,7 +19,8 @@ def train_cnet(
     data: PortraitShards = None,
     photos: PhotoShards = None,
     experiment: Annotated[
-        str, typer.Option(help="Name (weak, shape, both) or YAML file of the settings.")
+        str,
+        typer.Option(help="Name (weak, weak_portraits, shape, both) or YAML file of the settings."),
     ] = "weak",
     minutes: Annotated[
         float | None, typer.Option(help="Length of the run in time, without R-Net's part.")

@@ -14,7 +14,7 @@ SHAPE = {"portrait_sets": 1, "shape": {"normal": 1}}
 
 
 def test_the_experiments_that_come_along_are_sound():
-    assert names_in(EXPERIMENTS) == ["both", "shape", "weak"]
+    assert names_in(EXPERIMENTS) == ["both", "shape", "weak", "weak_portraits"]
     for name in names_in(EXPERIMENTS):
         read_cnet_experiment(name)
 
