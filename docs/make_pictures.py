@@ -1,0 +1,111 @@
+"""Make docs/images/readme.jpg and docs/images/texture.jpg from synthetic portraits.
+
+    .venv/bin/python docs/make_pictures.py
+
+The portraits in docs/images/portraits were rendered by `facewright-train synth`; nobody sat
+for them.  Each row of a picture is one portrait: with its overlay and its mesh in the albedo's
+colours, lit, from three sides; or with its texture baked from the photo and the mesh that wears
+it, not lit, as viewers show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.camera import CROP_SIZE, depth, pose_points, project
+from models.light import shade
+from models.normals import vertex_normals
+from models.rasterizer import Fragments, interpolate, rasterize
+from models.texture.baking import DEFAULT_TEXTURE_SIZE
+from service.deadline import Deadline
+from service.engine import Engine, Scene
+from service.settings import Settings
+from service.stages import StageClock
+
+IMAGES = Path(__file__).parent / "images"
+YAWS_DEGREES = (-40.0, 0.0, 40.0)
+LIGHT = np.array([[[0.85, -0.20, 0.30, 0.10, 0.0, 0.0, 0.0, 0.0, 0.0]]], np.float32)
+BACKDROP = 41
+SAMPLES = 2
+
+RgbU8 = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Colouring = Callable[[Fragments, Floats], RgbU8]
+"""From what each pixel sees and the posed vertices (1, V, 3) to a picture (H, W, 3)."""
+
+
+def from_three_sides(engine: Engine, scene: Scene, side: int, colouring: Colouring) -> list[RgbU8]:
+    """The largest face's mesh in model space, turned by yaws: three times (side, side, 3)."""
+    model, views = engine.model, []
+    for yaw in YAWS_DEGREES:
+        angles = np.radians([[0.0, yaw, 0.0]]).astype(np.float32)
+        posed = pose_points(scene.faces[0].vertices[None], angles, np.zeros((1, 3), np.float32))
+        large = SAMPLES * side
+        pixels = project(posed) * (large / CROP_SIZE)
+        points = np.concatenate([pixels, depth(posed)[..., None]], -1).astype(np.float32)
+        fragments = rasterize(points, model.triangles, large, large)
+        picture = colouring(fragments, posed)
+        picture[fragments.triangle_ids[0] < 0] = BACKDROP
+        views.append(scaled(picture, side))
+    return views
+
+
+def scaled(picture: RgbU8, side: int) -> RgbU8:
+    """The picture as a square of `side` px."""
+    smaller = len(picture) >= side
+    way = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    return cv2.resize(picture, (side, side), interpolation=way).astype(np.uint8, copy=False)
+
+
+def readme_row(engine: Engine, scene: Scene, clock: StageClock) -> list[RgbU8]:
+    """Portrait, overlay and the lit mesh from three sides."""
+    model, side = engine.model, 360
+
+    def lit(fragments: Fragments, posed: Floats) -> RgbU8:
+        normals = vertex_normals(posed, model.triangles)
+        colours = shade(scene.faces[0].albedo[None], normals, LIGHT).astype(np.float32)
+        picture = interpolate(fragments, model.triangles, colours)[0]
+        return np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)
+
+    pictures = [
+        scaled(picture, side) for picture in (scene.photo, engine.overlay(scene, False, clock))
+    ]
+    return [*pictures, *from_three_sides(engine, scene, side, lit)]
+
+
+def texture_row(engine: Engine, scene: Scene, clock: StageClock) -> list[RgbU8]:
+    """Portrait, texture and the mesh that wears it from three sides."""
+    model, side = engine.model, 300
+    texture = engine.texture(scene, scene.faces[0], DEFAULT_TEXTURE_SIZE, clock)
+
+    def worn(fragments: Fragments, posed: Floats) -> RgbU8:
+        uv = interpolate(fragments, model.triangles, model.uv[None])[0] * len(texture)
+        x, y = uv[..., 0] - 0.5, len(texture) - uv[..., 1] - 0.5
+        return cv2.remap(texture, x, y, cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+
+    pictures = [scaled(picture, side) for picture in (scene.photo, texture)]
+    return [*pictures, *from_three_sides(engine, scene, side, worn)]
+
+
+def main() -> None:
+    """Write the pictures."""
+    engine, clock = Engine(Settings()), StageClock()
+    portraits = sorted((IMAGES / "portraits").glob("*.png"))
+    scenes = [
+        engine.reconstruct(portrait.read_bytes(), "largest", Deadline(), clock)
+        for portrait in portraits
+    ]
+    for name, row in (("readme", readme_row), ("texture", texture_row)):
+        sheet = np.vstack([np.hstack(row(engine, scene, clock)) for scene in scenes])
+        bgr = cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(IMAGES / f"{name}.jpg"), bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    engine.close()
+
+
+if __name__ == "__main__":
+    main()
