@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from onnx.utils import Extractor
 
-ASSET = Path(__file__).parents[1] / "models" / "assets" / "rnet_v0.onnx"
+ASSET = Path(__file__).parents[1] / "models" / "assets" / "rnet_v1.onnx"
 BATCHES = (1, 8)
 TARGET = 0.05
 WARM_UP = 3

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from models.assets import WeightsName
+
 ENV_PREFIX = "FACEWRIGHT_"
 
 
@@ -41,8 +43,11 @@ class Settings(BaseSettings):
     face_model: Path | None = Field(
         default=None, description="Face model (.npz) to use in place of the shipped one."
     )
-    weights: Path | None = Field(
-        default=None, description="Regression network (.onnx) to use in place of the shipped one."
+    weights: WeightsName | Path = Field(
+        default="synthetic",
+        description="Regression network: a shipped set, `synthetic`, or `photographs`, which is "
+        "more accurate but trained on research photographs too (see its model card), or a path "
+        "(.onnx).",
     )
     detector: Literal["centerface", "insightface"] = Field(
         default="centerface",

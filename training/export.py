@@ -22,7 +22,7 @@ import torch
 import typer
 from torch import nn
 
-from models.assets import FACE_MODEL, MODEL_CARD, asset_path
+from models.assets import FACE_MODEL, asset_path
 from models.camera import CROP_SIZE
 from models.checkpoints_torch import CheckpointInfo, load_checkpoint
 from models.cnet_torch import CNet
@@ -33,7 +33,7 @@ from training.data.shards import ShardSet
 from training.model_card import read_figures, render_model_card
 from training.onnx_graph import OPSET, build_onnx, serialize
 
-NAME = "facewright-rnet"
+DEFAULT_NAME = "facewright-rnet"
 MAX_DIFFERENCE = 1e-3  # of any output, graph against torch
 MAX_DRIFT_MM = 0.05  # of any vertex, by storing weights in float16
 MAX_BYTES = 60_000_000
@@ -73,6 +73,7 @@ def export_checkpoint(
     face_model: Path,
     crops: Path | None = None,
     figures: Path | None = None,
+    name: str = DEFAULT_NAME,
     version: str = "0",
     licence: str = "MIT",
 ) -> dict[str, Any]:
@@ -80,13 +81,15 @@ def export_checkpoint(
 
     Args:
         checkpoint: of the trainer, or a released one (then ``face_model`` is taken on trust).
-        output: path of the ONNX file; nothing is written unless all checks pass.
+        output: path of the ONNX file; nothing is written unless all checks pass. Record and card
+            have its name with ``.json`` and ``.md``.
         face_model: the file of the face model that the checkpoint was trained for.
         crops: data directory of shards whose crops the check runs on; noise when None.
         figures: JSON file, see :class:`training.model_card.Figures`; without it the record has no
             figures and no card is written.
-        version: of the weights, for the file's metadata.
-        licence: of the weights, for the file's metadata.
+        name: of the weights, for the file's metadata.
+        version: likewise.
+        licence: likewise.
 
     Returns:
         The record.
@@ -105,7 +108,7 @@ def export_checkpoint(
         )
     confidence_net = cnet if cnet is not None else _untrained_cnet()
     metadata = {
-        "name": NAME,
+        "name": name,
         "version": version,
         "licence": licence,
         "layout": info.layout,
@@ -118,7 +121,7 @@ def export_checkpoint(
         raise ExportError(f"the file has {len(stored)} bytes, more than {MAX_BYTES}")
     check = _check(rnet, confidence_net, model, stored, reference, crops)
     record = {
-        "name": NAME,
+        "name": name,
         "version": version,
         "file": output.name,
         "licence": licence,
@@ -147,7 +150,7 @@ def export_checkpoint(
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     _write(output.with_suffix(".json"), text.encode())
     if story is not None:
-        _write(output.with_name(MODEL_CARD), render_model_card(record).encode())
+        _write(output.with_suffix(".md"), render_model_card(record).encode())
     return record
 
 
@@ -165,6 +168,7 @@ def export(
     face_model: Annotated[
         Path | None, typer.Option(help="face model of the checkpoint; else the shipped one")
     ] = None,
+    name: Annotated[str, typer.Option(help="name of the weights")] = DEFAULT_NAME,
     version: Annotated[str, typer.Option(help="version of the weights")] = "0",
     licence: Annotated[str, typer.Option(help="licence of the weights")] = "MIT",
 ) -> None:
@@ -176,6 +180,7 @@ def export(
             face_model=asset_path(FACE_MODEL) if face_model is None else face_model,
             crops=crops,
             figures=figures,
+            name=name,
             version=version,
             licence=licence,
         )

@@ -9,8 +9,8 @@ from models import assets
 
 def test_finds_what_lies_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assets, "_DIRECTORY", tmp_path)
-    (tmp_path / assets.RNET).write_bytes(b"x")
-    assert assets.asset_path(assets.RNET) == tmp_path / assets.RNET
+    (tmp_path / assets.FACE_MODEL).write_bytes(b"x")
+    assert assets.asset_path(assets.FACE_MODEL) == tmp_path / assets.FACE_MODEL
 
 
 def test_missing_asset_says_where_it_was_expected(

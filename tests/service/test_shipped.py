@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from models.assets import FACE_MODEL, RNET, asset_path, sha256
+from models.assets import FACE_MODEL, WEIGHTS, WeightsName, asset_path, sha256
 from models.landmarks import LEFT_EYE, RIGHT_EYE
 
 PORTRAITS = sorted(
@@ -23,9 +23,11 @@ PORTRAITS = sorted(
 )
 
 
-@pytest.fixture(scope="module")
-def client(start_server: Callable[..., Any]) -> Iterator[httpx.Client]:
-    with start_server(shipped=True) as server, server.client() as client:
+@pytest.fixture(scope="module", params=list(WEIGHTS))
+def client(
+    start_server: Callable[..., Any], request: pytest.FixtureRequest
+) -> Iterator[httpx.Client]:
+    with start_server(shipped=True, weights=request.param) as server, server.client() as client:
         yield client
 
 
@@ -37,12 +39,20 @@ def post(client: httpx.Client, photo: bytes, accept: str, query: str = "") -> ht
     return response
 
 
-def test_the_record_describes_the_shipped_files() -> None:
-    record = json.loads(asset_path(RNET).with_suffix(".json").read_text())
-    assert record["sha256"] == sha256(asset_path(RNET))
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_the_record_describes_the_shipped_files(name: WeightsName) -> None:
+    network = asset_path(WEIGHTS[name])
+    record = json.loads(network.with_suffix(".json").read_text())
+    assert record["sha256"] == sha256(network)
     assert record["face_model"]["sha256"] == sha256(asset_path(FACE_MODEL))
-    card = asset_path("model_card.md").read_text()
-    assert record["sha256"] in card
+    assert record["sha256"] in network.with_suffix(".md").read_text()
+
+
+def test_the_default_may_be_used_commercially(start_server: Callable[..., Any]) -> None:
+    with start_server(shipped=True) as server, server.client() as client:
+        weights = client.get("/v1/models").json()["weights"]
+    assert weights["sha256"] == sha256(asset_path(WEIGHTS["synthetic"]))
+    assert weights["licence"] == "MIT"
 
 
 def test_landmarks_lie_on_the_astronaut(client: httpx.Client, portrait_jpeg: bytes) -> None:

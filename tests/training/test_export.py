@@ -136,7 +136,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with ShardWriter(directory / "crops", 0, capacity=3, meta=meta) as writer:
         for crop in (blocks(3, 15, seed=1) * 255).byte().permute(0, 2, 3, 1).numpy():
             writer.add(crop, np.zeros(crop.shape[:2], np.uint8), **labels)
-    output = directory / "out" / "rnet_v0.onnx"
+    output = directory / "out" / "rnet_v1.onnx"
     result = call(
         checkpoint, output, crops=directory / "crops", figures=figures, face_model=face_model
     )
@@ -270,7 +270,7 @@ def test_vertex_drift_is_that_of_the_farthest_vertex() -> None:
 
 
 def test_card_states_what_the_record_holds(run: Run) -> None:
-    card = run.output.with_name("model_card.md").read_text()
+    card = run.output.with_suffix(".md").read_text()
     assert card == render_model_card(run.record)
     assert card.startswith("# Model card: facewright-rnet 0\n")
     for text in (
@@ -283,7 +283,7 @@ def test_card_states_what_the_record_holds(run: Run) -> None:
         "facewright-train evaluate runs/last.pt",
         "- Beards are missed.\n- Children were not in the data.",
         "3 crops of the data directory 'crops'",
-        f"| `rnet_v0.onnx` | `{sha256(run.output)}` |",
+        f"| `rnet_v1.onnx` | `{sha256(run.output)}` |",
         f"| `face_model.npz` | `{sha256(run.face_model)}` |",
     ):
         assert text in card, text
@@ -303,7 +303,7 @@ def test_without_cnet_crops_and_figures(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "smooth noise (no data directory given)" in result.output
     assert "model card not written" in result.output
-    assert not (tmp_path / "model_card.md").exists()
+    assert not (tmp_path / "x.md").exists()
     record = json.loads((tmp_path / "x.json").read_text())
     assert record["training"]["cnet_trained"] is False
     session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])

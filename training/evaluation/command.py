@@ -231,6 +231,45 @@ def strangers(
         write(figures, json)
 
 
+@app.command("sheet")
+def sheet(
+    networks: Annotated[list[Path], typer.Argument(help="ONNX files or checkpoints, in order")],
+    data: Annotated[Path, typer.Option(help="directory of shards of either kind")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="picture, .png or .jpg")],
+    count: Annotated[int, typer.Option(min=1, help="pictures, evenly spaced")] = 24,
+    columns: Annotated[int, typer.Option(min=1, help="pictures in a line")] = 1,
+    side: Annotated[int, typer.Option(min=16, help="of a cell, px")] = 224,
+    face_model: FaceModelOption = None,
+) -> None:
+    """Draw what networks make of pictures: overlays, and faces alone, beside the true one."""
+    import cv2
+    import numpy as np
+
+    from models.assets import FACE_MODEL, asset_path
+    from models.morphable_model import MorphableModel
+    from training.data.shards import ShardSet
+    from training.evaluation.network import load_network
+    from training.evaluation.sheets import comparison_sheet
+
+    try:
+        shards = ShardSet(data)
+        rows = np.unique(np.linspace(0, len(shards) - 1, min(count, len(shards))).round())
+        picture = comparison_sheet(
+            [load_network(network) for network in networks],
+            MorphableModel.load(face_model or asset_path(FACE_MODEL)),
+            shards,
+            rows.astype(np.int64),
+            columns=columns,
+            side=side,
+            track=_track,
+        )
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if not cv2.imwrite(str(out), picture[..., ::-1]):
+            raise OSError(f"cannot write {out}")
+    except (ValueError, OSError, cv2.error) as error:
+        _fail(error)
+
+
 class Layout(str, Enum):
     """Whose folder it is."""
 

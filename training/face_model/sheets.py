@@ -9,20 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.camera import CROP_SIZE, depth, pose_points, project, rotation_matrix
+from models.camera import CROP_SIZE, pose_points, project
 from models.morphable_model import MorphableModel
-from models.normals import vertex_normals
-from models.rasterizer import interpolate, rasterize
+from training.drawing import draw
 
 SEED = 7
 TILE = 288
-#: Image samples per pixel and axis.
-SUPERSAMPLING = 2
 BACKGROUND = 0.22
-GREY = 0.72
-AMBIENT = 0.36
-#: Directions to the lamps (x right, y up, z to the camera) and their strengths.
-LAMPS = (((0.5, 0.6, 0.8), 0.62), ((-0.7, 0.2, 0.5), 0.22), ((0.0, 1.0, 0.1), 0.10))
 #: Sigmas of random people: one is a bold person, most people are nearer to the mean.
 PERSON_SIGMA = 0.8
 
@@ -46,28 +39,8 @@ def render(
         size: of the picture in pixels.
     """
     turn = np.radians(np.array([angles]))
-    posed = pose_points(vertices[None].astype(np.float64), turn, np.zeros((1, 3)))
-    side = size * SUPERSAMPLING
-    # The face is 200 mm high; the crop camera shows 220 mm.
-    pixels = project(posed) * (side / CROP_SIZE)
-    points = np.concatenate([pixels, depth(posed)[..., None]], axis=2)
-    fragments = rasterize(points, model.triangles, side, side)
-    colours = np.full_like(vertices, GREY) if albedo is None else albedo
-    normals = vertex_normals(vertices[None], model.triangles) @ rotation_matrix(turn)[0].T
-    attributes = np.concatenate([normals[0], colours], axis=1)[None]
-    drawn = interpolate(fragments, model.triangles, attributes)[0].astype(np.float64)
-    normal = drawn[..., :3] / np.maximum(
-        np.linalg.norm(drawn[..., :3], axis=2, keepdims=True), 1e-6
-    )
-    light = np.full(normal.shape[:2], AMBIENT)
-    for direction, strength in LAMPS:
-        unit = np.array(direction) / np.linalg.norm(direction)
-        light += strength * np.maximum(normal @ unit, 0)
-    # Colours are display-referred; light adds in linear space.
-    lit = drawn[..., 3:] * np.clip(light, 0, 1.2)[..., None] ** (1 / 2.2)
-    lit[fragments.triangle_ids[0] < 0] = BACKGROUND
-    small = lit.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING, 3).mean(axis=(1, 3))
-    return (np.clip(small, 0, 1) * 255 + 0.5).astype(np.uint8)
+    posed = pose_points(vertices[None].astype(np.float64), turn, np.zeros((1, 3)))[0]
+    return draw(model, posed, albedo, size).over(BACKGROUND)
 
 
 def tile(pictures: list[Picture], columns: int) -> Picture:
