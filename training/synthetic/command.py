@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -83,6 +84,8 @@ def make_portraits(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     sizes = job.sizes()
+    # SIGTERM ends it as cleanly as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     columns = (
         TextColumn("portraits"),
         BarColumn(),

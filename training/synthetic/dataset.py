@@ -122,10 +122,12 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     generator = PortraitGenerator(job.load_head())
+    parent = os.getppid()
 
     def tick() -> None:
         done.put(1)
-        if stop.is_set():
+        # A parent that was killed could not set it.
+        if stop.is_set() or os.getppid() != parent:
             raise _Stopped
 
     while True:

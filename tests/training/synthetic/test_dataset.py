@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +24,8 @@ from training.synthetic.dataset import (
     write_shard,
 )
 from training.synthetic.sheet import contact_sheet
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -55,6 +62,30 @@ def test_complete_shards_are_kept_and_broken_ones_vanish(job: Job, meta: ShardMe
         write_shard(generator, job, meta, 0, stop)
     assert missing_shards(job, meta) == [0, 2]
     assert [p.name for p in job.directory.iterdir()] == ["shard_00001"]
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_their_parent(tmp_path: Path, toy_head, end: signal.Signals):
+    out = tmp_path / "out"
+    files = ["--head", str(toy_head.head_path), "--model", str(toy_head.model_path)]
+    program = "from training.cli import app; app()"
+    command = [sys.executable, "-c", program, "synth", str(out), "--count", "4000"]
+    parent = subprocess.Popen([*command, *files], cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        _wait(lambda: out.is_dir() and any(out.iterdir()), "the first portrait")
+        parent.send_signal(end)
+        assert parent.wait(30) in (130, -signal.SIGKILL)
+        # What a worker has begun goes with it.
+        _wait(lambda: not any(out.iterdir()), "the worker's end")
+    finally:
+        parent.kill()
+
+
+def _wait(done: Callable[[], bool], what: str) -> None:
+    patience = time.monotonic() + 120
+    while not done():
+        assert time.monotonic() < patience, f"waited in vain for {what}"
+        time.sleep(0.1)
 
 
 def test_shards_do_not_depend_on_their_order(job: Job, meta: ShardMeta, generator):
