@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 STRANGER_DISTANCE: Final = 2.7
-"""Distance of `album_distances` beyond which a photo shows a stranger.
+"""Distance of `album_distances` beyond which a photo shows a stranger, by default.
 
-It belongs to the shipped weights.  Fitted by `facewright-train evaluate strangers` (see
+Weights bring their own, as `stranger_distance` in their file's metadata; this is that of weights
+which say nothing, the first ones'.  Fitted by `facewright-train evaluate strangers` (see
 `training/evaluation/strangers.py`): the distance beyond which 2% of the photos lie in random
 albums of 2, 3, 5 and 20 photos of one person.
 """

@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from models.aggregation import aggregate, shares
 from models.agreement import (
-    STRANGER_DISTANCE,
     STRANGER_SIMILARITY,
     album_distances,
     album_similarities,
@@ -79,6 +78,8 @@ class AlbumFace:
     """How many faces there were to choose from."""
     distance: float | None
     """From the rest of the album (`models.agreement.album_distances`); None without a rest."""
+    stranger_distance: float
+    """Beyond which the photo shows somebody else, by the weights in use."""
     similarity: float | None
     """To the rest of the album (`models.agreement.album_similarities`); None without a rest, or
     without a recogniser."""
@@ -92,7 +93,7 @@ class AlbumFace:
         """Whether it seems to show somebody else: by its embedding, or by its shape without one."""
         if self.similarity is not None:
             return self.similarity < STRANGER_SIMILARITY
-        return self.distance is not None and self.distance > STRANGER_DISTANCE
+        return self.distance is not None and self.distance > self.stranger_distance
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +157,7 @@ def solve_album(
     if not any(isinstance(photo, _Seen) for photo in seen):
         raise TooFewPhotos(_too_few(seen, 0, options.min_photos))
     with clock.stage("reconstruct"):
-        album = _aggregate(seen, options)
+        album = _aggregate(seen, options, engine.regressor.stranger_distance)
     if album.photos_used < options.min_photos:
         raise TooFewPhotos(_too_few(seen, album.photos_used, options.min_photos))
     return album
@@ -214,7 +215,9 @@ def album_overlay(
         return draw_overlay(picture, engine.model, [reduced], landmarks=landmarks)
 
 
-def _aggregate(seen: Sequence[_Seen | FailedPhoto], options: AlbumOptions) -> Album:
+def _aggregate(
+    seen: Sequence[_Seen | FailedPhoto], options: AlbumOptions, stranger_distance: float
+) -> Album:
     usable = [photo for photo in seen if isinstance(photo, _Seen)]
     chosen = consistent_faces(
         [
@@ -244,6 +247,7 @@ def _aggregate(seen: Sequence[_Seen | FailedPhoto], options: AlbumOptions) -> Al
             observed=face,
             faces_found=len(photo.faces),
             distance=distances[row],
+            stranger_distance=stranger_distance,
             similarity=similarities[row],
             used=True,
             share=0.0,

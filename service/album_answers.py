@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.agreement import STRANGER_DISTANCE, STRANGER_SIMILARITY
+from models.agreement import STRANGER_SIMILARITY
 from service import schemas
 from service.album import (
     Album,
@@ -102,7 +102,7 @@ class AlbumWriter:
             faces=options.faces,
             outliers=options.outliers,
             judged_by="embedding" if recognizes else "shape",
-            stranger_distance=STRANGER_DISTANCE,
+            stranger_distance=self._engine.regressor.stranger_distance,
             stranger_similarity=STRANGER_SIMILARITY if recognizes else None,
             texture=options.texture,
             identity=schemas.AlbumIdentity(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -9,6 +10,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from models.agreement import STRANGER_DISTANCE
 from models.camera import CROP_SIZE
 from models.layout import LAYOUT_239
 from service.errors import ModelError
@@ -30,7 +32,8 @@ class Regressor:
     model that the coefficients will drive; coefficients mean nothing to another one.
 
     Raises `ModelError` when the file is missing or no such graph, when its layout is not the
-    paper's 239, or when it was trained for another face model.
+    paper's 239, its stranger distance no positive number, or when it was trained for another face
+    model.
     """
 
     def __init__(
@@ -46,7 +49,9 @@ class Regressor:
         self.metadata: Mapping[str, str] = MappingProxyType(
             dict(self._session.get_modelmeta().custom_metadata_map)
         )
-        """What the export wrote: name, version, licence, layout, face_model."""
+        """What the export wrote: name, version, licence, layout, face_model, stranger_distance."""
+        self.stranger_distance = _stranger_distance(self.metadata)
+        """Sigmas beyond which these weights take a photo of an album for a stranger's."""
         self._check_signature()
         layout = self.metadata.get("layout")
         if layout != LAYOUT_239.name:
@@ -119,3 +124,14 @@ def _finite(
 
 def _not_finite() -> ModelError:
     return ModelError("the network answered with numbers that are not finite")
+
+
+def _stranger_distance(metadata: Mapping[str, str]) -> float:
+    text = metadata.get("stranger_distance", str(STRANGER_DISTANCE))
+    try:
+        distance = float(text)
+    except ValueError:
+        distance = math.nan
+    if not 0 < distance < math.inf:
+        raise ModelError(f"the weights have the stranger distance {text!r}")
+    return distance

@@ -22,6 +22,7 @@ import torch
 import typer
 from torch import nn
 
+from models.agreement import STRANGER_DISTANCE
 from models.assets import FACE_MODEL, asset_path
 from models.camera import CROP_SIZE
 from models.checkpoints_torch import CheckpointInfo, load_checkpoint
@@ -76,6 +77,7 @@ def export_checkpoint(
     name: str = DEFAULT_NAME,
     version: str = "0",
     licence: str = "MIT",
+    stranger_distance: float = STRANGER_DISTANCE,
 ) -> dict[str, Any]:
     """Write ``output`` (ONNX), its record (same name, ``.json``) and the model card.
 
@@ -90,6 +92,8 @@ def export_checkpoint(
         name: of the weights, for the file's metadata.
         version: likewise.
         licence: likewise.
+        stranger_distance: sigmas beyond which a photo of an album shows somebody else, see
+            :mod:`models.agreement`.
 
     Returns:
         The record.
@@ -114,6 +118,7 @@ def export_checkpoint(
         "layout": info.layout,
         "variant": info.variant,
         "face_model": model.sha256,
+        "stranger_distance": f"{stranger_distance:g}",
     }
     stored = serialize(build_onnx(rnet, confidence_net, "float16", metadata))
     reference = serialize(build_onnx(rnet, confidence_net, "float32", metadata))
@@ -125,6 +130,7 @@ def export_checkpoint(
         "version": version,
         "file": output.name,
         "licence": licence,
+        "stranger_distance": stranger_distance,
         "sha256": hashlib.sha256(stored).hexdigest(),
         "size_bytes": len(stored),
         "network": {
@@ -171,6 +177,9 @@ def export(
     name: Annotated[str, typer.Option(help="name of the weights")] = DEFAULT_NAME,
     version: Annotated[str, typer.Option(help="version of the weights")] = "0",
     licence: Annotated[str, typer.Option(help="licence of the weights")] = "MIT",
+    stranger_distance: Annotated[
+        float, typer.Option(help="what `evaluate strangers` fitted to the weights, sigmas")
+    ] = STRANGER_DISTANCE,
 ) -> None:
     """Export a checkpoint to ONNX, checked against torch, with its model card."""
     try:
@@ -183,6 +192,7 @@ def export(
             name=name,
             version=version,
             licence=licence,
+            stranger_distance=stranger_distance,
         )
     except (ExportError, ValueError, OSError) as error:
         typer.echo(f"export failed: {error}", err=True)

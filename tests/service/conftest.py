@@ -139,6 +139,7 @@ def _write_network(
         "version": "1",
         "licence": "MIT",
         "layout": "239",
+        "stranger_distance": "2.5",
         "face_model": face_model_sha256,
     }
     for key, value in about.items():

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from models.agreement import STRANGER_DISTANCE
 from service.errors import ModelError
 from service.regression import Regressor
 
@@ -24,6 +25,7 @@ def constant_network(
     side: int = 224,
     value: float = 0.5,
     layout: str | None = "239",
+    stranger_distance: str | None = None,
 ) -> Path:
     """A graph that answers `value` everywhere, of any signature."""
     nodes = [
@@ -53,6 +55,8 @@ def constant_network(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     if layout is not None:
         model.metadata_props.add(key="layout", value=layout)
+    if stranger_distance is not None:
+        model.metadata_props.add(key="stranger_distance", value=stranger_distance)
     onnx.save(model, path)
     return path
 
@@ -142,6 +146,18 @@ def test_weights_that_name_no_face_model_are_refused(tmp_path: Path) -> None:
 def test_another_layout_is_refused(tmp_path: Path, layout: str | None) -> None:
     with pytest.raises(ModelError, match="layout"):
         Regressor(constant_network(tmp_path / "network.onnx", layout=layout))
+
+
+def test_weights_say_who_is_a_stranger_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "network.onnx"
+    assert Regressor(constant_network(path, stranger_distance="3.25")).stranger_distance == 3.25
+    assert Regressor(constant_network(path)).stranger_distance == STRANGER_DISTANCE
+
+
+@pytest.mark.parametrize("text", ["far", "0", "-1", "nan", "inf", ""])
+def test_another_stranger_distance_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ModelError, match="stranger distance"):
+        Regressor(constant_network(tmp_path / "network.onnx", stranger_distance=text))
 
 
 @pytest.mark.parametrize("change", [{"coefficients": 257}, {"confidences": 1}, {"side": 128}])

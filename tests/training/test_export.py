@@ -176,6 +176,7 @@ def test_interface_and_metadata(run: Run) -> None:
         "layout": "239",
         "variant": "paper",
         "face_model": sha256(run.face_model),
+        "stranger_distance": "2.7",
     }
 
 
