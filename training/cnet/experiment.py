@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -42,7 +42,6 @@ class CNetExperiment(Settings):
         hybrid: weights of its terms.
         level: factor of :func:`training.cnet.losses.level`.
         recognizer: network of its perceptual term: "dlib", or a path of a .dat or .onnx file.
-        photo_landmarks: see :class:`training.rnet.experiment.Experiment`.
         render_size: side of the pictures that it compares, px.
         degraded_copies: of every picture, made once.
         degraded_sets: share of the sets in which one or two photos are degraded.
@@ -64,7 +63,6 @@ class CNetExperiment(Settings):
     hybrid: HybridWeights = PAPER
     level: Weight = 10.0
     recognizer: str | None = "dlib"
-    photo_landmarks: Literal["labels", "model"] = "labels"
     render_size: Annotated[int, Field(ge=32, le=224)] = 128
     degraded_copies: Annotated[int, Field(ge=1)] = 2
     degraded_sets: Share = 0.5

@@ -31,7 +31,6 @@ from training.recognition.recognizer import load_recognizer
 from training.render import make_renderer
 from training.rnet.batches import plain_photos
 from training.rnet.data import Stock, open_shards, take_stock
-from training.rnet.run import with_photo_landmarks
 from training.rnet.schedule import rate_at
 
 log = logging.getLogger(__name__)
@@ -211,8 +210,6 @@ class CNetRun:
             limit_gb=experiment.feature_gb,
             track=track,
         )
-        if kind == PHOTOS and experiment.photo_landmarks == "labels":
-            model = with_photo_landmarks(model)
         return _Pictures(kind, shards, features, people, self._hybrid(model))
 
     def _hybrid(self, model: MorphableModel) -> HybridLoss | None:

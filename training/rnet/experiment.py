@@ -139,8 +139,6 @@ class Experiment(Settings):
         portrait_loss: factors of the supervised loss.
         photo_loss: factors of the hybrid loss.
         recognizer: network of the perceptual loss: "dlib", or a path of a .dat or .onnx file.
-        photo_landmarks: where the landmarks of photographs lie on the face: at the places fitted
-            to collections' "labels" (see :mod:`training.photos.conventions`), or at the "model"'s.
         render_size: side of the pictures that the hybrid loss compares, px.
         portrait_augmentation, photo_augmentation: see :class:`Augmentation`.
         validate_minutes, save_minutes: intervals.
@@ -163,7 +161,6 @@ class Experiment(Settings):
     portrait_loss: LossWeights = LossWeights()
     photo_loss: HybridWeights = HybridWeights()
     recognizer: str | None = "dlib"
-    photo_landmarks: Literal["labels", "model"] = "labels"
     render_size: Annotated[int, Field(ge=32, le=224)] = 224
     portrait_augmentation: Augmentation = Augmentation()
     photo_augmentation: Augmentation = Augmentation()

@@ -52,7 +52,7 @@ def photo_figures(
     """Mean distance of the known landmarks, ``landmark_px``, px of the crop.
 
     Args:
-        model: whose landmarks those of the labels are.
+        model: the face model; photographs are prepared with landmarks where it has them.
         coefficients: (N, 239) predicted.
         labels: of the N photographs.
     """

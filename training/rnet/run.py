@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as lightning
@@ -20,7 +20,6 @@ from models.mirror import mirror_matrices
 from models.morphable_model import MorphableModel
 from models.rnet_torch import RNet
 from training.losses.hybrid import HybridLoss, HybridWeights
-from training.photos.conventions import read_convention
 from training.recognition.recognizer import FaceRecognizer, load_recognizer
 from training.render import Rendering, make_renderer
 from training.rnet.averaging import WeightAverage
@@ -129,14 +128,11 @@ def train(
     device = torch.device("cuda", rank) if on_gpu else torch.device("cpu")
     if experiment.bf16 and not computes_bf16(device.type):
         log.warning("this machine has no bfloat16 arithmetic: float32 serves")
-    photo_model = model
-    if experiment.uses_photos and experiment.photo_landmarks == "labels":
-        photo_model = with_photo_landmarks(model)
     module = RNetModule(
         net,
         experiment,
         RNetLoss(model, experiment.portrait_loss) if experiment.uses_portraits else None,
-        _photo_loss(experiment, photo_model, device) if experiment.uses_photos else None,
+        _photo_loss(experiment, model, device) if experiment.uses_photos else None,
     )
     clock = Clock(experiment, should_stop)
     data = RNetData(
@@ -154,7 +150,6 @@ def train(
         experiment,
         paths.out,
         model,
-        photo_model,
         clock,
         average,
         module.photo_loss,
@@ -202,15 +197,6 @@ class _Painter:
 
 def _paper_net(experiment: Experiment) -> RNet:
     return RNet(LAYOUT_239, experiment.variant, experiment.input_size)
-
-
-def with_photo_landmarks(model: MorphableModel) -> MorphableModel:
-    """The face model with its landmarks where collections of photographs label them."""
-    convention = read_convention(model)
-    if convention is None:
-        log.warning("no landmark convention for this face model: its own landmarks serve")
-        return model
-    return replace(model, landmarks=convention.vertices)
 
 
 def _photo_loss(experiment: Experiment, model: MorphableModel, device: torch.device) -> HybridLoss:

@@ -52,7 +52,6 @@ class Validation(lightning.Callback):
         experiment: settings.
         out: directory of the run.
         model: face model of the labels.
-        photo_model: the same with its landmarks where those of photographs are.
         clock: of the run.
         average: the weights to look at.
         photo_loss: whose terms to measure on photographs, if any.
@@ -64,7 +63,6 @@ class Validation(lightning.Callback):
         experiment: Experiment,
         out: Path,
         model: MorphableModel,
-        photo_model: MorphableModel,
         clock: Clock,
         average: WeightAverage,
         photo_loss: HybridLoss | None,
@@ -72,7 +70,7 @@ class Validation(lightning.Callback):
     ) -> None:
         self._experiment = experiment
         self._out = out
-        self._model, self._photo_model = model, photo_model
+        self._model = model
         self._clock = clock
         self._average = average
         self._photo_loss = photo_loss
@@ -130,7 +128,7 @@ class Validation(lightning.Callback):
             predicted, terms = self._of_photos(trainer, data.held_out_photos, predict, size)
             if trainer.is_global_zero:
                 labels = data.held_out_photos.labels.take(slice(0, len(predicted)))
-                terms |= photo_figures(self._photo_model, predicted.cpu().numpy(), labels)
+                terms |= photo_figures(self._model, predicted.cpu().numpy(), labels)
             figures |= {PHOTO_PREFIX + name: value for name, value in terms.items()}
             panels["photos"] = (data.held_out_photos, predicted)
         return figures, panels
