@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from models.agreement import STRANGER_DISTANCE
+
 app = typer.Typer(
     help="Measure a network beside the mean face.", no_args_is_help=True, add_completion=False
 )
@@ -193,6 +195,9 @@ def strangers(
     hold_out: Annotated[
         float, typer.Option(min=0, max=1, help="share of people that training never sees")
     ] = 0.15,
+    distance: Annotated[
+        float, typer.Option(min=0, help="sigmas beyond which a photo counts as a stranger's")
+    ] = STRANGER_DISTANCE,
     limit: Annotated[int | None, typer.Option(help="use about this many photos")] = None,
     seed: Annotated[int, typer.Option(help="of the choice of photos and albums")] = 0,
     json: JsonOption = None,
@@ -221,6 +226,7 @@ def strangers(
             [person_of(name) for name in chosen.names],
             seed,
             f"albums of {len(chosen.names)} photos of {directory.name}{whose}",
+            threshold=distance,
         )
         if not figures:
             raise ValueError("albums need two people, one of them with two photos")
@@ -264,7 +270,7 @@ def sheet(
             track=_track,
         )
         out.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(out), picture[..., ::-1]):
+        if not cv2.imwrite(str(out), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85]):
             raise OSError(f"cannot write {out}")
     except (ValueError, OSError, cv2.error) as error:
         _fail(error)

@@ -56,7 +56,7 @@ def test_without_albums_there_are_no_figures(people):
 def call(tmp_path, face_model, face_model_file, monkeypatch):
     """The command on photos of noise, with a network that knows who is on them."""
 
-    def run(people):
+    def run(people, *options):
         rng = np.random.default_rng(0)
         names = [f"{person}_{k}.png" for k, person in enumerate(people)]
         rows = np.zeros((len(people), 239), np.float32)
@@ -77,7 +77,7 @@ def call(tmp_path, face_model, face_model_file, monkeypatch):
         monkeypatch.setattr("training.evaluation.network.load_network", lambda path: network)
         arguments = ["strangers", "net.onnx", tmp_path, "--labels", tmp_path / "labels.npz"]
         arguments += ["--points", tmp_path / "points.npz", "--face-model", face_model_file]
-        arguments += ["--json", tmp_path / "figures.json"]
+        arguments += ["--json", tmp_path / "figures.json", *options]
         return CliRunner().invoke(command.app, [str(argument) for argument in arguments])
 
     return run
@@ -89,6 +89,14 @@ def test_the_command_measures_photos(call, tmp_path):
     figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
     assert [row["value"] for row in figures[:-1]] == [0, 100] * 2  # albums of 2 and 3
     assert figures[-1]["value"] < 2
+
+
+def test_the_distance_can_be_given(call, tmp_path):
+    result = call("AAABBBCC", "--distance", "99")
+    assert result.exit_code == 0, result.output
+    figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
+    assert [row["value"] for row in figures[:-1]] == [0, 0] * 2
+    assert figures[0]["measure"].endswith("beyond 99")
 
 
 def test_the_command_needs_albums(call):
