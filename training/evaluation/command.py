@@ -270,7 +270,9 @@ def sheet(
             track=_track,
         )
         out.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(out), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85]):
+        jpeg = out.suffix.lower() in (".jpg", ".jpeg")
+        options = [cv2.IMWRITE_JPEG_QUALITY, 85] if jpeg else []
+        if not cv2.imwrite(str(out), picture[..., ::-1], options):
             raise OSError(f"cannot write {out}")
     except (ValueError, OSError, cv2.error) as error:
         _fail(error)
