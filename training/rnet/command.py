@@ -23,7 +23,9 @@ def train_rnet(
     photos: PhotoShards = None,
     experiment: Annotated[
         str,
-        typer.Option(help="Name (paper, cpu, cpu_photos, photos) or YAML file of the settings."),
+        typer.Option(
+            help="Name (paper, cpu, cpu_photos, photos, table1, …) or YAML file of the settings."
+        ),
     ] = "paper",
     minutes: Annotated[
         float | None, typer.Option(help="Length of the run in time, over all its parts.")
