@@ -15,7 +15,9 @@ import onnx
 import onnxruntime
 from onnx.utils import Extractor
 
-ASSET = Path(__file__).parents[1] / "models" / "assets" / "rnet_v1.onnx"
+from models.assets import WEIGHTS, asset_path
+
+ASSET = asset_path(WEIGHTS["synthetic"])
 BATCHES = (1, 8)
 TARGET = 0.05
 WARM_UP = 3

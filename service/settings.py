@@ -45,9 +45,9 @@ class Settings(BaseSettings):
     )
     weights: WeightsName | Path = Field(
         default="synthetic",
-        description="Regression network: a shipped set, `synthetic`, or `photographs`, which is "
-        "more accurate but trained on research photographs too (see its model card), or a path "
-        "(.onnx).",
+        description="Regression network: a shipped set, `synthetic`, or `photographs`, which tells "
+        "people apart better but is trained on research photographs too (see its model card), or "
+        "a path (.onnx).",
     )
     detector: Literal["centerface", "insightface"] = Field(
         default="centerface",

@@ -14,6 +14,7 @@ from models.rasterizer import interpolate, rasterize
 
 #: Image samples per pixel and axis.
 SUPERSAMPLING = 2
+BACKGROUND = 0.22
 GREY = 0.72
 AMBIENT = 0.36
 #: Directions to the lamps (x right, y up, z to the camera) and their strengths.

@@ -12,14 +12,14 @@ from models.camera import CROP_SIZE, pose_points
 from models.layout import LAYOUT_239, CoefficientLayout
 from models.morphable_model import MorphableModel
 from training.data.shards import COEFFICIENTS, ShardSet
-from training.drawing import Drawing, draw
+from training.drawing import BACKGROUND, Drawing, draw
 from training.evaluation.network import Network
+from training.synthetic.sheet import contact_sheet
 
 Picture = NDArray[np.uint8]
 
 #: Skin, brows and lips shine through the drawn face.
 OPACITY = 0.7
-BACKGROUND = 0.22
 
 
 def comparison_sheet(
@@ -52,16 +52,11 @@ def comparison_sheet(
     Raises:
         ValueError: there are no rows, or a network is of another face model.
     """
-    if not len(rows):
-        raise ValueError("a contact sheet needs at least one picture")
     for network in networks:
         if network.face_model_sha256 not in ("", model.sha256):
             raise ValueError("a network was trained for another face model")
     strips = [_strip(networks, model, shards, row, side) for row in track(rows.tolist())]
-    blank = np.full_like(strips[0], 255)
-    strips += [blank] * (-len(strips) % columns)
-    lines = [np.hstack(strips[k : k + columns]) for k in range(0, len(strips), columns)]
-    return np.vstack(lines)
+    return contact_sheet(strips, columns)
 
 
 def _strip(

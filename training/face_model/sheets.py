@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from models.camera import CROP_SIZE, pose_points, project
 from models.morphable_model import MorphableModel
-from training.drawing import draw
+from training.drawing import BACKGROUND, draw
 
 SEED = 7
 TILE = 288
-BACKGROUND = 0.22
 #: Sigmas of random people: one is a bold person, most people are nearer to the mean.
 PERSON_SIGMA = 0.8
 

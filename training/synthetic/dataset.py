@@ -118,11 +118,11 @@ def _work(
     job: Job, meta: ShardMeta, indices: list[int], taken: Any, done: Any, stop: Event
 ) -> None:
     """Body of one worker process: write shards until none is left."""
+    parent = os.getppid()
     # Ctrl-C reaches the whole process group; the parent decides and sets `stop`.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     generator = PortraitGenerator(job.load_head())
-    parent = os.getppid()
 
     def tick() -> None:
         done.put(1)

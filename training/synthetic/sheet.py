@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def contact_sheet(images: list[NDArray[np.uint8]], columns: int = 8) -> NDArray[np.uint8]:
-    """Arrange equally sized (S, S, 3) images in rows; the last row is filled with grey.
+    """Arrange equally sized (H, W, 3) images in rows; the last row is filled with grey.
 
     Raises:
         ValueError: there is no image.
