@@ -9,7 +9,7 @@ import numpy as np
 from training.appearance.skin import SkinSampler
 from training.appearance.surface import Surface
 from training.face_model.components import Components, mirror_field, symmetric_components
-from training.face_model.identity import vertex_areas
+from training.face_model.rigid import vertex_areas
 
 N_ALBEDO = 80
 N_SAMPLES = 900

@@ -9,6 +9,7 @@ import numpy as np
 
 from models.morphable_model import MorphableModel
 from models.subdivision import Subdivision
+from training.face_model.cage import Cage
 from training.face_model.calibration import Calibration
 from training.face_model.expression import ExpressionSpace, build_expression
 from training.face_model.identity import IdentitySpace, build_identity
@@ -19,12 +20,14 @@ from training.face_model.landmarks import (
     skin_region,
 )
 from training.face_model.people import Population
+from training.face_model.scanned import ScannedHeads
+from training.face_model.scans import SOURCE
 from training.face_model.sources import DISTRIBUTION, VERSION, FaceSources
-from training.face_model.topology import Topology, build_topology
+from training.face_model.topology import Topology, build_topology, head_cage
 from training.face_model.uv import texture_coordinates
 
 NAME = "facewright-open-face"
-MODEL_VERSION = "1.0.0"
+MODEL_VERSION = "2.0.0"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +35,8 @@ class Geometry:
     """All of the face model but its colours, and what it was made from.
 
     Attributes:
-        sources, topology, population, identity, expression: the steps' results.
+        sources, topology, head, population, identity, expression: the steps' results; ``head``
+            is the cage of the whole head.
         origin: (3,) mm: the mean shape's mean vertex in the frame of ``identity.mean``.
         landmarks: (68,) dense vertex indices.
         masks: (V,) float32 weights: lips, eyelids, ears, inside_mouth, inside_lids.
@@ -41,6 +45,7 @@ class Geometry:
 
     sources: FaceSources
     topology: Topology
+    head: Cage
     population: Population
     identity: IdentitySpace
     expression: ExpressionSpace
@@ -57,17 +62,21 @@ class Geometry:
 
 
 def build_geometry(
-    sources: FaceSources, calibration: Calibration, report: Callable[[str], None]
+    sources: FaceSources,
+    calibration: Calibration,
+    scanned: ScannedHeads,
+    report: Callable[[str], None],
 ) -> Geometry:
     """Build everything but the albedo; ``report`` is told what is going on."""
     report("topology")
     topology = build_topology(sources)
     report("identity")
     population = Population(sources, calibration.offsets, calibration.spread)
-    identity = build_identity(topology, population)
+    head = head_cage(sources, topology)
+    identity = build_identity(topology, head, population, scanned)
     report("expression")
     expression = build_expression(
-        sources, topology.cage.source, identity.metric, topology.cage.mirror
+        sources, topology.cage.source, identity.metric, topology.cage.mirror, identity.scale
     )
     report("landmarks, regions and texture coordinates")
     jaw_open = topology.dense.matrix @ expression.units[expression.names.index("jawOpen")]
@@ -79,6 +88,7 @@ def build_geometry(
     return Geometry(
         sources=sources,
         topology=topology,
+        head=head,
         population=population,
         identity=identity,
         expression=expression,
@@ -113,10 +123,10 @@ def assemble(
         metadata={
             "name": NAME,
             "version": MODEL_VERSION,
-            "licence": "CC0-1.0",
+            "licence": "CC0-1.0 AND MIT",
             "source": (
                 f"MakeHuman/MPFB2 base mesh and targets and the faceunits01 action units (CC0), "
-                f"from the data files of {DISTRIBUTION} {VERSION}"
+                f"from the data files of {DISTRIBUTION} {VERSION}; statistics of {SOURCE}"
             ),
             "units": "mm",
         },

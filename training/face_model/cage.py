@@ -19,7 +19,7 @@ from training.face_model.sources import BaseMesh, FaceSources
 #: Millimetres per unit of the base mesh: the mean adult gets an interpupillary distance of 62 mm.
 MM_PER_UNIT = 107.0
 
-SKIN, POCKET, EYEBALL = 0, 1, 2
+SKIN, POCKET, EYEBALL, TEETH = 0, 1, 2, 3
 
 #: Loops of the mouth island kept (0 is the lips' inner edge); the last one is closed by a strip.
 MOUTH_LOOPS = (0, 1, 3, 6)

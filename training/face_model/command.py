@@ -18,6 +18,7 @@ from training.face_model.build import assemble, build_geometry
 from training.face_model.calibration import Calibration, calibrate
 from training.face_model.heads import build_head_model
 from training.face_model.report import measured_table
+from training.face_model.scanned import ScannedHeads
 from training.face_model.sheets import write_sheets
 from training.face_model.sources import FaceSources, SourcesUnavailable
 from training.face_model.topology import build_topology
@@ -65,7 +66,7 @@ def _build(
     if recalibrate:
         console.print("calibration")
         calibrate(sources, build_topology(sources)).save()
-    geometry = build_geometry(sources, Calibration.load(), console.print)
+    geometry = build_geometry(sources, Calibration.load(), ScannedHeads.load(), console.print)
     topology = geometry.topology
     surface = face_surface(
         geometry.mean_vertices,

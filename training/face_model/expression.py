@@ -89,6 +89,7 @@ def build_expression(
     operator: sp.csr_matrix,
     metric: np.ndarray,
     mirror: np.ndarray,
+    scale: float,
 ) -> ExpressionSpace:
     """Combine the units at random and take 64 components, uncentred: zero is the neutral face.
 
@@ -97,9 +98,10 @@ def build_expression(
         operator: (C, S) sparse, base mesh to cage.
         metric: (C,) weights.
         mirror: (C,) mirror map.
+        scale: size of the face over that of the base mesh's.
     """
     names = unit_names(sources)
-    units = np.stack([operator @ unit_displacement(sources, name) for name in names])
+    units = scale * np.stack([operator @ unit_displacement(sources, name) for name in names])
     pairs = other_side(names)
     units = (units + mirror_field(units[pairs], mirror, flip=True)) / 2
     strengths = sample_activations(np.random.default_rng(SEED), names, N_COMBINATIONS)

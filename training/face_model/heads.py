@@ -21,21 +21,18 @@ from training.face_model.cage import (
     MM_PER_UNIT,
     POCKET,
     SKIN,
-    Cage,
-    assemble_cage,
-    front_half,
+    TEETH,
 )
 from training.face_model.components import mirror_field, symmetric_components
 from training.face_model.expression import unit_displacement
-from training.face_model.identity import rigid_motions
+from training.face_model.people import People
+from training.face_model.rigid import face_rows
 from training.face_model.sources import FaceSources
 from training.face_model.subdivision import catmull_clark
-from training.face_model.topology import Topology
 
-TEETH = 3
 N_RESIDUAL = 24
-#: How far the body goes, mm from the middle between the eyes.
-LOWEST, WIDEST = -230.0, 230.0
+#: What is known of drawn people; old and child as shares of the oldest and of childhood.
+TRAITS = ("male", "old", "child", "european", "african", "asian", "weight")
 RIDGE = 3.0
 
 
@@ -60,6 +57,8 @@ class HeadModel:
             int8, factors of the coefficients of a mirrored head.
         identity_samples (N, 80), residual_samples (N, R), expression_samples (M, 64): float32
             coefficients of sampled people (the same rows are the same people) and expressions.
+        trait_samples: (K, 7) float32, TRAITS of the last K sampled people; nothing is known of
+            the scanned ones before them.
     """
 
     mean_shape: np.ndarray
@@ -82,6 +81,7 @@ class HeadModel:
     identity_samples: np.ndarray
     residual_samples: np.ndarray
     expression_samples: np.ndarray
+    trait_samples: np.ndarray
 
     def save(self, path: Path) -> None:
         """Write all arrays to an ``.npz`` file."""
@@ -101,67 +101,46 @@ class HeadModel:
         return cls(masks=masks, **arrays)
 
 
-def head_cage(sources: FaceSources, topology: Topology) -> Cage:
-    """Cage of the head: body down to the shoulders with full cavities, eyeball fronts, teeth."""
-    mesh, regions = sources.mesh, topology.regions
-    centre = (topology.reference * MM_PER_UNIT - topology.origin)[mesh.quads].mean(axis=1)
-    near = (centre[:, 1] > LOWEST) & (np.abs(centre[:, 0]) < WIDEST)
-    cavities = regions.mouth | regions.left_socket | regions.right_socket
-    teeth = np.isin(mesh.groups, ["helper-upper-teeth", "helper-lower-teeth"])
-    eyeballs = (regions.right_eyeball, regions.left_eyeball)
-    blocks = [
-        (mesh.quads[regions.skin & near], SKIN),
-        (mesh.quads[cavities], POCKET),
-        (mesh.quads[teeth], TEETH),
-        *((mesh.quads[front_half(mesh, eyeball)], EYEBALL) for eyeball in eyeballs),
-    ]
-    return assemble_cage(mesh, blocks, eyeballs)
+def trait_table(people: People) -> np.ndarray:
+    """(N, 7) the TRAITS of drawn people."""
+    child = 0.5 * (people.child + people.baby)
+    return np.column_stack([people.male, people.old, child, people.populations, people.weight])
 
 
 def build_head_model(geometry: Geometry) -> HeadModel:
     """Extend the face model to whole heads."""
-    sources, topology = geometry.sources, geometry.topology
-    population, identity = geometry.population, geometry.identity
-    expression, landmarks, origin = geometry.expression, geometry.landmarks, geometry.origin
-    cage = head_cage(sources, topology)
-    face = topology.cage
-    row_of_base = np.full(len(sources.mesh.vertices), -1)
-    row_of_base[cage.base_index] = np.arange(cage.n_vertices)
-    face_rows = row_of_base[face.base_index]
-
-    heads = population.heads(identity.people, cage.source)
-    rotation, translation = rigid_motions(
-        heads[:, face_rows].astype(np.float64), identity.mean, identity.metric
-    )
-    heads = heads @ rotation.astype(np.float32) + translation[:, None].astype(np.float32)
-    mean = heads.mean(axis=0, dtype=np.float64)
-    mean = (mean + mirror_field(mean, cage.mirror, flip=True)) / 2
+    sources, topology, cage = geometry.sources, geometry.topology, geometry.head
+    identity, expression = geometry.identity, geometry.expression
+    landmarks, origin = geometry.landmarks, geometry.origin
+    rows = face_rows(topology.cage, cage)
+    mean = identity.head_mean
     signs = identity.components.mirror_signs
     coefficients = identity.components.coefficients
-    deviations = (heads - mean).astype(np.float32)
+    deviations = identity.heads - mean.astype(np.float32)
     both = np.concatenate([deviations, mirror_field(deviations, cage.mirror, flip=True)])
     both_coefficients = np.concatenate([coefficients, coefficients * signs])
     normal = both_coefficients.T @ both_coefficients + RIDGE * np.eye(len(signs))
-    basis = np.linalg.solve(normal, both_coefficients.T @ both.reshape(len(both), -1))
-    basis = basis.reshape(len(signs), -1, 3)
+    basis = both_coefficients.T.astype(np.float32) @ both.reshape(len(both), -1)
+    basis = np.linalg.solve(normal, basis.astype(np.float64)).reshape(len(signs), -1, 3)
     del both
-    mean[face_rows] = identity.mean
-    basis[:, face_rows] = identity.components.basis
+    basis[:, rows] = identity.components.basis
 
     residual = deviations - np.tensordot(coefficients, basis, 1).astype(np.float32)
-    residual[:, face_rows] = 0
+    residual[:, rows] = 0
     extra = symmetric_components(
         residual, np.full(cage.n_vertices, 1 / cage.n_vertices), cage.mirror, N_RESIDUAL, flip=True
     )
 
-    units = np.stack([cage.source @ unit_displacement(sources, name) for name in expression.names])
+    units = identity.scale * np.stack(
+        [cage.source @ unit_displacement(sources, name) for name in expression.names]
+    )
     mixture = np.linalg.lstsq(
         expression.units.reshape(len(units), -1).T,
         expression.components.basis.reshape(len(expression.components.basis), -1).T,
         rcond=None,
     )[0]
     expression_basis = np.tensordot(mixture.T, units, 1)
-    expression_basis[:, face_rows] = expression.components.basis
+    expression_basis[:, rows] = expression.components.basis
 
     # Level 1 connectivity at level 2 positions: points coincide with the face model's vertices.
     first, quads, mirror = catmull_clark(cage.quads, cage.n_vertices, cage.mirror)
@@ -172,8 +151,8 @@ def build_head_model(geometry: Geometry) -> HeadModel:
         return np.stack([matrix @ field for field in fields]).astype(np.float32)
 
     def at_landmarks(fields: np.ndarray) -> np.ndarray:
-        rows = topology.dense.matrix[landmarks]
-        return np.stack([rows @ field for field in fields]).astype(np.float32)
+        at = topology.dense.matrix[landmarks]
+        return np.stack([at @ field for field in fields]).astype(np.float32)
 
     quad_parts = np.repeat(cage.parts, 4)
     parts = np.full(matrix.shape[0], SKIN, np.uint8)
@@ -182,9 +161,9 @@ def build_head_model(geometry: Geometry) -> HeadModel:
     masks = {}
     for name in ("lips", "eyelids", "ears", "face"):
         labelled = getattr(topology.regions, name) & topology.regions.skin
-        inside = np.bincount(sources.mesh.quads[labelled].ravel(), minlength=len(row_of_base))
+        inside = np.bincount(sources.mesh.quads[labelled].ravel(), minlength=len(sources.mesh.vertices))
         around = np.bincount(
-            sources.mesh.quads[topology.regions.skin].ravel(), minlength=len(row_of_base)
+            sources.mesh.quads[topology.regions.skin].ravel(), minlength=len(sources.mesh.vertices)
         )
         weight = matrix @ (inside / np.maximum(around, 1))[cage.base_index]
         masks[name] = np.where(parts == SKIN, np.clip(weight, 0, 1), 0).astype(np.float32)
@@ -213,4 +192,5 @@ def build_head_model(geometry: Geometry) -> HeadModel:
         identity_samples=coefficients.astype(np.float32),
         residual_samples=extra.coefficients.astype(np.float32),
         expression_samples=expression.components.coefficients.astype(np.float32),
+        trait_samples=trait_table(identity.people).astype(np.float32),
     )

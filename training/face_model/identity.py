@@ -1,23 +1,32 @@
-"""The identity space: principal components of random people, rigidly aligned."""
+"""The identity space: principal components of scanned and drawn people, rigidly aligned.
+
+Three quarters of the people are scanned ones. What scans of adults do not know (children, old age,
+populations beside those that were scanned) comes from the base mesh's own people: their deviation
+from their mean adult goes on top of the scans' mean, on its own or together with a scanned
+person's. So the adults' mean is the scans' mean.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from training.face_model.cage import Cage
 from training.face_model.components import Components, mirror_field, symmetric_components
 from training.face_model.people import People, Population
-from training.face_model.topology import EYEBALL, POCKET, Topology
+from training.face_model.rigid import align, cage_metric, face_metric, face_rows, rigid_motions
+from training.face_model.scanned import ScannedHeads
+from training.face_model.topology import Topology
 
 N_IDENTITY = 80
-N_PEOPLE = 1800
+N_SCANNED = 1600
+N_DRAWN = 800
 SEED = 20190320
-
-#: Weight of the metric far from and near the nose tip, and the width of the transition, mm.
-FAR_WEIGHT, NEAR_WEIGHT, NEAR_MM = 0.35, 2.6, 60.0
-#: Weight of eyeballs and pockets relative to visible skin.
-HIDDEN_WEIGHT = 0.1
+#: Of the drawn people: share of children and of old people, whose face is a scanned person's too.
+SCANNED_TOO = 0.7
+#: How much of a scanned adult's variation such a person keeps.
+KEPT = 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,82 +34,77 @@ class IdentitySpace:
     """Mean face and identity basis on the cage.
 
     Attributes:
-        mean: (C, 3) mm, exactly symmetric, origin still that of the alignment.
+        mean: (C, 3) mm, exactly symmetric, origin between the eyeballs.
         components: basis (80, C, 3) and the sampled people's coefficients (N, 80).
-        people: the sampled people.
+        heads: (N, H, 3) float32 mm, the sampled people's aligned heads.
+        head_mean: (H, 3) mm, the head that the mean face belongs to.
+        scale: factor on base-mesh displacements (expressions).
+        people: the drawn people, the last rows of the samples.
         metric: (C,) weights of alignment and components, summing to one.
     """
 
     mean: np.ndarray
     components: Components
+    heads: np.ndarray
+    head_mean: np.ndarray
+    scale: float
     people: People
     metric: np.ndarray
 
 
-def vertex_areas(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """(V,) a third of the area of every vertex's triangles."""
-    a, b, c = (points[triangles[:, k]] for k in range(3))
-    area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 6
-    return np.bincount(triangles.ravel(), np.repeat(area, 3), len(points))
-
-
-def cage_metric(topology: Topology) -> np.ndarray:
-    """(C,) weights: surface area of the reference face, more near the nose, pulled to the cage."""
-    points = topology.reference_dense
-    nose = points[points[:, 2].argmax()]
-    distance = np.linalg.norm(points - nose, axis=1)
-    weight = vertex_areas(points, topology.dense.faces)
-    weight *= FAR_WEIGHT + NEAR_WEIGHT * np.exp(-((distance / NEAR_MM) ** 2))
-    weight[np.isin(topology.parts, (POCKET, EYEBALL))] *= HIDDEN_WEIGHT
-    on_cage = np.maximum(topology.dense.matrix.T @ weight, 0)
-    on_cage = (on_cage + on_cage[topology.cage.mirror]) / 2
-    return on_cage / on_cage.sum()
-
-
-def rigid_motions(
-    shapes: np.ndarray, target: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted least-squares rotations and translations onto ``target`` (Kabsch).
+def drawn_deviations(
+    people: People, population: Population, head: Cage, on_head: np.ndarray
+) -> np.ndarray:
+    """(N, H, 3) mm: how the base mesh's people differ from their mean adult, aligned.
 
     Args:
-        shapes: (N, V, 3).
-        target: (V, 3).
-        weights: (V,) summing to one.
-
-    Returns:
-        (N, 3, 3) matrices M and (N, 3) vectors t: ``shapes @ M + t`` lie on the target.
+        people: drawn by ``population``.
+        population: the base mesh's people.
+        head: the head cage.
+        on_head: (H,) the alignment's weights.
     """
-    centre = np.einsum("v,nvc->nc", weights, shapes)
-    target_centre = weights @ target
-    weighted = weights[:, None] * (target - target_centre)
-    covariance = np.einsum("nvc,vd->ncd", shapes - centre[:, None], weighted)
-    u, _, vt = np.linalg.svd(covariance)
-    determinant = np.sign(np.linalg.det(u @ vt))
-    u[:, :, 2] *= determinant[:, None]
-    rotation = u @ vt
-    return rotation, target_centre - np.einsum("nc,ncd->nd", centre, rotation)
+    heads = align(population.heads(people, head.source), on_head, head.mirror)
+    # Nobody's local controls: what is common to grown-ups.
+    grown = (people.child == 0) & (people.baby == 0)
+    mean = heads[grown].mean(axis=0)
+    return heads - (mean + mirror_field(mean, head.mirror, flip=True)) / 2
 
 
-def align(shapes: np.ndarray, weights: np.ndarray, mirror: np.ndarray) -> np.ndarray:
-    """Align (N, V, 3) shapes rigidly to their own symmetric mean; returns float64."""
-    shapes = shapes.astype(np.float64)
-    mean = shapes.mean(axis=0)
-    for _ in range(4):
-        mean = (mean + mirror_field(mean, mirror, flip=True)) / 2
-        rotation, translation = rigid_motions(shapes, mean, weights)
-        shapes = shapes @ rotation + translation[:, None]
-        mean = shapes.mean(axis=0)
-    return shapes
+def build_identity(
+    topology: Topology, head: Cage, population: Population, scanned: ScannedHeads
+) -> IdentitySpace:
+    """Sample people, align their faces and take the leading 80 components.
 
-
-def build_identity(topology: Topology, population: Population) -> IdentitySpace:
-    """Sample people, align their cages and take the leading 80 components."""
-    people = population.sample(np.random.default_rng(SEED), N_PEOPLE)
-    cages = population.heads(people, topology.cage.source)
+    Args:
+        topology: of the face.
+        head: the head cage, whose rows ``scanned`` has.
+        population: the base mesh's people.
+        scanned: statistics of scanned heads.
+    """
+    rng = np.random.default_rng(SEED)
+    scan_rows = scanned.rows(head)
+    head_mean, modes = scanned.mean[scan_rows], scanned.modes[:, scan_rows]
+    people = population.sample(rng, N_DRAWN)
+    both = rng.random(N_DRAWN) < SCANNED_TOO
+    both &= (people.child > 0) | (people.baby > 0) | (people.old > 0.3)
+    # The scanned person brings the features; the drawn one age and build.
+    people = replace(people, local=people.local * ~both[:, None])
     metric = cage_metric(topology)
-    mirror = topology.cage.mirror
-    aligned = align(cages, metric, mirror)
-    mean = aligned.mean(axis=0)
-    mean = (mean + mirror_field(mean, mirror, flip=True)) / 2
-    components = symmetric_components(aligned - mean, metric, mirror, N_IDENTITY, flip=True)
-    return IdentitySpace(mean, components, people, metric)
+    rows = face_rows(topology.cage, head)
+    on_head = face_metric(topology, head)
+
+    weights = rng.standard_normal((N_SCANNED + N_DRAWN, len(modes)))
+    weights[N_SCANNED:] *= KEPT * both[:, None]
+    heads = np.tensordot(weights.astype(np.float32), modes.astype(np.float32), 1)
+    heads[N_SCANNED:] += scanned.scale * drawn_deviations(people, population, head, on_head)
+    heads += head_mean.astype(np.float32)
+    rotation, translation = rigid_motions(heads[:, rows].astype(np.float64), head_mean[rows], metric)
+    heads = heads @ rotation.astype(np.float32) + translation[:, None].astype(np.float32)
+
+    mean = head_mean[rows]
+    components = symmetric_components(
+        heads[:, rows].astype(np.float64) - mean, metric, topology.cage.mirror, N_IDENTITY, flip=True
+    )
+    return IdentitySpace(
+        mean, components, heads, head_mean, scanned.scale, people, metric
+    )

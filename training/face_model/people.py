@@ -8,7 +8,7 @@ from the same weights agree.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -52,6 +52,8 @@ ASYMMETRY_SIGMA_MM = 0.8
 SIGMA_LIMITS = (0.04, 0.5)
 #: Standard deviation of what a left control does on its own, in sigmas of the pair.
 OWN_SIDE = 0.15
+#: Share of babies, children and youths.
+JUVENILE = 0.25
 #: Standard deviation of the overall size, natural logarithm.
 SIZE_SIGMA = 0.025
 
@@ -98,7 +100,7 @@ def macro_names() -> list[str]:
     """Names of the targets that population, sex, age, weight and muscle mix."""
     names = []
     for sex in ("male", "female"):
-        for age in ("child", "young", "old"):
+        for age in ("baby", "child", "young", "old"):
             names += [f"macrodetails/{p}-{sex}-{age}" for p in POPULATIONS]
             names += [
                 f"macrodetails/universal-{sex}-{age}-{muscle}muscle-{weight}weight"
@@ -116,7 +118,8 @@ class People:
         macro: (N, M) weights of :func:`macro_names`.
         local: (N, L) signed weights of the controls, without the calibration.
         size: (N,) overall scale factors.
-        populations: (N, 3) shares of POPULATIONS; male: (N,) share 0..1; old, child: (N,) shares.
+        populations: (N, 3) shares of POPULATIONS; male: (N,) share 0..1.
+        old, child, baby: (N,) shares of the ages of about 90, 11 and 1 year; the rest is 25.
         weight, muscle: (N,) -1 least to 1 most.
     """
 
@@ -127,11 +130,16 @@ class People:
     male: np.ndarray
     old: np.ndarray
     child: np.ndarray
+    baby: np.ndarray
     weight: np.ndarray
     muscle: np.ndarray
 
     def __len__(self) -> int:
         return len(self.size)
+
+    def take(self, rows: np.ndarray) -> People:
+        """The people of the given rows."""
+        return People(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
 def macro_weights(
@@ -146,7 +154,7 @@ def macro_weights(
     Args:
         populations: (3,) shares of POPULATIONS, summing to one.
         male: 0 female .. 1 male.
-        ages: shares of "child", "young", "old", summing to one.
+        ages: shares of "baby", "child", "young", "old", summing to one.
         muscle: -1 least .. 1 most muscular.
         weight: -1 lightest .. 1 heaviest.
     """
@@ -237,13 +245,16 @@ class Population:
     def sample(self, rng: np.random.Generator, n: int) -> People:
         """Draw ``n`` people.
 
-        Populations Dirichlet, sex Beta(0.5, 0.5), 8% juveniles, the others young to old.
+        Populations Dirichlet, sex Beta(0.5, 0.5), JUVENILE of them from babies to youths, the
+        others young to old.
         """
         share = POPULATION_CONCENTRATION * np.array(POPULATION_SHARES)
         populations = rng.dirichlet(share, n)
         male = rng.beta(0.5, 0.5, n)
-        child = np.where(rng.random(n) < 0.08, rng.uniform(0.1, 0.5, n), 0.0)
-        old = np.where(child > 0, 0.0, np.minimum(rng.beta(0.8, 4.0, n), 0.8))
+        juvenile, youth = rng.random(n) < JUVENILE, rng.uniform(0.1, 1.9, n)
+        child = np.where(juvenile, 1 - np.abs(youth - 1), 0.0)
+        baby = np.where(juvenile, np.maximum(1 - youth, 0), 0.0)
+        old = np.where(juvenile, 0.0, np.minimum(rng.beta(0.8, 2.4, n), 0.9))
         weight = np.clip(rng.normal(0, 0.32, n), -1, 1)
         muscle = np.clip(rng.normal(0, 0.30, n), -1, 1)
 
@@ -264,6 +275,7 @@ class Population:
             male=male,
             old=old,
             child=child,
+            baby=baby,
             weight=weight,
             muscle=muscle,
         )
@@ -273,11 +285,11 @@ class Population:
         """(N, M) macro weights that follow from people's population, sex, age and build."""
         macro = np.zeros((len(people), len(self.macros)))
         for i in range(len(people)):
-            child, old = float(people.child[i]), float(people.old[i])
+            baby, child, old = (float(x[i]) for x in (people.baby, people.child, people.old))
             weights = macro_weights(
                 people.populations[i],
                 float(people.male[i]),
-                {"young": 1 - old - child, "old": old, "child": child},
+                {"baby": baby, "child": child, "young": 1 - old - child - baby, "old": old},
                 float(people.muscle[i]),
                 float(people.weight[i]),
             )

@@ -12,10 +12,13 @@ from training.face_model.cage import (
     MM_PER_UNIT,
     POCKET,
     SKIN,
+    TEETH,
     Cage,
     Regions,
+    assemble_cage,
     build_cage,
     find_regions,
+    front_half,
 )
 from training.face_model.people import eye_middle, reference_head
 from training.face_model.sources import FaceSources
@@ -31,6 +34,8 @@ MASK_LEVEL = 0.45
 MASK_SMOOTHING_STEPS = 6
 #: Scale that makes the mask's level set comparable with the outline's millimetres.
 MASK_MM = 40.0
+#: How far down and sideways the head goes, mm from the middle between the eyes.
+LOWEST, WIDEST = -230.0, 230.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,3 +127,20 @@ def build_topology(sources: FaceSources) -> Topology:
     for part in (EYEBALL, POCKET, SKIN):
         parts[clipped.faces[triangle_parts == part]] = part
     return Topology(cage, clipped, parts, triangle_parts, reference, origin, regions, mesh.quads)
+
+
+def head_cage(sources: FaceSources, topology: Topology) -> Cage:
+    """Cage of the head: body down to the shoulders with full cavities, eyeball fronts, teeth."""
+    mesh, regions = sources.mesh, topology.regions
+    centre = (topology.reference * MM_PER_UNIT - topology.origin)[mesh.quads].mean(axis=1)
+    near = (centre[:, 1] > LOWEST) & (np.abs(centre[:, 0]) < WIDEST)
+    cavities = regions.mouth | regions.left_socket | regions.right_socket
+    teeth = np.isin(mesh.groups, ["helper-upper-teeth", "helper-lower-teeth"])
+    eyeballs = (regions.right_eyeball, regions.left_eyeball)
+    blocks = [
+        (mesh.quads[regions.skin & near], SKIN),
+        (mesh.quads[cavities], POCKET),
+        (mesh.quads[teeth], TEETH),
+        *((mesh.quads[front_half(mesh, eyeball)], EYEBALL) for eyeball in eyeballs),
+    ]
+    return assemble_cage(mesh, blocks, eyeballs)

@@ -12,7 +12,7 @@ from models.morphable_model import MorphableModel
 from training.appearance.surface import TEETH, Surface
 from training.face_model.heads import HeadModel
 from training.synthetic.mouth import rows_of_teeth
-from training.synthetic.traits import TraitModel, sampled_people, trait_table
+from training.synthetic.traits import TraitModel
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]
@@ -110,7 +110,7 @@ class Head:
         triangles = np.ascontiguousarray(data.triangles, np.int32)
         mean = np.array(data.mean_shape, np.float32)
         seat_teeth(mean, triangles[np.asarray(data.triangle_parts) == TEETH], landmark_mean)
-        people = sampled_people(len(data.identity_samples))
+        known = np.asarray(data.trait_samples, np.float32)
         surface = Surface(mean, triangles, data.masks, np.asarray(data.parts), landmark_mean)
         return cls(
             surface=surface,
@@ -127,8 +127,7 @@ class Head:
                 zip(model.expression_units, model.expression_unit_coefficients, strict=True)
             ),
             traits=TraitModel(
-                np.asarray(data.identity_samples, np.float32),
-                None if people is None else trait_table(people),
+                np.asarray(data.identity_samples, np.float32)[-len(known) :], known
             ),
             identity_samples=np.asarray(data.identity_samples, np.float32),
             residual_samples=np.asarray(data.residual_samples, np.float32),

@@ -1,7 +1,7 @@
 """What a face's shape says about its person: sex, age, ancestry, build.
 
 On photographs looks agree with shapes: beards grow on male faces, hair greys on old ones. The
-face model's identity components come from sampled people of known sex, age and population, so
+face model's identity components come in part from people of known sex, age and population, so
 a linear regression tells these from identity coefficients, and looks are drawn to agree.
 """
 
@@ -12,12 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.face_model.identity import N_PEOPLE, SEED
-from training.face_model.people import People, Population, macro_names
+from training.face_model.heads import TRAITS
 
 FloatArray = NDArray[np.float32]
 
-NAMES = ("male", "old", "child", "european", "african", "asian", "weight")
 _RIDGE = 20.0
 
 
@@ -43,55 +41,23 @@ class Traits:
         return self.male > 0.5
 
 
-class _Census(Population):
-    """The face model's population without local controls: sex, age, ancestry and build only."""
-
-    def __init__(self) -> None:
-        self.controls = []
-        self.macros = macro_names()
-        self._macro_index = {name: i for i, name in enumerate(self.macros)}
-        self.sigma = np.zeros(0)
-        self._pairs = []
-
-
-def sampled_people(count: int) -> People | None:
-    """The people behind a head model's ``identity_samples``, row by row.
-
-    They are drawn again from the builder's seed (`training.face_model.identity`), which draws
-    what is wanted here before anything that depends on the mesh. None when ``count`` is not the
-    builder's: such a head's samples are of unknown people.
-    """
-    return _Census().sample(np.random.default_rng(SEED), N_PEOPLE) if count == N_PEOPLE else None
-
-
-def trait_table(people: People) -> NDArray[np.float64]:
-    """(N, 7) the columns :data:`NAMES` of people."""
-    return np.column_stack(
-        [people.male, people.old, people.child, people.populations, people.weight]
-    )
-
-
 class TraitModel:
     """Regression from identity coefficients to traits.
 
     Args:
-        samples: (N, 80) identity coefficients.
-        table: (N, 7) of :func:`trait_table`, or None when nothing is known: traits then are
-            drawn as in the population, whatever the shape.
+        samples: (N, 80) identity coefficients of people.
+        table: (N, 7) their TRAITS, see `training.face_model.heads`.
 
     Attributes:
-        explained: (7,) share of each trait's variance that the shape tells; zeros without table.
+        explained: (7,) share of each trait's variance that the shape tells.
     """
 
-    def __init__(self, samples: FloatArray, table: NDArray[np.float64] | None) -> None:
-        if table is None:
-            people = _Census().sample(np.random.default_rng(SEED), len(samples))
-            table, weights = trait_table(people), np.zeros((samples.shape[1], len(NAMES)))
-        else:
-            x = samples.astype(np.float64)
-            gram = x.T @ x + _RIDGE * np.eye(x.shape[1])
-            weights = np.linalg.solve(gram, x.T @ (table - table.mean(0)))
-        self._mean = table.mean(0)
+    def __init__(self, samples: FloatArray, table: FloatArray) -> None:
+        x = samples.astype(np.float64)
+        mean = table.mean(0, dtype=np.float64)
+        gram = x.T @ x + _RIDGE * np.eye(x.shape[1])
+        weights = np.linalg.solve(gram, x.T @ (table - mean))
+        self._mean = mean
         self._spread = table.std(0)
         self._weights = weights
         predicted = samples.astype(np.float64) @ weights
@@ -104,7 +70,7 @@ class TraitModel:
 
     def draw(self, rng: np.random.Generator, identity: FloatArray) -> Traits:
         """Traits of the person with these coefficients (80,)."""
-        noise = rng.standard_normal(len(NAMES)) * self._residual
+        noise = rng.standard_normal(len(TRAITS)) * self._residual
         male, old, child, *shares, _ = self.expected(identity) + noise
         ancestry = np.clip(shares, 0.02, None) ** 1.5
         ancestry /= ancestry.sum()
