@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from models.landmarks import NOSE_TIP
 from models.morphable_model import PART_SKIN, MorphableModel
-from training.evaluation.icp import register
-from training.evaluation.nearest import Surface
+from training.evaluation.nearest import Nearest, Surface
 from training.evaluation.scans import FACE_RADIUS
 from training.evaluation.similarity import Similarity, fit_similarity
 from training.face_model.registration import barycentric
@@ -25,9 +25,10 @@ from training.face_model.registration import barycentric
 Array = NDArray[Any]
 
 N_POINTS = 3000
-N_ROUNDS = 15
-#: Weight of a squared coefficient beside the squared distances (mm) of all points.
-RIDGE = 1.0
+N_STEPS = 15
+#: Weights of a squared coefficient beside the squared distances (mm) of all points, one per round:
+#: while correspondences are still wrong, fine modes must not follow them.
+RIDGES = np.geomspace(1000.0, 3.0, 12)
 #: Weight of distances along the surface beside those along its normal.
 TANGENTIAL = 0.05
 #: Landmarks that start the registration: corners of eyes and mouth, nose.
@@ -73,25 +74,52 @@ class TrueFace:
         return cls(points, marks)
 
 
-def distance(model: MorphableModel, vertices: Array, truth: TrueFace) -> tuple[float, Similarity]:
-    """Mean point-to-plane distance, mm, and the pose that maps the prediction to the truth.
+class _Posed:
+    """A prediction's skin with the similarity that maps it to the truth."""
 
-    Args:
-        model: whose mesh is measured.
-        vertices: (V, 3) mm, the prediction.
-        truth: the person.
-    """
-    skin = (model.parts[model.triangles] == PART_SKIN).all(axis=1)
-    surface = Surface(vertices, model.triangles[skin])
-    marks = vertices[model.landmarks]
-    start = fit_similarity(marks[START], truth.landmarks[START])
-    found = register(
-        surface, truth.points, start, scaled=True, trim=0.0, rng=np.random.default_rng(0)
-    )
-    foot, normal = found.nearest.points, surface.normals[found.nearest.triangles]
-    offsets = found.pose.undo(truth.points) - foot
-    along = np.abs((offsets * normal).sum(1)) * float(found.pose.scale)
-    return float(along.mean()), found.pose
+    def __init__(self, model: MorphableModel, vertices: Array, truth: TrueFace) -> None:
+        skin = (model.parts[model.triangles] == PART_SKIN).all(axis=1)
+        self.surface = Surface(vertices, model.triangles[skin])
+        self.truth = truth
+        self.pose = fit_similarity(vertices[model.landmarks][START], truth.landmarks[START])
+
+    def look(self) -> tuple[Array, Array, Array, Array]:
+        """Truth in the prediction's space (N, 3), offsets from the surface, normals, triangles."""
+        points = self.pose.undo(self.truth.points)
+        found = self.surface.nearest(points)
+        normals = self.surface.normals[found.triangles]
+        return points, points - found.points, normals, found.triangles
+
+    def register(self) -> None:
+        """Point-to-plane ICP: points beyond the mesh's rim do not pull sideways."""
+        for _ in range(N_STEPS):
+            points, offsets, normals, _ = self.look()
+            along = (offsets * normals).sum(1)
+            near = np.abs(along) <= np.quantile(np.abs(along), 0.98)
+            center = points.mean(0)
+            arms = points - center
+            columns = [np.cross(arms, normals), normals, (arms * normals).sum(1, keepdims=True)]
+            slopes = np.concatenate(columns, axis=1)[near]
+            step = np.linalg.lstsq(slopes, -along[near], rcond=None)[0]
+            turn = Rotation.from_rotvec(step[:3]).as_matrix()
+            growth = float(np.exp(step[6]))
+            # x' = growth turn (x - center) + center + shift, for x = undo(truth).
+            scale, rotation, translation = self.pose
+            inverse = growth * turn @ rotation.T / scale
+            shift = center + step[3:6] + growth * turn @ (-rotation.T @ translation / scale - center)
+            self.pose = Similarity(
+                np.asarray(scale / growth), (turn @ rotation.T).T, -np.linalg.solve(inverse, shift)
+            )
+            if np.abs(step[:3]).max() < 1e-5 and np.abs(step[3:6]).max() < 1e-3:
+                break
+
+
+def distance(model: MorphableModel, vertices: Array, truth: TrueFace) -> float:
+    """Mean point-to-plane distance of the truth to a prediction (V, 3), mm of the truth."""
+    posed = _Posed(model, vertices, truth)
+    posed.register()
+    _, offsets, normals, _ = posed.look()
+    return float(np.abs((offsets * normals).sum(1)).mean() * posed.pose.scale)
 
 
 def fit(model: MorphableModel, truth: TrueFace) -> Array:
@@ -99,38 +127,33 @@ def fit(model: MorphableModel, truth: TrueFace) -> Array:
     mean = model.mean_vertices.astype(np.float64)
     basis = model.shape(np.eye(model.n_identity), np.zeros((model.n_identity, model.n_expression)))
     basis = basis.astype(np.float64) - mean
-    skin = (model.parts[model.triangles] == PART_SKIN).all(axis=1)
     coefficients = np.zeros(model.n_identity)
-    pose = distance(model, mean, truth)[1]
-    for _ in range(N_ROUNDS):
+    for weight in RIDGES:
         vertices = mean + np.tensordot(coefficients, basis, 1)
-        surface = Surface(vertices, model.triangles[skin])
-        points = pose.undo(truth.points)
-        found = surface.nearest(points)
-        corners = surface.triangles[found.triangles]
-        weights = barycentric(vertices[corners], found.points)
+        posed = _Posed(model, vertices, truth)
+        posed.register()
+        points, offsets, normal, triangles = posed.look()
+        corners = posed.surface.triangles[triangles]
+        weights = barycentric(vertices[corners], points - offsets)
+        # Beyond the rim a point has no partner.
+        found = Nearest(points - offsets, triangles, np.zeros(len(points)))
+        inside = ~posed.surface.on_border(found)
+        weights, corners, normal = weights[inside], corners[inside], normal[inside]
+        points, offsets = points[inside], offsets[inside]
         moves = np.einsum("nk,mnkj->mnj", weights, basis[:, corners])
-        offsets, normal = points - found.points, surface.normals[found.triangles]
         # The pose moves along: rotation, translation and scale of the truth.
-        centre = points.mean(0)
-        arms = points - centre
-        rigid = [np.cross(np.eye(3)[k], arms) for k in range(3)]
-        rigid += [np.broadcast_to(np.eye(3)[k], arms.shape) for k in range(3)] + [arms]
+        arms = points - points.mean(0)
+        axes = np.eye(3)
+        rigid = [np.cross(axis, arms) for axis in axes]
+        rigid += [np.broadcast_to(axis, arms.shape) for axis in axes] + [arms]
         jacobian = np.concatenate([moves, -np.stack(rigid)])
         along = np.einsum("mnj,nj->nm", jacobian, normal)
         flat = jacobian.transpose(1, 2, 0).reshape(-1, len(jacobian))
         form = along.T @ along + TANGENTIAL * flat.T @ flat
         right = along.T @ (offsets * normal).sum(1) + TANGENTIAL * flat.T @ offsets.ravel()
         ridge = np.zeros(len(jacobian))
-        ridge[: model.n_identity] = RIDGE
-        right[: model.n_identity] -= RIDGE * coefficients
+        ridge[: model.n_identity] = weight
+        right[: model.n_identity] -= weight * coefficients
         step = np.linalg.solve(form + np.diag(ridge + 1e-9), right)
         coefficients = coefficients + step[: model.n_identity]
-        vertices = mean + np.tensordot(coefficients, basis, 1)
-        marks = vertices[model.landmarks]
-        pose = fit_similarity(marks[START], truth.landmarks[START])
-        surface = Surface(vertices, model.triangles[skin])
-        pose = register(
-            surface, truth.points[::3], pose, scaled=True, trim=0.0, rng=np.random.default_rng(0)
-        ).pose
     return coefficients
