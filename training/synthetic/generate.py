@@ -145,7 +145,12 @@ class PortraitGenerator:
             members = range(block * _BLOCK, (block + 1) * _BLOCK)
             rngs = [np.random.default_rng([seed, _PICTURE, n]) for n in members]
             people = self._people(seed, [n // per_person for n in members])
-            expressions = np.stack([draw_expression(rng, self.head) for rng in rngs])
+            expressions = np.stack(
+                [
+                    draw_expression(rng, self.head, person.identity)
+                    for rng, person in zip(rngs, people, strict=True)
+                ]
+            )
             shapes, landmarks = self.head.shapes(
                 np.stack([p.identity for p in people]),
                 expressions,
@@ -193,16 +198,17 @@ class PortraitGenerator:
         geometry = scene.geometry
         vertex_colours = geometry.reflectance[facing] * shown.light[facing]
         vertex_colours += shown.highlight[facing]
-        level = float(vertex_colours.mean())
+        # The light on the face, whatever the skin returns of it: exposure must not tell the tone.
+        level = float(shown.light[facing].mean())
         development = draw_development(rng, level)
         image = cv2.resize(shown.picture, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
         attention = cv2.resize(self._bare, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
         if rng.random() < 0.04:
-            cover = draw_blur_in_front(rng, image, 2.5 * level)
+            cover = draw_blur_in_front(rng, image, level)
             self._hide(cover)
             attention *= 1 - cover
         photo = development(image)
-        border = draw_border(rng, photo)
+        border = draw_border(rng, photo, -scene.view.roll)
         if border is not None:
             self._hide(border)
             attention *= 1 - border
@@ -253,7 +259,7 @@ class PortraitGenerator:
         keep_behind_lips(vertices, self._teeth, landmarks)
         view = draw_view(rng, landmarks, head.template)
         normals = vertex_normals(vertices[None], triangles)[0]
-        gravity = view.rotation.T @ np.array([0, -1, 0]) + [0, -0.3, 0]
+        gravity = view.rotation.T @ -view.upright[:, 1] + [0, -0.3, 0]
         gravity = (gravity / np.linalg.norm(gravity)).astype(np.float32)
         reflectance = appearance.albedo_linear * self._creases.shade(
             rng, expression, appearance.age
@@ -289,7 +295,7 @@ class PortraitGenerator:
             strands=[s.moved(turned, offset) for s in strands],
             garments=garments,
             view=view,
-            lights=draw_lights(rng),
+            lights=draw_lights(rng).turned(view.upright),
         )
 
     def _to_pixels(self, view: View, points: FloatArray) -> FloatArray:

@@ -43,12 +43,20 @@ class View:
 
     Attributes:
         rotation: (3, 3) model to camera axes; offset: (3,) mm, the model origin's position.
-        crop: (2, 3) photo px (principal point at 0) to px of the 224 crop.
+        crop: (2, 3) photo px (principal point at 0) to px of the 224 crop, without a turn: the
+            alignment's is a turn of the camera here.
+        upright: (3, 3) axes of the camera as it was held to those of the turned one.
     """
 
     rotation: Array
     offset: Array
     crop: Array
+    upright: Array
+
+    @property
+    def roll(self) -> float:
+        """Degrees by which the crop turns the photo counter-clockwise."""
+        return float(np.degrees(np.arctan2(self.upright[1, 0], self.upright[0, 0])))
 
     def to_camera(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Model points (V, 3) mm to camera space (V, 3) mm, float32."""
@@ -76,18 +84,18 @@ def towards(direction: Array) -> Array:
 def draw_pose(rng: np.random.Generator) -> Array:
     """(3, 3) rotation of the head relative to the line of sight.
 
-    Most people look at the camera; yaw reaches 90 degrees to both sides, pitch 40, roll 35.
+    Most people look at the camera; yaw reaches 90 degrees to both sides, pitch 45, roll 60.
     """
     kind = rng.random()
-    if kind < 0.6:
+    if kind < 0.5:
         yaw = rng.normal(0, 16)
-    elif kind < 0.82:
+    elif kind < 0.75:
         yaw = rng.normal(0, 36)
     else:
         yaw = rng.uniform(-90, 90)
-    far = rng.random() < 0.15
-    pitch, roll = rng.normal(0, 20 if far else 8), rng.normal(0, 18 if far else 6)
-    angles = np.radians([np.clip(pitch, -40, 40), np.clip(yaw, -90, 90), np.clip(roll, -35, 35)])
+    pitch = rng.uniform(-45, 45) if rng.random() < 0.25 else rng.normal(0, 10)
+    roll = rng.normal(0, 30 if rng.random() < 0.15 else 8)
+    angles = np.radians([np.clip(pitch, -45, 45), np.clip(yaw, -90, 90), np.clip(roll, -60, 60)])
     return rotation_matrix(angles[None])[0]
 
 
@@ -105,7 +113,9 @@ def five_points(landmarks: Array) -> Array:
 
 
 def draw_view(rng: np.random.Generator, landmarks: NDArray[np.float32], template: Array) -> View:
-    """Place the camera and cut the crop as a detector's rough points would.
+    """Place the camera and cut the crop as the service does, from points that are a bit off.
+
+    The alignment takes the roll out that it sees in the points; what they are off by remains.
 
     Args:
         rng: source of pose, distance, position in the photo and detector error.
@@ -126,14 +136,23 @@ def draw_view(rng: np.random.Generator, landmarks: NDArray[np.float32], template
     # At profile the eyes coincide in the image; a detector's error does not vanish with them.
     scale = _PHOTO_FOCAL / -seen[:, 2].mean()
     eye_distance = max(float(np.linalg.norm(points[1] - points[0])), 30.0 * scale)
+    # A detector's points, or those that the network found in a first crop.
+    off, shift = rng.uniform(0.01, 0.09), 0.03
+    if rng.random() < 0.45:
+        off, shift = rng.uniform(0.004, 0.025), 0.008
     points = points + eye_distance * (
-        rng.uniform(0.01, 0.09) * rng.standard_normal((5, 2)) + 0.03 * rng.standard_normal(2)
+        off * rng.standard_normal((5, 2)) + shift * rng.standard_normal(2)
     )
     crop = crop_transform(points, template)
-    zoom = np.exp(rng.normal(0, 0.03))
+    zoom = np.exp(rng.normal(0, shift))
     centre = CROP_SIZE / 2
     crop = zoom * crop + np.array([[0, 0, centre], [0, 0, centre]]) * (1 - zoom)
-    return View(rotation, offset, crop)
+    turn = np.eye(3)
+    scale = float(np.hypot(crop[0, 0], crop[0, 1]))
+    # The photo's y points down, so the same numbers turn the camera's axes counter-clockwise.
+    turn[:2, :2] = np.array([[crop[0, 0], -crop[0, 1]], [crop[0, 1], crop[0, 0]]]) / scale
+    unturned = np.array([[scale, 0, crop[0, 2]], [0, scale, crop[1, 2]]])
+    return View(turn @ rotation, turn @ offset, unturned, turn)
 
 
 def nominal_pose(view: View, landmarks: NDArray[np.float32]) -> tuple[Array, Array]:

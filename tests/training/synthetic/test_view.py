@@ -48,7 +48,7 @@ def test_the_nominal_camera_keeps_its_own_pose(toy_head, seed: int):
     rng = np.random.default_rng(seed)
     landmarks = toy_head.data.landmark_mean
     rotation, shift = draw_pose(rng), rng.normal(0, 20, 3)
-    view = View(rotation, shift - [0, 0, CAMERA_DISTANCE], crop_like_the_nominal_camera())
+    view = View(rotation, shift - [0, 0, CAMERA_DISTANCE], crop_like_the_nominal_camera(), np.eye(3))
     found, translation = nominal_pose(view, landmarks)
     assert np.allclose(found, rotation, atol=1e-6)
     assert np.allclose(translation, shift, atol=1e-3)
