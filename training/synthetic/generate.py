@@ -365,7 +365,7 @@ class PortraitGenerator:
 
     def _pixels_per_mm(self, view: View) -> np.float32:
         unit = view.project(np.float32([[0, 0, -1000], [1, 0, -1000]]))
-        return np.float32((unit[1, 0] - unit[0, 0]) * SUPERSAMPLING)
+        return np.float32(np.linalg.norm(unit[1, :2] - unit[0, :2]) * SUPERSAMPLING)
 
     def _eyes(self, rng: np.random.Generator, scene: _Scene) -> EyeShading:
         view, lights = scene.view, scene.lights

@@ -36,9 +36,11 @@ def test_towards_turns_the_optical_axis_the_short_way(x: float, y: float):
     assert angle == pytest.approx(np.arctan(np.hypot(x, y)), abs=1e-6)
 
 
-def crop_like_the_nominal_camera() -> np.ndarray:
-    zoom = FOCAL_LENGTH / 1000.0
-    return np.array([[zoom, 0, CROP_SIZE / 2], [0, zoom, CROP_SIZE / 2]])
+def crop_like_the_nominal_camera(roll: float = 0.0) -> np.ndarray:
+    zoom, cosine, sine = FOCAL_LENGTH / 1000.0, np.cos(roll), np.sin(roll)
+    return np.array(
+        [[zoom * cosine, zoom * sine, CROP_SIZE / 2], [-zoom * sine, zoom * cosine, CROP_SIZE / 2]]
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -69,6 +71,20 @@ def test_nominal_pose_projects_where_the_photo_shows_the_face(toy_head, seed: in
         assert np.median(error) < 1.3
 
 
+@settings(max_examples=30, deadline=None)
+@given(seed=seeds, roll=st.floats(-3.1, 3.1))
+def test_a_crop_that_turns_the_photo_turns_the_nominal_pose(toy_head, seed: int, roll: float):
+    rng = np.random.default_rng(seed)
+    landmarks = toy_head.data.landmark_mean
+    rotation, shift = draw_pose(rng), rng.normal(0, 20, 3)
+    view = View(rotation, shift - [0, 0, CAMERA_DISTANCE], crop_like_the_nominal_camera(roll))
+    found, translation = nominal_pose(view, landmarks)
+    # Undoing a clockwise turn of the photo turns the head counter-clockwise before the camera.
+    turn = rotation_matrix(np.array([[0, 0, roll]]))[0]
+    assert np.allclose(found, turn @ rotation, atol=1e-6)
+    assert np.allclose(translation, turn @ shift, atol=1e-3)
+
+
 def test_crop_centres_the_face_at_its_scale(toy_head):
     """Without the detector's error the template would fill the crop as the alignment says."""
     landmarks = toy_head.data.landmark_mean
@@ -78,7 +94,7 @@ def test_crop_centres_the_face_at_its_scale(toy_head):
         origin = view.project(view.offset[None].astype(np.float32))[0]
         # Close by, the nose is nearer than the origin and the crop's scale is that of the front.
         if np.linalg.norm(view.offset) > 1000:
-            scales.append(view.crop[0, 0] * 1000 / np.linalg.norm(view.offset))
+            scales.append(np.hypot(*view.crop[0, :2]) * 1000 / np.linalg.norm(view.offset))
         centres.append(origin[:2])
     assert np.median(scales) == pytest.approx(1.02, abs=0.05)
     assert np.median(centres, axis=0) == pytest.approx([112, 112], abs=2.0)
