@@ -174,8 +174,7 @@ class SkinSampler:
         # Where dermatologists measure a tone: cheeks and forehead.
         r = self.regions
         self._tone_vertices = np.flatnonzero(
-            (r.skin > 0)
-            & ((r.cheeks > 0.5) | ((np.abs(r.y - 50) < 10) & (r.x_abs < 30) & r.front))
+            (r.skin > 0) & ((r.cheeks > 0.5) | ((np.abs(r.y - 50) < 10) & (r.x_abs < 30) & r.front))
         )
 
     def sample(self, rng: np.random.Generator) -> Appearance:

@@ -208,7 +208,7 @@ class PortraitGenerator:
             self._hide(cover)
             attention *= 1 - cover
         photo = development(image)
-        border = draw_border(rng, photo, -scene.view.roll)
+        border = draw_border(rng, photo, scene.view.turn)
         if border is not None:
             self._hide(border)
             attention *= 1 - border
@@ -259,7 +259,7 @@ class PortraitGenerator:
         keep_behind_lips(vertices, self._teeth, landmarks)
         view = draw_view(rng, landmarks, head.template)
         normals = vertex_normals(vertices[None], triangles)[0]
-        gravity = view.rotation.T @ -view.upright[:, 1] + [0, -0.3, 0]
+        gravity = view.rotation.T @ np.array([0, -1, 0]) + [0, -0.3, 0]
         gravity = (gravity / np.linalg.norm(gravity)).astype(np.float32)
         reflectance = appearance.albedo_linear * self._creases.shade(
             rng, expression, appearance.age
@@ -295,7 +295,7 @@ class PortraitGenerator:
             strands=[s.moved(turned, offset) for s in strands],
             garments=garments,
             view=view,
-            lights=draw_lights(rng).turned(view.upright),
+            lights=draw_lights(rng),
         )
 
     def _to_pixels(self, view: View, points: FloatArray) -> FloatArray:
@@ -371,7 +371,7 @@ class PortraitGenerator:
 
     def _pixels_per_mm(self, view: View) -> np.float32:
         unit = view.project(np.float32([[0, 0, -1000], [1, 0, -1000]]))
-        return np.float32((unit[1, 0] - unit[0, 0]) * SUPERSAMPLING)
+        return np.float32(np.linalg.norm(unit[1, :2] - unit[0, :2]) * SUPERSAMPLING)
 
     def _eyes(self, rng: np.random.Generator, scene: _Scene) -> EyeShading:
         view, lights = scene.view, scene.lights

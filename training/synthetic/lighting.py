@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numba
 import numpy as np
-import numpy.typing as npt
 from numpy.typing import NDArray
 
 from training.appearance.surface import EYEBALL, SKIN, TEETH
@@ -46,11 +45,6 @@ class Lights:
     scatter: float
     occlusion: float
     shininess: float
-
-    def turned(self, rotation: npt.ArrayLike) -> Lights:
-        """The same lights after a rotation (3, 3) of the axes."""
-        turn = np.asarray(rotation, np.float32)
-        return replace(self, directions=self.directions @ turn.T, up=turn @ self.up)
 
 
 def draw_lights(rng: np.random.Generator) -> Lights:
