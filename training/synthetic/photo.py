@@ -38,7 +38,7 @@ def draw_development(rng: np.random.Generator, incident: float) -> Development:
     As by an incident-light meter: pale skin comes out pale and dark skin dark. A camera that
     meters the face itself would give all skin one brightness, and the light would tell the tone.
     """
-    exposure = np.exp(rng.normal(np.log(0.72), 0.3)) / max(incident, 0.02)
+    exposure = np.exp(rng.normal(np.log(0.82), 0.3)) / max(incident, 0.02)
     kind = rng.random()
     if kind < 0.08:
         exposure *= rng.uniform(0.2, 0.55)

@@ -115,7 +115,7 @@ def five_points(landmarks: Array) -> Array:
 def draw_view(
     rng: np.random.Generator, landmarks: NDArray[np.float32], template: tuple[Array, Array]
 ) -> View:
-    """Place the camera and cut the crop as the service does, from a detector's or landmarks' points.
+    """Place the camera and cut the crop as the service does, from rough points or landmarks.
 
     Points are a bit off. The alignment takes out the roll that it sees in them; the rest remains.
 
