@@ -16,7 +16,7 @@ from training.data.shards import IMAGE_SIZE, MARGIN
 from training.synthetic.accessories import Glasses, GlassesCase, draw_blur_in_front, tint_lens
 from training.synthetic.background import BACKDROP_SIZE, cut_backdrop, draw_background
 from training.synthetic.clothing import Garments, Wardrobe
-from training.synthetic.creases import ExpressionCreases
+from training.synthetic.creases import FoldRelief
 from training.synthetic.hair import HairGrower, HairStyle, draw_style
 from training.synthetic.head import Head
 from training.synthetic.labels import fit_light, visible_landmarks
@@ -72,6 +72,7 @@ class _Look:
     appearance: Appearance
     style: HairStyle
     glasses: GlassesCase
+    folds: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +86,7 @@ class _Scene:
     garments: Garments
     view: View
     lights: Lights
+    relief: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +107,7 @@ class PortraitGenerator:
         self._looks = LookSampler(surface)
         self._hair = HairGrower(surface)
         regions = self._hair.regions
-        self._creases = ExpressionCreases(regions, head.units)
+        self._folds = FoldRelief(surface, head.units)
         self._wardrobe = Wardrobe(surface, regions, self._hair.height, self._hair.degrees)
         size = IMAGE_SIZE * SUPERSAMPLING
         self._frame = FrameBuffer(size)
@@ -178,7 +180,12 @@ class PortraitGenerator:
 
     def _look(self, rng: np.random.Generator, person: Person) -> _Look:
         appearance = self._looks.of(rng, person.traits)
-        return _Look(appearance, draw_style(rng, appearance), GlassesCase.draw(rng, appearance.age))
+        return _Look(
+            appearance=appearance,
+            style=draw_style(rng, appearance),
+            glasses=GlassesCase.draw(rng, appearance.age),
+            folds=int(rng.integers(2**31)),
+        )
 
     def _portrait(
         self,
@@ -261,9 +268,7 @@ class PortraitGenerator:
         normals = vertex_normals(vertices[None], triangles)[0]
         gravity = view.rotation.T @ np.array([0, -1, 0]) + [0, -0.3, 0]
         gravity = (gravity / np.linalg.norm(gravity)).astype(np.float32)
-        reflectance = appearance.albedo_linear * self._creases.shade(
-            rng, expression, appearance.age
-        )
+        reflectance = appearance.albedo_linear.copy()
         teeth, dark = shade_of_the_mouth(vertices, self._teeth, landmarks)
         reflectance[teeth] *= dark
         strands = self._hair.facial(rng, appearance, vertices, normals, gravity)
@@ -296,6 +301,7 @@ class PortraitGenerator:
             garments=garments,
             view=view,
             lights=draw_lights(rng),
+            relief=self._folds.relief(look.folds, expression, appearance.age),
         )
 
     def _to_pixels(self, view: View, points: FloatArray) -> FloatArray:
@@ -335,6 +341,8 @@ class PortraitGenerator:
             scene.garments.cloth,
             self._teeth_edge,
             geometry.face,
+            scene.relief,
+            lights.slope_light(view.rotation),
             image,
             self._bare,
         )
