@@ -121,12 +121,12 @@ def _mouth(rng: np.random.Generator, head: Head) -> FloatArray:
             "jawOpen", _now_and_then(rng, 0.3, 0, 0.08)
         )
     elif kind == "smile":
-        strength, toothy = rng.uniform(0.1, 1.0), _now_and_then(rng, 0.6, 0.2, 1.0)
+        strength, toothy = rng.uniform(0.1, 1.0), _now_and_then(rng, 0.68, 0.3, 1.0)
         out = (
             both("mouthSmile", strength)
             + both("cheekSquint", strength * rng.uniform(0, 0.9))
             + both("mouthDimple", _now_and_then(rng, 0.2, 0, 0.6))
-            + both("mouthUpperUp", toothy * rng.uniform(0.3, 0.9))
+            + both("mouthUpperUp", toothy * rng.uniform(0.4, 1.0))
             + both("mouthLowerDown", toothy * rng.uniform(0.1, 0.9))
             + one("jawOpen", toothy * _now_and_then(rng, 0.6, 0.0, 0.4))
         )
