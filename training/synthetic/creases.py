@@ -94,9 +94,11 @@ class FoldRelief:
         loose = np.clip(regions.under_eyes + regions.cheeks + 0.4 * regions.mouth_surround, 0, 1)
         self._broad = broad
         self._crinkles = [f * (0.25 + loose.reshape(self.shape)) for f in fine]
+        self._flat = np.zeros((*self.shape, 3), np.float32)
         columns, rows = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in self.shape[::-1]))
         self._columns, self._rows = columns, rows
-        self._left = (at[:, 0] > 0).reshape(self.shape)
+        middle = len(x) // 2
+        self._sides = slice(middle, None), slice(0, middle)
         self._causes = {
             fold: [
                 [units[name + side] for name in names if name + side in units]
@@ -130,10 +132,14 @@ class FoldRelief:
             moved, at_rest = _DEPTHS[fold]
             resting = at_rest * old * rng.uniform(0.2, 1.1)
             moved *= (0.4 + 0.6 * age) * rng.uniform(0.5, 1.1)
-            left, right = (resting + moved * a for a in self.activation(fold, expression))
-            if max(left, right) > 0.02:
-                depth += chosen * np.where(self._left, np.float32(left), np.float32(right))
+            amounts = [resting + moved * a for a in self.activation(fold, expression)]
+            for side, amount in zip(self._sides, amounts, strict=True):
+                if amount > 0.02:
+                    depth[:, side] += np.float32(amount) * chosen[:, side]
         noise = int(rng.integers(_NOISES))
+        crinkle = _CRINKLE_MM * old**2 * rng.uniform(0.2, 1.0)
+        if not depth.any() and crinkle < 0.01:
+            return self._flat
         if depth.any():
             # Real folds are neither straight nor the same on both sides.
             shift = np.float32(_WANDER_MM * PIXELS_PER_MM * 0.6)
@@ -141,12 +147,9 @@ class FoldRelief:
             depth = cv2.remap(depth, self._columns + shift * across, self._rows + shift * along,
                               cv2.INTER_LINEAR)  # fmt: skip
             depth *= np.clip(1 + np.float32(0.35) * along, 0.3, 1.5)
-        crinkle = _CRINKLE_MM * old**2 * rng.uniform(0.2, 1.0)
         if crinkle > 0.01:
             depth += np.float32(crinkle) * self._crinkles[noise]
-        out = np.empty((*self.shape, 3), np.float32)
         half = PIXELS_PER_MM / 8
-        out[..., 0] = cv2.Sobel(depth, cv2.CV_32F, 1, 0, ksize=3, scale=-half)
-        out[..., 1] = cv2.Sobel(depth, cv2.CV_32F, 0, 1, ksize=3, scale=half)
-        out[..., 2] = np.maximum(depth, 0)
-        return out
+        right = cv2.Sobel(depth, cv2.CV_32F, 1, 0, ksize=3, scale=-half)
+        up = cv2.Sobel(depth, cv2.CV_32F, 0, 1, ksize=3, scale=half)
+        return cv2.merge([right, up, np.maximum(depth, 0)])

@@ -39,9 +39,9 @@ from training.synthetic.view import View, draw_view, nominal_pose, pose_coeffici
 
 FloatArray = NDArray[np.float32]
 
-SUPERSAMPLING = 2
+SUPERSAMPLING = 1.5
 _BLOCK = 20
-_BACKDROPS = 8
+_BACKDROPS = 6
 _SAME_STYLE = 0.8
 # Random streams of a seed: what is asked of one never changes what another gives.
 _SHAPE, _LOOK, _PICTURE, _BACKDROP = range(4)
@@ -109,7 +109,7 @@ class PortraitGenerator:
         regions = self._hair.regions
         self._folds = FoldRelief(surface, head.units)
         self._wardrobe = Wardrobe(surface, regions, self._hair.height, self._hair.degrees)
-        size = IMAGE_SIZE * SUPERSAMPLING
+        size = int(IMAGE_SIZE * SUPERSAMPLING)
         self._frame = FrameBuffer(size)
         self._bare = np.zeros((size, size), np.float32)
         self._shadows = ShadowCaster()

@@ -283,9 +283,9 @@ def _shade(  # type: ignore[no-untyped-def]
                         turned = relief[y, x, 0] * slope_light[0] + relief[y, x, 1] * slope_light[1]
                         turned = one - min(max(turned, np.float32(-0.5)), np.float32(0.6))
                         # Light that scatters in a valley comes out red.
-                        dark = relief[y, x, 2]
-                        v[3] *= turned * np.exp(np.float32(-0.35) * dark)
-                        v[4] *= turned * np.exp(np.float32(-0.50) * dark)
-                        v[5] *= turned * np.exp(np.float32(-0.55) * dark)
+                        dark = min(relief[y, x, 2], np.float32(1.4))
+                        v[3] *= turned * (one - np.float32(0.28) * dark)
+                        v[4] *= turned * (one - np.float32(0.38) * dark)
+                        v[5] *= turned * (one - np.float32(0.40) * dark)
             for k in range(3):
                 image[row, column, k] = v[k] * v[3 + k] + v[6 + k]
