@@ -1,14 +1,16 @@
-"""Alignment of a photo to the crop that R-Net sees, from five facial points.
+"""Alignment of a photo to the crop that R-Net sees, from points of the face.
 
-Scale and position come from a weak-perspective fit of the photo's points to a 3D template,
-as in the code released with the paper.  No in-plane rotation is removed: the network
-regresses it.  The template is `MorphableModel.five_points`; the points' order is image-left
-eye, image-right eye, nose tip, image-left mouth corner, image-right mouth corner.
+Scale, position and in-plane rotation come from a weak-perspective fit of the photo's points to
+a 3D template.  The code released with the paper fits five points and leaves the rotation to the
+network; here it is taken out, so that a photo that is turned shows the network the same crop.
+The five points are the image-left eye, image-right eye, nose tip, image-left mouth corner and
+image-right mouth corner, their template `MorphableModel.five_points`; any other points of the
+face do as well, such as the 68 landmarks with `MorphableModel.landmark_template`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,27 +24,37 @@ CROP_SCALE = 1.02
 # lie on a line, and say nothing about scale.  No view of a face comes near it.
 _FLATNESS_LIMIT = 1e-3
 
-# One quarter turn counter-clockwise of a picture, whose y axis points down: a point on the
-# right (x) moves to the top (-y).
-_QUARTER_TURN = np.array([[0.0, 1.0], [-1.0, 0.0]])
+
+class WeakPerspective(NamedTuple):
+    """The weak-perspective camera that maps a template to a photo."""
+
+    scale: float
+    """Photo px per mm."""
+    roll: float
+    """Angle in radians, -pi..pi, by which the face is turned clockwise in the photo."""
+    origin: NDArray[np.float64]
+    """(2,): photo px of the template's origin."""
 
 
-def fit_weak_perspective(
-    points: NDArray[Any], template: NDArray[Any]
-) -> tuple[float, NDArray[np.float64]]:
-    """Scale and translation of the weak-perspective camera that maps template to photo.
+def fit_weak_perspective(points: NDArray[Any], template: NDArray[Any]) -> WeakPerspective:
+    """Fit the weak-perspective camera that maps a template to points of a photo.
 
-    points: (5, 2) photo px, y down.  template: (5, 3) mm.  The eight unknowns of
-    (u, v) = A X + t, A (2, 3), are the least-squares solution of ten equations; the scale is
-    the mean norm of A's rows.  Returns the scale in px per mm and the photo position (2,) of
-    the template's origin.  Raises ValueError for shapes or values that cannot be fitted:
-    points that are not finite, coincide or lie on a line, or a template in a plane.
+    points: (n, 2) photo px, y down.  template: (n, 3) mm; n >= 4.  The eight unknowns of
+    (u, v) = A X + t, A (2, 3), are the least-squares solution of 2 n equations.  The roll is
+    the part of A's rotation about the line of sight: what is left without it turns about an
+    axis in the image plane, by the smallest angle that it can.  So it is defined for every view
+    but one from behind, and best where a Euler angle is not, at full profile.  The scale is the
+    mean norm of the rows of A with the roll undone.  Turning the photo changes the roll alone.
+
+    Raises ValueError for shapes or values that cannot be fitted: points that are not finite,
+    coincide or lie on a line, or a template in a plane.
     """
     points = np.asarray(points, np.float64)
     template = np.asarray(template, np.float64)
-    if points.shape != (5, 2) or template.shape != (5, 3):
+    if len(points) < 4 or points.shape != (len(points), 2) or template.shape != (len(points), 3):
         raise ValueError(
-            f"expected (5, 2) points and a (5, 3) template, got {points.shape} and {template.shape}"
+            "expected (n, 2) points and an (n, 3) template of at least 4 points, "
+            f"got {points.shape} and {template.shape}"
         )
     if not (np.all(np.isfinite(points)) and np.all(np.isfinite(template))):
         raise ValueError("points and template must be finite")
@@ -50,27 +62,32 @@ def fit_weak_perspective(
         raise ValueError("the facial points coincide or lie on a line")
     if _flatness(template) < _FLATNESS_LIMIT:
         raise ValueError("the template's points lie in a plane")
-    # The ten equations fall apart into five for u and five for v with the same matrix.
+    # The equations fall apart into n for u and n for v with the same matrix.
     # Centring both sides takes the translation out, which keeps far-off points exact.
     centre, template_centre = points.mean(axis=0), template.mean(axis=0)
     affine = np.linalg.lstsq(template - template_centre, points - centre, rcond=None)[0].T
-    scale = float(np.linalg.norm(affine, axis=1).mean())
-    return scale, centre - affine @ template_centre
+    # The template's y axis points up and the photo's down: upright is [[1, 0], [0, -1]].
+    roll = float(np.arctan2(affine[1, 0] + affine[0, 1], affine[0, 0] - affine[1, 1]))
+    scale = float(np.linalg.norm(_turn_back(roll) @ affine, axis=1).mean())
+    return WeakPerspective(scale, roll, centre - affine @ template_centre)
 
 
-def crop_transform(
-    points: NDArray[Any], template: NDArray[Any], quarter_turns: int = 0
-) -> NDArray[np.float64]:
-    """Affine map from photo px to px of the 224 crop: quarter turns, scale and translation.
+def crop_transform(points: NDArray[Any], template: NDArray[Any]) -> NDArray[np.float64]:
+    """Similarity from photo px to px of the 224 crop.
 
-    Arguments and errors as for `fit_weak_perspective`.  The photo is first turned
-    counter-clockwise by `quarter_turns`; then the template's origin goes to the crop's centre,
-    and one mm of the template spans 1.02 px.  Returns (2, 3) float64.
+    Arguments and errors as for `fit_weak_perspective`.  The face is turned upright, the
+    template's origin goes to the crop's centre, and one mm of the template spans 1.02 px.
+    Returns (2, 3) float64: zoom [[cos, sin], [-sin, cos]] of the roll, and a translation.
     """
-    turn = np.linalg.matrix_power(_QUARTER_TURN, quarter_turns % 4)
-    scale, origin = fit_weak_perspective(np.asarray(points, np.float64) @ turn.T, template)
-    zoom = CROP_SCALE / scale
-    return np.column_stack([zoom * turn, CROP_SIZE / 2 - zoom * origin])
+    scale, roll, origin = fit_weak_perspective(points, template)
+    linear = CROP_SCALE / scale * _turn_back(roll)
+    return np.column_stack([linear, CROP_SIZE / 2 - linear @ origin])
+
+
+def _turn_back(roll: float) -> NDArray[np.float64]:
+    """(2, 2): turns photo px, y down, counter-clockwise by an angle in radians."""
+    cosine, sine = np.cos(roll), np.sin(roll)
+    return np.array([[cosine, sine], [-sine, cosine]])
 
 
 def _flatness(points: NDArray[np.float64]) -> float:

@@ -152,7 +152,7 @@ class MorphableModel:
         Image-left eye, image-right eye (means of six landmarks each), nose tip, image-left
         mouth corner, image-right mouth corner.
         """
-        points = self.mean_vertices[self.landmarks].astype(np.float64)
+        points = self.landmark_template
         return _read_only(
             np.stack(
                 [
@@ -164,6 +164,11 @@ class MorphableModel:
                 ]
             )
         )
+
+    @cached_property
+    def landmark_template(self) -> NDArray[np.float64]:
+        """(68, 3) mm: the landmarks on the mean shape, an alignment template too; read-only."""
+        return _read_only(self.mean_vertices[self.landmarks].astype(np.float64))
 
     def shape(self, identity: NDArray[Any], expression: NDArray[Any]) -> NDArray[np.float32]:
         """Shapes of N faces (paper, equation 1): (N, V, 3) float32 mm.

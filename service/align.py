@@ -1,8 +1,6 @@
 """From a detected face to the crop that R-Net sees.
 
-Scale and position come from five points (`models.alignment`); the crop is turned by quarter
-turns only, because the network regresses in-plane rotation itself and has learnt it up to
-some 45 degrees.
+Scale, position and in-plane rotation come from five points, see `models.alignment`.
 """
 
 from __future__ import annotations
@@ -21,11 +19,11 @@ from service.detection import DetectedFace
 def face_crop_transform(face: DetectedFace, template: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Map (2, 3) from photo pixels to pixels of the face's crop, both continuous.
 
-    `template` (5, 3) is `MorphableModel.five_points` in mm.  The map turns the face upright
-    by `face.orientation` quarter turns, then scales and shifts it as the network was trained.
+    `template` (5, 3) is `MorphableModel.five_points` in mm.  The map turns the face upright,
+    scales and shifts it as the network was trained.
     Raises ValueError for points that no face can have, such as five points on a line.
     """
-    return crop_transform(face.points, template, face.orientation)
+    return crop_transform(face.points, template)
 
 
 def crop_face(

@@ -18,6 +18,7 @@ shifts = hnp.arrays(np.float64, (2,), elements=st.floats(-5000, 5000))
 noises = hnp.arrays(np.float64, (5, 2), elements=st.floats(-4, 4))
 # Neither profile nor a view from above: both axes of the image keep some of the face.
 turns = hnp.arrays(np.float64, (3,), elements=st.floats(-0.9, 0.9))
+angles = st.floats(-3.1, 3.1)
 
 
 def weak_perspective(
@@ -25,6 +26,16 @@ def weak_perspective(
 ) -> NDArray[np.float64]:
     turned = Rotation.from_euler("xyz", turn).apply(TEMPLATE)
     return scale * turned[:, :2] * [1, -1] + shift
+
+
+def clockwise(angle: float) -> NDArray[np.float64]:
+    """Turns pixels, whose y axis points down."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, -sine], [sine, cosine]])
+
+
+def apply(transform: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    return points @ transform[:, :2].T + transform[:, 2]
 
 
 def released_fit(
@@ -44,18 +55,68 @@ def released_fit(
 def test_a_weak_perspective_view_is_recovered_exactly(
     scale: float, turn: np.ndarray, shift: np.ndarray
 ) -> None:
-    found, position = fit_weak_perspective(weak_perspective(scale, turn, shift), TEMPLATE)
-    assert found == pytest.approx(scale, rel=1e-7)
-    np.testing.assert_allclose(position, shift, atol=1e-5)
+    found = fit_weak_perspective(weak_perspective(scale, turn, shift), TEMPLATE)
+    assert found.scale == pytest.approx(scale, rel=1e-7)
+    np.testing.assert_allclose(found.origin, shift, atol=1e-5)
+
+
+@given(st.floats(-1.57, 1.57), st.floats(-0.5, 0.5), angles)
+def test_the_roll_is_the_turn_about_the_line_of_sight(
+    yaw: float, pitch: float, roll: float
+) -> None:
+    # An axis in the image plane, up to full profile: such a view has no roll of its own.
+    bent = Rotation.from_rotvec([pitch, yaw, 0.0])
+    turned = (Rotation.from_rotvec([0, 0, -roll]) * bent).apply(TEMPLATE)
+    found = fit_weak_perspective(3.0 * turned[:, :2] * [1, -1], TEMPLATE)
+    assert found.roll == pytest.approx(roll, abs=1e-7)
+
+
+@pytest.mark.parametrize("yaw", [-90, -60, 0, 60, 90])
+def test_the_roll_does_not_jump_with_a_detectors_error(yaw: float) -> None:
+    rng = np.random.default_rng(0)
+    seen = Rotation.from_euler("y", yaw, degrees=True).apply(TEMPLATE)[:, :2] * [1, -1]
+    noise = 0.05 * 62 * rng.standard_normal((500, 5, 2))
+    rolls = [fit_weak_perspective(seen + off, TEMPLATE).roll for off in noise]
+    assert np.degrees(np.abs(rolls)).max() < 15
+    assert np.degrees(np.std(rolls)) < 5
+
+
+@given(noises, turns, angles, shifts, scales)
+def test_a_turned_photo_shows_the_same_crop(
+    noise: np.ndarray, turn: np.ndarray, angle: float, shift: np.ndarray, zoom: float
+) -> None:
+    points = weak_perspective(2.0, turn, np.array([300.0, 200.0])) + noise
+    moved = zoom * points @ clockwise(angle).T + shift
+    np.testing.assert_allclose(
+        apply(crop_transform(moved, TEMPLATE), moved),
+        apply(crop_transform(points, TEMPLATE), points),
+        atol=1e-3,
+    )
+
+
+@given(turns, angles, scales)
+def test_more_points_of_the_same_face_give_the_same_crop(
+    turn: np.ndarray, angle: float, scale: float
+) -> None:
+    more = np.concatenate([TEMPLATE, np.random.default_rng(1).normal(0, 40, (63, 3))])
+    turned = Rotation.from_euler("xyz", turn).apply(more)
+    points = scale * (turned[:, :2] * [1, -1]) @ clockwise(angle).T + [50.0, 80.0]
+    np.testing.assert_allclose(
+        crop_transform(points, more), crop_transform(points[:5], TEMPLATE), rtol=1e-6, atol=1e-5
+    )
 
 
 @given(noises, turns)
 def test_it_is_the_released_least_squares(noise: np.ndarray, turn: np.ndarray) -> None:
     points = weak_perspective(2.0, turn, np.array([300.0, 200.0])) + noise
-    scale, position = fit_weak_perspective(points, TEMPLATE)
-    expected_scale, expected_position = released_fit(points, TEMPLATE)
-    assert scale == pytest.approx(expected_scale, rel=1e-9)
-    np.testing.assert_allclose(position, expected_position, rtol=1e-9)
+    found = fit_weak_perspective(points, TEMPLATE)
+    # The released code leaves the face as it is turned: it is asked about the upright one.
+    upright = points @ clockwise(-found.roll).T
+    expected_scale, expected_position = released_fit(upright, TEMPLATE)
+    assert found.scale == pytest.approx(expected_scale, rel=1e-9)
+    np.testing.assert_allclose(
+        found.origin @ clockwise(-found.roll).T, expected_position, rtol=1e-9, atol=1e-9
+    )
 
 
 @given(noises, shifts, scales)
@@ -63,16 +124,16 @@ def test_moving_and_scaling_the_photo_moves_and_scales_the_fit(
     noise: np.ndarray, shift: np.ndarray, zoom: float
 ) -> None:
     points = weak_perspective(2.0, np.array([0.1, -0.3, 0.2]), np.zeros(2)) + noise
-    scale, position = fit_weak_perspective(points, TEMPLATE)
-    moved_scale, moved_position = fit_weak_perspective(zoom * points + shift, TEMPLATE)
-    assert moved_scale == pytest.approx(zoom * scale, rel=1e-6)
-    np.testing.assert_allclose(moved_position, zoom * position + shift, atol=1e-4)
+    found = fit_weak_perspective(points, TEMPLATE)
+    moved_fit = fit_weak_perspective(zoom * points + shift, TEMPLATE)
+    assert moved_fit.scale == pytest.approx(zoom * found.scale, rel=1e-6)
+    assert moved_fit.roll == pytest.approx(found.roll, abs=1e-6)
+    np.testing.assert_allclose(moved_fit.origin, zoom * found.origin + shift, atol=1e-4)
     # So the crop shows the same pixels.
     crop = crop_transform(points, TEMPLATE)
     moved = crop_transform(zoom * points + shift, TEMPLATE)
-    before = points @ crop[:, :2].T + crop[:, 2]
-    after = (zoom * points + shift) @ moved[:, :2].T + moved[:, 2]
-    np.testing.assert_allclose(after, before, atol=1e-3)
+    after = apply(moved, zoom * points + shift)
+    np.testing.assert_allclose(after, apply(crop, points), atol=1e-3)
 
 
 @given(scales, turns, shifts)
@@ -82,8 +143,10 @@ def test_the_crop_has_the_origin_in_its_centre_and_102_px_per_100_mm(
     transform = crop_transform(weak_perspective(scale, turn, shift), TEMPLATE)
     assert transform.shape == (2, 3)
     assert transform.dtype == np.float64
-    assert transform[0, 1] == transform[1, 0] == 0.0
-    assert transform[0, 0] == transform[1, 1] == pytest.approx(1.02 / scale, rel=1e-6)
+    # A similarity that does not mirror.
+    assert transform[0, 0] == transform[1, 1]
+    assert transform[0, 1] == -transform[1, 0]
+    assert np.hypot(*transform[0, :2]) == pytest.approx(1.02 / scale, rel=1e-6)
     np.testing.assert_allclose(transform @ [*shift, 1], [112, 112], atol=1e-3)
 
 
@@ -105,6 +168,7 @@ def test_golden_frontal_view() -> None:
         (np.arange(5.0)[:, None] * [1.0, 0.0], "line"),
         (np.full((5, 2), np.nan), "finite"),
         (np.zeros((4, 2)), "expected"),
+        (np.zeros((5, 3)), "expected"),
     ],
 )
 def test_points_that_say_nothing_are_refused(points: np.ndarray, reason: str) -> None:

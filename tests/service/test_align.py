@@ -53,25 +53,21 @@ def test_upright_face_is_only_scaled_and_shifted() -> None:
     )
 
 
-@pytest.mark.parametrize("turns", range(4))
 @settings(max_examples=20)
 @given(
     scale=st.floats(0.1, 10),
     x=st.floats(-100, 3000),
     y=st.floats(-100, 3000),
-    roll=st.floats(-0.7, 0.7),
+    roll=st.floats(-math.pi, math.pi),
 )
-def test_turned_photo_gives_the_same_crop_points(
-    turns: int, scale: float, x: float, y: float, roll: float
+def test_turned_face_gives_the_same_crop_points(
+    scale: float, x: float, y: float, roll: float
 ) -> None:
     cosine, sine = math.cos(roll), math.sin(roll)
-    points = upright_points(scale, (0, 0)) @ np.array([[cosine, sine], [-sine, cosine]]) + (x, y)
-    expected = apply(face_crop_transform(face_at(points), TEMPLATE), points)
-    turned = turned_clockwise(points, turns, 3000, 4000)
-    face = face_at(turned)
-    assert face.orientation == turns
-    found = apply(face_crop_transform(face, TEMPLATE), turned)
-    np.testing.assert_allclose(found, expected, atol=0.1)
+    upright = upright_points(scale, (0, 0))
+    turned = upright @ np.array([[cosine, sine], [-sine, cosine]]) + (x, y)
+    found = apply(face_crop_transform(face_at(turned), TEMPLATE), turned)
+    np.testing.assert_allclose(found, upright_points(1.02, (112, 112)), atol=0.1)
 
 
 @pytest.mark.parametrize("turns", range(4))

@@ -212,3 +212,17 @@ class FaceRegions:
         """Two vertical creases between the brows."""
         span = smoothstep(self.y, 8, 15) * (1 - smoothstep(self.y, 26, 34))
         return _bell(self.x_abs - 7.5, 1.1) * span * self.front * self.skin
+
+    @cached_property
+    def marionette_lines(self) -> FloatArray:
+        """Creases from the mouth corners down to the jaw."""
+        corner = self.surface.relative_landmarks[54]
+        line = np.float32(
+            [
+                [corner[0] + 3, corner[1] - 3],
+                [corner[0] + 5, corner[1] - 12],
+                [corner[0] + 4, corner[1] - 22],
+            ]
+        )
+        distance, along = _distance_to_polyline(np.stack([self.x_abs, self.y], 1), line)
+        return _bell(distance, 1.5) * (1 - 0.7 * along) * self.front * self.skin

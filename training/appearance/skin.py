@@ -3,7 +3,9 @@
 Skin colour is light absorbed by melanin and haemoglobin in a two-layer approximation: reflectance
 = base · exp(−melanin · e_m − haemoglobin · e_h) per channel, with extinction vectors in the ratios
 of the pigments' spectra seen by sRGB primaries (Tsumura et al., "Image-based skin color and
-texture analysis/synthesis by extracting hemoglobin and melanin information", SIGGRAPH 2003).
+texture analysis/synthesis by extracting hemoglobin and melanin information", SIGGRAPH 2003). The
+pigments say how colour varies over a face; its level is that of a skin tone drawn evenly over the
+human range (`training.appearance.tone`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from training.appearance.color import srgb_from_linear
 from training.appearance.noise import random_field
 from training.appearance.regions import FaceRegions, sigmoid, smoothstep
 from training.appearance.surface import Surface
+from training.appearance.tone import DARKEST, LIGHTEST, draw_skin_colour, melanin_of
 
 FloatArray = NDArray[np.float32]
 
@@ -65,8 +68,8 @@ class Appearance:
         lashes: darkness of the lash line in [0, 1].
         eyes: the eyes.
         hair: (3,) float32 linear colour of scalp hair.
-        facial_hair: (3,) float32 linear colour of brows and beard.
-        melanin: position on the skin tone range, 0 lightest to about 1.15 darkest.
+        brow_hair, beard_hair: (3,) float32 linear colours.
+        melanin: position on the skin tone range, 0 lightest to 1.15 darkest.
         age: 0 young to 1 old; drives wrinkles, spots and grey hair.
         masculine: whether beards can grow.
     """
@@ -80,7 +83,8 @@ class Appearance:
     lashes: float
     eyes: EyeLook
     hair: FloatArray
-    facial_hair: FloatArray
+    brow_hair: FloatArray
+    beard_hair: FloatArray
     melanin: float
     age: float
     masculine: bool
@@ -89,6 +93,7 @@ class Appearance:
 @dataclass(frozen=True)
 class _Person:
     melanin: float
+    colour: FloatArray
     blood: float
     age: float
     masculine: bool
@@ -96,10 +101,11 @@ class _Person:
 
 
 def _draw_person(rng: np.random.Generator) -> _Person:
-    melanin = rng.beta(1.5, 4.5) if rng.random() < 0.6 else rng.beta(1.4, 1.3)
+    angle = float(rng.uniform(DARKEST, LIGHTEST))
     masculine = bool(rng.random() < 0.55)
     return _Person(
-        melanin=float(1.15 * melanin),
+        melanin=melanin_of(angle),
+        colour=draw_skin_colour(rng, angle),
         blood=float(np.clip(rng.normal(0.45, 0.25), 0, 1.2)),
         age=float(rng.beta(1.1, 1.5)),
         masculine=masculine,
@@ -107,8 +113,17 @@ def _draw_person(rng: np.random.Generator) -> _Person:
     )
 
 
-def draw_hair_colour(rng: np.random.Generator, melanin: float, age: float) -> FloatArray:
-    """(3,) linear hair colour that goes with a skin tone and an age in [0, 1]."""
+@dataclass(frozen=True, eq=False)
+class HairColours:
+    """Linear colours (3,) of a person's hair."""
+
+    scalp: FloatArray
+    brows: FloatArray
+    beard: FloatArray
+
+
+def draw_hair_colours(rng: np.random.Generator, melanin: float, age: float) -> HairColours:
+    """Hair that goes with a skin tone and an age in [0, 1]; beards grey first, brows last."""
     natural = np.float32(
         [
             [0.008, 0.006, 0.005],
@@ -123,11 +138,21 @@ def draw_hair_colour(rng: np.random.Generator, melanin: float, age: float) -> Fl
     weights = [0.75, 0.22, 0.03, 0, 0, 0] if dark else [0.18, 0.24, 0.25, 0.14, 0.14, 0.05]
     colour = natural[rng.choice(len(natural), p=weights)]
     colour = colour * np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.06, 3))
-    if rng.random() < 1.1 * age - 0.25:
-        grey = np.float32([0.40, 0.39, 0.38]) * rng.uniform(0.6, 1.25)
-        share = rng.uniform(0.2, 1.0)
-        colour = colour * (1 - share) + grey * share
-    return np.clip(colour, 0.004, 0.7).astype(np.float32)
+    white = np.float32([0.99, 0.98, 0.95]) * rng.uniform(0.26, 0.66)
+    share, of_beard, of_brows = 0.0, 0.0, 0.0
+    if rng.random() < 1.2 * age - 0.25:
+        share = float(np.clip(rng.normal(1.25 * age - 0.1, 0.3), 0.15, 1.0))
+        of_beard = float(np.clip(share + rng.normal(0.15, 0.2), 0, 1))
+        of_brows = share * float(rng.uniform(0, 1)) ** 0.7
+    elif rng.random() < age:
+        of_beard = float(rng.uniform(0.1, 0.8))
+    # Brows and beards are darker than fair scalp hair, and seldom fairer than light brown.
+    facial = np.clip(colour * np.exp(rng.normal(-0.45, 0.25)), 0.004, 0.2)
+
+    def mixed(base: FloatArray, grey: float) -> FloatArray:
+        return np.clip(base * (1 - grey) + white * grey, 0.004, 0.7).astype(np.float32)
+
+    return HairColours(mixed(colour, share), mixed(facial, of_brows), mixed(facial, of_beard))
 
 
 def _blend(base: FloatArray, colour: FloatArray, weight: FloatArray) -> FloatArray:
@@ -146,20 +171,22 @@ class SkinSampler:
         self._lid_margin = surface.lid_margin * (self.regions.x_abs < 60)
         self._iris_radius = surface.iris_radius
         self._skin_vertices = np.flatnonzero((self.regions.skin > 0) & self.regions.front)
+        # Where dermatologists measure a tone: cheeks and forehead.
+        r = self.regions
+        self._tone_vertices = np.flatnonzero(
+            (r.skin > 0) & ((r.cheeks > 0.5) | ((np.abs(r.y - 50) < 10) & (r.x_abs < 30) & r.front))
+        )
 
     def sample(self, rng: np.random.Generator) -> Appearance:
         """Draw one person; the same generator state gives the same person."""
         person = _draw_person(rng)
-        hair = draw_hair_colour(rng, person.melanin, person.age)
-        # Brows stay darker than grey or fair scalp hair.
-        facial_hair = np.clip(hair * np.exp(rng.normal(-0.45, 0.25)), 0.004, 0.2)
-        facial_hair = facial_hair.astype(np.float32)
+        hair = draw_hair_colours(rng, person.melanin, person.age)
         colour = self._skin(rng, person)
         colour = self._makeup(rng, person, colour)
         brows = self._brows(rng, person)
-        colour = _blend(colour, facial_hair, brows * 0.92)
+        colour = _blend(colour, hair.brows, brows * 0.92)
         beard, length, shadow = self._beard(rng, person)
-        stubble = 0.55 * facial_hair + np.float32([0.045, 0.05, 0.055]) * colour.mean()
+        stubble = 0.55 * hair.beard + np.float32([0.045, 0.05, 0.055]) * colour.mean()
         colour = _blend(colour, stubble, shadow)
         lashes = float(rng.uniform(0.25, 0.75) + (0.2 if person.makeup else 0.0))
         colour = _blend(colour, _BLACK, np.clip(self._lid_margin * lashes, 0, 1))
@@ -175,8 +202,9 @@ class SkinSampler:
             beard_length_mm=length,
             lashes=lashes,
             eyes=eyes,
-            hair=hair,
-            facial_hair=facial_hair,
+            hair=hair.scalp,
+            brow_hair=hair.brows,
+            beard_hair=hair.beard,
             melanin=person.melanin,
             age=person.age,
             masculine=person.masculine,
@@ -221,7 +249,7 @@ class SkinSampler:
         )
         melanin += uneven * (0.03 * broad + 0.022 * patchy + 0.016 * blotchy + 0.014 * fine)
         melanin += 0.010 * rng.uniform(0.4, 1.6) * pores
-        melanin += self._freckles(rng, person) + self._moles(rng)
+        melanin += self._freckles(rng, person) + self._moles(rng) + self._age_spots(rng, person)
 
         creases = self._creases(rng, person)
         melanin += 0.10 * creases
@@ -237,8 +265,9 @@ class SkinSampler:
         melanin = np.clip(melanin, 0, 1.5)
         blood = np.clip(blood, 0, 3.5)
         absorbed = melanin[:, None] * _MELANIN + blood[:, None] * _HAEMOGLOBIN
-        tint = np.exp(rng.normal(0, 0.03, 3)).astype(np.float32)
-        return (_BASE * tint * np.exp(-absorbed)).astype(np.float32)
+        colour = (_BASE * np.exp(-absorbed)).astype(np.float32)
+        level = np.median(colour[self._tone_vertices], axis=0)
+        return (colour * (person.colour / level)).astype(np.float32)
 
     def _freckles(self, rng: np.random.Generator, person: _Person) -> FloatArray:
         r = self.regions
@@ -253,6 +282,16 @@ class SkinSampler:
         threshold = rng.uniform(0.6, 1.3)
         spots = smoothstep(self._noise(rng, rng.uniform(2.2, 3.4)), threshold, threshold + 0.7)
         return (amount * spots * where * r.skin * (1 - r.lips)).astype(np.float32)
+
+    def _age_spots(self, rng: np.random.Generator, person: _Person) -> FloatArray:
+        """Flat brown spots of some millimetres on the sunlit parts of old skin."""
+        r = self.regions
+        if rng.random() > 1.2 * person.age - 0.3:
+            return np.zeros(len(r.y), np.float32)
+        where = np.clip(0.8 * r.forehead + r.cheeks + smoothstep(r.x_abs, 40, 55), 0, 1)
+        threshold = rng.uniform(1.3, 2.0)
+        spots = smoothstep(self._noise(rng, rng.uniform(4, 8)), threshold, threshold + 0.35)
+        return (rng.uniform(0.06, 0.25) * spots * where * r.skin * (1 - r.lips)).astype(np.float32)
 
     def _moles(self, rng: np.random.Generator) -> FloatArray:
         moles = np.zeros(len(self._points), np.float32)

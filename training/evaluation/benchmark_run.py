@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.alignment import crop_transform
 from models.morphable_model import MorphableModel
 from training.evaluation.benchmarks import Benchmark, BenchmarkPhoto
 from training.evaluation.errors import BenchmarkError, ScanError
@@ -24,7 +25,7 @@ from training.evaluation.scans import (
     ScanErrors,
     measure,
 )
-from training.photos.crops import cut_crop, read_photo, upright_transform
+from training.photos.crops import cut_crop, read_photo
 from training.photos.faces import Face
 
 Array = NDArray[Any]
@@ -73,7 +74,7 @@ def predict_identities(
     identities = []
     for k in track(range(0, len(photos), BATCH)):
         crops = [
-            cut_crop(read_photo(photo.path), upright_transform(points, model.five_points))
+            cut_crop(read_photo(photo.path), crop_transform(points, model.five_points))
             for photo, points in photos[k : k + BATCH]
         ]
         identities.append(network.layout.split(network.predict(np.stack(crops))).identity)

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from models.alignment import crop_transform
 from models.camera import pose_points, project
 from models.landmarks import JAW, LANDMARK_COUNT, LEFT_EYE, RIGHT_EYE
 from models.layout import CoefficientLayout
@@ -22,7 +23,7 @@ from training.evaluation.measures import area_under_curve, box_size, landmark_di
 from training.evaluation.network import Network
 from training.evaluation.report import Figure
 from training.photos.conventions import LandmarkConvention
-from training.photos.crops import cut_crop, map_points_back, read_photo, upright_transform
+from training.photos.crops import cut_crop, map_points_back, read_photo
 from training.photos.labels import PhotoLabels
 from training.photos.people import normalise, person_of
 from training.photos.rendering import colour_errors
@@ -95,7 +96,7 @@ def predict_photos(
         raise ValueError(f"the network is of face model {network.face_model_sha256}")
     if not labels.names:
         raise ValueError("no photo has alignment points")
-    transforms = np.stack([upright_transform(p, model.five_points) for p in labels.points])
+    transforms = np.stack([crop_transform(p, model.five_points) for p in labels.points])
     predicted = []
     for k in track(range(0, len(labels.names), BATCH)):
         rows = range(k, min(k + BATCH, len(labels.names)))

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from models.alignment import crop_transform
 from models.camera import CROP_SIZE
 from models.resampling import cut_square
 
@@ -39,29 +38,6 @@ def read_photo(path: Path) -> npt.NDArray[np.uint8]:
             return np.ascontiguousarray(picture.convert("RGB"))
     except Exception as error:  # Pillow's readers raise whatever their parsing stumbles over
         raise UnreadablePhoto(f"no photo at {path}: {error}") from error
-
-
-def quarter_turns(points: Array) -> int:
-    """How many quarter turns counter-clockwise bring a face (5, 2) closest to upright: 0..3.
-
-    The face points down from between the eyes to between the mouth's corners.
-    """
-    right, down = points[3:].mean(0) - points[:2].mean(0)
-    return round(float(np.arctan2(-right, down)) / (np.pi / 2)) % 4
-
-
-def upright_transform(points: Array, template: Array) -> npt.NDArray[np.float64]:
-    """Map (2, 3) from photo px to px of the 224 crop: quarter turns, scale and translation.
-
-    Args:
-        points: (5, 2) photo px in the order of :mod:`models.alignment`.
-        template: (5, 3) mm, ``MorphableModel.five_points``.
-
-    Raises:
-        ValueError: no face has such points, see :func:`models.alignment.crop_transform`.
-    """
-    turns = quarter_turns(points) if np.isfinite(points).all() else 0
-    return crop_transform(points, template, turns)
 
 
 def map_points(transform: Array, points: Array) -> Array:

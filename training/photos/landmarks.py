@@ -22,7 +22,7 @@ from models.landmarks import (
     RIGHT_MOUTH_CORNER,
 )
 from training.photos.conventions import SHARP
-from training.photos.crops import PIXEL_CENTRE, quarter_turns
+from training.photos.crops import PIXEL_CENTRE
 from training.photos.facemesh import landmarks68
 from training.photos.faces import Face
 
@@ -131,7 +131,7 @@ class InsightFace:
 
     def find(self, name: str, photo_rgb_u8: npt.NDArray[np.uint8], face: Face) -> Landmarks | None:
         """See :class:`LandmarkSource`; None for faces on their side and without a box."""
-        if quarter_turns(face.points) or not np.isfinite(face.box).all():
+        if not _upright(face.points) or not np.isfinite(face.box).all():
             return None
         bgr = np.ascontiguousarray(photo_rgb_u8[..., ::-1])
         found = np.asarray(self._model.get(bgr, self._face(bbox=face.box - PIXEL_CENTRE)))
@@ -141,6 +141,12 @@ class InsightFace:
         known[SHARP] = True
         points = np.where(known[:, None], found[:, :2] + PIXEL_CENTRE, 0.0)
         return Landmarks(points.astype(np.float64), known)
+
+
+def _upright(points: Array) -> bool:
+    """Whether a face (5, 2) points down by 45 degrees, from between its eyes to its mouth."""
+    right, down = points[3:].mean(0) - points[:2].mean(0)
+    return bool(down > abs(right))
 
 
 # Mean distance over the spread of the points: a few in a thousand faces are above it, and those

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from models.alignment import crop_transform
 from models.morphable_model import MorphableModel
 from training.data.shards import (
     COEFFICIENTS,
@@ -35,7 +36,6 @@ from training.photos.crops import (
     map_points,
     map_points_back,
     read_photo,
-    upright_transform,
 )
 from training.photos.faces import Face
 from training.photos.landmarks import LandmarkSource, same_face
@@ -44,7 +44,7 @@ from training.skin import skin_attention, skin_probability
 
 Array = npt.NDArray[Any]
 
-PREPARATION_VERSION = "1"
+PREPARATION_VERSION = "2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +137,7 @@ def prepare_photo(
     """
     try:
         photo = read_photo(directory / name)
-        transform = upright_transform(face.points, template)
+        transform = crop_transform(face.points, template)
     except UnreadablePhoto as error:
         raise Unusable("cannot be read") from error
     except ValueError as error:

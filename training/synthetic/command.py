@@ -48,8 +48,8 @@ def make_portraits(
     workers: Annotated[int, typer.Option(min=1, help="Processes, one core each.")] = 1,
     shard_size: Annotated[int, typer.Option(min=1, help="Portraits per shard.")] = 1_000,
     per_person: Annotated[
-        int, typer.Option(min=1, help="Portraits of every person, for albums.")
-    ] = 1,
+        int, typer.Option(min=1, help="Portraits of every person, so that views can agree.")
+    ] = 3,
     head: Annotated[
         Path, typer.Option(help="Head model that `facewright-train face-model` writes.")
     ] = Path("runs/face_model/head.npz"),

@@ -22,7 +22,7 @@ from training.face_model.heads import HeadModel
 from training.synthetic.generate import PortraitGenerator
 from training.synthetic.head import Head
 
-GENERATOR_VERSION = "2"
+GENERATOR_VERSION = "3"
 LARGEST_SEED = 10**9 - 1
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
                      "NUMBA_NUM_THREADS")  # fmt: skip

@@ -16,7 +16,7 @@ from training.data.shards import IMAGE_SIZE, MARGIN
 from training.synthetic.accessories import Glasses, GlassesCase, draw_blur_in_front, tint_lens
 from training.synthetic.background import BACKDROP_SIZE, cut_backdrop, draw_background
 from training.synthetic.clothing import Garments, Wardrobe
-from training.synthetic.creases import ExpressionCreases
+from training.synthetic.creases import FoldRelief
 from training.synthetic.hair import HairGrower, HairStyle, draw_style
 from training.synthetic.head import Head
 from training.synthetic.labels import fit_light, visible_landmarks
@@ -39,9 +39,9 @@ from training.synthetic.view import View, draw_view, nominal_pose, pose_coeffici
 
 FloatArray = NDArray[np.float32]
 
-SUPERSAMPLING = 2
+SUPERSAMPLING = 1.5
 _BLOCK = 20
-_BACKDROPS = 8
+_BACKDROPS = 6
 _SAME_STYLE = 0.8
 # Random streams of a seed: what is asked of one never changes what another gives.
 _SHAPE, _LOOK, _PICTURE, _BACKDROP = range(4)
@@ -72,6 +72,7 @@ class _Look:
     appearance: Appearance
     style: HairStyle
     glasses: GlassesCase
+    folds: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +86,7 @@ class _Scene:
     garments: Garments
     view: View
     lights: Lights
+    relief: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +107,9 @@ class PortraitGenerator:
         self._looks = LookSampler(surface)
         self._hair = HairGrower(surface)
         regions = self._hair.regions
-        self._creases = ExpressionCreases(regions, head.units)
+        self._folds = FoldRelief(surface, head.units)
         self._wardrobe = Wardrobe(surface, regions, self._hair.height, self._hair.degrees)
-        size = IMAGE_SIZE * SUPERSAMPLING
+        size = int(IMAGE_SIZE * SUPERSAMPLING)
         self._frame = FrameBuffer(size)
         self._bare = np.zeros((size, size), np.float32)
         self._shadows = ShadowCaster()
@@ -145,7 +147,12 @@ class PortraitGenerator:
             members = range(block * _BLOCK, (block + 1) * _BLOCK)
             rngs = [np.random.default_rng([seed, _PICTURE, n]) for n in members]
             people = self._people(seed, [n // per_person for n in members])
-            expressions = np.stack([draw_expression(rng, self.head) for rng in rngs])
+            expressions = np.stack(
+                [
+                    draw_expression(rng, self.head, person.identity)
+                    for rng, person in zip(rngs, people, strict=True)
+                ]
+            )
             shapes, landmarks = self.head.shapes(
                 np.stack([p.identity for p in people]),
                 expressions,
@@ -173,7 +180,12 @@ class PortraitGenerator:
 
     def _look(self, rng: np.random.Generator, person: Person) -> _Look:
         appearance = self._looks.of(rng, person.traits)
-        return _Look(appearance, draw_style(rng, appearance), GlassesCase.draw(rng, appearance.age))
+        return _Look(
+            appearance=appearance,
+            style=draw_style(rng, appearance),
+            glasses=GlassesCase.draw(rng, appearance.age),
+            folds=int(rng.integers(2**31)),
+        )
 
     def _portrait(
         self,
@@ -193,16 +205,17 @@ class PortraitGenerator:
         geometry = scene.geometry
         vertex_colours = geometry.reflectance[facing] * shown.light[facing]
         vertex_colours += shown.highlight[facing]
-        level = float(vertex_colours.mean())
+        # The light on the face, whatever the skin returns of it: exposure must not tell the tone.
+        level = float(shown.light[facing].mean())
         development = draw_development(rng, level)
         image = cv2.resize(shown.picture, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
         attention = cv2.resize(self._bare, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
         if rng.random() < 0.04:
-            cover = draw_blur_in_front(rng, image, 2.5 * level)
+            cover = draw_blur_in_front(rng, image, level)
             self._hide(cover)
             attention *= 1 - cover
         photo = development(image)
-        border = draw_border(rng, photo)
+        border = draw_border(rng, photo, scene.view.turn)
         if border is not None:
             self._hide(border)
             attention *= 1 - border
@@ -255,9 +268,7 @@ class PortraitGenerator:
         normals = vertex_normals(vertices[None], triangles)[0]
         gravity = view.rotation.T @ np.array([0, -1, 0]) + [0, -0.3, 0]
         gravity = (gravity / np.linalg.norm(gravity)).astype(np.float32)
-        reflectance = appearance.albedo_linear * self._creases.shade(
-            rng, expression, appearance.age
-        )
+        reflectance = appearance.albedo_linear.copy()
         teeth, dark = shade_of_the_mouth(vertices, self._teeth, landmarks)
         reflectance[teeth] *= dark
         strands = self._hair.facial(rng, appearance, vertices, normals, gravity)
@@ -290,6 +301,7 @@ class PortraitGenerator:
             garments=garments,
             view=view,
             lights=draw_lights(rng),
+            relief=self._folds.relief(look.folds, expression, appearance.age),
         )
 
     def _to_pixels(self, view: View, points: FloatArray) -> FloatArray:
@@ -329,6 +341,8 @@ class PortraitGenerator:
             scene.garments.cloth,
             self._teeth_edge,
             geometry.face,
+            scene.relief,
+            lights.slope_light(view.rotation),
             image,
             self._bare,
         )
@@ -365,7 +379,7 @@ class PortraitGenerator:
 
     def _pixels_per_mm(self, view: View) -> np.float32:
         unit = view.project(np.float32([[0, 0, -1000], [1, 0, -1000]]))
-        return np.float32((unit[1, 0] - unit[0, 0]) * SUPERSAMPLING)
+        return np.float32(np.linalg.norm(unit[1, :2] - unit[0, :2]) * SUPERSAMPLING)
 
     def _eyes(self, rng: np.random.Generator, scene: _Scene) -> EyeShading:
         view, lights = scene.view, scene.lights

@@ -444,7 +444,7 @@ class HairGrower:
         shade = np.exp(0.25 * rng.standard_normal((len(chosen), 1)))
         return Strands(
             nodes=self._straight(rng, place + 0.3 * normal, direction, length, 0 * normal[:, None]),
-            colours=np.clip(appearance.facial_hair * shade, 0.002, 0.8).astype(np.float32),
+            colours=np.clip(appearance.brow_hair * shade, 0.002, 0.8).astype(np.float32),
             widths=np.full(len(chosen), 0.38, np.float32),
             opacity=np.full(len(chosen), 0.7, np.float32),
             gloss=0.05,
@@ -497,7 +497,7 @@ class HairGrower:
         shade = np.exp(0.3 * rng.standard_normal((n, 1)))
         return Strands(
             nodes=self._straight(rng, place, direction, length.astype(np.float32), curl),
-            colours=np.clip(appearance.facial_hair * shade, 0.002, 0.8).astype(np.float32),
+            colours=np.clip(appearance.beard_hair * shade, 0.002, 0.8).astype(np.float32),
             widths=np.full(n, 0.4 if appearance.beard_length_mm < 4 else 0.65, np.float32),
             opacity=np.full(n, 0.75, np.float32),
             gloss=0.15,

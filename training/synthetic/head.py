@@ -62,7 +62,7 @@ class Head:
         landmark_basis: (144, 204) float32: identity and expression modes of the landmarks.
         albedo_fit: (80, 3 n) float32: colours of the shared points, less their mean, to albedo
             coefficients (least squares with a unit Gaussian prior).
-        template: (5, 3) mm, the face model's five points.
+        template: (5, 3) five points and (68, 3) landmarks of the mean face, mm.
         units: named blendshapes' expression coefficients, (64,) each.
         traits: what identity coefficients tell about a person.
     """
@@ -76,7 +76,7 @@ class Head:
     face_vertices: IntArray
     albedo_mean: FloatArray
     albedo_fit: FloatArray
-    template: NDArray[np.float64]
+    template: tuple[NDArray[np.float64], NDArray[np.float64]]
     units: Mapping[str, FloatArray]
     traits: TraitModel
     identity_samples: FloatArray
@@ -122,7 +122,7 @@ class Head:
             face_vertices=np.asarray(data.face_vertices, np.int32),
             albedo_mean=model.mean_albedo[shared].reshape(-1),
             albedo_fit=np.linalg.solve(gram, albedo_basis).astype(np.float32),
-            template=np.asarray(model.five_points),
+            template=(np.asarray(model.five_points), np.asarray(model.landmark_template)),
             units=dict(
                 zip(model.expression_units, model.expression_unit_coefficients, strict=True)
             ),

@@ -14,8 +14,8 @@ from training.synthetic.traits import Traits
 
 FloatArray = NDArray[np.float32]
 
-_KINDS = {"none": 0.86, "beanie": 0.02, "cap": 0.035, "hat": 0.015, "helmet": 0.012,
-          "headscarf": 0.028, "mask": 0.03}  # fmt: skip
+_KINDS = {"none": 0.80, "beanie": 0.025, "cap": 0.045, "hat": 0.02, "helmet": 0.012,
+          "headscarf": 0.045, "hood": 0.028, "mask": 0.025}  # fmt: skip
 
 _OPENING_Y = -22.0
 
@@ -31,7 +31,7 @@ class Headwear:
         colour: (3,) linear.
         edge_mm, slope: height of a brim above the eyes in front, and its rise to the front.
         brim_mm: reach of a brim; visor: whether it is in front only.
-        opening: half width and height of a scarf's opening, mm.
+        opening: half width and height of a scarf's or hood's opening, mm.
     """
 
     kind: str
@@ -104,6 +104,11 @@ class Milliner:
                 brim_mm=rng.uniform(35, 75) if kind != "helmet" else rng.uniform(0, 40),
                 visor=kind != "hat",
             )
+        if kind == "hood":
+            # Hair shows in front: the rim stands off the forehead and the temples.
+            opening = (rng.uniform(68, 80), rng.uniform(98, 112))
+            behind = (r.z < -75).astype(np.float32)
+            return Headwear(kind, nothing, nothing, behind, colour, opening=opening)
         if kind == "headscarf":
             opening = (rng.uniform(58, 66), rng.uniform(88, 96))
             # Cloth on the skin too, where the hood lies close.
@@ -143,7 +148,7 @@ class Milliner:
         """
         if headwear.kind == "mask":
             return [prop(_mask(rng, landmarks), headwear.colour)]
-        if headwear.kind == "headscarf":
+        if headwear.kind in ("headscarf", "hood"):
             return [prop(self._scarf(rng, headwear, vertices, landmarks), headwear.colour)]
         if headwear.brim_mm > 8:
             shade = headwear.colour * np.float32(rng.uniform(0.7, 1.1))
@@ -190,6 +195,8 @@ class Milliner:
         turn = np.linspace(0, 2 * np.pi, sides, endpoint=False)
         wide, tall = headwear.opening
         opening = np.stack([wide * np.sin(turn), _OPENING_Y + tall * np.cos(turn)], 1)
+        # A hood lies loosely.
+        loose = rng.uniform(8, 18) if headwear.kind == "hood" else 0.0
         front = self._shell[r.z[self._shell] > -95]
         offset = surface.relative[front, :2][None] - opening[:, None]
         weight = np.exp(-(offset**2).sum(2) / 12**2) + 1e-9
@@ -200,9 +207,10 @@ class Milliner:
         jaw = jaw + np.column_stack([2 * np.sin(turn), 4 * np.cos(turn), 2 + 0 * turn])
         lower = smoothstep(-np.cos(turn).astype(np.float32), 0.45, 0.8)[:, None]
         ring = ring + lower * (jaw - ring)
+        ring[:, :2] += loose * np.stack([np.sin(turn), np.maximum(np.cos(turn), -0.3)], 1)
         head = vertices[self._shell]
-        half = float(np.abs(vertices[self._skin & (np.abs(r.y) < 60)][:, 0]).max())
-        high = float(head[:, 1].max())
+        half = float(np.abs(vertices[self._skin & (np.abs(r.y) < 60)][:, 0]).max()) + loose
+        high = float(head[:, 1].max()) + loose
         rear = float(head[:, 2].min())
         eyes = vertices[surface.parts == 2].mean(0) if (surface.parts == 2).any() else head.mean(0)
         low = float(eyes[1] + scale * (r.chin_y - 25))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
 from training.appearance.surface import EYEBALL, SKIN, TEETH
@@ -45,6 +46,22 @@ class Lights:
     scatter: float
     occlusion: float
     shininess: float
+
+    def slope_light(self, rotation: npt.ArrayLike) -> FloatArray:
+        """Share of the light (2,) that skin loses for a slope of one to the head's +x or +y.
+
+        To first order in the slope, of skin that looks at the camera and sees all lights.
+
+        Args:
+            rotation: (3, 3) of the head.
+        """
+        strength = self.colours.mean(axis=1)
+        ambient = float(self.ambient.mean())
+        towards = strength @ self.directions + ambient * self.slant * self.up
+        total = float(strength @ np.clip(self.directions[:, 2], 0.15, 1)) + ambient
+        return (towards @ np.asarray(rotation, np.float32))[:2].astype(np.float32) / np.float32(
+            total
+        )
 
 
 def draw_lights(rng: np.random.Generator) -> Lights:

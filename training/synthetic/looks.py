@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from training.appearance.noise import random_field
 from training.appearance.regions import smoothstep
-from training.appearance.skin import Appearance, SkinSampler, _Person, draw_hair_colour
+from training.appearance.skin import Appearance, SkinSampler, _Person, draw_hair_colours
+from training.appearance.tone import angle_of, draw_skin_colour
 from training.synthetic.traits import Traits
 
 FloatArray = NDArray[np.float32]
@@ -39,20 +40,20 @@ class LookSampler(SkinSampler):
         """One look that goes with ``traits``."""
         person = _Person(
             melanin=traits.melanin,
+            colour=draw_skin_colour(rng, angle_of(traits.melanin)),
             blood=float(np.clip(rng.normal(0.42, 0.2), 0, 1.1)),
             age=traits.age,
             masculine=traits.masculine,
             makeup=bool(not traits.masculine and traits.child < 0.2 and rng.random() < 0.6),
         )
         tone = max(traits.melanin, 0.5) if traits.dark_hair else traits.melanin
-        hair = draw_hair_colour(rng, tone, traits.age if traits.masculine else 0.7 * traits.age)
-        facial_hair = np.clip(hair * np.exp(rng.normal(-0.45, 0.25)), 0.004, 0.2)
-        facial_hair = facial_hair.astype(np.float32)
+        # Women dye their hair more often.
+        hair = draw_hair_colours(rng, tone, traits.age if traits.masculine else 0.8 * traits.age)
         colour = self._makeup(rng, person, self._skin(rng, person))
         brows = self._brows(rng, person)
-        colour = _mix(colour, facial_hair, brows * 0.92)
+        colour = _mix(colour, hair.brows, brows * 0.92)
         beard, length, shadow = self._whiskers(rng, traits)
-        stubble = 0.55 * facial_hair + np.float32([0.045, 0.05, 0.055]) * colour.mean()
+        stubble = 0.55 * hair.beard + np.float32([0.045, 0.05, 0.055]) * colour.mean()
         colour = _mix(colour, stubble, shadow)
         lashes = float(rng.uniform(0.25, 0.75) + (0.2 if person.makeup else 0.0))
         colour = _mix(colour, _LASH, np.clip(self._lid_margin * lashes, 0, 1))
@@ -69,8 +70,9 @@ class LookSampler(SkinSampler):
             beard_length_mm=length,
             lashes=lashes,
             eyes=eyes,
-            hair=hair,
-            facial_hair=facial_hair,
+            hair=hair.scalp,
+            brow_hair=hair.brows,
+            beard_hair=hair.beard,
             melanin=person.melanin,
             age=person.age,
             masculine=person.masculine,

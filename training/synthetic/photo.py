@@ -32,14 +32,18 @@ class Development:
         return np.clip(grey + np.float32(self.saturation) * (x - grey), 0, 1)
 
 
-def draw_development(rng: np.random.Generator, face_light: float) -> Development:
-    """Expose for a face of mean linear brightness ``face_light``, more or less well."""
-    exposure = np.exp(rng.normal(np.log(0.24), 0.28)) / max(face_light, 0.01)
+def draw_development(rng: np.random.Generator, incident: float) -> Development:
+    """Expose more or less well for a face that ``incident`` light falls on (mean, linear).
+
+    As by an incident-light meter: pale skin comes out pale and dark skin dark. A camera that
+    meters the face itself would give all skin one brightness, and the light would tell the tone.
+    """
+    exposure = np.exp(rng.normal(np.log(0.82), 0.3)) / max(incident, 0.02)
     kind = rng.random()
-    if kind < 0.10:
-        exposure *= rng.uniform(0.15, 0.5)
+    if kind < 0.08:
+        exposure *= rng.uniform(0.2, 0.55)
     elif kind < 0.14:
-        exposure *= rng.uniform(1.5, 2.5)
+        exposure *= rng.uniform(1.4, 2.2)
     cast = 0.18 if rng.random() < 0.1 else 0.06
     balance = np.exp(rng.normal(0, 0.5 * cast, 3) + rng.normal(0, cast) * np.array([1, 0, -1]))
     return Development(
@@ -47,7 +51,7 @@ def draw_development(rng: np.random.Generator, face_light: float) -> Development
         shoulder=float(rng.uniform(0.15, 1.1)),
         contrast=float(np.exp(rng.normal(0.08, 0.13))),
         brightness=float(rng.normal(0, 0.025)),
-        saturation=float(rng.uniform(0.65, 1.2)),
+        saturation=float(rng.uniform(0.75, 1.3)),
     )
 
 
@@ -65,7 +69,8 @@ def degrade(rng: np.random.Generator, image: FloatArray) -> Image:
     if rng.random() < 0.22:
         image = _video(rng, image)
     elif rng.random() < 0.45:
-        low = max(24, int(size * rng.uniform(0.28, 0.9)))
+        # Small faces in the background of a photo are coarse.
+        low = max(24, int(size * rng.uniform(0.14 if rng.random() < 0.2 else 0.28, 0.9)))
         small = cv2.resize(image, (low, low), interpolation=cv2.INTER_AREA)
         back = cv2.INTER_LINEAR if rng.random() < 0.5 else cv2.INTER_CUBIC
         image = cv2.resize(small, (size, size), interpolation=back)
@@ -97,21 +102,25 @@ def degrade(rng: np.random.Generator, image: FloatArray) -> Image:
     return out
 
 
-def draw_border(rng: np.random.Generator, image: FloatArray) -> FloatArray | None:
+def draw_border(
+    rng: np.random.Generator, image: FloatArray, turned: float = 0.0
+) -> FloatArray | None:
     """Frame the photo as turned, cropped and letter-boxed pictures are framed.
 
     Args:
         rng: source of the choices.
         image: (S, S, 3) float32, changed in place.
+        turned: degrees by which the crop shows the photo turned clockwise.
 
     Returns:
         (S, S) float32 in [0, 1], what the border covers; None when there is none.
     """
-    if rng.random() >= 0.17:
+    if rng.random() >= 0.2:
         return None
     size = image.shape[0]
     inside = np.zeros((size, size), np.uint8)
-    angle = float(rng.normal(0, 7)) if rng.random() < 0.7 else 0.0
+    # Scans and mounted pictures are turned themselves.
+    angle = turned + (float(rng.normal(0, 5)) if rng.random() < 0.25 else 0.0)
     half = size * (0.5 + rng.gamma(1.5, 0.05, 4) * rng.choice([-1, 1], 4, p=[0.55, 0.45]))
     left, right, top, bottom = np.clip(half, 0.36 * size, None)
     corners = np.array([[-left, -top], [right, -top], [right, bottom], [-left, bottom]])

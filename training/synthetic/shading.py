@@ -1,4 +1,4 @@
-"""Colours of the pixels that see the head: skin grain, eyes, teeth, cloth."""
+"""Colours of the pixels that see the head: skin grain and folds, eyes, teeth, cloth."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.appearance.skin import EyeLook
+from training.synthetic.creases import HALF_WIDTH_MM, PIXELS_PER_MM, TOP_MM
 from training.synthetic.raster import FrameBuffer
 
 FloatArray = NDArray[np.float32]
 
 GRAIN_SIZE = 64
 _GRAIN_PER_MM = np.float32(2.2)
+_RELIEF_LEFT, _RELIEF_TOP = np.float32(HALF_WIDTH_MM), np.float32(TOP_MM)
+_RELIEF_PER_MM = np.float32(PIXELS_PER_MM)
+# Folds are seen from the front: on the sides of the head there are none.
+_RELIEF_BACK = np.float32(-45.0)
 
 
 def grain_volume() -> FloatArray:
@@ -89,6 +94,8 @@ def shade_pixels(
     cloth: Cloth,
     teeth_edge: float,
     face: NDArray[np.bool_],
+    relief: FloatArray,
+    slope_light: FloatArray,
     image: FloatArray,
     bare: FloatArray,
 ) -> None:
@@ -98,7 +105,8 @@ def shade_pixels(
     weight (above 0.5 the pixel shows the garment, below -0.5 headwear), share of painted hair.
     ``teeth_edge``: reference mm where the rows meet. ``face`` (T,): triangles of the face
     model's skin; ``bare`` (S, S) float32 becomes the share of bare skin where one of them is seen
-    without cloth, 0 elsewhere.
+    without cloth, 0 elsewhere. ``relief`` (H, W, 3): of `training.synthetic.creases`;
+    ``slope_light`` (2,): share of the light that a slope of one to the right or up takes away.
     """
     _shade(
         frame.triangle_ids,
@@ -119,6 +127,8 @@ def shade_pixels(
         np.float32(cloth.top),
         np.float32(teeth_edge),
         face,
+        relief,
+        slope_light,
         image,
         bare,
     )
@@ -150,6 +160,8 @@ def _shade(  # type: ignore[no-untyped-def]
     cloth_top,
     teeth_edge,
     face,
+    relief,
+    slope_light,
     image,
     bare,
 ):
@@ -264,5 +276,16 @@ def _shade(  # type: ignore[no-untyped-def]
                 shine = max(np.float32(0.0), one + np.float32(9.0) * grain_strength * pore)
                 for k in range(3):
                     v[6 + k] *= shine
+                if v[11] > _RELIEF_BACK:
+                    x = int((v[9] + _RELIEF_LEFT) * _RELIEF_PER_MM)
+                    y = int((_RELIEF_TOP - v[10]) * _RELIEF_PER_MM)
+                    if x >= 0 and y >= 0 and x < relief.shape[1] and y < relief.shape[0]:
+                        turned = relief[y, x, 0] * slope_light[0] + relief[y, x, 1] * slope_light[1]
+                        turned = one - min(max(turned, np.float32(-0.5)), np.float32(0.6))
+                        # Light that scatters in a valley comes out red.
+                        dark = min(relief[y, x, 2], np.float32(1.4))
+                        v[3] *= turned * (one - np.float32(0.28) * dark)
+                        v[4] *= turned * (one - np.float32(0.38) * dark)
+                        v[5] *= turned * (one - np.float32(0.40) * dark)
             for k in range(3):
                 image[row, column, k] = v[k] * v[3 + k] + v[6 + k]

@@ -11,12 +11,25 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 
 from training.face_model.heads import TRAITS
 
 FloatArray = NDArray[np.float32]
 
 _RIDGE = 20.0
+# Skin tones that are typical of the ancestries, on the range of melanin; European shares stand for
+# the Middle East and South Asia too.
+_TYPICAL = np.array([0.3, 0.95, 0.4])
+_DARKEST = 1.15
+# Correlation of tone with ancestry, of ranks as normal scores.
+_TONE_BY_ANCESTRY = 0.6
+
+
+def _shares(ancestry: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sharpened shares (..., 3) that sum to 1 of rough ones."""
+    shares = np.clip(ancestry, 0.02, None) ** 1.5
+    return shares / shares.sum(axis=-1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,7 @@ class TraitModel:
         self._weights = weights
         predicted = samples.astype(np.float64) @ weights
         self._residual = (table - self._mean - predicted).std(0)
+        self._tones = np.sort(_shares(table[:, 3:6]) @ _TYPICAL)
         self.explained = 1 - (self._residual / self._spread) ** 2
 
     def expected(self, identity: FloatArray) -> NDArray[np.float64]:
@@ -72,18 +86,18 @@ class TraitModel:
         """Traits of the person with these coefficients (80,)."""
         noise = rng.standard_normal(len(TRAITS)) * self._residual
         male, old, child, *shares, _ = self.expected(identity) + noise
-        ancestry = np.clip(shares, 0.02, None) ** 1.5
-        ancestry /= ancestry.sum()
-        # European shares stand for the Middle East and South Asia too: a wide range of skin.
-        typical = np.array([0.16, 0.85, 0.26])
-        spread = float(ancestry @ [0.11, 0.16, 0.10])
-        melanin = float(ancestry @ typical) + rng.normal(0, spread)
-        if rng.random() < 0.15:
-            melanin += rng.uniform(0, 0.4)
+        ancestry = _shares(np.array(shares))
+        melanin = self._tone(rng, float(ancestry @ _TYPICAL))
         return Traits(
             male=float(np.clip(male, 0, 1)),
             age=float(np.clip(0.12 + 1.35 * old + rng.normal(0, 0.16), 0, 1)) * (child < 0.2),
             child=float(np.clip(child, 0, 0.5)),
-            melanin=float(np.clip(melanin, 0.02, 1.15)),
-            dark_hair=bool(rng.random() < ancestry[1:].sum() or melanin > 0.42),
+            melanin=melanin,
+            dark_hair=bool(rng.random() < max(ancestry[1:].sum(), (melanin - 0.2) / 0.3)),
         )
+
+    def _tone(self, rng: np.random.Generator, expected: float) -> float:
+        """Skin tone, even over its range in the whole population, that leans to ``expected``."""
+        rank = (np.searchsorted(self._tones, expected) + 0.5) / (len(self._tones) + 1)
+        score = _TONE_BY_ANCESTRY * ndtri(rank) + rng.normal(0, np.sqrt(1 - _TONE_BY_ANCESTRY**2))
+        return float(_DARKEST * ndtr(score))

@@ -35,6 +35,8 @@ Array = NDArray[np.float64]
 _PHOTO_FOCAL = 1000.0
 """Of the photo before cropping; the crop's scale makes the choice irrelevant."""
 _REFINEMENTS = 3
+_IMAGE_AXES = np.array([1.0, -1.0])
+"""The camera's y axis points up, the image's down."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +45,17 @@ class View:
 
     Attributes:
         rotation: (3, 3) model to camera axes; offset: (3,) mm, the model origin's position.
-        crop: (2, 3) photo px (principal point at 0) to px of the 224 crop.
+        crop: (2, 3) similarity, photo px (principal point at 0) to px of the 224 crop.
     """
 
     rotation: Array
     offset: Array
     crop: Array
+
+    @property
+    def turn(self) -> float:
+        """Degrees by which the crop shows the photo turned clockwise."""
+        return float(np.degrees(np.arctan2(self.crop[1, 0], self.crop[0, 0])))
 
     def to_camera(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Model points (V, 3) mm to camera space (V, 3) mm, float32."""
@@ -57,10 +64,11 @@ class View:
     def project(self, camera_points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Camera-space points (V, 3) to (V, 3): x, y in crop px and 1000 / depth."""
         nearness = np.float32(1000.0) / -camera_points[:, 2]
-        scale = np.float32(self.crop[0, 0] * _PHOTO_FOCAL / 1000.0) * nearness
+        linear = (self.crop[:, :2] * _PHOTO_FOCAL / 1000.0 * _IMAGE_AXES).astype(np.float32)
+        x, y = camera_points[:, 0] * nearness, camera_points[:, 1] * nearness
         out = np.empty_like(camera_points)
-        out[:, 0] = scale * camera_points[:, 0] + np.float32(self.crop[0, 2])
-        out[:, 1] = np.float32(self.crop[1, 2]) - scale * camera_points[:, 1]
+        out[:, 0] = linear[0, 0] * x + linear[0, 1] * y + np.float32(self.crop[0, 2])
+        out[:, 1] = linear[1, 0] * x + linear[1, 1] * y + np.float32(self.crop[1, 2])
         out[:, 2] = nearness
         return out
 
@@ -76,18 +84,18 @@ def towards(direction: Array) -> Array:
 def draw_pose(rng: np.random.Generator) -> Array:
     """(3, 3) rotation of the head relative to the line of sight.
 
-    Most people look at the camera; yaw reaches 90 degrees to both sides, pitch 40, roll 35.
+    Most people look at the camera; yaw reaches 90 degrees to both sides, pitch 45, roll 60.
     """
     kind = rng.random()
-    if kind < 0.6:
+    if kind < 0.5:
         yaw = rng.normal(0, 16)
-    elif kind < 0.82:
+    elif kind < 0.75:
         yaw = rng.normal(0, 36)
     else:
         yaw = rng.uniform(-90, 90)
-    far = rng.random() < 0.15
-    pitch, roll = rng.normal(0, 20 if far else 8), rng.normal(0, 18 if far else 6)
-    angles = np.radians([np.clip(pitch, -40, 40), np.clip(yaw, -90, 90), np.clip(roll, -35, 35)])
+    pitch = rng.uniform(-45, 45) if rng.random() < 0.25 else rng.normal(0, 10)
+    roll = rng.normal(0, 30 if rng.random() < 0.15 else 8)
+    angles = np.radians([np.clip(pitch, -45, 45), np.clip(yaw, -90, 90), np.clip(roll, -60, 60)])
     return rotation_matrix(angles[None])[0]
 
 
@@ -104,13 +112,17 @@ def five_points(landmarks: Array) -> Array:
     )
 
 
-def draw_view(rng: np.random.Generator, landmarks: NDArray[np.float32], template: Array) -> View:
-    """Place the camera and cut the crop as a detector's rough points would.
+def draw_view(
+    rng: np.random.Generator, landmarks: NDArray[np.float32], template: tuple[Array, Array]
+) -> View:
+    """Place the camera and cut the crop as the service does, from rough points or landmarks.
+
+    Points are a bit off. The alignment takes out the roll that it sees in them; the rest remains.
 
     Args:
         rng: source of pose, distance, position in the photo and detector error.
         landmarks: (68, 3) mm in model space.
-        template: (5, 3) mm of the alignment.
+        template: (5, 3) and (68, 3) mm of the alignment: of the detector's points and of landmarks.
     """
     # A self-portrait at arm's length, or a photographer some steps away.
     near, far = (330, 750) if rng.random() < 0.25 else (700, 4000)
@@ -121,16 +133,21 @@ def draw_view(rng: np.random.Generator, landmarks: NDArray[np.float32], template
     rotation = towards(line_of_sight) @ draw_pose(rng)
     offset = distance * line_of_sight
     seen = landmarks @ rotation.T + offset
-    photo = _PHOTO_FOCAL * seen[:, :2] / -seen[:, 2:] * np.array([1.0, -1.0])
+    photo = _PHOTO_FOCAL * seen[:, :2] / -seen[:, 2:] * _IMAGE_AXES
     points = five_points(photo)
-    # At profile the eyes coincide in the image; a detector's error does not vanish with them.
+    # At profile the eyes coincide in the image; an error does not vanish with them.
     scale = _PHOTO_FOCAL / -seen[:, 2].mean()
     eye_distance = max(float(np.linalg.norm(points[1] - points[0])), 30.0 * scale)
-    points = points + eye_distance * (
-        rng.uniform(0.01, 0.09) * rng.standard_normal((5, 2)) + 0.03 * rng.standard_normal(2)
-    )
-    crop = crop_transform(points, template)
-    zoom = np.exp(rng.normal(0, 0.03))
+    if rng.random() < 0.5:
+        off, shift = rng.uniform(0.01, 0.09), 0.03
+        error = off * rng.standard_normal((5, 2)) + shift * rng.standard_normal(2)
+        crop = crop_transform(points + eye_distance * error, template[0])
+    else:
+        # The network's own landmarks are off together more than each by itself.
+        off, shift = rng.uniform(0.005, 0.04), 0.015
+        error = off * rng.standard_normal((68, 2)) + shift * rng.standard_normal(2)
+        crop = crop_transform(photo + eye_distance * error, template[1])
+    zoom = np.exp(rng.normal(0, shift))
     centre = CROP_SIZE / 2
     crop = zoom * crop + np.array([[0, 0, centre], [0, 0, centre]]) * (1 - zoom)
     return View(rotation, offset, crop)
@@ -143,19 +160,22 @@ def nominal_pose(view: View, landmarks: NDArray[np.float32]) -> tuple[Array, Arr
         view: the true camera and crop.
         landmarks: (68, 3) mm in model space.
     """
-    zoom = view.crop[0, 0]
+    zoom = np.sqrt(np.linalg.det(view.crop[:, :2]))
     centre = CROP_SIZE / 2
-    seen = landmarks.astype(np.float64) @ view.rotation.T + view.offset
-    target = view.crop[:, 2] + zoom * _PHOTO_FOCAL * seen[:, :2] / -seen[:, 2:] * [1.0, -1.0]
-    origin = view.offset
+    # A crop that turns the photo is a plain one of a camera turned about its axis.
+    turn = np.eye(3)
+    turn[:2, :2] = view.crop[:, :2] / zoom * np.outer(_IMAGE_AXES, _IMAGE_AXES)
+    camera_rotation, origin = turn @ view.rotation, turn @ view.offset
+    seen = landmarks.astype(np.float64) @ camera_rotation.T + origin
+    target = view.crop[:, 2] + zoom * _PHOTO_FOCAL * seen[:, :2] / -seen[:, 2:] * _IMAGE_AXES
     sight = origin / np.linalg.norm(origin)
-    place = view.crop[:, 2] + zoom * _PHOTO_FOCAL * origin[:2] / -origin[2] * [1.0, -1.0]
+    place = view.crop[:, 2] + zoom * _PHOTO_FOCAL * origin[:2] / -origin[2] * _IMAGE_AXES
     # Off the axis an image is magnified by 1/cos across and 1/cos^2 along the radius.
     pixels_per_mm = zoom * _PHOTO_FOCAL / np.linalg.norm(origin) * (-sight[2]) ** -1.5
     depth = FOCAL_LENGTH / pixels_per_mm
     at = np.array([place[0] - centre, centre - place[1]]) * depth / FOCAL_LENGTH
     position = np.array([at[0], at[1], -depth])
-    rotation = towards(position) @ towards(sight).T @ view.rotation
+    rotation = towards(position) @ towards(sight).T @ camera_rotation
     for _ in range(_REFINEMENTS):
         rotation, position = _refine(rotation, position, landmarks, target)
     translation = position + np.array([0.0, 0.0, CAMERA_DISTANCE])
@@ -169,7 +189,7 @@ def _refine(
     turned = landmarks @ rotation.T
     p = turned + position
     inverse = FOCAL_LENGTH / -p[:, 2]
-    error = target - (CROP_SIZE / 2 + inverse[:, None] * p[:, :2] * [1.0, -1.0])
+    error = target - (CROP_SIZE / 2 + inverse[:, None] * p[:, :2] * _IMAGE_AXES)
     # Rows: d(u, v)/d(position); rotations act on `turned` as position += w x turned.
     slope = np.zeros((len(p), 2, 3))
     slope[:, 0, 0] = inverse

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kstest, uniform
 
-from training.appearance.skin import draw_hair_colour
+from training.appearance.color import linear_from_srgb
+from training.appearance.skin import draw_hair_colours
 from training.appearance.surface import EYEBALL
+from training.appearance.tone import DARKEST, LIGHTEST, typology_angle
 
 
 @settings(max_examples=25, deadline=None)
@@ -41,13 +44,11 @@ def cheeks(sampler):
     )
 
 
-def test_skin_tones_cover_the_human_range(cheeks):
+def test_skin_tones_cover_the_human_range_evenly(cheeks):
     colours, melanin = cheeks
-    brightness = colours.mean(1)
-    assert brightness.min() < 0.32
-    assert brightness.max() > 0.72
-    assert np.quantile(melanin, 0.05) < 0.1
-    assert np.quantile(melanin, 0.95) > 0.7
+    angles = typology_angle(linear_from_srgb(colours.astype(np.float32)))
+    assert kstest(angles, uniform(DARKEST, LIGHTEST - DARKEST).cdf).statistic < 0.12
+    assert kstest(melanin, uniform(0, 1.15).cdf).pvalue > 0.001
     # Skin is redder than green, greener than blue.
     assert (colours[:, 0] > colours[:, 1]).all()
     assert (colours[:, 1] > colours[:, 2] - 0.02).all()
@@ -55,7 +56,7 @@ def test_skin_tones_cover_the_human_range(cheeks):
 
 def test_melanin_darkens(cheeks):
     colours, melanin = cheeks
-    assert np.corrcoef(colours.mean(1), melanin)[0, 1] < -0.9
+    assert np.corrcoef(colours.mean(1), melanin)[0, 1] < -0.95
 
 
 def test_skin_is_uneven_but_not_speckled(sampler):
@@ -79,5 +80,18 @@ def test_features_stand_out_from_the_skin(sampler):
 
 @given(melanin=st.floats(0.43, 1.15), seed=st.integers(0, 10_000))
 def test_dark_skin_has_dark_hair_until_it_greys(melanin: float, seed: int):
-    colour = draw_hair_colour(np.random.default_rng(seed), melanin, age=0.0)
-    assert colour.max() < 0.2
+    hair = draw_hair_colours(np.random.default_rng(seed), melanin, age=0.0)
+    assert hair.scalp.max() < 0.2
+    assert hair.brows.max() < 0.2
+
+
+def test_beards_and_hair_are_white_on_many_old_people_and_brows_on_fewer():
+    drawn = [draw_hair_colours(np.random.default_rng(s), 0.6, age=0.95) for s in range(200)]
+    white = {
+        part: np.mean([getattr(hair, part).mean() > 0.2 for hair in drawn])
+        for part in ("scalp", "brows", "beard")
+    }
+    assert 0.4 < white["scalp"] < 0.95
+    assert white["brows"] < white["scalp"] <= white["beard"]
+    young = [draw_hair_colours(np.random.default_rng(s), 0.6, age=0.0) for s in range(100)]
+    assert max(hair.beard.max() for hair in young) < 0.2

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from models.alignment import crop_transform
 from models.camera import pose_points, project
 from models.layout import LAYOUT_239
 from training.evaluation.network import Network
@@ -15,7 +16,7 @@ from training.evaluation.photos import (
     projected_landmarks,
 )
 from training.photos.conventions import LandmarkConvention
-from training.photos.crops import cut_crop, map_points_back, read_photo, upright_transform
+from training.photos.crops import cut_crop, map_points_back, read_photo
 from training.photos.labels import PhotoLabels
 from training.photos.people import person_of
 from training.photos.rendering import colour_errors, render_faces
@@ -44,7 +45,7 @@ def album(tmp_path, face_model):
     x[:, LAYOUT_239.light] = np.eye(9)[0]
     template = face_model.five_points
     points = 1.5 * template[:, :2] * [1, -1] + 130 + rng.normal(size=(9, 5, 2))
-    transforms = np.stack([upright_transform(p, template) for p in points])
+    transforms = np.stack([crop_transform(p, template) for p in points])
     landmarks = true_landmarks(face_model, face_model.landmarks, x, transforms)
     names = [f"Person_{k // 3}_{k:02d}.png" for k in range(9)]
     for name in names:

@@ -16,6 +16,7 @@ from training.synthetic.hair import HairGrower, draw_style
 from training.synthetic.looks import LookSampler
 from training.synthetic.people import Person
 from training.synthetic.props import box, prop
+from training.synthetic.traits import TraitModel
 from training.synthetic.verify import landmark_errors
 
 
@@ -110,6 +111,20 @@ def bare_heads(monkeypatch):
 
 def _anyone():
     return SimpleNamespace(masculine=True, melanin=0.3, age=0.3)
+
+
+def test_the_light_does_not_tell_the_tone(generator, bare_heads, monkeypatch):
+    """The same pictures of people as pale and as dark as can be have the same light."""
+    draw = TraitModel.draw
+    lights, albedos = [], []
+    for melanin in (0.0, 1.15):
+        monkeypatch.setattr(TraitModel, "draw", lambda *a, m=melanin: replace(draw(*a), melanin=m))
+        drawn = list(generator.portraits(31, range(20)))
+        lights.append(np.array([p.labels["light"][0] for p in drawn]))
+        albedos.append(np.array([p.image[p.attention > 128].mean() for p in drawn]))
+    assert np.median(albedos[1] / albedos[0]) < 0.7
+    # Shine adds to the light of dark skin, the shoulder of the tone curve takes from pale skin's.
+    assert 0.75 < np.median(lights[1] / lights[0]) < 1.35
 
 
 def frontal(portraits):

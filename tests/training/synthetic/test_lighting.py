@@ -85,6 +85,15 @@ def test_drawn_lights_are_usable():
         assert ((lights.hardness >= 0) & (lights.hardness <= 1)).all()
 
 
+def test_a_slope_away_from_the_lamp_loses_light(lamp):
+    from_the_right = lamp.slope_light(np.eye(3))
+    assert from_the_right[0] > 1
+    assert from_the_right[1] == pytest.approx(0)
+    quarter = np.float32([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    # A head that lies on its side has the lamp above its -y.
+    assert lamp.slope_light(quarter)[1] == pytest.approx(-from_the_right[0])
+
+
 def test_head_shades_its_far_side(head):
     reach, _ = ShadowCaster().reach(
         head.mean, head.surface.triangles, [], np.float32([[0, 0, 1], [1, 0, 0]])

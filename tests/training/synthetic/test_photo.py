@@ -13,7 +13,7 @@ seeds = st.integers(0, 2**32 - 1)
 @settings(max_examples=20, deadline=None)
 @given(seed=seeds)
 def test_development_is_a_picture_that_brightens_with_light(seed: int):
-    develop = draw_development(np.random.default_rng(seed), face_light=0.2)
+    develop = draw_development(np.random.default_rng(seed), incident=0.2)
     grey = np.repeat(np.linspace(0, 2, 50, dtype=np.float32)[:, None], 3, axis=1)
     shown = develop(grey).mean(1)
     assert shown.min() >= 0
@@ -21,19 +21,20 @@ def test_development_is_a_picture_that_brightens_with_light(seed: int):
     assert (np.diff(shown) >= -1e-6).all()
 
 
-def test_faces_are_mostly_well_exposed():
+def test_light_on_the_face_is_mostly_well_exposed():
+    """A grey card in the face's light, in light of all strengths."""
     shown = [
-        draw_development(np.random.default_rng(s), face_light=light)(
-            np.full((1, 3), light, np.float32)
+        draw_development(np.random.default_rng(s), incident=light)(
+            np.full((1, 3), 0.3 * light, np.float32)
         ).mean()
-        for s, light in enumerate(np.geomspace(0.02, 3, 300))
+        for s, light in enumerate(np.geomspace(0.05, 3, 300))
     ]
-    assert 0.35 < np.median(shown) < 0.65
+    assert 0.4 < np.median(shown) < 0.65
     assert np.quantile(shown, 0.15) > 0.3
     assert np.quantile(shown, 0.9) < 0.8
     # Some are much too dark or too bright.
-    assert np.quantile(shown, 0.02) < 0.3
-    assert np.quantile(shown, 0.99) > 0.75
+    assert np.quantile(shown, 0.02) < 0.35
+    assert np.quantile(shown, 0.99) > 0.7
 
 
 @settings(max_examples=25, deadline=None)
@@ -52,7 +53,7 @@ def test_border_covers_what_it_says_and_keeps_the_middle():
     framed = 0
     for seed in range(150):
         image = np.full((64, 64, 3), 0.5, np.float32)
-        cover = draw_border(np.random.default_rng(seed), image)
+        cover = draw_border(np.random.default_rng(seed), image, turned=10.0)
         if cover is None:
             assert (image == 0.5).all()
             continue
@@ -61,7 +62,7 @@ def test_border_covers_what_it_says_and_keeps_the_middle():
         assert (image[cover == 0] == 0.5).all()
         assert np.ptp(image[cover == 1]) == 0 if (cover == 1).any() else True
         assert cover[24:40, 24:40].max() == 0
-    assert 5 < framed < 40
+    assert 10 < framed < 50
 
 
 @settings(max_examples=25, deadline=None)

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy.stats import kstest, uniform
 
 from training.face_model.identity import N_PEOPLE
 from training.synthetic.hair import draw_style
@@ -33,7 +34,7 @@ def test_traits_are_read_from_the_coefficients(known):
     agree = [d.masculine == (t > 0.5) for d, t in zip(drawn, table[:, 0], strict=True)]
     assert np.mean(agree) > 0.85
     african = table[:, 4] / table[:, 3:6].sum(1)
-    assert np.corrcoef([d.melanin for d in drawn], african)[0, 1] > 0.6
+    assert np.corrcoef([d.melanin for d in drawn], african)[0, 1] > 0.35
 
 
 def test_without_a_table_traits_do_not_follow_the_shape(known):
@@ -43,6 +44,15 @@ def test_without_a_table_traits_do_not_follow_the_shape(known):
     drawn = [model.draw(np.random.default_rng(k), samples[k]) for k in range(300)]
     assert 0.35 < np.mean([d.masculine for d in drawn]) < 0.65
     assert all(0 <= d.age <= 1 and 0 <= d.melanin <= 1.15 and 0 <= d.child <= 0.5 for d in drawn)
+
+
+def test_tones_are_even_whatever_the_people(known):
+    samples, table = known
+    model = TraitModel(samples, table)
+    rng = np.random.default_rng(2)
+    for people in (samples, samples[table[:, 0] > 0.5]):
+        tones = [model.draw(rng, s).melanin for s in people]
+        assert kstest(tones, uniform(0, 1.15).cdf).statistic < 0.12
 
 
 def test_people_are_known_only_for_the_builders_samples():

@@ -9,6 +9,7 @@ from models.camera import (
     CAMERA_DISTANCE,
     CROP_SIZE,
     FOCAL_LENGTH,
+    angles_from_matrix,
     pose_points,
     project,
     rotation_matrix,
@@ -36,9 +37,15 @@ def test_towards_turns_the_optical_axis_the_short_way(x: float, y: float):
     assert angle == pytest.approx(np.arctan(np.hypot(x, y)), abs=1e-6)
 
 
-def crop_like_the_nominal_camera() -> np.ndarray:
-    zoom = FOCAL_LENGTH / 1000.0
-    return np.array([[zoom, 0, CROP_SIZE / 2], [0, zoom, CROP_SIZE / 2]])
+def templates(toy_head) -> tuple[np.ndarray, np.ndarray]:
+    return toy_head.model.five_points, toy_head.model.landmark_template
+
+
+def crop_like_the_nominal_camera(roll: float = 0.0) -> np.ndarray:
+    zoom, cosine, sine = FOCAL_LENGTH / 1000.0, np.cos(roll), np.sin(roll)
+    return np.array(
+        [[zoom * cosine, zoom * sine, CROP_SIZE / 2], [-zoom * sine, zoom * cosine, CROP_SIZE / 2]]
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -59,7 +66,7 @@ def test_the_nominal_camera_keeps_its_own_pose(toy_head, seed: int):
 def test_nominal_pose_projects_where_the_photo_shows_the_face(toy_head, seed: int):
     rng = np.random.default_rng(seed)
     landmarks = toy_head.data.landmark_mean
-    view = draw_view(rng, landmarks, toy_head.model.five_points)
+    view = draw_view(rng, landmarks, templates(toy_head))
     seen = view.project(view.to_camera(landmarks))[:, :2]
     angles, translation = pose_coefficients(*nominal_pose(view, landmarks))
     posed = pose_points(landmarks[None].astype(float), angles[None], translation[None])
@@ -69,16 +76,30 @@ def test_nominal_pose_projects_where_the_photo_shows_the_face(toy_head, seed: in
         assert np.median(error) < 1.3
 
 
+@settings(max_examples=30, deadline=None)
+@given(seed=seeds, roll=st.floats(-3.1, 3.1))
+def test_a_crop_that_turns_the_photo_turns_the_nominal_pose(toy_head, seed: int, roll: float):
+    rng = np.random.default_rng(seed)
+    landmarks = toy_head.data.landmark_mean
+    rotation, shift = draw_pose(rng), rng.normal(0, 20, 3)
+    view = View(rotation, shift - [0, 0, CAMERA_DISTANCE], crop_like_the_nominal_camera(roll))
+    found, translation = nominal_pose(view, landmarks)
+    # Undoing a clockwise turn of the photo turns the head counter-clockwise before the camera.
+    turn = rotation_matrix(np.array([[0, 0, roll]]))[0]
+    assert np.allclose(found, turn @ rotation, atol=1e-6)
+    assert np.allclose(translation, turn @ shift, atol=1e-3)
+
+
 def test_crop_centres_the_face_at_its_scale(toy_head):
     """Without the detector's error the template would fill the crop as the alignment says."""
     landmarks = toy_head.data.landmark_mean
     scales, centres = [], []
     for seed in range(200):
-        view = draw_view(np.random.default_rng(seed), landmarks, toy_head.model.five_points)
+        view = draw_view(np.random.default_rng(seed), landmarks, templates(toy_head))
         origin = view.project(view.offset[None].astype(np.float32))[0]
         # Close by, the nose is nearer than the origin and the crop's scale is that of the front.
         if np.linalg.norm(view.offset) > 1000:
-            scales.append(view.crop[0, 0] * 1000 / np.linalg.norm(view.offset))
+            scales.append(np.hypot(*view.crop[0, :2]) * 1000 / np.linalg.norm(view.offset))
         centres.append(origin[:2])
     assert np.median(scales) == pytest.approx(1.02, abs=0.05)
     assert np.median(centres, axis=0) == pytest.approx([112, 112], abs=2.0)
@@ -87,11 +108,27 @@ def test_crop_centres_the_face_at_its_scale(toy_head):
 
 def test_poses_have_the_spread_asked_for():
     rng = np.random.default_rng(0)
-    forward = np.stack([draw_pose(rng) @ [0, 0, 1] for _ in range(2000)])
-    yaw = np.degrees(np.arctan2(forward[:, 0], forward[:, 2]))
-    assert 0.55 < (np.abs(yaw) < 20).mean() < 0.75
-    assert 0.06 < (np.abs(yaw) > 55).mean() < 0.16
+    angles = angles_from_matrix(np.stack([draw_pose(rng) for _ in range(2000)]))
+    pitch, yaw, roll = np.degrees(angles).T
+    assert 0.4 < (np.abs(yaw) < 20).mean() < 0.7
+    assert 0.1 < (np.abs(yaw) > 50).mean() < 0.25
     assert np.abs(yaw).max() > 85
+    assert 40 < np.abs(pitch).max() < 45.1
+    assert 40 < np.abs(roll).max() < 60.1
+
+
+def test_the_crop_takes_the_roll_out(toy_head):
+    """What is left of the roll is small but not nothing."""
+    landmarks = toy_head.data.landmark_mean
+    left, taken = [], []
+    for seed in range(150):
+        view = draw_view(np.random.default_rng(seed), landmarks, templates(toy_head))
+        angles, _ = pose_coefficients(*nominal_pose(view, landmarks))
+        if abs(angles[1]) < 0.5:
+            left.append(np.degrees(angles[2]))
+            taken.append(view.turn)
+    assert 0.5 < np.std(left) < 6
+    assert np.std(taken) > 6
 
 
 def test_five_points_are_eyes_nose_and_mouth(toy_head):
