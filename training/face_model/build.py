@@ -66,9 +66,7 @@ def build_geometry(
     population = Population(sources, calibration.offsets, calibration.spread)
     identity = build_identity(topology, population)
     report("expression")
-    expression = build_expression(
-        sources, topology.cage.source, identity.metric, topology.cage.mirror
-    )
+    expression = build_expression(sources, topology, identity.mean, identity.metric)
     report("landmarks, regions and texture coordinates")
     jaw_open = topology.dense.matrix @ expression.units[expression.names.index("jawOpen")]
     masks = {

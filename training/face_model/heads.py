@@ -1,4 +1,4 @@
-"""Whole heads (ears, neck, shoulders, teeth) that share the face model's coefficients.
+"""Whole heads (ears, neck, shoulders) that share the face model's coefficients.
 
 For any identity and expression coefficients the face of the head is the face model's: its cage
 vertices carry the face model's own bases. What the face does not determine (ears, skull, neck)
@@ -21,9 +21,12 @@ from training.face_model.cage import (
     MM_PER_UNIT,
     POCKET,
     SKIN,
+    TEETH,
+    TONGUE,
     Cage,
     assemble_cage,
     front_half,
+    teeth_and_tongue,
 )
 from training.face_model.components import mirror_field, symmetric_components
 from training.face_model.expression import unit_displacement
@@ -32,7 +35,6 @@ from training.face_model.sources import FaceSources
 from training.face_model.subdivision import catmull_clark
 from training.face_model.topology import Topology
 
-TEETH = 3
 N_RESIDUAL = 24
 #: How far the body goes, mm from the middle between the eyes.
 LOWEST, WIDEST = -230.0, 230.0
@@ -49,7 +51,8 @@ class HeadModel:
         residual_basis: (R, V, 3) float32: what the face does not tell; zero on the face.
         expression_basis: (64, V, 3) float32, for the face model's expression coefficients.
         triangles: (T, 3) int32, counter-clockwise seen from outside.
-        parts: (V,) uint8: 0 skin, 1 inside of lids and mouth, 2 eyeball, 3 teeth.
+        parts: (V,) uint8: 0 skin, 1 inside of lids and mouth, 2 eyeball, 3 teeth,
+            4 tongue.
         triangle_parts: (T,) uint8.
         masks: (V,) float32 weights in [0, 1]: lips, eyelids, ears, face.
         face_vertices, face_model_vertices: (n,) int32, vertices of the head and of the face
@@ -102,18 +105,18 @@ class HeadModel:
 
 
 def head_cage(sources: FaceSources, topology: Topology) -> Cage:
-    """Cage of the head: body down to the shoulders with full cavities, eyeball fronts, teeth."""
+    """Cage of the head: body down to the shoulders with full cavities, eyeball fronts, teeth and tongue."""
     mesh, regions = sources.mesh, topology.regions
-    centre = (topology.reference * MM_PER_UNIT - topology.origin)[mesh.quads].mean(axis=1)
+    position = topology.reference * MM_PER_UNIT - topology.origin
+    centre = position[mesh.quads].mean(axis=1)
     near = (centre[:, 1] > LOWEST) & (np.abs(centre[:, 0]) < WIDEST)
     cavities = regions.mouth | regions.left_socket | regions.right_socket
-    teeth = np.isin(mesh.groups, ["helper-upper-teeth", "helper-lower-teeth"])
     eyeballs = (regions.right_eyeball, regions.left_eyeball)
     blocks = [
         (mesh.quads[regions.skin & near], SKIN),
         (mesh.quads[cavities], POCKET),
-        (mesh.quads[teeth], TEETH),
         *((mesh.quads[front_half(mesh, eyeball)], EYEBALL) for eyeball in eyeballs),
+        *teeth_and_tongue(mesh, position),
     ]
     return assemble_cage(mesh, blocks, eyeballs)
 
@@ -177,7 +180,7 @@ def build_head_model(geometry: Geometry) -> HeadModel:
 
     quad_parts = np.repeat(cage.parts, 4)
     parts = np.full(matrix.shape[0], SKIN, np.uint8)
-    for part in (TEETH, EYEBALL, POCKET, SKIN):
+    for part in (TONGUE, TEETH, EYEBALL, POCKET, SKIN):
         parts[quads[quad_parts == part]] = part
     masks = {}
     for name in ("lips", "eyelids", "ears", "face"):

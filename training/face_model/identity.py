@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.face_model.cage import SKIN, TEETH, TONGUE
 from training.face_model.components import Components, mirror_field, symmetric_components
 from training.face_model.people import People, Population
-from training.face_model.topology import EYEBALL, POCKET, Topology
+from training.face_model.topology import Topology
 
 N_IDENTITY = 80
 N_PEOPLE = 1800
@@ -51,7 +52,8 @@ def cage_metric(topology: Topology) -> np.ndarray:
     distance = np.linalg.norm(points - nose, axis=1)
     weight = vertex_areas(points, topology.dense.faces)
     weight *= FAR_WEIGHT + NEAR_WEIGHT * np.exp(-((distance / NEAR_MM) ** 2))
-    weight[np.isin(topology.parts, (POCKET, EYEBALL))] *= HIDDEN_WEIGHT
+    weight[topology.parts != SKIN] *= HIDDEN_WEIGHT
+    weight[np.isin(topology.parts, (TEETH, TONGUE))] = 0
     on_cage = np.maximum(topology.dense.matrix.T @ weight, 0)
     on_cage = (on_cage + on_cage[topology.cage.mirror]) / 2
     return on_cage / on_cage.sum()

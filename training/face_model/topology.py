@@ -12,6 +12,8 @@ from training.face_model.cage import (
     MM_PER_UNIT,
     POCKET,
     SKIN,
+    TEETH,
+    TONGUE,
     Cage,
     Regions,
     build_cage,
@@ -40,7 +42,7 @@ class Topology:
     Attributes:
         cage: the control mesh.
         dense: triangles, subdivision matrix (V, C) and mirror map of the dense mesh.
-        parts: (V,) uint8 SKIN, POCKET or EYEBALL; a lid or lip edge counts as SKIN.
+        parts: (V,) uint8 SKIN, POCKET, EYEBALL, TEETH or TONGUE; a lid or lip edge counts as SKIN.
         triangle_parts: (T,) uint8.
         reference: (S, 3) the reference head in base-mesh units.
         origin: (3,) the middle between the eyeballs on the reference head, mm.
@@ -92,7 +94,7 @@ def build_topology(sources: FaceSources) -> Topology:
     near = (on_vertex[mesh.quads] > 0).any(axis=1)
     low = position[mesh.quads, 1].mean(axis=1) < TOP + 26
     skin = regions.skin & ~regions.ears & near & low
-    cage = build_cage(mesh, regions, skin)
+    cage = build_cage(mesh, regions, skin, position)
     subdivided = subdivide(cage.quads, cage.n_vertices, cage.mirror, levels=2)
     quad_parts = cage.parts[subdivided.parents]
 
@@ -119,6 +121,6 @@ def build_topology(sources: FaceSources) -> Topology:
 
     triangle_parts = cage.parts[clipped.parents]
     parts = np.full(clipped.matrix.shape[0], SKIN, np.uint8)
-    for part in (EYEBALL, POCKET, SKIN):
+    for part in (TONGUE, TEETH, EYEBALL, POCKET, SKIN):
         parts[clipped.faces[triangle_parts == part]] = part
     return Topology(cage, clipped, parts, triangle_parts, reference, origin, regions, mesh.quads)
