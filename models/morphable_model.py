@@ -34,6 +34,9 @@ PART_SKIN: Final = 0
 PART_CAVITY: Final = 1
 """Inside of lids and mouth."""
 PART_EYEBALL: Final = 2
+PART_TEETH: Final = 3
+"""Upper and lower teeth with their gums."""
+PART_TONGUE: Final = 4
 
 REQUIRED_METADATA: Final = ("name", "version", "licence", "source", "units")
 
@@ -87,7 +90,7 @@ class MorphableModel:
     uv: NDArray[np.float32]
     """(V, 2) texture coordinates in [0, 1], v up."""
     parts: NDArray[np.uint8]
-    """(V,) 0 skin, 1 inside of lids and mouth, 2 eyeball."""
+    """(V,) 0 skin, 1 inside of lids and mouth, 2 eyeball, 3 teeth, 4 tongue."""
     expression_units: tuple[str, ...]
     """Names of K blendshapes: ARKit's ("jawOpen"), then others with a prefix ("mpfb/...")."""
     expression_unit_coefficients: NDArray[np.float32]
@@ -281,8 +284,10 @@ class MorphableModel:
             array = getattr(self, name)
             if array.min() < 0 or array.max() >= self.n_vertices:
                 raise ValueError(f"{name} refers to a vertex that does not exist")
-        if self.parts.max() > PART_EYEBALL:
-            raise ValueError("parts must be 0 (skin), 1 (cavity) or 2 (eyeball)")
+        if self.parts.max() > PART_TONGUE:
+            raise ValueError(
+                "parts must be 0 (skin), 1 (cavity), 2 (eyeball), 3 (teeth) or 4 (tongue)"
+            )
         for name in ("mean_albedo", "uv"):
             array = getattr(self, name)
             if array.min() < 0.0 or array.max() > 1.0:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models import rasterizer
 from models.camera import CAMERA_DISTANCE
 from models.jit import kernel
-from models.morphable_model import PART_CAVITY, PART_EYEBALL
+from models.morphable_model import PART_CAVITY, PART_EYEBALL, PART_TEETH, PART_TONGUE
 from models.normals import vertex_normals
 from models.rasterizer import Fragments, interpolate, rasterize
 
@@ -35,7 +35,7 @@ _KEY = np.array([-0.45, 0.55, 0.70], np.float32) / np.float32(np.sqrt(0.995))
 _FILL = np.array([0.80, 0.05, 0.60], np.float32) / np.float32(np.sqrt(1.0025))
 _AMBIENT, _KEY_STRENGTH, _FILL_STRENGTH = 0.16, 0.82, 0.16
 # The photo shows eyes and an open mouth better than clay does.
-_PART_OPACITY = {PART_CAVITY: 0.3, PART_EYEBALL: 0.35}
+_PART_OPACITY = {PART_CAVITY: 0.3, PART_EYEBALL: 0.35, PART_TEETH: 0.35, PART_TONGUE: 0.3}
 
 _DOT_RADIUS = 0.007
 _SMALLEST_DOT_PX = 1.0

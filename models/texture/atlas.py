@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import kernel
-from models.morphable_model import PART_EYEBALL, MorphableModel
+from models.morphable_model import PART_CAVITY, PART_SKIN, MorphableModel
 from models.rasterizer import EMPTY, rasterize
 
 
@@ -55,10 +55,13 @@ def build_atlas(model: MorphableModel, size: int) -> Atlas:
     return Atlas(ids, barycentric, mirror, _padding(ids))
 
 
-def eyeball_triangles(model: MorphableModel) -> NDArray[np.bool_]:
-    """(T,): which triangles are an eyeball's."""
-    eyeball: NDArray[np.bool_] = (model.parts == PART_EYEBALL)[model.triangles].all(axis=1)
-    return eyeball
+def islands_of_triangles(model: MorphableModel) -> NDArray[np.int8]:
+    """(T,): the island of each triangle: 0 the face with its cavities, else its part.
+
+    Colours are not spread from one island to another.
+    """
+    part = model.parts[model.triangles].min(axis=1)
+    return np.where(np.isin(part, (PART_SKIN, PART_CAVITY)), 0, part).astype(np.int8)
 
 
 def _padding(ids: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from models.morphable_model import MorphableModel
 from models.rasterizer import EMPTY
 from models.texture.agreement import agree
-from models.texture.atlas import Atlas, build_atlas, eyeball_triangles
+from models.texture.atlas import Atlas, build_atlas, islands_of_triangles
 from models.texture.completion import complete, divide, mirrored, round_colours, spread_over_texels
 from models.texture.grids import GRID, log_colour
 from models.texture.views import TextureView, add_view, prepare_view
@@ -64,7 +64,7 @@ class TextureBaker:
         self._model = model
         # Kernels take arrays in one form only, and the model's own are frozen.
         self._triangles = np.array(model.triangles)
-        self._eyeball = eyeball_triangles(model)
+        self._islands = islands_of_triangles(model)
         self._atlases: dict[int, tuple[Atlas, NDArray[np.int8]]] = {}
         self._lock = threading.Lock()
 
@@ -104,11 +104,11 @@ class TextureBaker:
         return BakedTexture(rgb_u8, coverage)
 
     def _atlas(self, size: int) -> tuple[Atlas, NDArray[np.int8]]:
-        """The layout, and which of the islands (face 0, eyeballs 1) each texel belongs to."""
+        """The layout, and which of the islands (face 0, else the part) each texel belongs to."""
         with self._lock:
             if size not in self._atlases:
                 atlas = build_atlas(self._model, size)
-                islands = self._eyeball[atlas.triangle_ids].astype(np.int8)
+                islands = self._islands[atlas.triangle_ids]
                 islands[atlas.triangle_ids == EMPTY] = -1
                 self._atlases[size] = atlas, islands
             return self._atlases[size]

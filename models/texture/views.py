@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.camera import CAMERA_DISTANCE
 from models.jit import kernel
-from models.morphable_model import PART_CAVITY, MorphableModel
+from models.morphable_model import PART_CAVITY, PART_TEETH, PART_TONGUE, MorphableModel
 from models.normals import vertex_normals
 from models.rasterizer import EMPTY, rasterize
 from models.texture.atlas import Atlas
@@ -121,7 +121,8 @@ def prepare_view(model: MorphableModel, view: TextureView, size: int) -> Prepare
     fragments = rasterize(places[None], model.triangles, rows, columns, near=_NEAR_MM)
     depth = fragments.depth[0]
     # What is seen between the lips lies behind them at any rate, and is wanted to their edge.
-    cavity = (model.parts == PART_CAVITY)[model.triangles].any(axis=1)[fragments.triangle_ids[0]]
+    in_mouth: NDArray[np.bool_] = np.isin(model.parts, (PART_CAVITY, PART_TEETH, PART_TONGUE))
+    cavity = in_mouth[model.triangles].any(axis=1)[fragments.triangle_ids[0]]
     # Sizes as spreads of the vertices, which hold for every orientation of the photo.
     mm_per_pixel = float(view.posed[:, :2].std() / max(places[:, :2].std(), 1e-6))
     return PreparedView(
@@ -152,6 +153,8 @@ def _facing(model: MorphableModel, posed: NDArray[np.float32]) -> NDArray[np.flo
     # teeth that are drawn out.
     inside = (model.parts == PART_CAVITY) & (facing > 0.0)
     facing[inside] = np.maximum(facing[inside], np.float32(_FRANK))
+    # Teeth and tongue are never where the photo has them: they keep their own colours.
+    facing[np.isin(model.parts, (PART_TEETH, PART_TONGUE))] = -1.0
     return facing
 
 

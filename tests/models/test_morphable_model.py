@@ -173,7 +173,7 @@ def put(index: Any, value: float) -> Any:
         ("triangles", put((0, 0), 10**6), "does not exist"),
         ("landmarks", put(5, 10**6), "does not exist"),
         ("mirror", put(5, -1), "does not exist"),
-        ("parts", put(0, 3), "parts"),
+        ("parts", put(0, 5), "parts"),
         ("uv", put((0, 1), 1.5), r"\[0, 1\]"),
         ("mean_albedo", put((0, 1), -0.1), r"\[0, 1\]"),
     ],

@@ -11,7 +11,14 @@ from scipy.sparse.csgraph import connected_components
 from models.assets import FACE_MODEL, asset_path
 from models.camera import CROP_SIZE, depth, project
 from models.landmarks import MIRROR_ORDER
-from models.morphable_model import PART_CAVITY, PART_EYEBALL, PART_SKIN, MorphableModel
+from models.morphable_model import (
+    PART_CAVITY,
+    PART_EYEBALL,
+    PART_SKIN,
+    PART_TEETH,
+    PART_TONGUE,
+    MorphableModel,
+)
 from models.normals import vertex_normals
 from models.rasterizer import rasterize
 
@@ -65,7 +72,7 @@ def seen_from_front(model: MorphableModel, vertices: np.ndarray, scale: int = 4)
 
 def test_it_has_the_paper_s_dimensions_and_a_small_file(model: MorphableModel) -> None:
     assert (model.n_identity, model.n_expression, model.n_albedo) == (80, 64, 80)
-    assert 35_000 <= model.n_vertices <= 38_500
+    assert 35_000 <= model.n_vertices <= 43_000
     assert asset_path(FACE_MODEL).stat().st_size <= 15 * 2**20
     assert model.metadata["licence"] == "CC0-1.0"
     assert model.metadata["units"] == "mm"
@@ -95,7 +102,8 @@ def test_the_mean_is_symmetric(model: MorphableModel) -> None:
     reflected = model.mean_vertices[model.mirror] * [-1, 1, 1]
     assert np.abs(reflected - model.mean_vertices).max() < 0.05
     assert np.abs(model.mean_albedo[model.mirror] - model.mean_albedo).max() < 0.01
-    assert np.abs(model.uv[model.mirror] * [-1, 1] + [1, 0] - model.uv).max() < 1e-5
+    face = model.parts <= PART_EYEBALL  # teeth and tongue are mirrored within their own places
+    assert np.abs(model.uv[model.mirror] * [-1, 1] + [1, 0] - model.uv)[face].max() < 1e-5
 
 
 def test_landmark_pairs_mirror_each_other(model: MorphableModel) -> None:
@@ -115,10 +123,17 @@ def test_every_mode_is_symmetric_or_antisymmetric(model: MorphableModel, basis: 
     assert np.minimum(odd, even).max() < 0.02
 
 
-def test_the_skin_is_one_manifold_surface_and_the_eyes_are_two(model: MorphableModel) -> None:
+def test_every_part_is_made_of_manifold_surfaces(model: MorphableModel) -> None:
     triangles = model.triangles
-    eyeball = triangle_part(model) == PART_EYEBALL
-    for chosen, pieces, boundaries in ((triangles[~eyeball], 1, 1), (triangles[eyeball], 2, 2)):
+    part = triangle_part(model)
+    # Pieces, and boundaries, by part: two eyeballs, two rows of teeth, one tongue.
+    for parts, pieces in (
+        ((PART_SKIN, PART_CAVITY), 1),
+        ((PART_EYEBALL,), 2),
+        ((PART_TEETH,), 2),
+        ((PART_TONGUE,), 1),
+    ):
+        chosen = triangles[np.isin(part, parts)]
         edges = np.concatenate([chosen[:, [0, 1]], chosen[:, [1, 2]], chosen[:, [2, 0]]])
         # Each directed edge once: manifold and consistently wound.
         assert len(np.unique(edges, axis=0)) == len(edges)
@@ -130,7 +145,7 @@ def test_the_skin_is_one_manifold_surface_and_the_eyes_are_two(model: MorphableM
         rim = undirected[count == 1]
         loose = sp.coo_matrix((np.ones(len(rim)), rim.T), (len(used), len(used)))
         components, label = connected_components(loose, directed=False)
-        assert len(np.unique(label[rim])) == boundaries
+        assert len(np.unique(label[rim])) == pieces
 
 
 def test_triangles_face_outwards(model: MorphableModel) -> None:
@@ -203,7 +218,10 @@ def test_an_open_mouth_shows_its_inside_and_no_hole(model: MorphableModel) -> No
     opening = seen[mouth > 0]
     assert len(opening) > 5_000
     assert (opening >= 0).all()
-    assert np.mean(triangle_part(model)[opening] == PART_CAVITY) > 0.5
+    shares = [np.mean(triangle_part(model)[opening] == part) for part in range(5)]
+    assert shares[PART_CAVITY] > 0.2
+    assert shares[PART_TEETH] > 0.02
+    assert shares[PART_TONGUE] > 0.05
     cavity = model.mean_albedo[(model.parts == PART_CAVITY) & (model.mean_vertices[:, 1] < 0)]
     assert cavity.mean() < 0.3
 
@@ -234,7 +252,9 @@ def test_texture_coordinates_do_not_overlap(model: MorphableModel) -> None:
     area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
     assert (area > 0).all()
     # One-to-one: triangles fill what they span, no more.
-    assert area.sum() / 2 == pytest.approx(np.pi * (0.495**2 + 2 * 0.075**2), rel=0.02)
+    assert area.sum() / 2 == pytest.approx(
+        np.pi * (0.495**2 + 3 * 0.075**2 + 2 * 0.04**2), rel=0.02
+    )
 
 
 def test_the_skin_region_is_plain_skin(model: MorphableModel) -> None:

@@ -10,10 +10,15 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
-from training.appearance.surface import EYEBALL, INSIDE, SKIN, TEETH, Surface
+from training.appearance.surface import EYEBALL, INSIDE, SKIN, TEETH, TONGUE, Surface
 
 FloatArray = NDArray[np.float32]
+
+#: Height of a tooth that shows out of the gums, mm.
+_TOOTH_MM = 9.0
 
 
 def sigmoid(x: FloatArray) -> FloatArray:
@@ -47,6 +52,29 @@ def _distance_to_polyline(points: FloatArray, line: FloatArray) -> tuple[FloatAr
     return best.astype(np.float32), along.astype(np.float32)
 
 
+def _gums(points: FloatArray, triangles: NDArray[np.int32], teeth: NDArray[np.bool_]) -> FloatArray:
+    """(V,) 1 where a row of teeth is gum: further from the biting edge than a tooth is high."""
+    weight = np.zeros(len(points), np.float32)
+    own = triangles[teeth[triangles].all(axis=1)]
+    if len(own) == 0:
+        return weight
+    links = sparse.coo_matrix(
+        (np.ones(2 * len(own)), (own[:, :2].ravel("F"), own[:, 1:].ravel("F"))),
+        (len(points), len(points)),
+    )
+    row_of = connected_components(links, directed=False)[1]
+    rows = [np.flatnonzero(row_of == row) for row in np.unique(row_of[own])]
+    highest = max(points[row, 1].mean() for row in rows)
+    for row in rows:
+        down = 1.0 if points[row, 1].mean() == highest else -1.0
+        height, depth = down * points[row, 1], points[row, 2]
+        # The edge of the molars lies at another height than that of the incisors.
+        ends = depth < depth.min() + 6, depth > depth.max() - 4
+        edge = np.interp(depth, [depth.min() + 3, depth.max()], [height[e].min() for e in ends])
+        weight[row] = sigmoid((height - edge - _TOOTH_MM) / 0.6)
+    return weight
+
+
 class FaceRegions:
     """Static maps of one surface, each (V,) float32 unless said otherwise."""
 
@@ -60,6 +88,8 @@ class FaceRegions:
         self.inside = surface.parts == INSIDE
         self.eyeball = surface.parts == EYEBALL
         self.teeth = surface.parts == TEETH
+        self.tongue = surface.parts == TONGUE
+        self.gums = _gums(surface.points, surface.triangles, self.teeth)
         self.lips = (np.clip((surface.mask("lips") - 0.15) / 0.6, 0, 1) * self.skin).astype(
             np.float32
         )

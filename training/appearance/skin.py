@@ -26,6 +26,8 @@ FloatArray = NDArray[np.float32]
 _BASE = np.float32([0.83, 0.60, 0.47])
 _MELANIN = np.float32([1.75, 2.35, 2.85])
 _HAEMOGLOBIN = np.float32([0.06, 0.33, 0.26])
+_GUMS = np.float32([0.40, 0.13, 0.12])
+_TONGUE = np.float32([0.36, 0.12, 0.11])
 _INSIDE_MOUTH = np.float32([0.16, 0.045, 0.04])
 _CONJUNCTIVA = np.float32([0.52, 0.26, 0.23])
 _BLACK = np.float32([0.009, 0.007, 0.006])
@@ -409,13 +411,15 @@ class SkinSampler:
         )
 
     def _parts(self, rng: np.random.Generator, colour: FloatArray, eyes: EyeLook) -> FloatArray:
-        """Colour what is not skin: eyeballs, mouth and lid insides, teeth."""
+        """Colour what is not skin: eyeballs, mouth and lid insides, teeth, tongue."""
         r = self.regions
         behind_lids = r.inside & (r.y > -30)
         colour[behind_lids] = _CONJUNCTIVA * np.float32(rng.uniform(0.8, 1.15))
         colour[r.inside & ~behind_lids] = _INSIDE_MOUTH * np.float32(rng.uniform(0.7, 1.3))
         enamel = np.float32([0.62, 0.55, 0.45]) * rng.uniform(0.6, 1.2)
-        colour[r.teeth] = np.clip(enamel, 0, 0.9)
+        enamel = np.broadcast_to(np.clip(enamel, 0, 0.9), (int(r.teeth.sum()), 3))
+        colour[r.teeth] = _blend(enamel, _GUMS, r.gums[r.teeth])
+        colour[r.tongue] = _TONGUE
         radius = self._iris_radius[r.eyeball]
         veins = (eyes.redness * smoothstep(radius, 6, 11))[:, None] * np.float32([0.1, 0.5, 0.5])
         ball = eyes.sclera * (1 - veins)

@@ -15,7 +15,7 @@ from training.appearance.visibility import ambient_occlusion
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]
 
-SKIN, INSIDE, EYEBALL, TEETH = 0, 1, 2, 3
+SKIN, INSIDE, EYEBALL, TEETH, TONGUE = 0, 1, 2, 3, 4
 REFERENCE_INTEROCULAR_MM = 63.0
 
 
@@ -28,7 +28,8 @@ class Surface:
         triangles: (T, 3) int32, counter-clockwise seen from outside.
         masks: named (V,) float weights in [0, 1]: "lips", "eyelids", "ears", "inside_mouth"; a
             missing name means zero everywhere.
-        parts: (V,) uint8: 0 skin, 1 inside of lids and mouth, 2 eyeball, 3 teeth.
+        parts: (V,) uint8: 0 skin, 1 inside of lids and mouth, 2 eyeball, 3 teeth,
+            4 tongue.
         landmarks: (68, 3) float32 mm, iBUG order.
     """
 

@@ -22,7 +22,7 @@ from models.landmarks import (
     RIGHT_EYE,
     RIGHT_MOUTH_CORNER,
 )
-from models.morphable_model import PART_CAVITY, MorphableModel
+from models.morphable_model import PART_EYEBALL, PART_SKIN, MorphableModel
 from training.evaluation.errors import AlignmentError, EmptyCropError, LandmarkError
 from training.evaluation.icp import register
 from training.evaluation.nearest import Surface, finite_points
@@ -137,7 +137,7 @@ class Prediction:
         Raises:
             MeshError: vertices that are not finite.
         """
-        seen = ~(model.parts[model.triangles] == PART_CAVITY).any(1)
+        seen = np.isin(model.parts[model.triangles], (PART_SKIN, PART_EYEBALL)).all(1)
         surface = Surface(vertices, model.triangles[seen])
         return Prediction(surface, surface.vertices[model.landmarks])
 

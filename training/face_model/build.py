@@ -76,7 +76,7 @@ def build_geometry(
     identity = build_identity(topology, head, population, scanned)
     report("expression")
     expression = build_expression(
-        sources, topology.cage.source, identity.metric, topology.cage.mirror, identity.scale
+        sources, topology, identity.mean, identity.metric, identity.scale
     )
     report("landmarks, regions and texture coordinates")
     jaw_open = topology.dense.matrix @ expression.units[expression.names.index("jawOpen")]

@@ -3,28 +3,41 @@
 Everything behind the lips and lids is found by connectivity: the inside of the mouth and the two
 eye sockets are the texture islands of the base mesh that hang on the lips and on the lids. They
 are made of concentric rings of quads; a few rings, closed by a strip, make a shallow pocket, so
-that an open mouth shows a dark inside and no hole.
+that an open mouth shows teeth and a tongue before a dark inside, and no hole.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
+from training.face_model.mouth import (
+    LOWER_TEETH,
+    TONGUE_GROUP,
+    UPPER_TEETH,
+    attachment,
+    seated,
+    tongue_quads,
+)
 from training.face_model.sources import BaseMesh, FaceSources
 
 #: Millimetres per unit of the base mesh: the mean adult gets an interpupillary distance of 62 mm.
 MM_PER_UNIT = 107.0
 
-SKIN, POCKET, EYEBALL, TEETH = 0, 1, 2, 3
+SKIN, POCKET, EYEBALL, TEETH, TONGUE = 0, 1, 2, 3, 4
 
 #: Loops of the mouth island kept (0 is the lips' inner edge); the last one is closed by a strip.
 MOUTH_LOOPS = (0, 1, 3, 6)
 #: Loops of a socket island kept (0 is the lid's inner edge).
 SOCKET_LOOPS = (0, 1, 4)
+
+#: Pockets below this height from the middle between the eyes, mm, are the mouth's.
+LOWEST_LID = -40.0
+#: How far the back of the mouth is moved from the lips, mm: nearer, it sticks out of some people.
+CAVITY_BACK = 3.0
 
 #: The helper eyeball is a sphere of about 16.5 mm; a human one has a radius of about 12 mm.
 EYEBALL_SHRINK = 0.89
@@ -166,8 +179,13 @@ class Cage:
         source: (C, S) CSR; cage vertices = ``source @ base_mesh_vertices`` (and displacements).
         base_index: (C,) int64, the base-mesh vertex each cage vertex belongs to.
         quads: (Q, 4) int64.
-        parts: (Q,) uint8: SKIN, POCKET (inside of lids and mouth) or EYEBALL.
+        parts: (Q,) uint8: SKIN, POCKET (inside of lids and mouth), EYEBALL, TEETH or TONGUE.
         mirror: (C,) int64.
+        upper_teeth, lower_teeth, tongue: cage vertices of these parts.
+        inner: (n,) cage vertices that the skin around the mouth carries: teeth, tongue and the
+            back of the mouth.
+        attachment: (n, C) CSR that places them: ``attachment @ cage``, for positions,
+            people and modes alike, but not for expressions.
     """
 
     source: sp.csr_matrix
@@ -175,11 +193,27 @@ class Cage:
     quads: np.ndarray
     parts: np.ndarray
     mirror: np.ndarray
+    upper_teeth: np.ndarray
+    lower_teeth: np.ndarray
+    tongue: np.ndarray
+    inner: np.ndarray
+    attachment: sp.csr_matrix
 
     @property
     def n_vertices(self) -> int:
         """Number of cage vertices."""
         return len(self.base_index)
+
+    def attach(self, fields: np.ndarray) -> np.ndarray:
+        """Fields (..., C, 3), positions or a mode of identity, with ``inner`` carried by the skin."""
+        attached = fields.copy()
+        for field, result in zip(
+            fields.reshape(-1, self.n_vertices, 3),
+            attached.reshape(-1, self.n_vertices, 3),
+            strict=True,
+        ):
+            result[self.inner] = self.attachment @ field
+        return attached
 
 
 def eyeball_operator(mesh: BaseMesh, eyeball: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
@@ -212,8 +246,15 @@ def front_half(mesh: BaseMesh, eyeball: np.ndarray) -> np.ndarray:
     return eyeball & (depth[mesh.quads].mean(axis=1) > middle)
 
 
-def build_cage(mesh: BaseMesh, regions: Regions, skin: np.ndarray) -> Cage:
-    """Put the cage together from skin quads (Q,) bool, pockets and the eyeballs' front halves."""
+def build_cage(mesh: BaseMesh, regions: Regions, skin: np.ndarray, position: np.ndarray) -> Cage:
+    """Put the cage together: skin, pockets, the eyeballs' front halves, teeth and tongue.
+
+    Args:
+        mesh: the base mesh.
+        regions: labels of its quads.
+        skin: (Q,) bool, quads of the skin.
+        position: (S, 3) mm, the reference head with its origin between the eyes.
+    """
     outside = regions.skin
     mouth = shallow_pocket(mesh, regions.mouth, outside, MOUTH_LOOPS)
     right = shallow_pocket(mesh, regions.right_socket, outside, SOCKET_LOOPS)
@@ -223,8 +264,59 @@ def build_cage(mesh: BaseMesh, regions: Regions, skin: np.ndarray) -> Cage:
         (mesh.quads[skin], SKIN),
         (np.concatenate([mouth, right, left]), POCKET),
         *((mesh.quads[front_half(mesh, eyeball)], EYEBALL) for eyeball in eyeballs),
+        *teeth_and_tongue(mesh, position),
     ]
-    return assemble_cage(mesh, blocks, eyeballs)
+    cage = assemble_cage(mesh, blocks, eyeballs)
+    return attach_mouth(cage, mesh, position)
+
+
+def teeth_and_tongue(mesh: BaseMesh, position: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    """Blocks of (n, 4) base-mesh quads with their labels; ``position`` as for `build_cage`."""
+    teeth = np.isin(mesh.groups, (UPPER_TEETH, LOWER_TEETH))
+    return [(mesh.quads[teeth], TEETH), (mesh.quads[tongue_quads(mesh, position)], TONGUE)]
+
+
+def back_of_the_mouth(cage: Cage, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cage vertices of the lips' inner edge, and of the mouth's pocket behind its first ring."""
+    pocket = cage.quads[cage.parts == POCKET]
+    pocket = pocket[position[pocket, 1].mean(axis=1) < LOWEST_LID]
+    edge = np.intersect1d(pocket, cage.quads[cage.parts == SKIN])
+    first_ring = pocket[np.isin(pocket, edge).any(axis=1)]
+    return edge, np.setdiff1d(pocket, first_ring)
+
+
+def attach_mouth(cage: Cage, mesh: BaseMesh, position: np.ndarray) -> Cage:
+    """Let the skin around the mouth carry teeth, tongue and the back of the mouth.
+
+    Args:
+        cage: with teeth and tongue where the base mesh has them.
+        mesh: the base mesh.
+        position: as for `build_cage`.
+    """
+    on_cage = cage.source @ position
+    edge, back = back_of_the_mouth(cage, on_cage)
+    lip = on_cage[edge[cage.mirror[edge] == edge]].mean(axis=0)
+    target = cage.source @ seated(mesh, position, lip)
+    target[back, 2] -= CAVITY_BACK
+
+    def members(group: str) -> np.ndarray:
+        return np.flatnonzero(np.isin(cage.base_index, mesh.quads[mesh.groups == group]))
+
+    upper, lower, tongue = map(members, (UPPER_TEETH, LOWER_TEETH, TONGUE_GROUP))
+    inner = np.concatenate([upper, lower, tongue, back])
+    skin = np.setdiff1d(cage.quads[cage.parts == SKIN], inner)
+    rows = attachment(on_cage, skin, inner, target[inner], lip)
+    source = cage.source.tolil()
+    source[inner] = rows @ cage.source
+    return replace(
+        cage,
+        source=source.tocsr(),
+        upper_teeth=upper,
+        lower_teeth=lower,
+        tongue=tongue,
+        inner=inner,
+        attachment=rows,
+    )
 
 
 def assemble_cage(
@@ -244,10 +336,16 @@ def assemble_cage(
         operator, vertices = eyeball_operator(mesh, eyeball)
         rows = cage_index[vertices]
         source[rows[rows >= 0]] = operator[rows >= 0]
+    none = np.zeros(0, np.int64)
     return Cage(
         source=source.tocsr(),
         base_index=base_index,
         quads=cage_index[quads],
         parts=parts,
         mirror=cage_index[mesh.mirror[base_index]],
+        upper_teeth=none,
+        lower_teeth=none,
+        tongue=none,
+        inner=none,
+        attachment=sp.csr_matrix((0, len(base_index))),
     )

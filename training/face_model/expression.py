@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 
 from training.face_model.cage import MM_PER_UNIT
 from training.face_model.components import Components, mirror_field, symmetric_components
+from training.face_model.lids import close_lids
+from training.face_model.mouth import JAW_MOVES, LOWER_TEETH, carry_by_jaw, jaw_motion
 from training.face_model.people import POPULATIONS
 from training.face_model.sources import FaceSources
+from training.face_model.topology import Topology
 
 N_EXPRESSION = 64
 N_COMBINATIONS = 3000
@@ -84,26 +86,55 @@ def sample_activations(rng: np.random.Generator, names: tuple[str, ...], n: int)
     return strengths
 
 
+def unit_on_cage(
+    sources: FaceSources, topology: Topology, mean: np.ndarray, name: str, scale: float
+) -> np.ndarray:
+    """(C, 3) mm: a unit's displacement; the jaw alone moves teeth and tongue, and rigidly.
+
+    Args:
+        sources: the data.
+        topology: cage and dense mesh.
+        mean: (C, 3) mm, cage of the mean face.
+        name: of the unit.
+        scale: size of the face over that of the base mesh's.
+    """
+    cage, mesh = topology.cage, sources.mesh
+    displacement = scale * unit_displacement(sources, name)
+    unit = cage.source @ displacement
+    # The skin around the mouth carries the inside of the mouth in people, not in expressions.
+    unit[cage.inner] = displacement[cage.base_index[cage.inner]]
+    unit[np.concatenate([cage.upper_teeth, cage.lower_teeth, cage.tongue])] = 0
+    row = np.unique(mesh.quads[mesh.groups == LOWER_TEETH])
+    if np.linalg.norm(displacement[row], axis=1).max() > JAW_MOVES:
+        before = scale * topology.reference[row] * MM_PER_UNIT
+        turn, shift = jaw_motion(before, displacement[row].astype(np.float64))
+        jaw = np.concatenate([cage.lower_teeth, cage.tongue])
+        unit[jaw] = carry_by_jaw(mean, cage.lower_teeth, jaw, turn, shift)
+    return unit
+
+
 def build_expression(
     sources: FaceSources,
-    operator: sp.csr_matrix,
+    topology: Topology,
+    mean: np.ndarray,
     metric: np.ndarray,
-    mirror: np.ndarray,
     scale: float,
 ) -> ExpressionSpace:
     """Combine the units at random and take 64 components, uncentred: zero is the neutral face.
 
     Args:
         sources: the data.
-        operator: (C, S) sparse, base mesh to cage.
+        topology: cage and dense mesh.
+        mean: (C, 3) mm, cage of the mean face, on which lids close and the jaw turns.
         metric: (C,) weights.
-        mirror: (C,) mirror map.
         scale: size of the face over that of the base mesh's.
     """
     names = unit_names(sources)
-    units = scale * np.stack([operator @ unit_displacement(sources, name) for name in names])
+    mirror = topology.cage.mirror
+    units = np.stack([unit_on_cage(sources, topology, mean, name, scale) for name in names])
     pairs = other_side(names)
     units = (units + mirror_field(units[pairs], mirror, flip=True)) / 2
+    units = close_lids(units, names, mean, topology)
     strengths = sample_activations(np.random.default_rng(SEED), names, N_COMBINATIONS)
     fields = np.tensordot(strengths, units, 1)
 

@@ -1,4 +1,4 @@
-"""Whole heads (ears, neck, shoulders, teeth) that share the face model's coefficients.
+"""Whole heads (ears, neck, shoulders) that share the face model's coefficients.
 
 For any identity and expression coefficients the face of the head is the face model's: its cage
 vertices carry the face model's own bases. What the face does not determine (ears, skull, neck)
@@ -22,12 +22,12 @@ from training.face_model.cage import (
     POCKET,
     SKIN,
     TEETH,
+    TONGUE,
 )
 from training.face_model.components import mirror_field, symmetric_components
 from training.face_model.expression import unit_displacement
 from training.face_model.people import People
 from training.face_model.rigid import face_rows
-from training.face_model.sources import FaceSources
 from training.face_model.subdivision import catmull_clark
 
 N_RESIDUAL = 24
@@ -46,7 +46,8 @@ class HeadModel:
         residual_basis: (R, V, 3) float32: what the face does not tell; zero on the face.
         expression_basis: (64, V, 3) float32, for the face model's expression coefficients.
         triangles: (T, 3) int32, counter-clockwise seen from outside.
-        parts: (V,) uint8: 0 skin, 1 inside of lids and mouth, 2 eyeball, 3 teeth.
+        parts: (V,) uint8: 0 skin, 1 inside of lids and mouth, 2 eyeball, 3 teeth,
+            4 tongue.
         triangle_parts: (T,) uint8.
         masks: (V,) float32 weights in [0, 1]: lips, eyelids, ears, face.
         face_vertices, face_model_vertices: (n,) int32, vertices of the head and of the face
@@ -156,7 +157,7 @@ def build_head_model(geometry: Geometry) -> HeadModel:
 
     quad_parts = np.repeat(cage.parts, 4)
     parts = np.full(matrix.shape[0], SKIN, np.uint8)
-    for part in (TEETH, EYEBALL, POCKET, SKIN):
+    for part in (TONGUE, TEETH, EYEBALL, POCKET, SKIN):
         parts[quads[quad_parts == part]] = part
     masks = {}
     for name in ("lips", "eyelids", "ears", "face"):

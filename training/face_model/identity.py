@@ -82,8 +82,7 @@ def build_identity(
         scanned: statistics of scanned heads.
     """
     rng = np.random.default_rng(SEED)
-    scan_rows = scanned.rows(head)
-    head_mean, modes = scanned.mean[scan_rows], scanned.modes[:, scan_rows]
+    head_mean, modes = scanned.on(head)
     people = population.sample(rng, N_DRAWN)
     both = rng.random(N_DRAWN) < SCANNED_TOO
     both &= (people.child > 0) | (people.baby > 0) | (people.old > 0.3)
@@ -91,12 +90,14 @@ def build_identity(
     people = replace(people, local=people.local * ~both[:, None])
     metric = cage_metric(topology)
     rows = face_rows(topology.cage, head)
+    head_mean[rows] = topology.cage.attach(head_mean[rows])
     on_head = face_metric(topology, head)
 
     weights = rng.standard_normal((N_SCANNED + N_DRAWN, len(modes)))
     weights[N_SCANNED:] *= KEPT * both[:, None]
     heads = np.tensordot(weights.astype(np.float32), modes.astype(np.float32), 1)
     heads[N_SCANNED:] += scanned.scale * drawn_deviations(people, population, head, on_head)
+    heads[:, rows] = topology.cage.attach(heads[:, rows])
     heads += head_mean.astype(np.float32)
     rotation, translation = rigid_motions(heads[:, rows].astype(np.float64), head_mean[rows], metric)
     heads = heads @ rotation.astype(np.float32) + translation[:, None].astype(np.float32)
@@ -105,6 +106,4 @@ def build_identity(
     components = symmetric_components(
         heads[:, rows].astype(np.float64) - mean, metric, topology.cage.mirror, N_IDENTITY, flip=True
     )
-    return IdentitySpace(
-        mean, components, heads, head_mean, scanned.scale, people, metric
-    )
+    return IdentitySpace(mean, components, heads, head_mean, scanned.scale, people, metric)

@@ -58,4 +58,20 @@ def measured_table(geometry: Geometry, model: MorphableModel) -> str:
     for name, target in DEPTH_LAYOUT.items():
         y, z = profile[name]
         lines.append(f"| {name} | {y:.1f}, {z:.1f} | {target[0]:.1f}, {target[1]:.1f} |")
+    return "\n".join(lines + [""]) + units_table(geometry)
+
+
+def units_table(geometry: Geometry) -> str:
+    """Markdown: how far the modes are off ARKit's units at full strength, on the mean face."""
+    expression, matrix = geometry.expression, geometry.topology.dense.matrix
+    lines = ["", "| unit | largest error, mm | root mean square | largest displacement |"]
+    lines.append("|---|---|---|---|")
+    rebuilt = np.tensordot(expression.unit_coefficients, expression.components.basis, 1)
+    for name, unit, modes in zip(expression.names, expression.units, rebuilt, strict=True):
+        if "/" in name:
+            continue
+        error = np.linalg.norm(matrix @ (modes - unit), axis=1)
+        size = np.linalg.norm(matrix @ unit, axis=1).max()
+        rms = float(np.sqrt((error**2).mean()))
+        lines.append(f"| {name} | {error.max():.2f} | {rms:.3f} | {size:.1f} |")
     return "\n".join(lines) + "\n"

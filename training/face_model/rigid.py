@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.face_model.cage import EYEBALL, POCKET, Cage
+from training.face_model.cage import SKIN, TEETH, TONGUE, Cage
 from training.face_model.components import mirror_field
 from training.face_model.topology import Topology
 
@@ -28,7 +28,8 @@ def cage_metric(topology: Topology) -> np.ndarray:
     distance = np.linalg.norm(points - nose, axis=1)
     weight = vertex_areas(points, topology.dense.faces)
     weight *= FAR_WEIGHT + NEAR_WEIGHT * np.exp(-((distance / NEAR_MM) ** 2))
-    weight[np.isin(topology.parts, (POCKET, EYEBALL))] *= HIDDEN_WEIGHT
+    weight[topology.parts != SKIN] *= HIDDEN_WEIGHT
+    weight[np.isin(topology.parts, (TEETH, TONGUE))] = 0
     on_cage = np.maximum(topology.dense.matrix.T @ weight, 0)
     on_cage = (on_cage + on_cage[topology.cage.mirror]) / 2
     return on_cage / on_cage.sum()

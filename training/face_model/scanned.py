@@ -27,7 +27,7 @@ from training.face_model.registration import (
     similarity,
 )
 from training.face_model.rigid import align, face_metric, face_rows
-from training.face_model.scans import LEFT_EYE, RIGHT_EYE, TEETH, ScanStatistics
+from training.face_model.scans import LEFT_EYE, RIGHT_EYE, ScanStatistics
 from training.face_model.subdivision import subdivide
 from training.face_model.topology import Topology
 
@@ -49,7 +49,8 @@ class ScannedHeads:
         mean: (H, 3) float64 mm, symmetric, upright in the face model's frame.
         modes: (M, H, 3) float64 mm per sigma.
         scale: size of the scans' heads over that of the base mesh's.
-        base_index: (H,) base-mesh vertex of every row.
+        base_index: (H,) base-mesh vertex of every row: all but teeth and tongue, which the skin
+            around the mouth carries.
     """
 
     mean: NDArray[np.float64]
@@ -78,17 +79,13 @@ class ScannedHeads:
                 data["base_index"].astype(np.int64),
             )
 
-    def rows(self, cage: Cage) -> NDArray[np.int64]:
-        """(C,) rows of the cage's vertices.
-
-        Raises:
-            ValueError: a vertex of the cage was not registered.
-        """
+    def on(self, cage: Cage) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean (C, 3) and modes (M, C, 3) on a cage; zero where nothing was registered."""
         row = np.full(int(max(self.base_index.max(), cage.base_index.max())) + 1, -1)
         row[self.base_index] = np.arange(len(self.base_index))
-        if (row[cage.base_index] < 0).any():
-            raise ValueError("the cage has vertices that were not registered: register anew")
-        return row[cage.base_index]
+        rows = row[cage.base_index]
+        known = (rows >= 0)[:, None]
+        return np.where(known, self.mean[rows], 0), np.where(known, self.modes[:, rows], 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,19 +175,20 @@ def register_scans(
     report(f"scale {scale:.4f}, pitch {np.degrees(np.arcsin(rotation[2, 1])):.2f} degrees")
     mean = registration.run(report)
     modes = registration.carry(mean, scans.modes)
-    _carry_parts(scans, cage, template, mean, modes)
-    heads = ScannedHeads(mean, modes, scale, cage.base_index)
+    _carry_eyeballs(scans, cage, template, mean, modes)
+    soft = np.unique(cage.quads[cage.parts <= EYEBALL])
+    heads = ScannedHeads(mean[soft], modes[:, soft], scale, cage.base_index[soft])
     return ScanRegistration(heads, scans, registration, registration.match(mean, 1.0))
 
 
-def _carry_parts(
+def _carry_eyeballs(
     scans: ScanStatistics,
     cage: Cage,
     template: Template,
     mean: NDArray[np.float64],
     modes: NDArray[np.float64],
 ) -> None:
-    """Give eyeballs and teeth, in place, the places and the growth of the scans' own.
+    """Give the eyeballs, in place, the places and the growth of the scans' own.
 
     Each moves as a whole: it shifts and scales about its center, in the mean and in every mode.
     """
@@ -204,12 +202,6 @@ def _carry_parts(
         ball[2] += ball_radius - EYE_RADIUS - EYE_BEHIND
         mean[rows] = ball + (own - center) * (EYE_RADIUS / radius)
         _follow(scans, scans.parts[name], rows, mean, modes)
-    hard = np.unique(cage.quads[cage.parts > EYEBALL])
-    if len(hard):
-        lips = np.arange(48, 68)
-        moved = template.landmark_rows[lips] @ (mean - template.cage)
-        mean[hard] = template.cage[hard] + moved.mean(axis=0)
-        _follow(scans, scans.parts[TEETH], hard, mean, modes)
 
 
 def _follow(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 SOURCE = "ICT-FaceKit, USC Institute for Creative Technologies, MIT licence, commit da5f95a (2020)"
 SKIN = ("M_Face", "M_BackHead")
-LEFT_EYE, RIGHT_EYE, TEETH = "M_ScleraLeft", "M_ScleraRight", "M_Teeth"
+LEFT_EYE, RIGHT_EYE = "M_ScleraLeft", "M_ScleraRight"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class ScanStatistics:
         modes: (M, V, 3) float32 mm per unit of a coefficient that is N(0, 1).
         skin: (T, 3) int64 triangles of face, head and neck.
         landmarks: (68,) vertices of the iBUG landmarks.
-        parts: vertices of further parts by material name.
+        parts: vertices of the eyeballs by material name.
     """
 
     mean: NDArray[np.float64]
@@ -64,7 +64,7 @@ class ScanStatistics:
         skin = of(*SKIN)
         split = skin[skin[:, 3] >= 0]
         parts = {}
-        for name in (LEFT_EYE, RIGHT_EYE, TEETH):
+        for name in (LEFT_EYE, RIGHT_EYE):
             vertices = np.unique(of(name))
             parts[name] = vertices[vertices >= 0]
         triangles = np.concatenate([skin[:, :3], split[:, [0, 2, 3]]])

@@ -13,12 +13,14 @@ from training.face_model.cage import (
     POCKET,
     SKIN,
     TEETH,
+    TONGUE,
     Cage,
     Regions,
     assemble_cage,
     build_cage,
     find_regions,
     front_half,
+    teeth_and_tongue,
 )
 from training.face_model.people import eye_middle, reference_head
 from training.face_model.sources import FaceSources
@@ -45,7 +47,7 @@ class Topology:
     Attributes:
         cage: the control mesh.
         dense: triangles, subdivision matrix (V, C) and mirror map of the dense mesh.
-        parts: (V,) uint8 SKIN, POCKET or EYEBALL; a lid or lip edge counts as SKIN.
+        parts: (V,) uint8 SKIN, POCKET, EYEBALL, TEETH or TONGUE; a lid or lip edge counts as SKIN.
         triangle_parts: (T,) uint8.
         reference: (S, 3) the reference head in base-mesh units.
         origin: (3,) the middle between the eyeballs on the reference head, mm.
@@ -97,7 +99,7 @@ def build_topology(sources: FaceSources) -> Topology:
     near = (on_vertex[mesh.quads] > 0).any(axis=1)
     low = position[mesh.quads, 1].mean(axis=1) < TOP + 26
     skin = regions.skin & ~regions.ears & near & low
-    cage = build_cage(mesh, regions, skin)
+    cage = build_cage(mesh, regions, skin, position)
     subdivided = subdivide(cage.quads, cage.n_vertices, cage.mirror, levels=2)
     quad_parts = cage.parts[subdivided.parents]
 
@@ -124,23 +126,23 @@ def build_topology(sources: FaceSources) -> Topology:
 
     triangle_parts = cage.parts[clipped.parents]
     parts = np.full(clipped.matrix.shape[0], SKIN, np.uint8)
-    for part in (EYEBALL, POCKET, SKIN):
+    for part in (TONGUE, TEETH, EYEBALL, POCKET, SKIN):
         parts[clipped.faces[triangle_parts == part]] = part
     return Topology(cage, clipped, parts, triangle_parts, reference, origin, regions, mesh.quads)
 
 
 def head_cage(sources: FaceSources, topology: Topology) -> Cage:
-    """Cage of the head: body down to the shoulders with full cavities, eyeball fronts, teeth."""
+    """Cage of the head: body down to the shoulders, full cavities, eyeball fronts, teeth, tongue."""
     mesh, regions = sources.mesh, topology.regions
-    centre = (topology.reference * MM_PER_UNIT - topology.origin)[mesh.quads].mean(axis=1)
-    near = (centre[:, 1] > LOWEST) & (np.abs(centre[:, 0]) < WIDEST)
+    position = topology.reference * MM_PER_UNIT - topology.origin
+    center = position[mesh.quads].mean(axis=1)
+    near = (center[:, 1] > LOWEST) & (np.abs(center[:, 0]) < WIDEST)
     cavities = regions.mouth | regions.left_socket | regions.right_socket
-    teeth = np.isin(mesh.groups, ["helper-upper-teeth", "helper-lower-teeth"])
     eyeballs = (regions.right_eyeball, regions.left_eyeball)
     blocks = [
         (mesh.quads[regions.skin & near], SKIN),
         (mesh.quads[cavities], POCKET),
-        (mesh.quads[teeth], TEETH),
         *((mesh.quads[front_half(mesh, eyeball)], EYEBALL) for eyeball in eyeballs),
+        *teeth_and_tongue(mesh, position),
     ]
     return assemble_cage(mesh, blocks, eyeballs)

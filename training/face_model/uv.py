@@ -2,7 +2,8 @@
 
 The skin with its pockets is a disc, so a convex-combination map onto a circle with mean-value
 weights is one-to-one (Floater 2003, "Mean value coordinates"; Tutte 1963). The pockets end up as
-small patches inside the mouth and the eye openings. Eyeballs are flat discs in two corners.
+small patches inside the mouth and the eye openings. Eyeballs, teeth and tongue are discs in the
+corners.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
-from training.face_model.cage import EYEBALL
+from training.face_model.cage import EYEBALL, POCKET, SKIN, TEETH, TONGUE
 from training.face_model.topology import Topology
 
 #: Margin around the circle of the skin, and the eyeballs' discs.
 RADIUS = 0.495
 EYEBALL_RADIUS = 0.075
 EYEBALL_CENTRE = 0.08
+#: Discs of the tongue and of the upper and lower teeth: centre and radius.
+TONGUE_DISC = ((0.92, 0.92), 0.075)
+TEETH_DISCS = (((0.045, 0.86), 0.04), ((0.14, 0.955), 0.04))
 #: How much more room the middle of the face gets than the rim, and how far the middle reaches, mm.
 ROOM_IN_THE_MIDDLE, MIDDLE_MM = 2.5, 60.0
 
@@ -88,16 +92,20 @@ def disc_map(points: np.ndarray, triangles: np.ndarray, softness: np.ndarray) ->
 
 
 def texture_coordinates(topology: Topology) -> np.ndarray:
-    """(V, 2) float32 in [0, 1], v up; mirror vertices have mirrored u."""
+    """(V, 2) float32 in [0, 1], v up; mirror vertices have mirrored u.
+
+    Teeth and tongue are mirrored within their own discs, which lie beside the face.
+    """
     points = topology.reference_dense
     mirror = topology.dense.mirror
     uv = np.zeros((len(points), 2))
     eyeball = topology.parts == EYEBALL
-    skin_triangles = topology.dense.faces[topology.triangle_parts != EYEBALL]
+    on_face = np.isin(topology.triangle_parts, (SKIN, POCKET))
+    skin_triangles = topology.dense.faces[on_face]
     used = np.unique(skin_triangles)
     index = np.full(len(points), -1)
     index[used] = np.arange(len(used))
-    middle = points[used, :2] - points[topology.dense.faces].reshape(-1, 3).mean(axis=0)[:2]
+    middle = points[used, :2] - points[skin_triangles].reshape(-1, 3).mean(axis=0)[:2]
     softness = 1 + ROOM_IN_THE_MIDDLE * np.exp(-((middle / MIDDLE_MM) ** 2).sum(axis=1))
     uv[used] = 0.5 + RADIUS * disc_map(points[used], index[skin_triangles], softness)
     for side, centre in ((-1, EYEBALL_CENTRE), (1, 1 - EYEBALL_CENTRE)):
@@ -112,4 +120,19 @@ def texture_coordinates(topology: Topology) -> np.ndarray:
             angle[:, None]
         )
     mirrored = uv[mirror] * [-1, 1] + [1, 0]
-    return np.clip((uv + mirrored) / 2, 0, 1).astype(np.float32)
+    uv = (uv + mirrored) / 2
+    cage, matrix = topology.cage, topology.dense.matrix
+    for rows, part, (centre, radius) in (
+        (cage.tongue, TONGUE, TONGUE_DISC),
+        (cage.upper_teeth, TEETH, TEETH_DISCS[0]),
+        (cage.lower_teeth, TEETH, TEETH_DISCS[1]),
+    ):
+        of_part = np.flatnonzero(np.asarray(matrix[:, rows].sum(axis=1)).ravel() > 0.5)
+        index = np.full(len(points), -1)
+        index[of_part] = np.arange(len(of_part))
+        triangles = topology.dense.faces[topology.triangle_parts == part]
+        triangles = index[triangles[np.isin(triangles[:, 0], of_part)]]
+        flat = disc_map(points[of_part], triangles, np.ones(len(of_part)))
+        flat = (flat + flat[index[mirror[of_part]]] * [-1, 1]) / 2
+        uv[of_part] = centre + radius * flat
+    return np.clip(uv, 0, 1).astype(np.float32)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.light import sh_basis
-from models.morphable_model import PART_CAVITY, PART_SKIN, MorphableModel
+from models.morphable_model import PART_EYEBALL, PART_SKIN, MorphableModel
 from models.normals import vertex_normals
 
 Array = npt.NDArray[np.float64]
@@ -107,7 +107,7 @@ def face_forms(model: MorphableModel) -> dict[str, Array]:
     """
     mean = model.mean_vertices.astype(np.float64)
     skin = vertex_areas(mean, model.triangles) * (model.parts == PART_SKIN)
-    visible = vertex_areas(mean, model.triangles) * (model.parts != PART_CAVITY)
+    visible = vertex_areas(mean, model.triangles) * np.isin(model.parts, (PART_SKIN, PART_EYEBALL))
     normals = vertex_normals(mean[None], model.triangles)[0]
     identity = model.refine(model.identity_basis)
     expression = model.refine(model.expression_basis)
