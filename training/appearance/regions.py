@@ -89,7 +89,6 @@ class FaceRegions:
         self.eyeball = surface.parts == EYEBALL
         self.teeth = surface.parts == TEETH
         self.tongue = surface.parts == TONGUE
-        self.gums = _gums(surface.points, surface.triangles, self.teeth)
         self.lips = (np.clip((surface.mask("lips") - 0.15) / 0.6, 0, 1) * self.skin).astype(
             np.float32
         )
@@ -101,6 +100,11 @@ class FaceRegions:
         self.mouth_y = float(marks[[48, 54, 51, 57], 1].mean())
         self.chin_y = float(marks[8, 1])
         self.front = self.z > -45
+
+    @cached_property
+    def gums(self) -> FloatArray:
+        """Of the teeth, what lies beyond the crowns."""
+        return _gums(self.surface.points, self.surface.triangles, self.teeth)
 
     @cached_property
     def cheeks(self) -> FloatArray:

@@ -26,7 +26,6 @@ from training.synthetic.mouth import (
     keep_behind_lips,
     rows_of_teeth,
     shade_of_the_mouth,
-    tongue,
 )
 from training.synthetic.objects import draw_objects
 from training.synthetic.people import Person, draw_expression, draw_person
@@ -279,7 +278,6 @@ class PortraitGenerator:
         cap = self._hair.cap(style) * (1 - covered)
         hair = self._hair.hair(rng, style, appearance.hair, vertices, normals, gravity, covered)
         worn = self._wardrobe.parts(rng, garments.headwear, vertices, landmarks)
-        worn += tongue(rng, landmarks)
         if hair is not None:
             strands.append(hair)
             worn += self._hair.tail(rng, style, appearance.hair, vertices)

@@ -1,4 +1,4 @@
-"""What an open mouth shows: teeth that stay behind the lips, and the tongue."""
+"""What an open mouth shows: teeth that stay behind the lips."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from training.synthetic.props import Prop, ellipsoid, prop
-
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]
 
-_UPPER, _LOWER, _CORNERS = 62, 66, (60, 64)
-_OPEN_MM = 5.0
+_UPPER, _LOWER = 62, 66
 # How far behind the lips light comes in, and how fast it fades.
 _LIT_MM, _DARK_MM = 12.0, 12.0
 # Inner edges of the lips from one corner to the other, iBUG order.
@@ -76,20 +73,3 @@ def shade_of_the_mouth(
     behind = landmarks[[_UPPER, _LOWER], 2].max() - vertices[teeth, 2]
     factors = np.exp(-np.maximum(behind - _LIT_MM, 0) / _DARK_MM)
     return teeth, factors[:, None].astype(np.float32)
-
-
-def tongue(rng: np.random.Generator, landmarks: FloatArray) -> list[Prop]:
-    """A tongue behind the lower teeth of an open mouth, nothing in a closed one.
-
-    Args:
-        rng: source of its height and colour.
-        landmarks: (68, 3) mm, model space.
-    """
-    upper, lower = landmarks[_UPPER].astype(np.float64), landmarks[_LOWER].astype(np.float64)
-    gap = float(upper[1] - lower[1])
-    if gap < _OPEN_MM:
-        return []
-    wide = 0.4 * float(np.linalg.norm(landmarks[_CORNERS[1]] - landmarks[_CORNERS[0]]))
-    centre = lower + [0, rng.uniform(-4, 0.2 * gap - 2), -rng.uniform(28, 34)]
-    colour = np.float32([0.30, 0.105, 0.10]) * rng.uniform(0.7, 1.2)
-    return [prop(ellipsoid(centre, [wide, 6.5, 19]), colour, 0.25)]
