@@ -8,6 +8,7 @@ factors undo them. The network computes the same as the file, and in training st
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,8 @@ from training.data.shards import ShardSet
 from training.onnx_graph import SHRINK_ROWS
 
 BATCH = 16
+# Of the last layer's fit, relative to the features' mean square.
+RIDGE = 1.0
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -101,6 +104,29 @@ def import_onnx(
     return rnet, cnet.eval() if trained else None, info
 
 
+@torch.no_grad()
+def refit_last_layer(rnet: RNet, crops_nchw: Tensor, coefficients: Tensor) -> None:
+    """Fit the last layer, in place, to coefficients of another face model, by ridge regression.
+
+    What the backbone knows of faces stays; only what its features are called is learned anew.
+
+    Args:
+        rnet: whose last layer is fitted.
+        crops_nchw: (N, 3, S, S) float32 in [0, 1], some thousands.
+        coefficients: (N, layout.size) their labels.
+    """
+    batches = (rnet.features(rnet.shrink(batch))[1] for batch in crops_nchw.split(BATCH))
+    features = torch.cat(list(batches)).double()
+    targets = coefficients.double()
+    mean, target_mean = features.mean(0), targets.mean(0)
+    centered = features - mean
+    form = centered.T @ centered
+    form += RIDGE * form.diagonal().mean() * torch.eye(len(form), dtype=form.dtype)
+    weights = torch.linalg.solve(form, centered.T @ (targets - target_mean))
+    rnet.fc.weight.copy_(weights.T)
+    rnet.fc.bias.copy_(target_mean - mean @ weights)
+
+
 def _recorded_training(record: Path) -> dict[str, Any]:
     if not record.is_file():
         return {"steps": 0, "images": 0, "config": {}}
@@ -172,17 +198,31 @@ def import_weights(
         int | None, typer.Option(help="side of R-Net's images from now on, px", min=32, max=224)
     ] = None,
     count: Annotated[int, typer.Option(help="crops to measure on", min=1)] = 256,
+    refit: Annotated[
+        int,
+        typer.Option(
+            help="portraits to fit the last layer to, when they are of another face model", min=0
+        ),
+    ] = 0,
 ) -> None:
     """Turn an exported file into a checkpoint to train further (`rnet --init`)."""
     shards = ShardSet(crops)
     margin = shards.meta.margin
-    rows = np.arange(min(count, len(shards)))
+    rows = np.arange(min(max(count, refit), len(shards)))
     rgb_u8 = shards.images(rows)[:, margin : margin + CROP_SIZE, margin : margin + CROP_SIZE]
     crops_nchw = torch.from_numpy(rgb_u8).permute(0, 3, 1, 2).float() / 255
     try:
-        rnet, cnet, info = import_onnx(source, crops_nchw, size)
+        rnet, cnet, info = import_onnx(source, crops_nchw[:count], size)
     except (ImportRefused, FileNotFoundError) as error:
         typer.echo(f"import failed: {error}", err=True)
         raise typer.Exit(1) from error
+    if refit:
+        labels = shards.labels.take(rows)
+        parts = [labels.identity, labels.expression, labels.albedo, labels.light]
+        parts += [labels.rotation, labels.translation]
+        refit_last_layer(rnet, crops_nchw, torch.from_numpy(np.concatenate(parts, axis=1)))
+        # C-Net judged coefficients that no longer exist.
+        cnet = None
+        info = replace(info, face_model_sha256=shards.meta.face_model_sha256)
     save_checkpoint(output, rnet, cnet, info)
     typer.echo(f"{output}: R-Net at {info.input_size} px, C-Net {'yes' if cnet else 'untrained'}")

@@ -111,14 +111,16 @@ def augmented_portraits(
     landmarks = _moved_landmarks(labels.landmarks, shift, flips)
     # The crop was cut before it was mirrored.
     shift[flips, 0] *= -1
-    return Portraits(_crops_nchw(crops), _targets(coefficients, landmarks, shift))
+    person = 2 * labels.person + flips
+    return Portraits(_crops_nchw(crops), _targets(coefficients, landmarks, shift, person))
 
 
 def plain_portraits(images: Images, labels: Labels, size: int, margin: int) -> Portraits:
     """The centre crops as they are, for validation."""
     count = len(images)
     corners = np.full((count, 2), margin)
-    targets = _targets(_coefficients(labels), labels.landmarks, np.zeros((count, 2)))
+    still = np.zeros((count, 2))
+    targets = _targets(_coefficients(labels), labels.landmarks, still, 2 * labels.person)
     return Portraits(_crops_nchw(cut_crops(images, corners, size)), targets)
 
 
@@ -234,11 +236,12 @@ class BatchMaker:
         batch = (step.stage.portraits, step.stage.photos)[kind]
         first = current.position + self._rank * batch
         order = current.order(self._experiment.seed, kind)
-        if kind == PHOTOS and self._experiment.photos_per_person > 1:
-            assert self._photos is not None
-            order = people_together(
-                order, self._photos.labels.person, self._experiment.photos_per_person
-            )
+        pictures = (self._portraits, self._photos)[kind]
+        experiment = self._experiment
+        together = (experiment.portraits_per_person, experiment.photos_per_person)[kind]
+        if together > 1:
+            assert pictures is not None
+            order = people_together(order, pictures.labels.person, together)
         return order[first : first + batch]
 
     def _rng(self, step: Step, kind: int) -> np.random.Generator:
@@ -303,7 +306,9 @@ def _crops_nchw(crops: Images) -> Tensor:
     return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div_(255)
 
 
-def _targets(coefficients: Coefficients, landmarks: Array, shift_px: Array) -> Targets:
+def _targets(
+    coefficients: Coefficients, landmarks: Array, shift_px: Array, person: Array
+) -> Targets:
     matrices = rotation_matrix(coefficients.rotation.astype(np.float64))
     rotation, translation = shift_pose(
         matrices, coefficients.translation.astype(np.float64), shift_px
@@ -317,7 +322,8 @@ def _targets(coefficients: Coefficients, landmarks: Array, shift_px: Array) -> T
         translation,
         landmarks,
     )
-    return Targets(*(torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in arrays))
+    tensors = (torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in arrays)
+    return Targets(*tensors, person=torch.from_numpy(np.ascontiguousarray(person, np.int64)))
 
 
 def _photo_targets(photos: Images, masks: Images, landmarks: Array, known: Array) -> PhotoTargets:

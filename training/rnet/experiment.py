@@ -90,6 +90,7 @@ class LossWeights(Settings):
     depth: Weight = 5.0
     albedo: Weight = 3.0
     light: Weight = 1.0
+    views: Weight = 0.0
 
 
 class Augmentation(Settings):
@@ -146,7 +147,8 @@ class Experiment(Settings):
         imagenet: the experiment is meant to start from ImageNet weights.
         frozen_stages: of the ResNet, the first with the convolution before it, that keep the
             weights and statistics they start with; their gradients are never computed.
-        photos_per_person: that stand together in a batch where a person has so many.
+        portraits_per_person, photos_per_person: that stand together in a batch where a person
+            has so many.
         seed: of everything random.
         variant: stride layout of R-Net.
         bf16: run the convolutions in bfloat16 where the hardware has it.
@@ -170,6 +172,7 @@ class Experiment(Settings):
     validation_photos: Count = 64
     imagenet: bool = False
     frozen_stages: Annotated[int, Field(ge=0, le=4)] = 0
+    portraits_per_person: Annotated[int, Field(ge=1)] = 1
     photos_per_person: Annotated[int, Field(ge=1)] = 1
     seed: Count = 1
     variant: Variant = "paper"

@@ -35,6 +35,7 @@ class Targets(NamedTuple):
     rotation: Tensor  # (N, 3, 3)
     translation: Tensor  # (N, 3), units of 100 mm
     landmarks: Tensor  # (N, 68, 2), px of the 224 px crop
+    person: Tensor  # (N,), equal for views of one person; a mirrored one is somebody else
 
 
 def root_mean_form(difference: Tensor, form: Tensor, rounding: float = ROUNDING) -> Tensor:
@@ -63,6 +64,21 @@ def depth_distance(predicted: Tensor, true: Tensor) -> Tensor:
     return (log_depth(predicted) - log_depth(true)).abs().mean()
 
 
+def view_distance(identity: Tensor, person: Tensor, form: Tensor) -> Tensor:
+    """Mean over pairs of views of one person of √(dᵀ G d): how far their identities disagree.
+
+    Args:
+        identity: (N, k) predicted.
+        person: (N,) whose views they are.
+        form: (k, k).
+    """
+    first, second = torch.triu_indices(len(person), len(person), 1, device=person.device)
+    same = person[first] == person[second]
+    if not bool(same.any()):
+        return identity.sum() * 0
+    return root_mean_form(identity[first[same]] - identity[second[same]], form)
+
+
 class RNetLoss(nn.Module):
     """All terms of the loss of coefficients in the layout of 239.
 
@@ -75,7 +91,8 @@ class RNetLoss(nn.Module):
       count as much as the size of the head: they tell people apart;
     * ``landmarks`` px under the predicted pose, ``landmarks_true_pose`` px under the known one;
     * ``rotation``: of matrices; ``translation``: x and y, 100 mm; ``depth``: logarithm;
-    * ``albedo`` sRGB units, ``light``: of the shading factor.
+    * ``albedo`` sRGB units, ``light``: of the shading factor;
+    * ``views`` mm: between the identities predicted from two views of one person.
     """
 
     identity_form: Tensor
@@ -140,6 +157,7 @@ class RNetLoss(nn.Module):
                 predicted.albedo - targets.albedo, self.albedo_form, rounding=1e-5
             ),
             "light": root_mean_form(light, self.light_form, rounding=1e-4),
+            "views": view_distance(predicted.identity, targets.person, self.identity_form),
         }
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:

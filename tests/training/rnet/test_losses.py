@@ -18,6 +18,7 @@ from training.rnet.losses import (
     landmark_distance,
     root_mean_form,
     rotation_distance,
+    view_distance,
 )
 from training.rnet.quadratic_forms import (
     FACE_RADIUS,
@@ -175,6 +176,8 @@ def _random(face_model, count, seed):
                 rotation_matrix(parts.rotation),
                 parts.translation,
                 pixels,
+                # The views of one person.
+                np.zeros(count, np.int64),
             ),
         )
     )
@@ -183,6 +186,8 @@ def _random(face_model, count, seed):
 
 def test_the_truth_has_no_loss(face_model, loss):
     x, targets, _ = _random(face_model, 3, 5)
+    # These are three people, whose identities need not agree.
+    targets = targets._replace(person=torch.arange(3))
     for name, value in loss(x, targets).items():
         assert float(value) < 0.04, name
 
@@ -207,7 +212,7 @@ def test_landmark_terms_against_the_numpy_camera(face_model, loss):
 def test_every_term_teaches_and_gradients_are_right(face_model):
     loss = RNetLoss(face_model, LossWeights()).double()
     x, targets, _ = _random(face_model, 2, 8)
-    targets = Targets(*(t.double() for t in targets))
+    targets = Targets(*(t.double() if t.is_floating_point() else t for t in targets))
     start = (x + 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))).double()
     start.requires_grad_()
     for name, value in loss(start, targets).items():
@@ -230,3 +235,11 @@ def test_a_prediction_behind_the_camera_does_not_break_training(face_model, loss
     x.requires_grad_()
     loss.total(loss(x, targets)).backward()
     assert torch.isfinite(x.grad).all()
+
+
+def test_views_of_one_person_agree_and_of_others_do_not_have_to():
+    identity = torch.tensor([[0.0, 0.0], [3.0, 4.0], [9.0, 9.0]])
+    form = torch.eye(2)
+    pair = view_distance(identity, torch.tensor([7, 7, 8]), form)
+    assert float(pair) == pytest.approx(5.0, rel=1e-4)
+    assert float(view_distance(identity, torch.tensor([1, 2, 3]), form)) == 0.0
