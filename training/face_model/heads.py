@@ -105,7 +105,7 @@ class HeadModel:
 
 
 def head_cage(sources: FaceSources, topology: Topology) -> Cage:
-    """Cage of the head: body down to the shoulders with full cavities, eyeball fronts, teeth and tongue."""
+    """Cage of the head: body with full cavities, eyeball fronts, teeth and tongue."""
     mesh, regions = sources.mesh, topology.regions
     position = topology.reference * MM_PER_UNIT - topology.origin
     centre = position[mesh.quads].mean(axis=1)
