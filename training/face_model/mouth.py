@@ -22,7 +22,7 @@ UPPER_TEETH, LOWER_TEETH, TONGUE_GROUP = (
 #: The root of the tongue, further back than this behind the middle between the eyes, is left out.
 TONGUE_BACK = -20.0
 #: Width of rows and tongue relative to the base mesh's.
-WIDTH = {UPPER_TEETH: 0.84, LOWER_TEETH: 0.80, TONGUE_GROUP: 0.80}
+WIDTH = {UPPER_TEETH: 0.82, LOWER_TEETH: 0.78, TONGUE_GROUP: 0.80}
 #: How far behind the lips' inner edge the front of each row lies, and where the biting edge of
 #: each row is relative to it, mm. Subdivision rounds some 3 mm off, so that the rows hardly
 #: overlap, and lips that are parted by a hair show no light line.

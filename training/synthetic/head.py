@@ -9,48 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.morphable_model import MorphableModel
-from training.appearance.surface import TEETH, Surface
+from training.appearance.surface import Surface
 from training.face_model.heads import HeadModel
-from training.synthetic.mouth import rows_of_teeth
 from training.synthetic.traits import TraitModel, sampled_people, trait_table
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]
-
-
-# Where the inner upper lip's edge is, iBUG order, and how the teeth sit behind it (mm).
-_INNER_LIP = 62
-_UPPER_BEHIND_MM, _LOWER_BEHIND_MM = 4.5, 11.0
-_UPPER_EDGE_MM, _LOWER_EDGE_MM = -1.5, -4.0
-_LOWER_SLOPE = 0.2
-_ARCH_WIDTH = 0.8
-
-
-def seat_teeth(points: FloatArray, teeth: IntArray, landmarks: FloatArray) -> None:
-    """Move the rows of teeth, in place, to where an open mouth shows them.
-
-    The base mesh's rows are wide, lie deep in the mouth and end above the lips' edge.
-
-    Args:
-        points: (V, 3) mm of the mean head.
-        teeth: (T, 3) triangles of two disconnected rows; nothing happens when there are none.
-        landmarks: (68, 3) mm of the mean face.
-    """
-    if len(teeth) == 0:
-        return
-    rows = rows_of_teeth(points, teeth)
-    lip = landmarks[_INNER_LIP]
-    for row, above in zip(rows, (False, True), strict=True):
-        points[row, 0] *= _ARCH_WIDTH
-        front = points[row, 2].max()
-        incisors = row[points[row, 2] > front - 3]
-        heights = points[incisors, 1]
-        edge = heights.min() if above else heights.max()
-        points[row, 1] += lip[1] + (_UPPER_EDGE_MM if above else _LOWER_EDGE_MM) - edge
-        points[row, 2] += lip[2] - (_UPPER_BEHIND_MM if above else _LOWER_BEHIND_MM) - front
-        if not above:
-            # The molars rise above the front teeth and would fill the mouth's corners.
-            points[row, 1] -= _LOWER_SLOPE * (points[row, 2].max() - points[row, 2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +73,6 @@ class Head:
         gram = albedo_basis @ albedo_basis.T + noise**2 * np.eye(model.n_albedo)
         triangles = np.ascontiguousarray(data.triangles, np.int32)
         mean = np.array(data.mean_shape, np.float32)
-        seat_teeth(mean, triangles[np.asarray(data.triangle_parts) == TEETH], landmark_mean)
         people = sampled_people(len(data.identity_samples))
         surface = Surface(mean, triangles, data.masks, np.asarray(data.parts), landmark_mean)
         return cls(
