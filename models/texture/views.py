@@ -121,15 +121,15 @@ def prepare_view(model: MorphableModel, view: TextureView, size: int) -> Prepare
     fragments = rasterize(places[None], model.triangles, rows, columns, near=_NEAR_MM)
     depth = fragments.depth[0]
     # What is seen between the lips lies behind them at any rate, and is wanted to their edge.
-    in_mouth: NDArray[np.bool_] = np.isin(model.parts, (PART_CAVITY, PART_TEETH, PART_TONGUE))
-    cavity = in_mouth[model.triangles].any(axis=1)[fragments.triangle_ids[0]]
+    in_mouth = np.isin(model.parts[model.triangles], (PART_CAVITY, PART_TEETH, PART_TONGUE))
+    cavity: NDArray[np.bool_] = np.any(in_mouth, axis=1)
     # Sizes as spreads of the vertices, which hold for every orientation of the photo.
     mm_per_pixel = float(view.posed[:, :2].std() / max(places[:, :2].std(), 1e-6))
     return PreparedView(
         pixels.astype(np.uint8, copy=False),
         pixel_places,
         depth,
-        _seen(depth, cavity, mm_per_pixel),
+        _seen(depth, cavity[fragments.triangle_ids[0]], mm_per_pixel),
         places,
         _facing(model, view.posed),
         mm_per_pixel,

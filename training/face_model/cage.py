@@ -205,7 +205,7 @@ class Cage:
         return len(self.base_index)
 
     def attach(self, fields: np.ndarray) -> np.ndarray:
-        """Fields (..., C, 3), positions or a mode of identity, with ``inner`` carried by the skin."""
+        """Positions or modes (..., C, 3), with ``inner`` carried by the skin around the mouth."""
         attached = fields.copy()
         for field, result in zip(
             fields.reshape(-1, self.n_vertices, 3),

@@ -22,11 +22,14 @@ UPPER_TEETH, LOWER_TEETH, TONGUE_GROUP = (
 #: The root of the tongue, further back than this behind the middle between the eyes, is left out.
 TONGUE_BACK = -20.0
 #: Width of rows and tongue relative to the base mesh's.
-WIDTH = {UPPER_TEETH: 0.84, LOWER_TEETH: 0.80, TONGUE_GROUP: 0.80}
+WIDTH = {UPPER_TEETH: 0.82, LOWER_TEETH: 0.78, TONGUE_GROUP: 0.80}
 #: How far behind the lips' inner edge the front of each row lies, and where the biting edge of
 #: each row is relative to it, mm. Subdivision rounds some 3 mm off, so that the rows hardly
 #: overlap, and lips that are parted by a hair show no light line.
 BEHIND = {UPPER_TEETH: 6.0, LOWER_TEETH: 9.0}
+#: The molars of the lower row lie higher than its front and would fill the mouth's corners: mm of
+#: height per mm of depth that they are lowered by, and those of the upper row are raised.
+SLOPE = {UPPER_TEETH: 0.06, LOWER_TEETH: -0.22}
 EDGE = {UPPER_TEETH: -4.5, LOWER_TEETH: 0.5}
 #: From there to the tongue, which must not hide them, mm.
 TONGUE_SHIFT = np.array([0, -5.0, -3.0])
@@ -64,6 +67,7 @@ def seated(mesh: BaseMesh, position: np.ndarray, lip: np.ndarray) -> np.ndarray:
         edge = position[incisors, 1].min() if above else position[incisors, 1].max()
         shift = np.array([0, lip[1] + EDGE[group] - edge, lip[2] - BEHIND[group] - front])
         moved[row] = position[row] * [WIDTH[group], 1, 1] + shift
+        moved[row, 1] += SLOPE[group] * (front - position[row, 2])
     tongue = np.unique(mesh.quads[mesh.groups == TONGUE_GROUP])
     # The tongue lies in the lower row, whose shift is the last one.
     moved[tongue] = position[tongue] * [WIDTH[TONGUE_GROUP], 1, 1] + shift + TONGUE_SHIFT
