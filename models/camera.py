@@ -92,18 +92,26 @@ def project(posed: NDArray[Any]) -> NDArray[Any]:
     return pixels
 
 
-def photo_intrinsics(crop_transform: NDArray[Any]) -> NDArray[np.float64]:
-    """Intrinsics K of the photo that a crop was cut from.
+def photo_camera(
+    crop_transform: NDArray[Any],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The camera of the photo that a crop was cut from: the crop's, turned about its axis.
 
-    crop_transform: (2, 3) affine map, photo px to crop px.  Returns (3, 3) float64 such that
-    photo_px ~ K (x, -y, depth) for a posed point: the crop's intrinsics followed by the
-    inverse crop transform.  Raises ValueError when the transform cannot be inverted.
+    crop_transform: (2, 3) similarity, photo px to crop px, that does not mirror.  Returns the
+    intrinsics K (3, 3) float64, without skew, and the rotation Q (3, 3) float64 about the line
+    of sight that turns the crop back into the photo, such that photo_px ~ K (x, -y, depth) for
+    a point p = Q (R v + 100 t).  Depths are the crop's: Q leaves the camera where it is.
+    Raises ValueError when the transform cannot be inverted.
     """
-    crop_from_photo = np.vstack([np.asarray(crop_transform, np.float64), [0.0, 0.0, 1.0]])
-    if not np.all(np.isfinite(crop_from_photo)) or np.linalg.det(crop_from_photo) == 0.0:
+    transform = np.asarray(crop_transform, np.float64)
+    linear = transform[:, :2]
+    if not np.all(np.isfinite(transform)) or np.linalg.det(linear) == 0.0:
         raise ValueError("the crop transform cannot be inverted")
-    centre = CROP_SIZE / 2
-    crop_intrinsics = np.array(
-        [[FOCAL_LENGTH, 0.0, centre], [0.0, FOCAL_LENGTH, centre], [0.0, 0.0, 1.0]]
-    )
-    return np.linalg.solve(crop_from_photo, crop_intrinsics)
+    zoom = np.sqrt(abs(np.linalg.det(linear)))
+    centre = np.linalg.solve(linear, CROP_SIZE / 2 - transform[:, 2])
+    intrinsics = np.diag([FOCAL_LENGTH / zoom, FOCAL_LENGTH / zoom, 1.0])
+    intrinsics[:2, 2] = centre
+    turn = np.eye(3)
+    # From y down to y up, the inverse turns the other way: its transpose, twice over.
+    turn[:2, :2] = linear / zoom
+    return intrinsics, turn

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
+from models.camera import angles_from_matrix
 from models.layout import LAYOUT_239
 from service import schemas
 from service.deadline import Deadline
@@ -206,11 +207,11 @@ def describe_face(
     """Everything that is known of one face, with all of its confidences if asked for."""
     parts = LAYOUT_239.split(face.coefficients[None])
     x0, y0, x1, y1 = (round(float(value), 3) for value in face.face.box)
-    pitch, yaw, roll = (float(value) for value in np.degrees(parts.rotation[0]))
+    angles = angles_from_matrix(face.rotation_matrix[None].astype(np.float64))[0]
+    pitch, yaw, roll = np.degrees(angles).tolist()
     return schemas.Face(
         box=schemas.FaceBox(x0=x0, y0=y0, x1=x1, y1=y1),
         score=float(face.face.score),
-        quarter_turns=face.face.orientation,
         crop_transform=face.crop_transform.tolist(),
         intrinsics=face.intrinsics.tolist(),
         pose=schemas.FacePose(

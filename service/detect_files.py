@@ -27,8 +27,6 @@ from service.settings import Settings
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 """Of the files taken from a directory; photos named themselves may be called anything."""
 
-NO_ORIENTATION = -1
-
 
 def detect_files(photos: Sequence[Path], out: Path, faces: Faces) -> int:
     """Detect the faces of photos and of directories of photos, with a progress bar.
@@ -39,11 +37,10 @@ def detect_files(photos: Sequence[Path], out: Path, faces: Faces) -> int:
     - `names`: path of the photo relative to the directory it was found in, with slashes;
     - `boxes` (N, 4) float32: x0, y0, x1, y1;
     - `points` (N, 5, 2) float32: the alignment points in the order of `DetectedFace.points`;
-    - `scores` (N,) float32: confidence, 0..1;
-    - `orientations` (N,) int8: quarter turns counter-clockwise that bring the face upright.
+    - `scores` (N,) float32: confidence, 0..1.
 
     Coordinates are pixels of the photo as a viewer shows it (EXIF applied), pixel centres at
-    halves.  A photo without a face, or that cannot be read, has one row of NaN and -1.  What
+    halves.  A photo without a face, or that cannot be read, has one row of NaN.  What
     goes wrong with a photo is reported at the end; the file is written all the same.
 
     Returns 0, or 1 when a photo failed; one without a face does not fail.  Raises
@@ -132,14 +129,12 @@ def _write(out: Path, detected: dict[str, list[DetectedFace]]) -> None:
         "boxes": np.full((count, 4), np.nan, np.float32),
         "points": np.full((count, 5, 2), np.nan, np.float32),
         "scores": np.full(count, np.nan, np.float32),
-        "orientations": np.full(count, NO_ORIENTATION, np.int8),
     }
     for row, (_, face) in enumerate(rows):
         if face is not None:
             arrays["boxes"][row] = face.box
             arrays["points"][row] = face.points
             arrays["scores"][row] = face.score
-            arrays["orientations"][row] = face.orientation
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:

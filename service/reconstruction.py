@@ -14,12 +14,19 @@ import numpy.typing as npt
 from models.camera import (
     TRANSLATION_UNIT,
     depth,
-    photo_intrinsics,
+    photo_camera,
     rotation_matrix,
 )
 from models.layout import LAYOUT_239
 from models.morphable_model import MorphableModel
-from service.align import crop_face, face_crop_transform
+from service.align import (
+    MOST_REALIGNMENTS,
+    SETTLED_PX,
+    Realignment,
+    crop_face,
+    face_crop_transform,
+    realign,
+)
 from service.detection import DetectedFace, Detector, TooCoarse, detect_any_orientation
 from service.errors import NoFaceFound
 
@@ -34,9 +41,9 @@ class ObservedFace:
     face: DetectedFace
     """Where it was found in the photo."""
     crop_transform: npt.NDArray[np.float64]
-    """(2, 3): photo pixels to pixels of the 224 crop, both continuous."""
+    """(2, 3): the similarity from photo pixels to pixels of the 224 crop, both continuous."""
     coefficients: npt.NDArray[np.float32]
-    """(239,), in the order of `LAYOUT_239`."""
+    """(239,), in the order of `LAYOUT_239`; pose and light are those of the crop."""
     confidences: npt.NDArray[np.float32]
     """(80,) in 0..1, one per identity coefficient."""
 
@@ -89,7 +96,8 @@ class Reconstruction(ObservedFace):
     """One reconstructed face.
 
     Model space is right-handed, +x to the subject's left, +y up, +z out of the face, in mm.
-    A posed point is p = R v + t; the camera stands at (0, 0, 1000) and looks along -z.
+    A posed point is p = R v + t; the camera stands at (0, 0, 1000) and looks along -z.  The
+    pose is the one in the photo: that of the coefficients, turned as the crop was.
     """
 
     geometry: Geometry
@@ -152,9 +160,10 @@ class Reconstructor:
     ) -> list[ObservedFace]:
         """Find the faces of a photo and ask the network about them, largest box first.
 
-        `faces="largest"` takes the largest one only.  Raises `NoFaceFound` when there is no
-        face in any orientation, `TooCoarse` when a face would have to be enlarged by more than
-        `largest_zoom`, and whatever the network raises.
+        `faces="largest"` takes the largest one only.  A face whose landmarks disagree with the
+        crop is aligned again by them, and the network asked once more.  Raises `NoFaceFound`
+        when there is no face in any orientation, `TooCoarse` when a face would have to be
+        enlarged by more than `largest_zoom`, and whatever the network raises.
         """
         found = detect_any_orientation(self._detector, rgb_u8)
         found.sort(key=lambda face: face.area, reverse=True)
@@ -163,12 +172,51 @@ class Reconstructor:
             raise NoFaceFound("No face was found in the photo, in any orientation.")
         if max(_zoom(transform) for _, transform in aligned) > largest_zoom:
             raise TooCoarse
+        observed = self._settle(rgb_u8, self._ask(rgb_u8, aligned))
+        if max(_zoom(one.crop_transform) for one in observed) > largest_zoom:
+            raise TooCoarse
+        return observed
+
+    def _ask(
+        self,
+        rgb_u8: npt.NDArray[np.uint8],
+        aligned: Sequence[tuple[DetectedFace, npt.NDArray[np.float64]]],
+    ) -> list[ObservedFace]:
+        """What the network says of faces with their crop transforms, in one batch."""
         crops = np.stack([crop_face(rgb_u8, transform) for _, transform in aligned])
         coefficients, confidences = self._regress(crops)
         return [
             ObservedFace(face, transform, coefficients[i], confidences[i])
             for i, (face, transform) in enumerate(aligned)
         ]
+
+    def _settle(
+        self, rgb_u8: npt.NDArray[np.uint8], observed: list[ObservedFace]
+    ) -> list[ObservedFace]:
+        """Align faces again while the network's landmarks ask for another crop.
+
+        Of the crops that were tried of a face, the one is kept that they agree with best.
+        """
+        settled = list(observed)
+        asked = [self._realign(one) for one in observed]
+        least = [one.shift_px for one in asked]
+        for _ in range(MOST_REALIGNMENTS):
+            unsettled = [i for i, one in enumerate(asked) if SETTLED_PX < one.shift_px < math.inf]
+            if not unsettled:
+                break
+            again = [(observed[i].face, asked[i].transform) for i in unsettled]
+            for i, one in zip(unsettled, self._ask(rgb_u8, again), strict=True):
+                asked[i] = self._realign(one)
+                if asked[i].shift_px < least[i]:
+                    settled[i], least[i] = one, asked[i].shift_px
+        return settled
+
+    def _realign(self, one: ObservedFace) -> Realignment:
+        """The crop that a face's landmarks ask for; infinitely far off if they are no face's."""
+        try:
+            return realign(self._model, one.crop_transform, one.coefficients)
+        except ValueError:
+            return Realignment(one.crop_transform, math.inf)
 
     def _align(
         self, faces: list[DetectedFace], *, only_first: bool
@@ -204,8 +252,10 @@ def reconstruct_faces(
     translation = TRANSLATION_UNIT * parts.translation
     reconstructions = []
     for i, one in enumerate(observed):
-        intrinsics = photo_intrinsics(one.crop_transform)
-        landmarks = points[i] @ rotation[i].T + translation[i]
+        intrinsics, turn = photo_camera(one.crop_transform)
+        rotation_photo = (turn @ rotation[i]).astype(np.float32)
+        translation_photo = (turn @ translation[i]).astype(np.float32)
+        landmarks = points[i] @ rotation_photo.T + translation_photo
         reconstructions.append(
             Reconstruction(
                 face=one.face,
@@ -213,8 +263,8 @@ def reconstruct_faces(
                 coefficients=one.coefficients,
                 confidences=one.confidences,
                 geometry=Geometry(model, cages[i], parts.identity[i], parts.albedo[i]),
-                rotation_matrix=rotation[i],
-                translation_mm=translation[i],
+                rotation_matrix=rotation_photo,
+                translation_mm=translation_photo,
                 landmarks_px=_project(landmarks, intrinsics)[:, :2],
                 intrinsics=intrinsics,
             )

@@ -169,7 +169,11 @@ class FacePose(BaseModel):
 
 
 class CoefficientGroups(BaseModel):
-    """The 239 numbers of Deng et al. 2019; shape and albedo in standard deviations."""
+    """The 239 numbers of Deng et al. 2019; shape and albedo in standard deviations.
+
+    Light, rotation and translation are those of the crop, where the face was turned upright;
+    `pose` is the one in the photo.
+    """
 
     identity: list[float] = Field(min_length=80, max_length=80, description="alpha.")
     expression: list[float] = Field(min_length=64, max_length=64, description="beta.")
@@ -208,15 +212,9 @@ class Face(BaseModel):
 
     box: FaceBox
     score: float = Field(description="The detector's confidence, 0..1.", examples=[0.98])
-    quarter_turns: int = Field(
-        ge=0,
-        le=3,
-        description="Turns of 90° counter-clockwise that make the face upright; the crop is "
-        "turned so.",
-    )
     crop_transform: Annotated[list[Vector3], Field(min_length=2, max_length=2)] = Field(
         description="2x3: photo pixels (x, y, 1) to pixels of the 224x224 crop that the "
-        "network saw."
+        "network saw; a similarity: it scales, shifts and turns the face upright."
     )
     intrinsics: Matrix3 = Field(description="3x3 camera matrix for the whole photo; see `pose`.")
     pose: FacePose

@@ -51,11 +51,6 @@ class DetectedFace:
         """Angle in radians, -pi..pi, by which the face is turned clockwise in the photo."""
         return roll_angle(self.points)
 
-    @property
-    def orientation(self) -> int:
-        """How many quarter turns counter-clockwise bring the face closest to upright: 0..3."""
-        return round(self.roll / (math.pi / 2)) % 4
-
 
 def roll_angle(points: npt.NDArray[np.float32]) -> float:
     """Angle in radians, -pi..pi, by which the face with these points (5, 2) is turned clockwise.

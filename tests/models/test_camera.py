@@ -150,13 +150,19 @@ def test_gradients_of_angles_by_finite_differences() -> None:
     hnp.arrays(np.float64, (2,), elements=st.floats(-3000, 3000)),
     hnp.arrays(np.float64, (1, 6, 3), elements=st.floats(-120, 120)),
 )
-def test_photo_intrinsics_see_the_point_where_the_crop_does(
+def test_the_photos_camera_sees_the_point_where_the_crops_does(
     zoom: float, turn: float, shift: np.ndarray, posed: np.ndarray
 ) -> None:
     linear = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     transform = np.column_stack([linear, shift])
-    homogeneous = camera.photo_intrinsics(transform) @ np.stack(
-        [posed[0, :, 0], -posed[0, :, 1], camera.depth(posed)[0]]
+    intrinsics, rotation = camera.photo_camera(transform)
+    assert intrinsics[0, 0] == intrinsics[1, 1] > 0
+    assert np.count_nonzero(intrinsics[[0, 1, 2, 2], [1, 0, 0, 1]]) == 0
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+    turned = posed @ rotation.T
+    np.testing.assert_allclose(camera.depth(turned), camera.depth(posed))
+    homogeneous = intrinsics @ np.stack(
+        [turned[0, :, 0], -turned[0, :, 1], camera.depth(turned)[0]]
     )
     photo = homogeneous[:2] / homogeneous[2]
     crop = linear @ photo + shift[:, None]
@@ -164,14 +170,15 @@ def test_photo_intrinsics_see_the_point_where_the_crop_does(
 
 
 def test_intrinsics_of_the_crop_itself() -> None:
-    intrinsics = camera.photo_intrinsics(np.eye(2, 3))
+    intrinsics, rotation = camera.photo_camera(np.eye(2, 3))
     np.testing.assert_allclose(intrinsics, [[1015, 0, 112], [0, 1015, 112], [0, 0, 1]])
+    np.testing.assert_array_equal(rotation, np.eye(3))
 
 
 @pytest.mark.parametrize("bad", [np.zeros((2, 3)), np.full((2, 3), np.nan)])
 def test_intrinsics_need_an_invertible_transform(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match="inverted"):
-        camera.photo_intrinsics(bad)
+        camera.photo_camera(bad)
 
 
 def test_float32_stays_float32() -> None:

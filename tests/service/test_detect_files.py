@@ -54,7 +54,6 @@ def test_every_photo_has_a_row(photos: Path, tmp_path: Path) -> None:
     assert rows["names"].tolist() == [
         "Ann_Lee/one.jpg", "Ann_Lee/turned.PNG", "broken.jpg", "cup.jpg", "group.jpg",
     ]  # fmt: skip
-    assert rows["orientations"].tolist() == [0, 1, -1, -1, 0]
     for name in ("boxes", "points", "scores"):
         empty = np.isnan(rows[name].reshape(5, -1))
         assert empty.all(1).tolist() == empty.any(1).tolist() == [False, False, True, True, False]

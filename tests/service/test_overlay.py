@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import service.overlay as overlay
 from models.assets import FACE_MODEL, asset_path
-from models.camera import photo_intrinsics, rotation_matrix
+from models.camera import photo_camera, rotation_matrix
 from models.morphable_model import PART_CAVITY, PART_EYEBALL, PART_SKIN, MorphableModel
 from service.overlay import draw_overlay, warm_up
 
@@ -74,7 +74,7 @@ def place(
     return Placed(
         model.vertices,
         model.landmarks,
-        photo_intrinsics(crop),
+        photo_camera(crop)[0],
         rotation_matrix(np.array([angles], np.float64))[0],
         np.array([0, 0, z], np.float64),
     )

@@ -11,11 +11,11 @@ from skimage import data as pictures
 
 from models.layout import LAYOUT_239
 from models.morphable_model import MorphableModel
-from service.align import face_crop_transform
+from service.align import MOST_REALIGNMENTS, face_crop_transform
 from service.detection import DetectedFace
 from service.detection.centerface import CenterFace
 from service.errors import NoFaceFound
-from service.reconstruction import Reconstruction, Reconstructor
+from service.reconstruction import Reconstruction, Reconstructor, reconstruct_faces
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (600, 900, 3)).astype(np.uint8)
 
@@ -123,7 +123,7 @@ def test_all_faces_go_through_the_network_at_once(model: MorphableModel) -> None
     ]
     network = FixedNetwork(random_coefficients(3))
     results = Reconstructor(model, FixedDetector(faces), network).reconstruct(PHOTO)
-    assert [crops.shape for crops in network.batches] == [(3, 224, 224, 3)]
+    assert network.batches[0].shape == (3, 224, 224, 3)
     assert [result.face for result in results] == [faces[1], faces[2], faces[0]], "largest first"
     for i, result in enumerate(results):
         np.testing.assert_array_equal(result.coefficients, network.coefficients[i])
@@ -219,3 +219,84 @@ def test_a_reconstruction_is_self_consistent(model: MorphableModel) -> None:
         result.projected()[:, :2], homogeneous[:, :2] / homogeneous[:, 2:], atol=1e-3
     )
     assert result.projected().dtype == posed.dtype == np.float32
+
+
+class FollowingNetwork:
+    """Sees the face where it is, with landmarks of the mean face, whatever the crop is."""
+
+    def __init__(self, model: MorphableModel, face: DetectedFace) -> None:
+        self.model = model
+        self.truth = face_crop_transform(face, model.five_points)
+        self.transforms: list[npt.NDArray[np.float64]] = []
+        self.batches: list[int] = []
+
+    def __call__(self, crops_u8: npt.NDArray[np.uint8]) -> tuple[Any, Any]:
+        self.batches.append(len(crops_u8))
+        coefficients = np.zeros((len(crops_u8), 239), np.float32)
+        for row, crop in zip(coefficients, crops_u8, strict=True):
+            # The crop shows where it was cut: red is x in the photo and green is y, see below.
+            transform = transform_of(crop)
+            self.transforms.append(transform)
+            linear = transform[:, :2] @ np.linalg.inv(self.truth[:, :2])
+            origin = linear @ (np.array([112, 112]) - self.truth[:, 2]) + transform[:, 2]
+            zoom = np.sqrt(np.linalg.det(linear))
+            row[LAYOUT_239.rotation] = 0, 0, -np.arctan2(linear[1, 0], linear[0, 0])
+            depth = 1000 / zoom
+            x, y = (origin - 112) * depth / 1015
+            row[LAYOUT_239.translation] = x / 100, -y / 100, (1000 - depth) / 100
+        return coefficients, np.full((len(crops_u8), 80), 0.5, np.float32)
+
+
+SIDE = 512
+GRADIENT = np.zeros((SIDE, SIDE, 3), np.uint8)
+GRADIENT[..., 0] = (np.arange(SIDE) / 2)[None]
+GRADIENT[..., 1] = (np.arange(SIDE) / 2)[:, None]
+
+
+def transform_of(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """The map from photo to crop pixels, read off a crop of `GRADIENT`."""
+    rows, columns = np.mgrid[:224, :224] + 0.5
+    places = np.stack([columns, rows, np.ones_like(rows)], -1).reshape(-1, 3)
+    seen = crop[..., :2].reshape(-1, 2).astype(float)
+    inside = ((seen > 3) & (seen < SIDE / 2 - 4)).all(1)
+    back = np.linalg.lstsq(places[inside], 2 * seen[inside] + 1, rcond=None)[0].T
+    linear = np.linalg.inv(back[:, :2])
+    return np.column_stack([linear, -linear @ back[:, 2]])
+
+
+@pytest.mark.parametrize("roll", [0.0, 0.6, -2.5])
+def test_a_face_is_aligned_again_where_the_network_sees_it(
+    model: MorphableModel, roll: float
+) -> None:
+    turn = np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
+    right = face_at(model, (256, 256), 1.3)
+    right = DetectedFace(right.box, ((right.points - 256) @ turn + 256).astype(np.float32), 0.9)
+    network = FollowingNetwork(model, right)
+    (kept,) = Reconstructor(model, FixedDetector([right]), network).observe(GRADIENT)
+    assert network.batches == [1], "the first crop was good"
+
+    centre = right.points.mean(0)
+    off = 1.25 * (right.points - centre) @ np.array([[0.97, 0.24], [-0.24, 0.97]]) + centre + [9, 5]
+    wrong = DetectedFace(right.box, off.astype(np.float32), 0.9)
+    network = FollowingNetwork(model, right)
+    both = FixedDetector([wrong, right])
+    found = Reconstructor(model, both, network).observe(GRADIENT)
+    assert network.batches[:2] == [2, 1], "only what disagrees is looked at again"
+    mended = next(one for one in found if one.face is wrong)
+    corners = np.array([[200, 200, 1], [300, 200, 1], [200, 300, 1]])
+    expected = corners @ kept.crop_transform.T
+    first = corners @ face_crop_transform(wrong, model.five_points).T
+    assert np.abs(first - expected).max() > 15
+    np.testing.assert_allclose(corners @ mended.crop_transform.T, expected, atol=4)
+    points = reconstruct_faces(model, [kept, mended])
+    np.testing.assert_allclose(points[0].landmarks_px, points[1].landmarks_px, atol=2.5)
+
+
+def test_a_face_that_never_settles_keeps_its_first_crop(model: MorphableModel) -> None:
+    x = np.zeros((1, 239), np.float32)
+    x[0, LAYOUT_239.translation] = 0.3, 0, 0
+    face = face_at(model, (431, 277), 1.7)
+    network = FixedNetwork(x)
+    (one,) = Reconstructor(model, FixedDetector([face]), network).observe(PHOTO)
+    assert len(network.batches) == 1 + MOST_REALIGNMENTS
+    np.testing.assert_array_equal(one.crop_transform, face_crop_transform(face, model.five_points))

@@ -20,6 +20,7 @@ import httpx
 import numpy as np
 import pytest
 
+from models.camera import pose_points, project, rotation_matrix
 from service.problems import Problem
 from service.schemas import ModelsResult, ReconstructResult
 
@@ -71,7 +72,6 @@ def test_json_describes_the_face(client: httpx.Client, portrait_jpeg: bytes) -> 
     assert 150 < face.box.x0 < 200 < 250 < face.box.x1 < 300
     assert 40 < face.box.y0 < 100 < 150 < face.box.y1 < 220
     assert face.score > 0.5
-    assert face.quarter_turns == 0
     assert face.mesh is None
     assert result.overlay is None
     confidences = face.confidence
@@ -89,14 +89,16 @@ def test_a_client_can_draw_the_mesh_on_its_photo_from_the_answer(
     upright = cv2.imdecode(np.frombuffer(portrait_jpeg, np.uint8), cv2.IMREAD_COLOR)
     photo = cv2.imencode(".png", np.rot90(upright, turns))[1].tobytes()
     answer = post(client, photo, "?include=mesh&mesh_format=obj").json()["faces"][0]
-    assert answer["quarter_turns"] == -turns % 4
     assert answer["mesh"]["media_type"] == "model/obj"
     vertices = _obj_vertices(b64decode(answer["mesh"]["data"]))
     assert len(vertices) == answer["mesh"]["vertices"]
     rotation = np.array(answer["pose"]["rotation_matrix"])
     p = vertices @ rotation.T + answer["pose"]["translation_mm"]
     rays = np.stack([p[:, 0], -p[:, 1], 1000 - p[:, 2]], 1)
-    homogeneous = rays @ np.array(answer["intrinsics"]).T
+    intrinsics = np.array(answer["intrinsics"])
+    assert intrinsics[0, 0] == intrinsics[1, 1] > 0
+    assert np.count_nonzero(intrinsics) == 5
+    homogeneous = rays @ intrinsics.T
     pixels = homogeneous[:, :2] / homogeneous[:, 2:]
     landmarks = np.array(answer["landmarks"])
     assert np.abs(pixels[assets.model.landmarks] - landmarks).max() < 0.01
@@ -105,13 +107,18 @@ def test_a_client_can_draw_the_mesh_on_its_photo_from_the_answer(
     for _ in range(turns):
         middle = np.array([middle[1], -middle[0]])
     assert np.linalg.norm(landmarks.mean(0) - 256 - middle) < 25
-    # The crop transform leads to the 224 crop, whose camera is the paper's.
+    # The crop transform leads to the 224 crop, whose camera and pose are the paper's.
     transform = np.array(answer["crop_transform"])
     in_crop = landmarks @ transform[:, :2].T + transform[:, 2]
-    expected = 112 + 1015 * rays[:, :2] / rays[:, 2:]
-    assert np.abs(in_crop - expected[assets.model.landmarks]).max() < 0.01
+    pose = {name: np.array([answer["coefficients"][name]]) for name in ("rotation", "translation")}
+    posed = pose_points(vertices[None], pose["rotation"], pose["translation"])
+    assert np.abs(in_crop - project(posed)[0][assets.model.landmarks]).max() < 0.01
     angles = np.radians([answer["pose"]["angles"][name] for name in ("pitch", "yaw", "roll")])
-    assert np.allclose(angles, answer["coefficients"]["rotation"], atol=1e-6)
+    assert np.allclose(rotation_matrix(angles[None])[0], rotation, atol=1e-5)
+    a, b = transform[0, :2]
+    in_crop_angles = angles + [0, 0, np.arctan2(b, a)]
+    turned = np.remainder(in_crop_angles - pose["rotation"][0] + np.pi, 2 * np.pi) - np.pi
+    assert np.abs(turned).max() < 1e-5
 
 
 def _obj_vertices(text: bytes) -> np.ndarray:
