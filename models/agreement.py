@@ -28,6 +28,14 @@ which say nothing, the first ones'.  Fitted by `facewright-train evaluate strang
 albums of 2, 3, 5 and 20 photos of one person.
 """
 
+STRANGER_COSINE: Final = 0.3
+"""Cosine of `album_similarities` of the weights' own descriptors below which a photo shows a
+stranger, by default.
+
+Weights with descriptors bring their own, as `stranger_cosine`; fitted as `STRANGER_DISTANCE` is, by
+`facewright-train evaluate strangers --descriptors`.
+"""
+
 STRANGER_SIMILARITY: Final = 0.2
 """Cosine of `album_similarities` below which a photo shows a stranger.
 

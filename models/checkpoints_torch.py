@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from models.camera import CROP_SIZE
 from models.cnet_torch import CNet
+from models.identity_branch_torch import IdentityBranch
 from models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout
+from models.recognition_torch import CHIP_SIZE
 from models.resnet_torch import ResNet50, Variant
 from models.rnet_torch import RNet
 
@@ -117,17 +119,46 @@ def load_checkpoint(path: str | Path) -> tuple[RNet, CNet | None, CheckpointInfo
     )
     if info.layout not in LAYOUTS:
         raise CheckpointError(f"{path}: layout {info.layout!r} is none of {sorted(LAYOUTS)}")
+    branch = branch_like(content["model"])
     try:
-        rnet = RNet(LAYOUTS[info.layout], info.variant, info.input_size)
+        rnet = RNet(LAYOUTS[info.layout], info.variant, info.input_size, branch)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _fill(rnet, content["model"], f"{path}: model")
     cnet = None
     if content.get("cnet") is not None:
-        cnet = CNet()
+        cnet = cnet_like(content["cnet"])
         _fill(cnet, content["cnet"], f"{path}: cnet")
         cnet.eval()
     return rnet.eval(), cnet, info
+
+
+def branch_like(weights: Any) -> IdentityBranch | None:
+    """An identity branch of the widths that R-Net's weights say; None where they have none.
+
+    Args:
+        weights: by R-Net's names, tensors or arrays.
+    """
+    if not isinstance(weights, Mapping) or "branch.head.0.weight" not in weights:
+        return None
+    nonlinear = "branch.head.2.weight" in weights
+    hidden = _rows(weights["branch.head.0.weight"]) if nonlinear else 0
+    return IdentityBranch(hidden, int(weights.get("branch.size", CHIP_SIZE)))
+
+
+def cnet_like(weights: Any) -> CNet:
+    """A C-Net of the widths that some weights say, the paper's where they say none.
+
+    Args:
+        weights: by C-Net's names, tensors or arrays.
+    """
+    if not isinstance(weights, Mapping) or not {"conv1.weight", "fc1.weight"} <= set(weights):
+        return CNet()
+    return CNet(_rows(weights["conv1.weight"]), _rows(weights["fc1.weight"]))
+
+
+def _rows(matrix: Any) -> int:
+    return int(matrix.shape[0])
 
 
 def load_imagenet(backbone: ResNet50, path: str | Path) -> None:
@@ -157,7 +188,8 @@ def initialise(rnet: RNet, path: str | Path, face_model_sha256: str) -> None:
     """Start a network from the weights of another: ImageNet's or an earlier R-Net's.
 
     The last layer is taken over only when the file's coefficients are those of the same face
-    model; otherwise they mean other shapes, and only the backbone is worth keeping.
+    model; otherwise they mean other shapes, and only the backbone is worth keeping. An
+    identity branch is left behind: it is fitted to a finished R-Net.
 
     Raises:
         CheckpointError: the file is neither kind, or its parameters do not fit.
@@ -168,9 +200,9 @@ def initialise(rnet: RNet, path: str | Path, face_model_sha256: str) -> None:
         return
     earlier, _, info = load_checkpoint(path)
     same_meaning = (info.layout, info.face_model_sha256) == (rnet.layout.name, face_model_sha256)
-    source = earlier if same_meaning else earlier.backbone
-    target = rnet if same_meaning else rnet.backbone
-    target.load_state_dict(source.state_dict())
+    rnet.backbone.load_state_dict(earlier.backbone.state_dict())
+    if same_meaning:
+        rnet.fc.load_state_dict(earlier.fc.state_dict())
 
 
 def _released_rnet(path: str | Path, released: Any) -> RNet:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from models.alignment import CROP_SCALE
 from models.camera import CAMERA_DISTANCE, CROP_SIZE, FOCAL_LENGTH, TRANSLATION_UNIT
+from models.identity_branch_torch import IdentityBranch
 from models.layout import LAYOUT_239, CoefficientLayout, Coefficients
 from models.resampling import area_weights
 from models.resnet_torch import FEATURES, ResNet50, Variant
@@ -49,16 +51,31 @@ def initial_coefficients(layout: CoefficientLayout) -> Tensor:
     return start[0]
 
 
+class Regression(NamedTuple):
+    """What R-Net makes of N crops."""
+
+    coefficients: Tensor
+    """(N, layout.size)."""
+    stage1: Tensor
+    """F_b1, see :meth:`RNet.features`."""
+    pooled: Tensor
+    """F_g, (N, 2048)."""
+    descriptors: Tensor | None
+    """(N, 128) of unit length, whose cosines tell people apart; None without the branch."""
+
+
 class RNet(nn.Module):
     """ResNet-50 with one linear layer from the pooled features to the coefficients.
 
-    Starts by predicting :func:`initial_coefficients` for every image, nearly.
+    Starts by predicting :func:`initial_coefficients` for every image, nearly. With a branch the
+    identity is joined with that of recognition features; the paper's network has none.
 
     Args:
         layout: of the output.
         variant: stride layout of the ResNet; ``"paper"`` gives F_b1 at 28x28 for a 224 px image.
         input_size: side of the images that the ResNet was trained on, px, a multiple of 32;
             larger crops are shrunk to it first. The paper's is 224.
+        branch: see :mod:`models.identity_branch_torch`; it sees crops before they are shrunk.
     """
 
     def __init__(
@@ -66,6 +83,7 @@ class RNet(nn.Module):
         layout: CoefficientLayout = LAYOUT_239,
         variant: Variant = "paper",
         input_size: int = CROP_SIZE,
+        branch: IdentityBranch | None = None,
     ) -> None:
         super().__init__()
         self.layout = layout
@@ -75,6 +93,7 @@ class RNet(nn.Module):
         nn.init.normal_(self.fc.weight, std=LAST_LAYER_STD)
         with torch.no_grad():
             self.fc.bias.copy_(initial_coefficients(layout))
+        self.branch = branch
 
     @property
     def variant(self) -> Variant:
@@ -108,7 +127,14 @@ class RNet(nn.Module):
         fb1, fg = self.backbone(images_nchw)
         return fb1, fg
 
+    def regress(self, crops_nchw: Tensor) -> Regression:
+        """Everything that is known of crops (N, 3, S, S) in [0, 1]."""
+        stage1, pooled = self.features(self.shrink(crops_nchw))
+        coefficients, descriptors = self.fc(pooled), None
+        if self.branch is not None:
+            coefficients, descriptors = self.branch(crops_nchw, coefficients, self.layout)
+        return Regression(coefficients, stage1, pooled, descriptors)
+
     def forward(self, crops_nchw: Tensor) -> Tensor:
         """Coefficients (N, layout.size) of crops (N, 3, S, S) in [0, 1]."""
-        coefficients: Tensor = self.fc(self.features(self.shrink(crops_nchw))[1])
-        return coefficients
+        return self.regress(crops_nchw).coefficients

@@ -8,6 +8,7 @@ from training.cnet.command import train_cnet
 from training.evaluation.command import app as evaluate
 from training.export import export
 from training.face_model.command import build_face_model
+from training.identity_branch.command import fit_branch
 from training.import_onnx import import_weights
 from training.photos.command import fit_label_convention, measure_shift, prepare_photos
 from training.rnet.command import train_rnet
@@ -26,6 +27,7 @@ app.command("prepare")(prepare_photos)
 app.command("landmark-shift")(measure_shift)
 app.command("landmark-convention")(fit_label_convention)
 app.command("rnet")(train_rnet)
+app.command("identity-branch")(fit_branch)
 app.command("cnet")(train_cnet)
 app.command("export")(export)
 app.command("import")(import_weights)

@@ -1,7 +1,7 @@
 """``facewright-train export``: a checkpoint becomes the ONNX file that is served.
 
 The file is checked before it is written: ONNX Runtime must give what the trained networks give,
-and storing the weights in half precision must not move the mesh visibly. A record of everything
+and storing the weights in 8 bits must not move the mesh visibly. A record of everything
 known about the file (``.json``) and, when figures are given, the model card go next to it.
 """
 
@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ import torch
 import typer
 from torch import nn
 
-from models.agreement import STRANGER_DISTANCE
+from models.agreement import STRANGER_COSINE, STRANGER_DISTANCE
 from models.assets import FACE_MODEL, asset_path
 from models.camera import CROP_SIZE
 from models.checkpoints_torch import CheckpointInfo, load_checkpoint
@@ -36,11 +36,14 @@ from training.onnx_graph import OPSET, build_onnx, serialize
 
 DEFAULT_NAME = "facewright-rnet"
 MAX_DIFFERENCE = 1e-3  # of any output, graph against torch
-MAX_DRIFT_MM = 0.05  # of any vertex, by storing weights in float16
-MAX_BYTES = 60_000_000
+MAX_DRIFT_MM = 0.05  # of vertices on average, by how weights are stored
+MAX_BYTES = {"int8": 31_457_280, "float16": 60_000_000}
 CHECK_CROPS = 32
 CHECK_BATCH = 8
 UNTRAINED_SEED = 0
+UNTRAINED_WIDTH = (64, 128)
+
+Storage = Literal["int8", "float16"]
 
 Array = npt.NDArray[np.float32]
 
@@ -58,13 +61,15 @@ class ExportCheck:
         graph_difference: largest difference of any output between the graph with float32 weights
             and torch.
         stored_difference: the same with the weights as stored in the file.
-        vertex_drift_mm: largest displacement of a vertex, model space, by the stored weights.
+        vertex_drift_mm: mean displacement of the vertices, model space, by the stored weights.
+        largest_drift_mm: of any vertex of any crop.
     """
 
     crops: str
     graph_difference: float
     stored_difference: float
     vertex_drift_mm: float
+    largest_drift_mm: float
 
 
 def export_checkpoint(
@@ -78,6 +83,8 @@ def export_checkpoint(
     version: str = "0",
     licence: str = "MIT",
     stranger_distance: float = STRANGER_DISTANCE,
+    stranger_cosine: float = STRANGER_COSINE,
+    stored_in: Storage = "int8",
 ) -> dict[str, Any]:
     """Write ``output`` (ONNX), its record (same name, ``.json``) and the model card.
 
@@ -94,6 +101,9 @@ def export_checkpoint(
         licence: likewise.
         stranger_distance: sigmas beyond which a photo of an album shows somebody else, see
             :mod:`models.agreement`.
+        stranger_cosine: likewise the cosine of descriptors below which it does, of weights with an
+            identity branch.
+        stored_in: how weights are stored.
 
     Returns:
         The record.
@@ -120,17 +130,20 @@ def export_checkpoint(
         "face_model": model.sha256,
         "stranger_distance": f"{stranger_distance:g}",
     }
-    stored = serialize(build_onnx(rnet, confidence_net, "float16", metadata))
+    if rnet.branch is not None:
+        metadata["stranger_cosine"] = f"{stranger_cosine:g}"
+    stored = serialize(build_onnx(rnet, confidence_net, stored_in, metadata))
     reference = serialize(build_onnx(rnet, confidence_net, "float32", metadata))
-    if len(stored) > MAX_BYTES:
-        raise ExportError(f"the file has {len(stored)} bytes, more than {MAX_BYTES}")
-    check = _check(rnet, confidence_net, model, stored, reference, crops)
+    if len(stored) > MAX_BYTES[stored_in]:
+        raise ExportError(f"the file has {len(stored)} bytes, more than {MAX_BYTES[stored_in]}")
+    check = _check(rnet, confidence_net, model, stored, reference, crops, stored_in)
     record = {
         "name": name,
         "version": version,
         "file": output.name,
         "licence": licence,
         "stranger_distance": stranger_distance,
+        "stranger_cosine": stranger_cosine if rnet.branch is not None else None,
         "sha256": hashlib.sha256(stored).hexdigest(),
         "size_bytes": len(stored),
         "network": {
@@ -138,7 +151,8 @@ def export_checkpoint(
             "variant": info.variant,
             "input_size": info.input_size,
             "parameters": sum(_parameter_count(net) for net in (rnet, confidence_net)),
-            "stored_in": "float16",
+            "identity_branch": rnet.branch is not None,
+            "stored_in": stored_in,
             "opset": OPSET,
         },
         "face_model": {
@@ -180,6 +194,11 @@ def export(
     stranger_distance: Annotated[
         float, typer.Option(help="what `evaluate strangers` fitted to the weights, sigmas")
     ] = STRANGER_DISTANCE,
+    stranger_cosine: Annotated[
+        float,
+        typer.Option(help="what `evaluate strangers --descriptors` fitted to them", min=-1, max=1),
+    ] = STRANGER_COSINE,
+    stored_in: Annotated[Storage, typer.Option(help="how weights are stored")] = "int8",
 ) -> None:
     """Export a checkpoint to ONNX, checked against torch, with its model card."""
     try:
@@ -193,6 +212,8 @@ def export(
             version=version,
             licence=licence,
             stranger_distance=stranger_distance,
+            stranger_cosine=stranger_cosine,
+            stored_in=stored_in,
         )
     except (ExportError, ValueError, OSError) as error:
         typer.echo(f"export failed: {error}", err=True)
@@ -202,8 +223,9 @@ def export(
     typer.echo(f"checked with {check['crops']}")
     typer.echo(f"graph against torch: {check['graph_difference']:.2e} (limit {MAX_DIFFERENCE:g})")
     typer.echo(
-        f"float16 storage: coefficients {check['stored_difference']:.2e},"
-        f" vertices {check['vertex_drift_mm']:.4f} mm (limit {MAX_DRIFT_MM:g})"
+        f"{stored_in} storage: coefficients {check['stored_difference']:.2e},"
+        f" vertices {check['vertex_drift_mm']:.4f} mm on average (limit {MAX_DRIFT_MM:g}),"
+        f" {check['largest_drift_mm']:.3f} at most"
     )
     if record["figures"] is None:
         typer.echo("no --figures given: model card not written")
@@ -216,16 +238,19 @@ def _check(
     stored: bytes,
     reference: bytes,
     directory: Path | None,
+    stored_in: Storage,
 ) -> ExportCheck:
     crops_nchw, description = _check_crops(directory)
     expected = _run_torch(rnet, cnet, crops_nchw)
     by_reference = _run_onnx(reference, crops_nchw)
     by_stored = _run_onnx(stored, crops_nchw)
+    drift = _vertex_drift(model, rnet.layout, by_stored[0], expected[0])
     check = ExportCheck(
         crops=description,
         graph_difference=_largest_difference(by_reference, expected),
         stored_difference=_largest_difference(by_stored, expected),
-        vertex_drift_mm=_vertex_drift(model, rnet.layout, by_stored[0], expected[0]),
+        vertex_drift_mm=drift[0],
+        largest_drift_mm=drift[1],
     )
     if not check.graph_difference <= MAX_DIFFERENCE:
         raise ExportError(
@@ -234,9 +259,9 @@ def _check(
         )
     if not check.vertex_drift_mm <= MAX_DRIFT_MM:
         raise ExportError(
-            f"storing the weights in float16 moves a vertex by {check.vertex_drift_mm:.3f} mm,"
-            f" more than {MAX_DRIFT_MM:g} ({description}); in float32 the file would have"
-            f" {len(reference) / 1e6:.0f} MB, more than {MAX_BYTES / 1e6:.0f}"
+            f"storing the weights in {stored_in} moves vertices by {check.vertex_drift_mm:.3f} mm"
+            f" on average, more than {MAX_DRIFT_MM:g} ({description}); in float32 the file would"
+            f" have {len(reference) / 1e6:.0f} MB"
         )
     return check
 
@@ -261,48 +286,50 @@ def _check_crops(directory: Path | None) -> tuple[Array, str]:
     return crops_nchw, f"{len(rows)} crops of the data directory {directory.name!r}"
 
 
-def _run_torch(rnet: RNet, cnet: CNet, crops_nchw: Array) -> tuple[Array, Array]:
-    coefficients, confidences = [], []
+def _run_torch(rnet: RNet, cnet: CNet, crops_nchw: Array) -> list[Array]:
+    parts = []
     with torch.inference_mode():
         for batch in torch.from_numpy(crops_nchw).split(CHECK_BATCH):
-            fb1, fg = rnet.features(rnet.shrink(batch))
-            coefficients.append(rnet.fc(fg).numpy())
-            confidences.append(cnet(fb1, fg).numpy())
-    return np.concatenate(coefficients), np.concatenate(confidences)
+            found = rnet.regress(batch)
+            part = [found.coefficients, cnet(found.stage1, found.pooled)]
+            if found.descriptors is not None:
+                part.append(found.descriptors)
+            parts.append(part)
+    return [torch.cat(values).numpy() for values in zip(*parts, strict=True)]
 
 
-def _run_onnx(file: bytes, crops_nchw: Array) -> tuple[Array, Array]:
+def _run_onnx(file: bytes, crops_nchw: Array) -> list[Array]:
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    names = ["coefficients", "confidences"]
     parts = [
-        session.run(names, {"crops": crops_nchw[start : start + CHECK_BATCH]})
+        session.run(None, {"crops": crops_nchw[start : start + CHECK_BATCH]})
         for start in range(0, len(crops_nchw), CHECK_BATCH)
     ]
-    coefficients, confidences = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return coefficients, confidences
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
-def _largest_difference(one: tuple[Array, Array], other: tuple[Array, Array]) -> float:
+def _largest_difference(one: list[Array], other: list[Array]) -> float:
     return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
 
 
 def _vertex_drift(
     model: MorphableModel, layout: CoefficientLayout, one: Array, other: Array
-) -> float:
-    """Largest distance in mm between the vertices of two sets of coefficients."""
-    largest = 0.0
+) -> tuple[float, float]:
+    """Mean and largest distance in mm between the vertices of two sets of coefficients."""
+    means, largest = [], 0.0
     for row in range(len(one)):  # one face at a time: 36K vertices each
         parts = (layout.split(rows[row : row + 1]) for rows in (one, other))
         first, second = (model.shape(part.identity, part.expression) for part in parts)
-        largest = max(largest, float(np.linalg.norm(first - second, axis=-1).max()))
-    return largest
+        distances = np.linalg.norm(first - second, axis=-1)
+        means.append(float(distances.mean()))
+        largest = max(largest, float(distances.max()))
+    return float(np.mean(means)), largest
 
 
 def _untrained_cnet() -> CNet:
     """C-Net as its training starts: every confidence 0.5, albums averaged plainly."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(UNTRAINED_SEED)
-        return CNet().eval()
+        return CNet(*UNTRAINED_WIDTH).eval()
 
 
 def _training(info: CheckpointInfo, cnet_trained: bool) -> Mapping[str, Any]:

@@ -21,11 +21,20 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from models.camera import CROP_SIZE
-from models.checkpoints_torch import LAYOUTS, CheckpointInfo, save_checkpoint
+from models.checkpoints_torch import (
+    LAYOUTS,
+    CheckpointInfo,
+    branch_like,
+    cnet_like,
+    save_checkpoint,
+)
 from models.cnet_torch import CNet
+from models.identity_branch_torch import SHAPE_COEFFICIENTS, IdentityBranch
+from models.recognition_torch import INPUT_SCALE, PIXEL_RANGE
 from models.rnet_torch import RNet
 from training.data.shards import ShardSet
-from training.onnx_graph import SHRINK_ROWS
+from training.onnx_branch import CHIP_X, POINT_BASIS, POINT_MEAN, STEM
+from training.onnx_builder import SCALE, SHRINK_ROWS
 
 BATCH = 16
 # Of the last layer's fit, relative to the features' mean square.
@@ -65,10 +74,7 @@ def import_onnx(
     except Exception as error:  # protobuf's errors have no common type worth naming
         raise ImportRefused(f"{path}: not an ONNX file: {error}") from error
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    weights = {
-        entry.name: numpy_helper.to_array(entry).astype(np.float32)
-        for entry in model.graph.initializer
-    }
+    weights = _weights(model)
     if metadata.get("layout") not in LAYOUTS or "conv1.weight" not in weights:
         raise ImportRefused(f"{path}: not an export of this project")
     shrinking = weights.get(SHRINK_ROWS)
@@ -84,7 +90,8 @@ def import_onnx(
         config=training["config"],
         input_size=size or own_size,
     )
-    rnet = RNet(LAYOUTS[info.layout], info.variant, info.input_size).eval()
+    branch = branch_like(weights)
+    rnet = RNet(LAYOUTS[info.layout], info.variant, info.input_size, branch).eval()
     norms = dict(_normalised(rnet.backbone))
     try:
         for name, (conv, norm) in norms.items():
@@ -94,9 +101,11 @@ def import_onnx(
             _set(norm.running_var, np.full(len(norm.bias), 1 - norm.eps))
         _set(rnet.fc.weight, weights["coefficients.weight"])
         _set(rnet.fc.bias, weights["coefficients.bias"])
-        cnet = CNet()
+        cnet = cnet_like(_without(weights, "cnet."))
         for key, tensor in cnet.state_dict().items():
             _set(tensor, weights[f"cnet.{key}"])
+        if branch is not None:
+            _fill_branch(branch, weights)
     except (KeyError, ValueError) as error:
         raise ImportRefused(f"{path}: a weight is missing or misshapen: {error}") from error
     _spread_normalisations(rnet, [pair for pair in norms.values()], crops_nchw)
@@ -125,6 +134,41 @@ def refit_last_layer(rnet: RNet, crops_nchw: Tensor, coefficients: Tensor) -> No
     weights = torch.linalg.solve(form, centered.T @ (targets - target_mean))
     rnet.fc.weight.copy_(weights.T)
     rnet.fc.bias.copy_(target_mean - mean @ weights)
+
+
+def _weights(model: onnx.ModelProto) -> dict[str, npt.NDArray[np.float32]]:
+    """The constants of the graph by name, what is stored in 8 bits times its scale."""
+    stored = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    weights = {name: values.astype(np.float32) for name, values in stored.items()}
+    for name, scale in stored.items():
+        if name.endswith(SCALE):
+            weights[name.removesuffix(SCALE)] *= scale
+    if CHIP_X in weights:
+        weights["branch.size"] = np.array(weights[CHIP_X].size, np.float32)
+    return weights
+
+
+def _without(weights: dict[str, FloatArray], prefix: str) -> dict[str, FloatArray]:
+    """The weights whose names have a prefix, by the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+
+
+def _fill_branch(branch: IdentityBranch, weights: dict[str, FloatArray]) -> None:
+    """Undo what the graph folds into the trunk's first layer, and its order of coordinates."""
+    for key, tensor in branch.state_dict().items():
+        if key in ("point_mean", "point_basis", "trunk.mean", "size") or key.startswith(
+            "trunk.stem."
+        ):
+            continue
+        _set(tensor, weights[f"branch.{key}"])
+    _set(branch.point_mean, weights[POINT_MEAN].reshape(3, -1).T)
+    basis = weights[POINT_BASIS].reshape(SHAPE_COEFFICIENTS, 3, -1)
+    _set(branch.point_basis, basis.transpose(0, 2, 1))
+    stem = branch.trunk.stem
+    weight = weights[f"{STEM}.weight"] * (INPUT_SCALE / PIXEL_RANGE)
+    _set(stem.weight, weight)
+    mean = branch.trunk.mean.numpy().reshape(1, 3, 1, 1)
+    _set(stem.bias, weights[f"{STEM}.bias"] + (weight * mean).sum((1, 2, 3)) / INPUT_SCALE)
 
 
 def _recorded_training(record: Path) -> dict[str, Any]:
@@ -221,8 +265,8 @@ def import_weights(
         parts = [labels.identity, labels.expression, labels.albedo, labels.light]
         parts += [labels.rotation, labels.translation]
         refit_last_layer(rnet, crops_nchw, torch.from_numpy(np.concatenate(parts, axis=1)))
-        # C-Net judged coefficients that no longer exist.
-        cnet = None
+        # C-Net and the branch know coefficients that no longer exist.
+        rnet.branch, cnet = None, None
         info = replace(info, face_model_sha256=shards.meta.face_model_sha256)
     save_checkpoint(output, rnet, cnet, info)
     typer.echo(f"{output}: R-Net at {info.input_size} px, C-Net {'yes' if cnet else 'untrained'}")

@@ -107,6 +107,7 @@ def render_model_card(record: Mapping[str, Any]) -> str:
                 ("Input `crops`", "(N, 3, 224, 224) float32, RGB in [0, 1]"),
                 ("Output `coefficients`", f"(N, {layout}) float32"),
                 ("Output `confidences`", f"(N, 80) float32: {confidences}"),
+                *_branch_outputs(network),
                 ("R-Net", f'ResNet-50, stride layout "{network["variant"]}"'),
                 ("Parameters", f"{network['parameters'] / 1e6:.1f} million"),
                 (
@@ -133,8 +134,9 @@ def render_model_card(record: Mapping[str, Any]) -> str:
         "## Fidelity of the file",
         f"Checked by the export with {check['crops']}: the graph differs from the trained network"
         f" by at most {check['graph_difference']:.1e} in any output, and storing its weights in"
-        f" {network['stored_in']} moves a vertex by at most {check['vertex_drift_mm']:.4f} mm"
-        f" and a coefficient by at most {check['stored_difference']:.1e}.",
+        f" {network['stored_in']} moves vertices by {check['vertex_drift_mm']:.4f} mm on average"
+        f" ({check['largest_drift_mm']:.3f} mm at most) and a coefficient by at most"
+        f" {check['stored_difference']:.1e}.",
         "## Limits and biases",
         "\n".join(f"- {limit}" for limit in story["limits"]),
         "## Licence",
@@ -149,6 +151,18 @@ def render_model_card(record: Mapping[str, Any]) -> str:
         ),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _branch_outputs(network: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if not network["identity_branch"]:
+        return []
+    return [
+        (
+            "Output `descriptors`",
+            "(N, 128) float32 of unit length: their cosines tell people apart. The identity is"
+            " R-Net's joined with one from the same recognition features",
+        )
+    ]
 
 
 def _figures_table(story: Figures) -> str:

@@ -34,6 +34,7 @@ class CNetExperiment(Settings):
     """A training run.
 
     Attributes:
+        channels, hidden: widths of the network; the paper's are 256 and 512.
         minutes, steps: length of the run; one of them is set when it starts.
         photos_per_set: of one person; fewer where a person has fewer, at least two.
         portrait_sets, photo_sets: per step, of each kind of pictures.
@@ -53,6 +54,8 @@ class CNetExperiment(Settings):
         seed: of everything random.
     """
 
+    channels: Annotated[int, Field(ge=1)] = 64
+    hidden: Annotated[int, Field(ge=1)] = 128
     minutes: Annotated[float, Field(gt=0)] | None = None
     steps: Annotated[int, Field(gt=0)] | None = None
     photos_per_set: Annotated[int, Field(ge=2)] = 5

@@ -137,9 +137,9 @@ class Features:
                 rng = np.random.default_rng([self._seed, number, copy])
                 crops[k] = degrade_badly(crops[k], rng)
         crops_nchw = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2).float() / 255
-        stage1, pooled = rnet.features(rnet.shrink(crops_nchw))
-        for name, values in zip(FILES, (stage1, pooled, rnet.fc(pooled)), strict=True):
-            self._arrays[name][start:end] = values.cpu().numpy()
+        found = rnet.regress(crops_nchw)
+        for name in FILES:
+            self._arrays[name][start:end] = getattr(found, name).cpu().numpy()
 
 
 def _rows_done(directory: Path, made_of: Mapping[str, Any]) -> int:

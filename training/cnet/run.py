@@ -111,7 +111,7 @@ class CNetRun:
         self._rnet.to(self._device).requires_grad_(False)
         paths.out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(experiment.seed)
-        self.cnet = CNet().to(self._device)
+        self.cnet = CNet(experiment.channels, experiment.hidden).to(self._device)
         self._shape = ShapeLoss(model, experiment.shape).to(self._device)
         settings = experiment.optimizer
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}

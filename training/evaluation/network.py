@@ -77,8 +77,8 @@ def load_album_network(path: Path) -> AlbumNetwork:
     @torch.no_grad()
     def predict(crops: Crops) -> tuple[Coefficients, Coefficients]:
         crops_nchw = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
-        stage1, pooled = rnet.features(rnet.shrink(crops_nchw))
-        return rnet.fc(pooled).numpy(), confide(stage1, pooled).numpy()
+        found = rnet.regress(crops_nchw)
+        return found.coefficients.numpy(), confide(found.stage1, found.pooled).numpy()
 
     return AlbumNetwork(predict, rnet.layout, info.face_model_sha256)
 

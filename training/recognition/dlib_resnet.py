@@ -1,25 +1,26 @@
-"""dlib's face-recognition ResNet: a 150 px face chip to 128 numbers.
+"""dlib's published face-recognition network, read from its own file.
 
-The network is that of dlib's example ``dnn_face_recognition_ex.cpp``; its weights,
-``dlib_face_recognition_resnet_model_v1.dat`` (Davis King, CC0), score 99.38% on Labeled Faces in
-the Wild by their author. It is ResNet-34 (He et al. 2015, arXiv 1512.03385) with fewer layers and
-half as many filters: 29 convolutions. Batch normalisation is frozen into an affine layer behind
-each convolution, and is multiplied into the convolution here.
-
-A unit that halves the resolution has a 2x2 average as its shortcut. What is added then differs in
-size (channels; the last row and column), and the smaller one counts as zero outside itself.
+``dlib_face_recognition_resnet_model_v1.dat`` (Davis King, CC0) scores 99.38% on Labeled Faces in
+the Wild by its author.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from models.recognition_torch import (
+    CHIP_SIZE,
+    DIMENSION,
+    STAGES,
+    STEM_FILTERS,
+    FaceResNet,
+    ResidualUnit,
+)
 from training.recognition.dlib_file import (
     Affine,
     Convolution,
@@ -32,98 +33,32 @@ from training.recognition.dlib_file import (
     read_dlib_network,
 )
 
-CHIP_SIZE: Final = 150
-DIMENSION: Final = 128
-STEM_FILTERS: Final = 32
-STAGES: Final = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
-"""Filters and units of each stage; the first unit of all but the first stage halves."""
 
-_PIXEL_RANGE: Final = 255.0
-_INPUT_SCALE: Final = 256.0  # dlib's input layer divides by 256, not by 255
-
-
-class FrozenConvolution(nn.Module):
-    """A convolution and the affine layer behind it, as one convolution that cannot be trained.
-
-    Its weights are not part of the state: they come with the network's file.
-    """
-
-    def __init__(self, convolution: Convolution, affine: Affine) -> None:
-        super().__init__()
-        weight = torch.from_numpy(convolution.weight).double()
-        bias = torch.from_numpy(convolution.bias).double()
-        scale = torch.from_numpy(affine.scale).double()
-        offset = torch.from_numpy(affine.offset).double()
-        self.stride, self.padding = convolution.stride, convolution.padding
-        self.weight: Tensor
-        self.bias: Tensor
-        self.register_buffer(
-            "weight", (weight * scale[:, None, None, None]).float(), persistent=False
-        )
-        self.register_buffer("bias", (bias * scale + offset).float(), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) -> (N, filters, H', W')."""
-        return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding)
-
-
-class ResidualUnit(nn.Module):
-    """Two convolutions and a shortcut, which is halved where the first convolution halves."""
-
-    def __init__(self, first: FrozenConvolution, second: FrozenConvolution, halves: bool) -> None:
-        super().__init__()
-        self.first, self.second, self.halves = first, second, halves
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) -> (N, filters, H', W')."""
-        y = self.second(functional.relu(self.first(x)))
-        if self.halves:
-            x = functional.avg_pool2d(x, 2)
-        return functional.relu(add_padded(x, y))
-
-
-def add_padded(x: Tensor, y: Tensor) -> Tensor:
-    """The sum of (N, C, H, W) tensors of different sizes, each zero outside itself."""
-    if x.shape == y.shape:
-        return x + y
-    sizes = [max(a, b) for a, b in zip(x.shape[1:], y.shape[1:], strict=True)]
-
-    def padded(tensor: Tensor) -> Tensor:
-        missing = [s - t for s, t in zip(sizes, tensor.shape[1:], strict=True)]
-        return functional.pad(tensor, (0, missing[2], 0, missing[1], 0, missing[0]))
-
-    return padded(x) + padded(y)
-
-
-class DlibResNet(nn.Module):
-    """The network with the weights of a file.
+class DlibResNet(FaceResNet):
+    """The network with the weights of a file, as parameters.
 
     Raises:
         DlibFormatError: the file holds another network.
     """
 
     def __init__(self, network: DlibNetwork) -> None:
-        super().__init__()
         if network.input_size != (CHIP_SIZE, CHIP_SIZE):
             raise DlibFormatError(f"input of {network.input_size} px, {CHIP_SIZE} were expected")
+        super().__init__(network.mean_rgb)
         layers = _Layers(network.layers)
-        self.stem = layers.convolution(3, STEM_FILTERS, window=7, stride=2, padding=0)
+        layers.fill(self.stem, 3, STEM_FILTERS, window=7, stride=2, padding=0)
         layers.expect(Plain.RELU)
         layers.expect_pool(Pool(True, (3, 3), (2, 2), (0, 0)))
-        units = []
         channels = STEM_FILTERS
-        for stage, (filters, count) in enumerate(STAGES):
-            for index in range(count):
-                units.append(_unit(layers, channels, filters, halves=stage > 0 and index == 0))
+        units = iter(self.units)
+        for filters, count in STAGES:
+            for _ in range(count):
+                _fill_unit(layers, next(units), channels, filters)
                 channels = filters
-        self.units = nn.Sequential(*units)
         layers.expect_pool(Pool(False, (0, 0), (1, 1), (0, 0)))
-        self.head: Tensor
-        self.mean: Tensor
-        self.register_buffer("head", layers.matrix(channels, DIMENSION), persistent=False)
+        with torch.no_grad():
+            self.head.weight.copy_(layers.matrix(channels, DIMENSION).T)
         layers.expect_end()
-        mean = torch.tensor(network.mean_rgb)[:, None, None]
-        self.register_buffer("mean", mean, persistent=False)
 
     @classmethod
     def from_file(cls, path: str | Path) -> DlibResNet:
@@ -138,20 +73,6 @@ class DlibResNet(nn.Module):
             return cls(network)
         except DlibFormatError as error:
             raise DlibFormatError(f"{path}: {error}") from error
-
-    def forward(self, chips: Tensor) -> Tensor:
-        """Descriptors of face chips.
-
-        Args:
-            chips: (N, 3, 150, 150) float, RGB in [0, 1].
-
-        Returns:
-            (N, 128); dlib's users tell people apart by a distance of 0.6.
-        """
-        x = (_PIXEL_RANGE * chips - self.mean) / _INPUT_SCALE
-        x = functional.max_pool2d(functional.relu(self.stem(x)), 3, 2)
-        features: Tensor = self.units(x).mean((2, 3))
-        return features @ self.head
 
 
 class _Layers:
@@ -174,9 +95,17 @@ class _Layers:
         if found != expected:
             raise _unexpected(index, found, str(expected))
 
-    def convolution(
-        self, channels: int, filters: int, *, window: int, stride: int, padding: int
-    ) -> FrozenConvolution:
+    def fill(
+        self,
+        target: nn.Module,
+        channels: int,
+        filters: int,
+        *,
+        window: int,
+        stride: int,
+        padding: int,
+    ) -> None:
+        """Copy a convolution and the affine layer behind it into one convolution."""
         index, found = self._next()
         shape = (filters, channels, window, window)
         if (
@@ -189,7 +118,14 @@ class _Layers:
         index, affine = self._next()
         if not isinstance(affine, Affine) or len(affine.scale) != filters:
             raise _unexpected(index, affine, f"affine layer of {filters}")
-        return FrozenConvolution(found, affine)
+        assert isinstance(target, nn.Conv2d)
+        assert target.bias is not None
+        scale = affine.scale.astype(np.float64)
+        weight = found.weight * scale[:, None, None, None]
+        bias = found.bias * scale + affine.offset
+        with torch.no_grad():
+            target.weight.copy_(torch.from_numpy(weight))
+            target.bias.copy_(torch.from_numpy(bias))
 
     def matrix(self, inputs: int, outputs: int) -> Tensor:
         index, found = self._next()
@@ -203,17 +139,17 @@ class _Layers:
             raise _unexpected(index, found, "end")
 
 
-def _unit(layers: _Layers, channels: int, filters: int, halves: bool) -> ResidualUnit:
+def _fill_unit(layers: _Layers, unit: nn.Module, channels: int, filters: int) -> None:
+    assert isinstance(unit, ResidualUnit)
     layers.expect(Plain.TAG)
-    stride, padding = (2, 0) if halves else (1, 1)
-    first = layers.convolution(channels, filters, window=3, stride=stride, padding=padding)
+    stride, padding = (2, 0) if unit.halves else (1, 1)
+    layers.fill(unit.conv1, channels, filters, window=3, stride=stride, padding=padding)
     layers.expect(Plain.RELU)
-    second = layers.convolution(filters, filters, window=3, stride=1, padding=1)
-    if halves:
+    layers.fill(unit.conv2, filters, filters, window=3, stride=1, padding=1)
+    if unit.halves:
         layers.expect(Plain.TAG, Plain.TAG)  # remember the result, go back to the unit's input
         layers.expect_pool(Pool(False, (2, 2), (2, 2), (0, 0)))
     layers.expect(Plain.ADD_PREVIOUS, Plain.RELU)
-    return ResidualUnit(first, second, halves)
 
 
 def _unexpected(index: int, found: Layer | None, expected: str) -> DlibFormatError:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.recognition.alignment import ARCFACE_SIZE, arcface_chips, dlib_chips
-from training.recognition.dlib_resnet import CHIP_SIZE, DlibResNet
+from models.chips_torch import dlib_chips
+from models.recognition_torch import CHIP_SIZE
+from training.recognition.alignment import ARCFACE_SIZE, arcface_chips
+from training.recognition.dlib_resnet import DlibResNet
 from training.recognition.onnx_network import OnnxNetwork, UnsupportedNetwork
 
 DLIB_SOURCE: Final = "dlib"
@@ -67,6 +69,7 @@ class FaceRecognizer(nn.Module):
         self, network: nn.Module, align: Callable[[Tensor, Tensor, int], Tensor], size: int
     ) -> None:
         super().__init__()
+        _forget_parameters(network)
         self._network, self._align, self._size = network, align, size
         self.eval()
         with torch.no_grad():
@@ -83,6 +86,18 @@ class FaceRecognizer(nn.Module):
         """Stay frozen, whatever the module does that this one is part of."""
         super().train(False)
         return self
+
+
+def _forget_parameters(network: nn.Module) -> None:
+    """Keep a network's weights and statistics as constants: neither trained nor saved."""
+    for module in network.modules():
+        constants = {
+            **{name: value.detach() for name, value in module.named_parameters(recurse=False)},
+            **dict(module.named_buffers(recurse=False)),
+        }
+        for name, value in constants.items():
+            delattr(module, name)
+            module.register_buffer(name, value, persistent=False)
 
 
 class ArcFaceNetwork(nn.Module):

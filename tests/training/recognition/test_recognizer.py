@@ -10,7 +10,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from training.recognition.alignment import DLIB_LANDMARKS, DLIB_REFERENCE, arcface_chips
+from models.chips_torch import DLIB_LANDMARKS, DLIB_REFERENCE
+from training.recognition.alignment import arcface_chips
 from training.recognition.dlib_file import DlibFormatError
 from training.recognition.onnx_network import OnnxNetwork, UnsupportedNetwork
 from training.recognition.recognizer import (

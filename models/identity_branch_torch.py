@@ -1,0 +1,127 @@
+"""A second look at the person: identity coefficients from a face-recognition network.
+
+Beyond the paper. R-Net regresses the identity as it regresses light and pose; a network that was
+trained to tell people apart sees the same crop through features that keep what makes a person and
+drop the rest. A small head turns these features into identity coefficients of its own, and each
+coefficient of the answer is a weighted sum of the two. The recognition network's chip is cut out
+of the crop by the landmarks that R-Net's own coefficients give.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.camera_torch import CROP_SIZE, pose_points, project
+from models.chips_torch import DLIB_LANDMARKS, cut_chips, dlib_reference, fit_similarity
+from models.layout import CoefficientLayout
+from models.morphable_model import MorphableModel
+from models.recognition_torch import CHIP_SIZE, DIMENSION, TRUNK_FEATURES, FaceResNet
+
+SHAPE_COEFFICIENTS = 144
+"""Identity and expression, which every layout has in front."""
+N_IDENTITY = 80
+
+
+class IdentityBranch(nn.Module):
+    """Identity from recognition features, joined with R-Net's.
+
+    Starts without a say: R-Net's identity has the weight 1, the head's 0.
+
+    Args:
+        hidden: width of the head's hidden layer; 0 makes the head linear.
+        chip_size: side of the chips, px. The trunk was trained at 150, and the smaller the
+            cheaper; its features are averages over the chip, so any size will do.
+    """
+
+    point_mean: Tensor
+    """(33, 3) mm: the face model's mean at the landmarks that dlib aligns by."""
+    point_basis: Tensor
+    """(144, 33, 3) mm per sigma, of identity and expression."""
+    descriptor_mean: Tensor
+    """(128,), taken off the trunk's descriptors: they all lie close together."""
+
+    size: Tensor
+    """() int64, the chip's side in px: part of the state, for the head belongs to it."""
+
+    def __init__(self, hidden: int = 0, chip_size: int = CHIP_SIZE) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.register_buffer("size", torch.tensor(chip_size))
+        self.trunk = FaceResNet()
+        points = len(DLIB_LANDMARKS)
+        self.register_buffer("point_mean", torch.zeros(points, 3))
+        self.register_buffer("point_basis", torch.zeros(SHAPE_COEFFICIENTS, points, 3))
+        self.head = (
+            nn.Sequential(
+                nn.Linear(TRUNK_FEATURES, hidden), nn.ReLU(), nn.Linear(hidden, N_IDENTITY)
+            )
+            if hidden
+            else nn.Sequential(nn.Linear(TRUNK_FEATURES, N_IDENTITY))
+        )
+        self.register_buffer("descriptor_mean", torch.zeros(DIMENSION))
+        self.rnet_weight = nn.Parameter(torch.ones(N_IDENTITY))
+        self.head_weight = nn.Parameter(torch.zeros(N_IDENTITY))
+
+    @property
+    def chip_size(self) -> int:
+        """Side of the chips, px."""
+        return int(self.size)
+
+    def set_face_model(self, model: MorphableModel) -> None:
+        """Take over a face model's landmarks."""
+        rows = model.landmarks[list(DLIB_LANDMARKS)]
+        basis = [model.refine(b)[:, rows] for b in (model.identity_basis, model.expression_basis)]
+        self.point_mean.copy_(torch.tensor(model.mean_vertices[rows]))
+        self.point_basis.copy_(torch.cat([torch.tensor(part) for part in basis]))
+
+    def set_trunk(self, trunk: FaceResNet) -> None:
+        """Take over a recognition network's weights."""
+        self.trunk.load_state_dict(trunk.state_dict())
+
+    def chips(self, crops_nchw: Tensor, coefficients: Tensor, layout: CoefficientLayout) -> Tensor:
+        """Square chips (N, 3, …), differentiable with respect to the crops alone.
+
+        Args:
+            crops_nchw: (N, 3, S, S), of any size S.
+            coefficients: (N, layout.size), R-Net's.
+            layout: of the coefficients.
+        """
+        known = coefficients.detach().float()
+        parts = layout.split(known)
+        flat = self.point_basis.flatten(1)
+        shape = torch.addmm(self.point_mean.flatten(), known[:, :SHAPE_COEFFICIENTS], flat)
+        points = project(
+            pose_points(shape.view(-1, *self.point_mean.shape), parts.rotation, parts.translation)
+        )
+        points = points * (crops_nchw.shape[-1] / CROP_SIZE)
+        reference = dlib_reference(self.chip_size).to(points)
+        chip_to_crop = fit_similarity(reference.expand_as(points), points)
+        return cut_chips(crops_nchw, chip_to_crop, self.chip_size)
+
+    def identity(self, features: Tensor, rnet_identity: Tensor) -> Tensor:
+        """The joined identity (N, 80) of the trunk's features (N, 256) and R-Net's (N, 80)."""
+        return self.rnet_weight * rnet_identity + self.head_weight * self.head(features)
+
+    def describe(self, features: Tensor) -> Tensor:
+        """Descriptors (N, 128) of unit length of the trunk's features (N, 256)."""
+        return functional.normalize(self.trunk.head(features) - self.descriptor_mean, dim=1)
+
+    def forward(
+        self, crops_nchw: Tensor, coefficients: Tensor, layout: CoefficientLayout
+    ) -> tuple[Tensor, Tensor]:
+        """The coefficients with the joined identity, and descriptors (N, 128) of unit length.
+
+        Args:
+            crops_nchw: (N, 3, S, S) float, RGB in [0, 1]; the larger, the more the chips show.
+            coefficients: (N, layout.size), R-Net's.
+            layout: of the coefficients.
+        """
+        # Chips by landmarks and cosines of descriptors need more digits than bfloat16 has.
+        with torch.autocast(crops_nchw.device.type, enabled=False):
+            chips = self.chips(crops_nchw.float(), coefficients, layout)
+            features = self.trunk.features(chips)
+            joined = self.identity(features, coefficients[:, layout.identity].float())
+            rest = coefficients[:, layout.identity.stop :]
+            return torch.cat([joined, rest], dim=1), self.describe(features)

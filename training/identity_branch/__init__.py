@@ -1,0 +1,1 @@
+"""Fitting the identity branch: from recognition features of portraits to their identities."""

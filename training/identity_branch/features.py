@@ -1,0 +1,88 @@
+"""What a frozen R-Net and a recognition network make of portraits, computed once.
+
+Kept in memory-mapped files with a row per portrait: ``trunk.npy`` and ``identity.npy`` float32.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.identity_branch_torch import N_IDENTITY, IdentityBranch
+from models.recognition_torch import TRUNK_FEATURES
+from models.rnet_torch import RNet
+from training.data.shards import CROP_SIZE, ShardSet
+
+BATCH = 16
+ROWS_BETWEEN_SAVES = 16 * BATCH
+WIDTHS = {"trunk": TRUNK_FEATURES, "identity": N_IDENTITY}
+META = "meta.json"
+
+Array = npt.NDArray[np.float32]
+
+
+def portrait_features(
+    directory: Path,
+    rnet: RNet,
+    branch: IdentityBranch,
+    shards: ShardSet,
+    of: str,
+    track: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
+) -> tuple[Array, Array]:
+    """Features of all portraits; an interrupted computation goes on.
+
+    Args:
+        directory: of the files; features of anything else in it are thrown away.
+        rnet: in eval mode, without a branch.
+        branch: in eval mode, with trunk and face model.
+        shards: the portraits.
+        of: says which networks these are, to tell whose features are in the directory.
+        track: wraps the loop over batches to show progress.
+
+    Returns:
+        The trunk's features (n, 256) and R-Net's identities (n, 80).
+    """
+    made_of = {"networks": of, "shards": [str(path) for path in shards.shard_paths]}
+    directory.mkdir(parents=True, exist_ok=True)
+    done = _rows_done(directory, made_of)
+    arrays = {
+        name: np.lib.format.open_memmap(
+            directory / f"{name}.npy", "r+" if done else "w+", np.float32, (len(shards), width)
+        )
+        for name, width in WIDTHS.items()
+    }
+    device, margin = next(rnet.parameters()).device, shards.meta.margin
+    inner = slice(margin, margin + CROP_SIZE)
+    with torch.inference_mode():
+        for start in track(range(done, len(shards), BATCH)):
+            end = min(start + BATCH, len(shards))
+            rgb_u8 = np.ascontiguousarray(shards.images(np.arange(start, end))[:, inner, inner])
+            crops_nchw = torch.from_numpy(rgb_u8).to(device).permute(0, 3, 1, 2).float() / 255
+            coefficients = rnet(crops_nchw)
+            chips = branch.chips(crops_nchw, coefficients, rnet.layout)
+            arrays["trunk"][start:end] = branch.trunk.features(chips).cpu().numpy()
+            arrays["identity"][start:end] = coefficients[:, rnet.layout.identity].cpu().numpy()
+            if end == len(shards) or (end - done) % ROWS_BETWEEN_SAVES == 0:
+                for array in arrays.values():
+                    array.flush()
+                (directory / META).write_text(json.dumps({"of": made_of, "done": end}))
+    return np.array(arrays["trunk"]), np.array(arrays["identity"])
+
+
+def _rows_done(directory: Path, made_of: dict[str, Any]) -> int:
+    """Rows that an earlier computation of the same features has left."""
+    path = directory / META
+    if not path.exists():
+        return 0
+    meta = json.loads(path.read_text())
+    if meta["of"] != made_of:
+        path.unlink()
+        return 0
+    done: int = meta["done"]
+    return done
