@@ -17,7 +17,7 @@ from models.camera_torch import CROP_SIZE, pose_points, project
 from models.chips_torch import DLIB_LANDMARKS, cut_chips, dlib_reference, fit_similarity
 from models.layout import CoefficientLayout
 from models.morphable_model import MorphableModel
-from models.recognition_torch import CHIP_SIZE, DIMENSION, TRUNK_FEATURES, FaceResNet
+from models.recognition_torch import CHIP_SIZE, TRUNK_FEATURES, FaceResNet
 
 SHAPE_COEFFICIENTS = 144
 """Identity and expression, which every layout has in front."""
@@ -31,16 +31,14 @@ class IdentityBranch(nn.Module):
 
     Args:
         hidden: width of the head's hidden layer; 0 makes the head linear.
-        chip_size: side of the chips, px. The trunk was trained at 150, and the smaller the
-            cheaper; its features are averages over the chip, so any size will do.
+        chip_size: side of the chips, px, 103 or more. The published trunk knows people by 150;
+            smaller chips are cheaper, and it tells them apart much worse.
     """
 
     point_mean: Tensor
     """(33, 3) mm: the face model's mean at the landmarks that dlib aligns by."""
     point_basis: Tensor
     """(144, 33, 3) mm per sigma, of identity and expression."""
-    descriptor_mean: Tensor
-    """(128,), taken off the trunk's descriptors: they all lie close together."""
 
     size: Tensor
     """() int64, the chip's side in px: part of the state, for the head belongs to it."""
@@ -60,7 +58,6 @@ class IdentityBranch(nn.Module):
             if hidden
             else nn.Sequential(nn.Linear(TRUNK_FEATURES, N_IDENTITY))
         )
-        self.register_buffer("descriptor_mean", torch.zeros(DIMENSION))
         self.rnet_weight = nn.Parameter(torch.ones(N_IDENTITY))
         self.head_weight = nn.Parameter(torch.zeros(N_IDENTITY))
 
@@ -106,7 +103,7 @@ class IdentityBranch(nn.Module):
 
     def describe(self, features: Tensor) -> Tensor:
         """Descriptors (N, 128) of unit length of the trunk's features (N, 256)."""
-        return functional.normalize(self.trunk.head(features) - self.descriptor_mean, dim=1)
+        return functional.normalize(self.trunk.head(features), dim=1)
 
     def forward(
         self, crops_nchw: Tensor, coefficients: Tensor, layout: CoefficientLayout

@@ -50,10 +50,8 @@ def add_branch(builder: GraphBuilder, crops: str, coefficients: str, rnet: RNet)
     builder.node("Concat", [joined, rest], output="coefficients", axis=1)
 
     raw = builder.linear("branch.trunk.head", features, branch.trunk.head)
-    mean = builder.initializer("branch.descriptor_mean", single(branch.descriptor_mean))
-    centred = builder.node("Sub", [raw, mean])
-    length = builder.node("ReduceL2", [centred], axes=[1], keepdims=1)
-    builder.node("Div", [centred, length], output="descriptors")
+    length = builder.node("ReduceL2", [raw], axes=[1], keepdims=1)
+    builder.node("Div", [raw, length], output="descriptors")
 
 
 def _chips(

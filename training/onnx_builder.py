@@ -138,7 +138,8 @@ def eight_bits(values: FloatArray) -> tuple[npt.NDArray[np.int8], npt.NDArray[np
         The integers in the shape of the values, and scales (O, 1, …) to multiply them with.
     """
     largest = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
-    scale = np.where(largest > 0, largest / 127, 1.0).astype(np.float32)
+    with np.errstate(over="ignore"):
+        scale = np.maximum(largest / 127, np.finfo(np.float32).tiny).astype(np.float32)
     with np.errstate(invalid="ignore"):
         return np.rint(values / scale).clip(-127, 127).astype(np.int8), scale
 

@@ -16,6 +16,13 @@ def test_parameter_count_is_that_of_the_paper() -> None:
     assert count(CNet()) == convolutions + fully_connected == 2_991_440
 
 
+def test_a_narrow_one_is_less_than_a_fifth_of_it() -> None:
+    narrow = CNet(64, 128)
+    assert count(narrow) < 2_991_440 / 5
+    with torch.no_grad():
+        assert narrow(torch.rand(2, 256, 16, 16), torch.rand(2, 2048)).shape == (2, 80)
+
+
 def test_starts_with_plain_averaging() -> None:
     with torch.no_grad():
         confidences = CNet()(torch.rand(3, 256, 28, 28), torch.rand(3, 2048))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from models.recognition_torch import CHIP_SIZE
 from training.options import FaceModelFile, PortraitShards
 
 
@@ -25,8 +26,9 @@ def fit_branch(
         int, typer.Option(min=0, help="Width of the head; 0 tries a linear one alone.")
     ] = 256,
     chip_size: Annotated[
-        int, typer.Option(min=103, max=150, help="Side of the recognition network's chips, px.")
-    ] = 120,
+        int,
+        typer.Option(min=103, max=CHIP_SIZE, help="Side of the recognition network's chips, px."),
+    ] = CHIP_SIZE,
     recognizer: Annotated[
         Path | None,
         typer.Option(
@@ -52,6 +54,7 @@ def fit_branch(
 
     from models.assets import FACE_MODEL, asset_path
     from training.identity_branch.fit import BranchSettings, fit_identity_branch
+    from training.recognition.dlib_resnet import DlibResNet
     from training.recognition.recognizer import installed_dlib_file
 
     console = Console(stderr=True)
@@ -67,7 +70,7 @@ def fit_branch(
             unseen or (),
             out,
             face_model=face_model or asset_path(FACE_MODEL),
-            trunk=recognizer or installed_dlib_file(),
+            trunk=DlibResNet.from_file(recognizer or installed_dlib_file()),
             features=features or out.parent / "features",
             settings=BranchSettings(hidden, chip_size, seed=seed),
             track=computing,

@@ -14,12 +14,12 @@ import torch
 from models.checkpoints_torch import load_checkpoint, save_checkpoint
 from models.identity_branch_torch import IdentityBranch
 from models.morphable_model import MorphableModel
+from models.recognition_torch import FaceResNet
 from models.rnet_torch import RNet
 from training.data.shards import ShardSet
 from training.experiment_files import ExperimentError
 from training.identity_branch.features import portrait_features
 from training.identity_branch.heads import Head, distance, fit_heads, joining_weights
-from training.recognition.dlib_resnet import DlibResNet
 from training.rnet.data import open_shards
 from training.rnet.quadratic_forms import face_forms
 
@@ -75,7 +75,7 @@ def fit_identity_branch(
     out: Path,
     *,
     face_model: Path,
-    trunk: Path,
+    trunk: FaceResNet,
     features: Path,
     settings: BranchSettings,
     track: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
@@ -89,14 +89,14 @@ def fit_identity_branch(
             head by; without any, R-Net counts for more than it should.
         out: checkpoint to write.
         face_model: file of the face model of all these.
-        trunk: file of dlib's network.
+        trunk: the recognition network.
         features: directory of what the networks make of the portraits.
         settings: see there.
         track: wraps loops over batches to show progress.
 
     Raises:
         ExperimentError: portraits are missing or of another face model, or too few people.
-        CheckpointError, DlibFormatError, FileNotFoundError: a file cannot be used.
+        CheckpointError, FileNotFoundError: a file cannot be used.
     """
     rnet, cnet, info = load_checkpoint(checkpoint)
     rnet.branch = None
@@ -105,7 +105,7 @@ def fit_identity_branch(
         raise ExperimentError(f"{checkpoint} is of another face model than {face_model}")
     branch = IdentityBranch(0, settings.chip_size).eval()
     branch.set_face_model(model)
-    branch.set_trunk(DlibResNet.from_file(trunk))
+    branch.set_trunk(trunk)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rnet.to(device)
     branch.to(device)
@@ -132,7 +132,7 @@ def fit_identity_branch(
     own = head.predict(held)
     weights = joining_weights(rnet_identity, own, true)
 
-    finished = _finished(branch, head, weights, known)
+    finished = _finished(branch, head, weights)
     rnet.cpu().branch = finished
     config = {**info.config, "identity_branch": {"head": head.name, "people": people}}
     save_checkpoint(out, rnet, cnet, replace(info, config=config))
@@ -173,9 +173,8 @@ def _finished(
     branch: IdentityBranch,
     head: Head,
     weights: tuple[Array, Array],
-    features: npt.NDArray[np.float32],
 ) -> IdentityBranch:
-    """The branch with its head, weights and the mean of the portraits' descriptors."""
+    """The branch with its head and weights."""
     branch = branch.cpu()
     first = head.layers[0]
     hidden = int(first.out_features) if len(head.layers) > 1 else 0
@@ -185,7 +184,6 @@ def _finished(
     with torch.no_grad():
         finished.rnet_weight.copy_(torch.from_numpy(weights[0]))
         finished.head_weight.copy_(torch.from_numpy(weights[1]))
-        finished.descriptor_mean.copy_(finished.trunk.head(torch.from_numpy(features)).mean(0))
     return finished
 
 

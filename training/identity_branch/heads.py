@@ -31,6 +31,7 @@ MEASURE_EVERY = 5
 PATIENCE = 5
 PRIOR = 30
 """Portraits that the inverse variances count for in the weights of the two identities."""
+TINY = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,11 +189,11 @@ def joining_weights(rnet: Array, own: Array, true: Array) -> tuple[Array, Array]
     Returns:
         (80,) and (80,).
     """
-    variances = np.stack([((one - true) ** 2).mean(0) for one in (rnet, own)])
-    prior = (1 / variances) / (1 / variances).sum(0)
+    variances = np.stack([((one - true) ** 2).mean(0) for one in (rnet, own)]) + TINY
+    prior = variances[::-1] / variances.sum(0)
     weights = np.empty_like(prior)
     for k in range(true.shape[1]):
         x = np.stack([rnet[:, k], own[:, k]], axis=1)
-        hold = PRIOR * np.diag((x**2).mean(0))
+        hold = PRIOR * np.diag((x**2).mean(0) + TINY)
         weights[:, k] = np.linalg.solve(x.T @ x + hold, x.T @ true[:, k] + hold @ prior[:, k])
     return weights[0], weights[1]

@@ -21,7 +21,7 @@ def test_the_experiments_that_come_along_are_sound():
 
 def test_weak_is_the_paper():
     weak = read_cnet_experiment("weak")
-    expected = CNetExperiment(steps=10_000, photo_sets=5, weak=1.0)
+    expected = CNetExperiment(channels=256, hidden=512, steps=10_000, photo_sets=5, weak=1.0)
     assert weak == expected
     assert weak.hybrid == PAPER
     assert (PAPER.photometric, PAPER.landmarks, PAPER.perceptual) == (1.9, 1.6e-3, 0.1)
