@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.camera_torch import CROP_SIZE, pose_points, project
-from models.chips_torch import DLIB_LANDMARKS, cut_chips, dlib_reference, fit_similarity
-from models.layout import CoefficientLayout
-from models.morphable_model import MorphableModel
-from models.recognition_torch import CHIP_SIZE, TRUNK_FEATURES, FaceResNet
+from facewright.models.camera_torch import CROP_SIZE, pose_points, project
+from facewright.models.chips_torch import DLIB_LANDMARKS, cut_chips, dlib_reference, fit_similarity
+from facewright.models.layout import CoefficientLayout
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.recognition_torch import CHIP_SIZE, TRUNK_FEATURES, FaceResNet
 
 SHAPE_COEFFICIENTS = 144
 """Identity and expression, which every layout has in front."""

@@ -32,7 +32,7 @@ def imported(path: Path) -> Iterator[str]:
                 yield from ("scipy" for alias in node.names if alias.name == "basel")
             elif node.module.endswith("_torch"):
                 yield "torch"
-            elif node.module == "models.basel":
+            elif node.module == "facewright.models.basel":
                 yield "scipy"
 
 
@@ -62,7 +62,10 @@ def test_serving_does_without_scipy() -> None:
             assert "scipy" not in set(imported(path)), path.relative_to(ROOT)
 
 
-@pytest.mark.parametrize("module", ["service", "service.app", "service.cli", "service.bench"])
+@pytest.mark.parametrize(
+    "module",
+    ["service", "facewright.service.api.app", "facewright.cli", "facewright.service.bench"],
+)
 def test_serving_never_loads_torch_or_training(module: str) -> None:
     code = f"import sys, {module}; print(*(m.partition('.')[0] for m in sys.modules))"
     done = subprocess.run(
@@ -87,6 +90,6 @@ def test_the_batcher_is_one_file_without_http() -> None:
 
 
 def test_versions_agree() -> None:
-    import service
+    import facewright.service
 
     assert f'\nversion = "{service.__version__}"\n' in (ROOT / "pyproject.toml").read_text()

@@ -20,21 +20,21 @@ import typer
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from models.camera import CROP_SIZE
-from models.checkpoints_torch import (
+from facewright.models.camera import CROP_SIZE
+from facewright.models.checkpoints_torch import (
     LAYOUTS,
     CheckpointInfo,
     branch_like,
     cnet_like,
     save_checkpoint,
 )
-from models.cnet_torch import CNet
-from models.identity_branch_torch import SHAPE_COEFFICIENTS, IdentityBranch
-from models.recognition_torch import INPUT_SCALE, PIXEL_RANGE
-from models.rnet_torch import RNet
-from training.data.shards import ShardSet
-from training.onnx_branch import CHIP_X, POINT_BASIS, POINT_MEAN, STEM
-from training.onnx_builder import SCALE, SHRINK_ROWS
+from facewright.models.cnet_torch import CNet
+from facewright.models.identity_branch_torch import SHAPE_COEFFICIENTS, IdentityBranch
+from facewright.models.recognition_torch import INPUT_SCALE, PIXEL_RANGE
+from facewright.models.rnet_torch import RNet
+from facewright.training.data.shards import ShardSet
+from facewright.training.onnx_branch import CHIP_X, POINT_BASIS, POINT_MEAN, STEM
+from facewright.training.onnx_builder import SCALE, SHRINK_ROWS
 
 BATCH = 16
 # Of the last layer's fit, relative to the features' mean square.

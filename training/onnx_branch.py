@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-from models.camera import CAMERA_DISTANCE, CROP_SIZE, FOCAL_LENGTH, TRANSLATION_UNIT
-from models.chips_torch import dlib_reference
-from models.identity_branch_torch import SHAPE_COEFFICIENTS, IdentityBranch
-from models.recognition_torch import INPUT_SCALE, PIXEL_RANGE, FaceResNet, ResidualUnit
-from models.rnet_torch import RNet
-from training.onnx_builder import GraphBuilder, double, single
+from facewright.models.camera import CAMERA_DISTANCE, CROP_SIZE, FOCAL_LENGTH, TRANSLATION_UNIT
+from facewright.models.chips_torch import dlib_reference
+from facewright.models.identity_branch_torch import SHAPE_COEFFICIENTS, IdentityBranch
+from facewright.models.recognition_torch import INPUT_SCALE, PIXEL_RANGE, FaceResNet, ResidualUnit
+from facewright.models.rnet_torch import RNet
+from facewright.training.onnx_builder import GraphBuilder, double, single
 
 POINT_MEAN, POINT_BASIS = "branch.point_mean", "branch.point_basis"
 """The landmarks' constants: all x, then all y, then all z."""

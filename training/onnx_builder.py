@@ -15,8 +15,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from models.camera import CROP_SIZE
-from models.resampling import area_weights
+from facewright.models.camera import CROP_SIZE
+from facewright.models.resampling import area_weights
 
 Precision = Literal["int8", "float16", "float32"]
 

@@ -23,7 +23,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from service import __version__
+from facewright import __version__
 
 pytestmark = pytest.mark.image
 

@@ -6,13 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import chips_torch
-from models.chips_torch import (
-    cut_chips,
-    dlib_chips,
-    fit_similarity,
-    invert_similarity,
-)
+from facewright.models import chips_torch
+from facewright.models.chips_torch import cut_chips, dlib_chips, fit_similarity, invert_similarity
 
 
 def _similarity(scale: float, angle: float, x: float, y: float) -> np.ndarray:

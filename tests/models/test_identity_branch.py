@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from models.camera import pose_points, project
-from models.checkpoints_torch import CheckpointInfo, load_checkpoint, save_checkpoint
-from models.chips_torch import dlib_chips
-from models.cnet_torch import CNet
-from models.identity_branch_torch import IdentityBranch
-from models.layout import LAYOUT_239
-from models.morphable_model import MorphableModel
-from models.rnet_torch import RNet
+from facewright.models.camera import pose_points, project
+from facewright.models.checkpoints_torch import CheckpointInfo, load_checkpoint, save_checkpoint
+from facewright.models.chips_torch import dlib_chips
+from facewright.models.cnet_torch import CNet
+from facewright.models.identity_branch_torch import IdentityBranch
+from facewright.models.layout import LAYOUT_239
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.rnet_torch import RNet
 
 
 def coefficients(count: int, seed: int = 0) -> torch.Tensor:

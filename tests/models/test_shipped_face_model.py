@@ -8,10 +8,10 @@ import pytest
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from models.assets import FACE_MODEL, asset_path
-from models.camera import CROP_SIZE, depth, project
-from models.landmarks import MIRROR_ORDER
-from models.morphable_model import (
+from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.models.camera import CROP_SIZE, depth, project
+from facewright.models.landmarks import MIRROR_ORDER
+from facewright.models.morphable_model import (
     PART_CAVITY,
     PART_EYEBALL,
     PART_SKIN,
@@ -19,8 +19,8 @@ from models.morphable_model import (
     PART_TONGUE,
     MorphableModel,
 )
-from models.normals import vertex_normals
-from models.rasterizer import rasterize
+from facewright.models.normals import vertex_normals
+from facewright.models.rasterizer import rasterize
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from training.appearance.surface import EYEBALL, INSIDE, SKIN, TEETH, TONGUE, Surface
+from facewright.training.appearance.surface import EYEBALL, INSIDE, SKIN, TEETH, TONGUE, Surface
 
 FloatArray = NDArray[np.float32]
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.appearance.color import srgb_from_linear
-from training.appearance.noise import random_field
-from training.appearance.regions import FaceRegions, sigmoid, smoothstep
-from training.appearance.surface import Surface
-from training.appearance.tone import DARKEST, LIGHTEST, draw_skin_colour, melanin_of
+from facewright.training.appearance.color import srgb_from_linear
+from facewright.training.appearance.noise import random_field
+from facewright.training.appearance.regions import FaceRegions, sigmoid, smoothstep
+from facewright.training.appearance.surface import Surface
+from facewright.training.appearance.tone import DARKEST, LIGHTEST, draw_skin_colour, melanin_of
 
 FloatArray = NDArray[np.float32]
 

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.morphable_model import MorphableModel
-from models.subdivision import Subdivision
-from training.face_model.cage import Cage
-from training.face_model.calibration import Calibration
-from training.face_model.expression import ExpressionSpace, build_expression
-from training.face_model.identity import IdentitySpace, build_identity
-from training.face_model.landmarks import (
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.subdivision import Subdivision
+from facewright.training.face_model.cage import Cage
+from facewright.training.face_model.calibration import Calibration
+from facewright.training.face_model.expression import ExpressionSpace, build_expression
+from facewright.training.face_model.identity import IdentitySpace, build_identity
+from facewright.training.face_model.landmarks import (
     find_landmarks,
     pocket_weights,
     region_weights,
     skin_region,
 )
-from training.face_model.people import Population
-from training.face_model.scanned import ScannedHeads
-from training.face_model.scans import SOURCE
-from training.face_model.sources import DISTRIBUTION, VERSION, FaceSources
-from training.face_model.topology import Topology, build_topology, head_cage
-from training.face_model.uv import texture_coordinates
+from facewright.training.face_model.people import Population
+from facewright.training.face_model.scanned import ScannedHeads
+from facewright.training.face_model.scans import SOURCE
+from facewright.training.face_model.sources import DISTRIBUTION, VERSION, FaceSources
+from facewright.training.face_model.topology import Topology, build_topology, head_cage
+from facewright.training.face_model.uv import texture_coordinates
 
 NAME = "facewright-open-face"
 MODEL_VERSION = "2.0.0"
@@ -75,9 +75,7 @@ def build_geometry(
     head = head_cage(sources, topology)
     identity = build_identity(topology, head, population, scanned)
     report("expression")
-    expression = build_expression(
-        sources, topology, identity.mean, identity.metric, identity.scale
-    )
+    expression = build_expression(sources, topology, identity.mean, identity.metric, identity.scale)
     report("landmarks, regions and texture coordinates")
     jaw_open = topology.dense.matrix @ expression.units[expression.names.index("jawOpen")]
     masks = {

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.face_model.cage import MM_PER_UNIT
-from training.face_model.components import Components, mirror_field, symmetric_components
-from training.face_model.lids import close_lids
-from training.face_model.mouth import JAW_MOVES, LOWER_TEETH, carry_by_jaw, jaw_motion
-from training.face_model.people import POPULATIONS
-from training.face_model.sources import FaceSources
-from training.face_model.topology import Topology
+from facewright.training.face_model.cage import MM_PER_UNIT
+from facewright.training.face_model.components import Components, mirror_field, symmetric_components
+from facewright.training.face_model.lids import close_lids
+from facewright.training.face_model.mouth import JAW_MOVES, LOWER_TEETH, carry_by_jaw, jaw_motion
+from facewright.training.face_model.people import POPULATIONS
+from facewright.training.face_model.sources import FaceSources
+from facewright.training.face_model.topology import Topology
 
 N_EXPRESSION = 64
 N_COMBINATIONS = 3000

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from models.landmarks import NOSE_TIP
-from models.morphable_model import PART_SKIN, MorphableModel
-from training.evaluation.nearest import Nearest, Surface
-from training.evaluation.scans import FACE_RADIUS
-from training.evaluation.similarity import Similarity, fit_similarity
-from training.face_model.registration import barycentric
+from facewright.models.landmarks import NOSE_TIP
+from facewright.models.morphable_model import PART_SKIN, MorphableModel
+from facewright.training.evaluation.nearest import Nearest, Surface
+from facewright.training.evaluation.scans import FACE_RADIUS
+from facewright.training.evaluation.similarity import Similarity, fit_similarity
+from facewright.training.face_model.registration import barycentric
 
 Array = NDArray[Any]
 
@@ -48,9 +48,7 @@ class TrueFace:
     landmarks: Array
 
     @classmethod
-    def sample(
-        cls, vertices: Array, triangles: Array, landmarks: Array, seen: Array
-    ) -> TrueFace:
+    def sample(cls, vertices: Array, triangles: Array, landmarks: Array, seen: Array) -> TrueFace:
         """Sample a mesh.
 
         Args:
@@ -106,7 +104,9 @@ class _Posed:
             # x' = growth turn (x - center) + center + shift, for x = undo(truth).
             scale, rotation, translation = self.pose
             inverse = growth * turn @ rotation.T / scale
-            shift = center + step[3:6] + growth * turn @ (-rotation.T @ translation / scale - center)
+            shift = (
+                center + step[3:6] + growth * turn @ (-rotation.T @ translation / scale - center)
+            )
             self.pose = Similarity(
                 np.asarray(scale / growth), (turn @ rotation.T).T, -np.linalg.solve(inverse, shift)
             )

@@ -15,20 +15,13 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
-from training.face_model.build import Geometry
-from training.face_model.cage import (
-    EYEBALL,
-    MM_PER_UNIT,
-    POCKET,
-    SKIN,
-    TEETH,
-    TONGUE,
-)
-from training.face_model.components import mirror_field, symmetric_components
-from training.face_model.expression import unit_displacement
-from training.face_model.people import People
-from training.face_model.rigid import face_rows
-from training.face_model.subdivision import catmull_clark
+from facewright.training.face_model.build import Geometry
+from facewright.training.face_model.cage import EYEBALL, MM_PER_UNIT, POCKET, SKIN, TEETH, TONGUE
+from facewright.training.face_model.components import mirror_field, symmetric_components
+from facewright.training.face_model.expression import unit_displacement
+from facewright.training.face_model.people import People
+from facewright.training.face_model.rigid import face_rows
+from facewright.training.face_model.subdivision import catmull_clark
 
 N_RESIDUAL = 24
 #: What is known of drawn people; old and child as shares of the oldest and of childhood.
@@ -162,7 +155,9 @@ def build_head_model(geometry: Geometry) -> HeadModel:
     masks = {}
     for name in ("lips", "eyelids", "ears", "face"):
         labelled = getattr(topology.regions, name) & topology.regions.skin
-        inside = np.bincount(sources.mesh.quads[labelled].ravel(), minlength=len(sources.mesh.vertices))
+        inside = np.bincount(
+            sources.mesh.quads[labelled].ravel(), minlength=len(sources.mesh.vertices)
+        )
         around = np.bincount(
             sources.mesh.quads[topology.regions.skin].ravel(), minlength=len(sources.mesh.vertices)
         )

@@ -12,12 +12,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from training.face_model.cage import Cage
-from training.face_model.components import Components, mirror_field, symmetric_components
-from training.face_model.people import People, Population
-from training.face_model.rigid import align, cage_metric, face_metric, face_rows, rigid_motions
-from training.face_model.scanned import ScannedHeads
-from training.face_model.topology import Topology
+from facewright.training.face_model.cage import Cage
+from facewright.training.face_model.components import Components, mirror_field, symmetric_components
+from facewright.training.face_model.people import People, Population
+from facewright.training.face_model.rigid import (
+    align,
+    cage_metric,
+    face_metric,
+    face_rows,
+    rigid_motions,
+)
+from facewright.training.face_model.scanned import ScannedHeads
+from facewright.training.face_model.topology import Topology
 
 N_IDENTITY = 80
 N_SCANNED = 1600
@@ -99,11 +105,17 @@ def build_identity(
     heads[N_SCANNED:] += scanned.scale * drawn_deviations(people, population, head, on_head)
     heads[:, rows] = topology.cage.attach(heads[:, rows])
     heads += head_mean.astype(np.float32)
-    rotation, translation = rigid_motions(heads[:, rows].astype(np.float64), head_mean[rows], metric)
+    rotation, translation = rigid_motions(
+        heads[:, rows].astype(np.float64), head_mean[rows], metric
+    )
     heads = heads @ rotation.astype(np.float32) + translation[:, None].astype(np.float32)
 
     mean = head_mean[rows]
     components = symmetric_components(
-        heads[:, rows].astype(np.float64) - mean, metric, topology.cage.mirror, N_IDENTITY, flip=True
+        heads[:, rows].astype(np.float64) - mean,
+        metric,
+        topology.cage.mirror,
+        N_IDENTITY,
+        flip=True,
     )
     return IdentitySpace(mean, components, heads, head_mean, scanned.scale, people, metric)

@@ -16,9 +16,9 @@ import scipy.sparse as sp
 from scipy.ndimage import gaussian_filter1d
 from scipy.sparse.linalg import splu
 
-from training.face_model.cage import EYEBALL, POCKET, SKIN
-from training.face_model.components import mirror_field
-from training.face_model.topology import Topology
+from facewright.training.face_model.cage import EYEBALL, POCKET, SKIN
+from facewright.training.face_model.components import mirror_field
+from facewright.training.face_model.topology import Topology
 
 BLINKS = {-1: "eyeBlinkRight", 1: "eyeBlinkLeft"}
 #: The upper rim comes to lie this far below the lower one, mm, in the middle of the lids; at the

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from training.face_model.sources import BaseMesh
+from facewright.training.face_model.sources import BaseMesh
 
 UPPER_TEETH, LOWER_TEETH, TONGUE_GROUP = (
     "helper-upper-teeth",

@@ -22,9 +22,9 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
-from models.normals import vertex_normals
-from models.rasterizer import rasterize
-from training.evaluation.nearest import Surface
+from facewright.models.normals import vertex_normals
+from facewright.models.rasterizer import rasterize
+from facewright.training.evaluation.nearest import Surface
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -139,9 +139,7 @@ def cage_energy(matrix: sp.csr_matrix) -> sp.csr_matrix:
     shared = (matrix.T @ matrix).tocoo()
     kept = (shared.row != shared.col) & (shared.data > 0.02)
     n = matrix.shape[1]
-    links = sp.coo_matrix(
-        (shared.data[kept], (shared.row[kept], shared.col[kept])), (n, n)
-    ).tocsr()
+    links = sp.coo_matrix((shared.data[kept], (shared.row[kept], shared.col[kept])), (n, n)).tocsr()
     degree = np.maximum(np.asarray(links.sum(axis=1)).ravel(), 1e-9)
     umbrella = sp.identity(n) - sp.diags(1 / degree) @ links
     return (umbrella.T @ umbrella).tocsr()
@@ -271,9 +269,7 @@ class Registration:
         )
         self._mass = np.bincount(self._skin.ravel(), np.repeat(area / 6, 3), len(start))
         seen = seen_vertices(start, template.triangles, middle)
-        rim = np.intersect1d(
-            np.unique(self._skin), np.unique(template.triangles[~template.skin])
-        )
+        rim = np.intersect1d(np.unique(self._skin), np.unique(template.triangles[~template.skin]))
         beside_rim = cKDTree(start[rim]).query(start)[0] < 0.8
         usable = np.zeros(len(start), bool)
         usable[np.unique(self._skin)] = True

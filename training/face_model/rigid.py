@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.face_model.cage import SKIN, TEETH, TONGUE, Cage
-from training.face_model.components import mirror_field
-from training.face_model.topology import Topology
+from facewright.training.face_model.cage import SKIN, TEETH, TONGUE, Cage
+from facewright.training.face_model.components import mirror_field
+from facewright.training.face_model.topology import Topology
 
 #: Weight of the metric far from and near the nose tip, and the width of the transition, mm.
 FAR_WEIGHT, NEAR_WEIGHT, NEAR_MM = 0.35, 2.6, 60.0

@@ -15,10 +15,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from training.face_model.cage import EYEBALL, SKIN, Cage
-from training.face_model.components import mirror_field
-from training.face_model.people import Population
-from training.face_model.registration import (
+from facewright.training.face_model.cage import EYEBALL, SKIN, Cage
+from facewright.training.face_model.components import mirror_field
+from facewright.training.face_model.people import Population
+from facewright.training.face_model.registration import (
     INNER,
     Correspondence,
     Registration,
@@ -26,10 +26,10 @@ from training.face_model.registration import (
     Template,
     similarity,
 )
-from training.face_model.rigid import align, face_metric, face_rows
-from training.face_model.scans import LEFT_EYE, RIGHT_EYE, ScanStatistics
-from training.face_model.subdivision import subdivide
-from training.face_model.topology import Topology
+from facewright.training.face_model.rigid import align, face_metric, face_rows
+from facewright.training.face_model.scans import LEFT_EYE, RIGHT_EYE, ScanStatistics
+from facewright.training.face_model.subdivision import subdivide
+from facewright.training.face_model.topology import Topology
 
 FILE = Path(__file__).with_name("scanned_heads.npz")
 N_ADULTS = 600
@@ -103,9 +103,7 @@ class ScanRegistration:
     match: Correspondence
 
 
-def adult_mean(
-    topology: Topology, cage: Cage, population: Population
-) -> NDArray[np.float64]:
+def adult_mean(topology: Topology, cage: Cage, population: Population) -> NDArray[np.float64]:
     """(H, 3) mm: the mean adult of the base mesh's own people, origin between the eyeballs."""
     people = population.sample(np.random.default_rng(SEED), N_ADULTS)
     people = people.take(np.flatnonzero(people.child == 0))

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from models.recognition_torch import CHIP_SIZE
-from training.options import FaceModelFile, PortraitShards
+from facewright.models.recognition_torch import CHIP_SIZE
+from facewright.training.options import FaceModelFile, PortraitShards
 
 
 def fit_branch(
@@ -52,10 +52,10 @@ def fit_branch(
     from rich.console import Console
     from rich.progress import track
 
-    from models.assets import FACE_MODEL, asset_path
-    from training.identity_branch.fit import BranchSettings, fit_identity_branch
-    from training.recognition.dlib_resnet import DlibResNet
-    from training.recognition.recognizer import installed_dlib_file
+    from facewright.models.assets import FACE_MODEL, asset_path
+    from facewright.training.identity_branch.fit import BranchSettings, fit_identity_branch
+    from facewright.training.recognition.dlib_resnet import DlibResNet
+    from facewright.training.recognition.recognizer import installed_dlib_file
 
     console = Console(stderr=True)
 

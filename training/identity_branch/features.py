@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.identity_branch_torch import N_IDENTITY, IdentityBranch
-from models.recognition_torch import TRUNK_FEATURES
-from models.rnet_torch import RNet
-from training.data.shards import CROP_SIZE, ShardSet
+from facewright.models.identity_branch_torch import N_IDENTITY, IdentityBranch
+from facewright.models.recognition_torch import TRUNK_FEATURES
+from facewright.models.rnet_torch import RNet
+from facewright.training.data.shards import CROP_SIZE, ShardSet
 
 BATCH = 16
 ROWS_BETWEEN_SAVES = 16 * BATCH

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from models.identity_branch_torch import N_IDENTITY
+from facewright.models.identity_branch_torch import N_IDENTITY
 
 Array = npt.NDArray[np.float64]
 

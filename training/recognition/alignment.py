@@ -10,8 +10,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.chips_torch import cut_chips, fit_similarity, invert_similarity
-from models.landmarks import (
+from facewright.models.chips_torch import cut_chips, fit_similarity, invert_similarity
+from facewright.models.landmarks import (
     LEFT_EYE,
     LEFT_MOUTH_CORNER,
     NOSE_TIP,

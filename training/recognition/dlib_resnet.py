@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.recognition_torch import (
+from facewright.models.recognition_torch import (
     CHIP_SIZE,
     DIMENSION,
     STAGES,
@@ -21,7 +21,7 @@ from models.recognition_torch import (
     FaceResNet,
     ResidualUnit,
 )
-from training.recognition.dlib_file import (
+from facewright.training.recognition.dlib_file import (
     Affine,
     Convolution,
     DlibFormatError,

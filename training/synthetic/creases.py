@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.appearance.noise import random_field
-from training.appearance.regions import FaceRegions
-from training.appearance.surface import SKIN, Surface
+from facewright.training.appearance.noise import random_field
+from facewright.training.appearance.regions import FaceRegions
+from facewright.training.appearance.surface import SKIN, Surface
 
 FloatArray = NDArray[np.float32]
 

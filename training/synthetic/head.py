@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.morphable_model import MorphableModel
-from training.appearance.surface import Surface
-from training.face_model.heads import HeadModel
-from training.synthetic.traits import TraitModel
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.appearance.surface import Surface
+from facewright.training.face_model.heads import HeadModel
+from facewright.training.synthetic.traits import TraitModel
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]
@@ -89,9 +89,7 @@ class Head:
             units=dict(
                 zip(model.expression_units, model.expression_unit_coefficients, strict=True)
             ),
-            traits=TraitModel(
-                np.asarray(data.identity_samples, np.float32)[-len(known) :], known
-            ),
+            traits=TraitModel(np.asarray(data.identity_samples, np.float32)[-len(known) :], known),
             identity_samples=np.asarray(data.identity_samples, np.float32),
             residual_samples=np.asarray(data.residual_samples, np.float32),
             expression_samples=np.asarray(data.expression_samples, np.float32),

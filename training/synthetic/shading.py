@@ -8,9 +8,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from training.appearance.skin import EyeLook
-from training.synthetic.creases import HALF_WIDTH_MM, PIXELS_PER_MM, TOP_MM
-from training.synthetic.raster import FrameBuffer
+from facewright.training.appearance.skin import EyeLook
+from facewright.training.synthetic.creases import HALF_WIDTH_MM, PIXELS_PER_MM, TOP_MM
+from facewright.training.synthetic.raster import FrameBuffer
 
 FloatArray = NDArray[np.float32]
 

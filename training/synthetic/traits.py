@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from training.face_model.heads import TRAITS
+from facewright.training.face_model.heads import TRAITS
 
 FloatArray = NDArray[np.float32]
 

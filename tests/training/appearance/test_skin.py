@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, uniform
 
-from training.appearance.color import linear_from_srgb
-from training.appearance.skin import draw_hair_colours
-from training.appearance.surface import EYEBALL
-from training.appearance.tone import DARKEST, LIGHTEST, typology_angle
+from facewright.training.appearance.color import linear_from_srgb
+from facewright.training.appearance.skin import draw_hair_colours
+from facewright.training.appearance.surface import EYEBALL
+from facewright.training.appearance.tone import DARKEST, LIGHTEST, typology_angle
 
 
 @settings(max_examples=25, deadline=None)

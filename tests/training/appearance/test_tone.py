@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.appearance.tone import (
+from facewright.training.appearance.tone import (
     DARKEST,
     LIGHTEST,
     angle_of,

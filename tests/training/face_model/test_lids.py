@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.face_model.expression import unit_on_cage
-from training.face_model.lids import BLINKS, close_lids, find_eye, pushed
-from training.face_model.sources import FaceSources, SourcesUnavailable
-from training.face_model.topology import MM_PER_UNIT, build_topology
+from facewright.training.face_model.expression import unit_on_cage
+from facewright.training.face_model.lids import BLINKS, close_lids, find_eye, pushed
+from facewright.training.face_model.sources import FaceSources, SourcesUnavailable
+from facewright.training.face_model.topology import MM_PER_UNIT, build_topology
 
 
 def test_what_is_too_near_a_centre_is_pushed_out() -> None:

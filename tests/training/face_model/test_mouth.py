@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from training.face_model.mouth import affine_weights, carry_by_jaw, jaw_motion
+from facewright.training.face_model.mouth import affine_weights, carry_by_jaw, jaw_motion
 
 
 @given(st.integers(0, 10_000))

@@ -7,17 +7,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from models.checkpoints_torch import CheckpointInfo, load_checkpoint, save_checkpoint
-from models.cnet_torch import CNet
-from models.layout import LAYOUT_239
-from models.morphable_model import MorphableModel
-from models.recognition_torch import FaceResNet
-from models.rnet_torch import RNet
-from training.cli import app
-from training.data.shards import IMAGE_SIZE, LABEL_SHAPES, ShardMeta, ShardWriter
-from training.experiment_files import ExperimentError
-from training.identity_branch import features as features_module
-from training.identity_branch.fit import BranchSettings, fit_identity_branch
+from facewright.models.checkpoints_torch import CheckpointInfo, load_checkpoint, save_checkpoint
+from facewright.models.cnet_torch import CNet
+from facewright.models.layout import LAYOUT_239
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.recognition_torch import FaceResNet
+from facewright.models.rnet_torch import RNet
+from facewright.training.cli import app
+from facewright.training.data.shards import IMAGE_SIZE, LABEL_SHAPES, ShardMeta, ShardWriter
+from facewright.training.experiment_files import ExperimentError
+from facewright.training.identity_branch import features as features_module
+from facewright.training.identity_branch.fit import BranchSettings, fit_identity_branch
 
 PEOPLE = 40
 SETTINGS = BranchSettings(hidden=8, chip_size=103, choosing=0.25)

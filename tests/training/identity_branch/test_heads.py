@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.identity_branch.heads import distance, fit_heads, joining_weights
+from facewright.training.identity_branch.heads import distance, fit_heads, joining_weights
 
 FORM = np.diag(1 / np.arange(1.0, 81))
 

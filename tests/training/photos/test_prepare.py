@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from models.alignment import crop_transform
-from training.cli import app
-from training.data.shards import MARGIN, ShardSet
-from training.photos.crops import cut_crop, map_points_back, read_photo
-from training.photos.faces import read_faces
-from training.photos.landmarks import LabelFile
-from training.photos.people import is_held_out
-from training.photos.prepare import plan_photos, write_shards
-from training.skin import skin_attention, skin_probability
+from facewright.models.alignment import crop_transform
+from facewright.training.cli import app
+from facewright.training.data.shards import MARGIN, ShardSet
+from facewright.training.photos.crops import cut_crop, map_points_back, read_photo
+from facewright.training.photos.faces import read_faces
+from facewright.training.photos.landmarks import LabelFile
+from facewright.training.photos.people import is_held_out
+from facewright.training.photos.prepare import plan_photos, write_shards
+from facewright.training.skin import skin_attention, skin_probability
 
 
 def prepare(*arguments):

@@ -5,8 +5,8 @@ import numpy as np
 import torch
 from skimage.transform import SimilarityTransform
 
-from models import chips_torch
-from training.recognition.alignment import arcface_chips
+from facewright.models import chips_torch
+from facewright.training.recognition.alignment import arcface_chips
 
 
 def _similarity(scale: float, angle: float, x: float, y: float) -> np.ndarray:

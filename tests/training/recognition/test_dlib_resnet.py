@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.recognition_torch import ResidualUnit, add_padded
-from training.recognition.dlib_file import (
+from facewright.models.recognition_torch import ResidualUnit, add_padded
+from facewright.training.recognition.dlib_file import (
     Affine,
     Convolution,
     DlibFormatError,
@@ -16,8 +16,8 @@ from training.recognition.dlib_file import (
     Plain,
     read_dlib_network,
 )
-from training.recognition.dlib_resnet import DlibResNet
-from training.recognition.recognizer import RecognizerMissing, installed_dlib_file
+from facewright.training.recognition.dlib_resnet import DlibResNet
+from facewright.training.recognition.recognizer import RecognizerMissing, installed_dlib_file
 
 MEAN = (122.782, 117.001, 104.298)
 

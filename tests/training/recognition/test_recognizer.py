@@ -10,11 +10,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from models.chips_torch import DLIB_LANDMARKS, DLIB_REFERENCE
-from training.recognition.alignment import arcface_chips
-from training.recognition.dlib_file import DlibFormatError
-from training.recognition.onnx_network import OnnxNetwork, UnsupportedNetwork
-from training.recognition.recognizer import (
+from facewright.models.chips_torch import DLIB_LANDMARKS, DLIB_REFERENCE
+from facewright.training.recognition.alignment import arcface_chips
+from facewright.training.recognition.dlib_file import DlibFormatError
+from facewright.training.recognition.onnx_network import OnnxNetwork, UnsupportedNetwork
+from facewright.training.recognition.recognizer import (
     ArcFaceNetwork,
     Recognizer,
     RecognizerError,

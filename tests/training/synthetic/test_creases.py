@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.synthetic.creases import PIXELS_PER_MM, TOP_MM, FoldRelief
+from facewright.training.synthetic.creases import PIXELS_PER_MM, TOP_MM, FoldRelief
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from training.synthetic.head import Head
+from facewright.training.synthetic.head import Head
 
 
 def test_head_of_another_model_is_refused(toy_head):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from training.synthetic.people import draw_expression
+from facewright.training.synthetic.people import draw_expression
 
 _BLINK_LEFT, _BLINK_RIGHT, _JAW, _PUFF = range(4)
 _OPEN_MM = 10.0
