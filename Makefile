@@ -25,10 +25,10 @@ test: $(VENV)/.dev lint types  ## install the rest; lint, types, tests
 	$(BIN)/python -m pytest
 
 fuzz: $(VENV)/.dev  ## 10,000 hostile requests against a real server (FUZZ_CASES=...)
-	FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest -rP tests/service/test_fuzz.py
+	FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest -rP tests/service/api/test_fuzz.py
 
 faults: $(VENV)/.dev  ## fault injection, the faults with chance in them 20 times (FAULT_ROUNDS=...)
-	FAULT_ROUNDS=$(FAULT_ROUNDS) $(BIN)/python -m pytest tests/service/test_faults.py
+	FAULT_ROUNDS=$(FAULT_ROUNDS) $(BIN)/python -m pytest tests/service/api/test_faults.py
 
 lint: $(VENV)/.dev  ## ruff, hadolint
 	$(BIN)/ruff check .

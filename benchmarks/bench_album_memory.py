@@ -24,9 +24,9 @@ import cv2
 import httpx
 import numpy as np
 
-from models.assets import FACE_MODEL, asset_path
-from models.morphable_model import MorphableModel
-from service.portrait import render_portrait
+from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.models.morphable_model import MorphableModel
+from facewright.service.bench.portrait import render_portrait
 
 ROOT = Path(__file__).resolve().parents[1]
 PATH = "/v1/albums/reconstruct"
@@ -85,7 +85,7 @@ def main() -> None:
         log = Path(directory, "log")
         with log.open("wb") as output:
             server = subprocess.Popen(
-                [sys.executable, "-m", "service.cli", "serve", "--port", "0"],
+                [sys.executable, "-m", "facewright", "serve", "--port", "0"],
                 cwd=ROOT,
                 env={**os.environ, "FACEWRIGHT_ALBUM_TIMEOUT": "3600"},
                 stdout=output,

@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from onnx.utils import Extractor
 
-from models.assets import WEIGHTS, asset_path
+from facewright.models.assets import WEIGHTS, asset_path
 
 ASSET = asset_path(WEIGHTS["synthetic"])
 BATCHES = (1, 8)

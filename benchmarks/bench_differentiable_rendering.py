@@ -18,16 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models import rasterizer
-from models.assets import FACE_MODEL, asset_path
-from models.camera_torch import depth, pose_points, project
-from models.layout import LAYOUT_239, Coefficients
-from models.light_torch import shade
-from models.morphable_model import MorphableModel
-from models.morphable_model_torch import TorchMorphableModel
-from models.normals_torch import vertex_normals
-from training.losses.hybrid import HybridLoss, HybridWeights, PhotoTargets
-from training.render import make_renderer
+from facewright.models import rasterizer
+from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.models.camera_torch import depth, pose_points, project
+from facewright.models.layout import LAYOUT_239, Coefficients
+from facewright.models.light_torch import shade
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.morphable_model_torch import TorchMorphableModel
+from facewright.models.normals_torch import vertex_normals
+from facewright.training.losses.hybrid import HybridLoss, HybridWeights, PhotoTargets
+from facewright.training.render import make_renderer
 
 TARGET_S = 0.5
 """Forward and backward, batch of 8 at 224 x 224, on two cores."""

@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from models.assets import FACE_MODEL, asset_path
-from models.morphable_model import MorphableModel
-from models.normals import vertex_normals
-from models.subdivision import Subdivision
+from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.normals import vertex_normals
+from facewright.models.subdivision import Subdivision
 
 BATCHES = (1, 8, 32)
 REPEATS = 15

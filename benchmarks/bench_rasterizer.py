@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.assets import FACE_MODEL, asset_path
-from models.morphable_model import MorphableModel
-from models.rasterizer import interpolate, rasterize, warm_up
+from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.rasterizer import interpolate, rasterize, warm_up
 
 TARGET_MS = {224: 8.0, 1024: 25.0}
 

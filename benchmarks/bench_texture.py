@@ -12,15 +12,15 @@ import numpy as np
 from bench_rasterizer import milliseconds
 from numpy.typing import NDArray
 
-from models.camera import CROP_SIZE, depth, pose_points, project
-from models.rasterizer import interpolate, rasterize
-from models.texture.baking import DEFAULT_TEXTURE_SIZE
-from models.texture.views import TextureView
-from service.deadline import Deadline
-from service.engine import Engine
-from service.reconstruction import Reconstruction
-from service.settings import Settings
-from service.stages import StageClock
+from facewright.models.camera import CROP_SIZE, depth, pose_points, project
+from facewright.models.rasterizer import interpolate, rasterize
+from facewright.models.texture.baking import DEFAULT_TEXTURE_SIZE
+from facewright.models.texture.views import TextureView
+from facewright.service.pipeline.engine import Engine
+from facewright.service.pipeline.reconstruction import Reconstruction
+from facewright.service.runtime.deadline import Deadline
+from facewright.service.settings import Settings
+from facewright.service.telemetry.stages import StageClock
 
 PORTRAITS = Path(__file__).parents[1] / "docs" / "images" / "portraits"
 SIDE = 600

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from bench_rasterizer import bumpy_half_sphere, milliseconds
 
-from models.normals import vertex_normals
-from service.meshes.glb import write_glb
-from service.meshes.mesh import Mesh
-from service.meshes.obj import write_obj
+from facewright.models.normals import vertex_normals
+from facewright.service.formats.glb import write_glb
+from facewright.service.formats.mesh import Mesh
+from facewright.service.formats.obj import write_obj
 
 TARGET_MS = {"GLB": 5.0, "OBJ": 60.0}
 

@@ -17,15 +17,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.camera import CROP_SIZE, depth, pose_points, project
-from models.light import shade
-from models.normals import vertex_normals
-from models.rasterizer import Fragments, interpolate, rasterize
-from models.texture.baking import DEFAULT_TEXTURE_SIZE
-from service.deadline import Deadline
-from service.engine import Engine, Scene
-from service.settings import Settings
-from service.stages import StageClock
+from facewright.models.camera import CROP_SIZE, depth, pose_points, project
+from facewright.models.light import shade
+from facewright.models.normals import vertex_normals
+from facewright.models.rasterizer import Fragments, interpolate, rasterize
+from facewright.models.texture.baking import DEFAULT_TEXTURE_SIZE
+from facewright.service.pipeline.engine import Engine, Scene
+from facewright.service.runtime.deadline import Deadline
+from facewright.service.settings import Settings
+from facewright.service.telemetry.stages import StageClock
 
 IMAGES = Path(__file__).parent / "images"
 YAWS_DEGREES = (-40.0, 0.0, 40.0)

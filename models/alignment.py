@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.camera import CROP_SIZE
+from facewright.models.camera import CROP_SIZE
 
 CROP_SCALE = 1.02
 """Pixels of the crop per mm of the template (102 px per 100 mm)."""

@@ -19,9 +19,9 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 from scipy.spatial import cKDTree
 
-from models.mirror import FLIP_X
-from models.model_file import FaceModelFileError
-from models.morphable_model import PART_SKIN, MorphableModel
+from facewright.models.mirror import FLIP_X
+from facewright.models.model_file import FaceModelFileError
+from facewright.models.morphable_model import PART_SKIN, MorphableModel
 
 MM_PER_UNIT: Final = 100.0
 """The file is in units of 100 mm: the original's micrometres over 1e5."""

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.camera import CROP_SIZE
-from models.cnet_torch import CNet
-from models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout
-from models.resnet_torch import ResNet50, Variant
-from models.rnet_torch import RNet
+from facewright.models.camera import CROP_SIZE
+from facewright.models.cnet_torch import CNet
+from facewright.models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout
+from facewright.models.resnet_torch import ResNet50, Variant
+from facewright.models.rnet_torch import RNet
 
 LAYOUTS: Mapping[str, CoefficientLayout] = {
     layout.name: layout for layout in (LAYOUT_239, LAYOUT_257)

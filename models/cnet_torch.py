@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.resnet_torch import FEATURES
+from facewright.models.resnet_torch import FEATURES
 
 N_CONFIDENCES = 80
 CHANNELS = 256

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from models.light import BAND_COUNT
+from facewright.models.light import BAND_COUNT
 
 
 class Coefficients(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.light import BAND_COUNT, PHI_0, PHI_1, PHI_2, PHI_2_ZONAL
+from facewright.models.light import BAND_COUNT, PHI_0, PHI_1, PHI_2, PHI_2_ZONAL
 
 __all__ = ["BAND_COUNT", "sh_basis", "shade"]
 

@@ -13,10 +13,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.camera import CROP_SIZE
-from models.landmarks import MIRROR_ORDER
-from models.layout import Coefficients
-from models.morphable_model import MorphableModel
+from facewright.models.camera import CROP_SIZE
+from facewright.models.landmarks import MIRROR_ORDER
+from facewright.models.layout import Coefficients
+from facewright.models.morphable_model import MorphableModel
 
 FLIP_X: Final = np.array([-1.0, 1.0, 1.0], np.float32)
 """Signs of a mirrored point, and of the translation."""

@@ -19,8 +19,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models import model_file
-from models.landmarks import (
+from facewright.models import model_file
+from facewright.models.landmarks import (
     LANDMARK_COUNT,
     LEFT_EYE,
     LEFT_MOUTH_CORNER,
@@ -28,7 +28,7 @@ from models.landmarks import (
     RIGHT_EYE,
     RIGHT_MOUTH_CORNER,
 )
-from models.subdivision import Subdivision
+from facewright.models.subdivision import Subdivision
 
 PART_SKIN: Final = 0
 PART_CAVITY: Final = 1

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.morphable_model import MorphableModel
+from facewright.models.morphable_model import MorphableModel
 
 
 class TorchMorphableModel(nn.Module):

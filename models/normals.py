@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import kernel
+from facewright.models.jit import kernel
 
 
 def vertex_normals(vertices: NDArray[Any], triangles: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import kernel
+from facewright.models.jit import kernel
 
 EMPTY = -1
 

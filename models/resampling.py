@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.jit import kernel
+from facewright.models.jit import kernel
 
 # Pixels around the square's footprint that bilinear interpolation may touch.
 _MARGIN = 2

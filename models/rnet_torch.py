@@ -7,11 +7,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from models.alignment import CROP_SCALE
-from models.camera import CAMERA_DISTANCE, CROP_SIZE, FOCAL_LENGTH, TRANSLATION_UNIT
-from models.layout import LAYOUT_239, CoefficientLayout, Coefficients
-from models.resampling import area_weights
-from models.resnet_torch import FEATURES, ResNet50, Variant
+from facewright.models.alignment import CROP_SCALE
+from facewright.models.camera import CAMERA_DISTANCE, CROP_SIZE, FOCAL_LENGTH, TRANSLATION_UNIT
+from facewright.models.layout import LAYOUT_239, CoefficientLayout, Coefficients
+from facewright.models.resampling import area_weights
+from facewright.models.resnet_torch import FEATURES, ResNet50, Variant
 
 # Brightness of skin as a factor on its albedo in an ordinary portrait, summed over all light.
 MEAN_SHADING = 0.9

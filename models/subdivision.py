@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import kernel
+from facewright.models.jit import kernel
 
 # Largest difference of a row's sum from 1: beyond it the mesh would not move with its cage.
 _ROW_SUM_TOLERANCE: Final = 1e-4

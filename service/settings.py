@@ -1,7 +1,7 @@
 """Every setting of the service: one table of name, default and help.
 
 Values come from environment variables, `FACEWRIGHT_` followed by the name in capitals.
-`python -m service.settings` prints the table as the documentation shows it.
+`python -m facewright.service.settings` prints the table as the documentation shows it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from models.assets import WeightsName
+from facewright.models.assets import WeightsName
 
 ENV_PREFIX = "FACEWRIGHT_"
 

@@ -21,9 +21,9 @@ def longest_shutdown(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, 
     """Seconds from SIGTERM until a server with these variables has surely ended."""
     import uvicorn
 
-    from service.metrics import MULTIPROCESS_VARIABLE
-    from service.server import run_server
-    from service.settings import Settings
+    from facewright.service.api.server import run_server
+    from facewright.service.settings import Settings
+    from facewright.service.telemetry.metrics import MULTIPROCESS_VARIABLE
 
     def ask(variables: Mapping[str, str]) -> float:
         told: dict[str, Any] = {}

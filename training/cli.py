@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from training.cnet.command import train_cnet
-from training.evaluation.command import app as evaluate
-from training.export import export
-from training.face_model.command import build_face_model
-from training.import_onnx import import_weights
-from training.photos.command import fit_label_convention, measure_shift, prepare_photos
-from training.rnet.command import train_rnet
-from training.synthetic.command import make_portraits
+from facewright.training.cnet.command import train_cnet
+from facewright.training.evaluation.command import app as evaluate
+from facewright.training.export import export
+from facewright.training.face_model.command import build_face_model
+from facewright.training.import_onnx import import_weights
+from facewright.training.photos.command import fit_label_convention, measure_shift, prepare_photos
+from facewright.training.rnet.command import train_rnet
+from facewright.training.synthetic.command import make_portraits
 
 app = typer.Typer(
     name="facewright-train",

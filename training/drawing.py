@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.camera import CROP_SIZE, depth, project
-from models.morphable_model import MorphableModel
-from models.normals import vertex_normals
-from models.rasterizer import interpolate, rasterize
+from facewright.models.camera import CROP_SIZE, depth, project
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.normals import vertex_normals
+from facewright.models.rasterizer import interpolate, rasterize
 
 #: Image samples per pixel and axis.
 SUPERSAMPLING = 2

@@ -22,17 +22,17 @@ import torch
 import typer
 from torch import nn
 
-from models.agreement import STRANGER_DISTANCE
-from models.assets import FACE_MODEL, asset_path
-from models.camera import CROP_SIZE
-from models.checkpoints_torch import CheckpointInfo, load_checkpoint
-from models.cnet_torch import CNet
-from models.layout import CoefficientLayout
-from models.morphable_model import MorphableModel
-from models.rnet_torch import RNet
-from training.data.shards import ShardSet
-from training.model_card import read_figures, render_model_card
-from training.onnx_graph import OPSET, build_onnx, serialize
+from facewright.models.agreement import STRANGER_DISTANCE
+from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.models.camera import CROP_SIZE
+from facewright.models.checkpoints_torch import CheckpointInfo, load_checkpoint
+from facewright.models.cnet_torch import CNet
+from facewright.models.layout import CoefficientLayout
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.rnet_torch import RNet
+from facewright.training.data.shards import ShardSet
+from facewright.training.model_card import read_figures, render_model_card
+from facewright.training.onnx_graph import OPSET, build_onnx, serialize
 
 DEFAULT_NAME = "facewright-rnet"
 MAX_DIFFERENCE = 1e-3  # of any output, graph against torch

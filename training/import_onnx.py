@@ -19,12 +19,12 @@ import typer
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from models.camera import CROP_SIZE
-from models.checkpoints_torch import LAYOUTS, CheckpointInfo, save_checkpoint
-from models.cnet_torch import CNet
-from models.rnet_torch import RNet
-from training.data.shards import ShardSet
-from training.onnx_graph import SHRINK_ROWS
+from facewright.models.camera import CROP_SIZE
+from facewright.models.checkpoints_torch import LAYOUTS, CheckpointInfo, save_checkpoint
+from facewright.models.cnet_torch import CNet
+from facewright.models.rnet_torch import RNet
+from facewright.training.data.shards import ShardSet
+from facewright.training.onnx_graph import SHRINK_ROWS
 
 BATCH = 16
 

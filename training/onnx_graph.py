@@ -16,11 +16,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from models.camera import CROP_SIZE
-from models.cnet_torch import N_CONFIDENCES, CNet
-from models.resampling import area_weights
-from models.resnet_torch import Bottleneck, ResNet50
-from models.rnet_torch import RNet
+from facewright.models.camera import CROP_SIZE
+from facewright.models.cnet_torch import N_CONFIDENCES, CNet
+from facewright.models.resampling import area_weights
+from facewright.models.resnet_torch import Bottleneck, ResNet50
+from facewright.models.rnet_torch import RNet
 
 Precision = Literal["float16", "float32"]
 

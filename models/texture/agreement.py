@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.texture.grids import continue_smoothly
+from facewright.models.texture.grids import continue_smoothly
 
 # Views that differ from the others by more than this (in natural logarithms, once their exposure
 # is evened out) show something else at that place: hair, a hand, a highlight.

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import kernel
-from models.morphable_model import PART_EYEBALL, MorphableModel
-from models.rasterizer import EMPTY, rasterize
+from facewright.models.jit import kernel
+from facewright.models.morphable_model import PART_EYEBALL, MorphableModel
+from facewright.models.rasterizer import EMPTY, rasterize
 
 
 @dataclass(frozen=True, eq=False)

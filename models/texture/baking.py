@@ -18,13 +18,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.morphable_model import MorphableModel
-from models.rasterizer import EMPTY
-from models.texture.agreement import agree
-from models.texture.atlas import Atlas, build_atlas, eyeball_triangles
-from models.texture.completion import complete, divide, mirrored, round_colours, spread_over_texels
-from models.texture.grids import GRID, log_colour
-from models.texture.views import TextureView, add_view, prepare_view
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.rasterizer import EMPTY
+from facewright.models.texture.agreement import agree
+from facewright.models.texture.atlas import Atlas, build_atlas, eyeball_triangles
+from facewright.models.texture.completion import (
+    complete,
+    divide,
+    mirrored,
+    round_colours,
+    spread_over_texels,
+)
+from facewright.models.texture.grids import GRID, log_colour
+from facewright.models.texture.views import TextureView, add_view, prepare_view
 
 TEXTURE_SIZES = (256, 512, 1024, 2048)
 """Sides of a texture, in texels."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import kernel
-from models.rasterizer import EMPTY
-from models.texture.grids import GRID, continue_smoothly, log_ratio
+from facewright.models.jit import kernel
+from facewright.models.rasterizer import EMPTY
+from facewright.models.texture.grids import GRID, continue_smoothly, log_ratio
 
 # How far the ratio of two pictures of the same skin usually varies over a face, in natural
 # logarithms.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import kernel
+from facewright.models.jit import kernel
 
 GRID = 128
 """Cells along a side: 2 mm on the skin, coarser than pores and finer than shading."""

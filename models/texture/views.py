@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.camera import CAMERA_DISTANCE
-from models.jit import kernel
-from models.morphable_model import PART_CAVITY, MorphableModel
-from models.normals import vertex_normals
-from models.rasterizer import EMPTY, rasterize
-from models.texture.atlas import Atlas
+from facewright.models.camera import CAMERA_DISTANCE
+from facewright.models.jit import kernel
+from facewright.models.morphable_model import PART_CAVITY, MorphableModel
+from facewright.models.normals import vertex_normals
+from facewright.models.rasterizer import EMPTY, rasterize
+from facewright.models.texture.atlas import Atlas
 
 _NEAR_MM = 1.0
 # Longer side of the face in the depth buffer: 0.4 mm a pixel, whatever the photo's size.

@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from service.deadline import Deadline
-from service.detection.centerface import CenterFace, Maps
-from service.detection.centerface_graph import centerface_graph
-from service.engine import Engine
-from service.inference import open_session
-from service.processors import usable_processors
-from service.reconstruction import Reconstructor
-from service.regression import INPUT, OUTPUTS, Prediction
-from service.settings import Settings
-from service.stages import StageClock
+from facewright.service.networks.centerface import CenterFace, Maps
+from facewright.service.networks.centerface_graph import centerface_graph
+from facewright.service.networks.regression import INPUT, OUTPUTS, Prediction
+from facewright.service.pipeline.engine import Engine
+from facewright.service.pipeline.reconstruction import Reconstructor
+from facewright.service.runtime.deadline import Deadline
+from facewright.service.runtime.processors import usable_processors
+from facewright.service.runtime.sessions import open_session
+from facewright.service.settings import Settings
+from facewright.service.telemetry.stages import StageClock
 
 Float32 = npt.NDArray[np.float32]
 RgbU8 = npt.NDArray[np.uint8]

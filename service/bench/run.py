@@ -15,17 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from service.answers import GLB
-from service.bench.floor import Floor
-from service.bench.load import Answered, Client, closed_load, open_load
-from service.bench.server import BenchServer, bench_server
-from service.deadline import Deadline
-from service.engine import Engine
-from service.errors import FacewrightError
-from service.portrait import render_portrait
-from service.processors import usable_processors
-from service.settings import Settings
-from service.stages import StageClock
+from facewright.service.bench.floor import Floor
+from facewright.service.bench.load import Answered, Client, closed_load, open_load
+from facewright.service.bench.portrait import render_portrait
+from facewright.service.bench.server import BenchServer, bench_server
+from facewright.service.errors import FacewrightError
+from facewright.service.pipeline.engine import Engine
+from facewright.service.results.answers import GLB
+from facewright.service.runtime.deadline import Deadline
+from facewright.service.runtime.processors import usable_processors
+from facewright.service.settings import Settings
+from facewright.service.telemetry.stages import StageClock
 
 ROUNDS = 3
 """The floor and the load that is held against it take turns, so that both see the same machine."""

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.errors import ModelError
-from service.settings import ENV_PREFIX
+from facewright.service.errors import ModelError
+from facewright.service.settings import ENV_PREFIX
 
 _PATIENCE = 180.0
 _BUCKET = re.compile(r'facewright_batch_size_bucket\{le="([^"]+)",stage="([^"]+)"\} (\S+)')
@@ -54,7 +54,7 @@ def bench_server() -> Iterator[BenchServer]:
         port = free.getsockname()[1]
     environment = {**os.environ, f"{ENV_PREFIX}DRAIN_SECONDS": "0", f"{ENV_PREFIX}WORKERS": "1"}
     environment[f"{ENV_PREFIX}LOG_LEVEL"] = "warning"
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "facewright", "serve", "--port", str(port)]
     process = subprocess.Popen(command, env=environment)
     url = f"http://127.0.0.1:{port}"
     try:

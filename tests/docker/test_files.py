@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from service import __version__
-from service.app import create_app
-from service.settings import ENV_PREFIX, Settings
+from facewright import __version__
+from facewright.service.api.app import create_app
+from facewright.service.settings import ENV_PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"

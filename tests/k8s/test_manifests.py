@@ -16,9 +16,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.app import create_app
-from service.metrics import Metrics
-from service.settings import ENV_PREFIX, Settings
+from facewright.service.api.app import create_app
+from facewright.service.settings import ENV_PREFIX, Settings
+from facewright.service.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
@@ -242,7 +242,7 @@ def test_the_ingress_leaves_refusing_to_the_service() -> None:
     routed = {path["path"]: path["pathType"] for path in rule["http"]["paths"]}
     assert routed.pop("/v1/") == "Prefix"
     assert set(routed.values()) == {"Exact"}
-    page = (ROOT / "service" / "static" / "index.html").read_text("utf-8")
+    page = (ROOT / "service" / "api" / "static" / "index.html").read_text("utf-8")
     links = {f"/{link}" for link in re.findall(r'href="([a-z][\w./]*)"', page)}
     assert set(routed) == {"/"} | {link for link in links if not link.startswith("/v1/")}
 

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
-from models.morphable_model import MorphableModel
-from models.subdivision import Subdivision
+from facewright.models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.subdivision import Subdivision
 
 COLUMNS, ROWS = 13, 11
 """Vertices of the cage's grid; an odd number of columns has a middle one."""

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from models import aggregation, aggregation_torch
-from models.aggregation import STRATEGIES, Strategy, aggregate, shares
+from facewright.models import aggregation, aggregation_torch
+from facewright.models.aggregation import STRATEGIES, Strategy, aggregate, shares
 
 Album = tuple[NDArray[np.float32], NDArray[np.float32]]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.agreement import (
+from facewright.models.agreement import (
     album_distances,
     album_similarities,
     consistent_faces,

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from models.alignment import crop_transform, fit_weak_perspective
+from facewright.models.alignment import crop_transform, fit_weak_perspective
 
 # Eyes, nose tip, mouth corners of some face, in mm.
 TEMPLATE = np.array([[-31.0, 32, 20], [31, 32, 20], [0, -4, 60], [-25, -40, 30], [25, -40, 30]])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from models import assets
+from facewright.models import assets
 
 
 def test_finds_what_lies_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from models.basel import load_bfm_model_front
-from models.model_file import FaceModelFileError
-from models.morphable_model import MorphableModel
-from models.normals import vertex_normals
+from facewright.models.basel import load_bfm_model_front
+from facewright.models.model_file import FaceModelFileError
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.normals import vertex_normals
 
 OFFSET = np.array([0.02, -0.31, 0.47])
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.transform import Rotation
 
-from models import camera, camera_torch
+from facewright.models import camera, camera_torch
 
 angles = hnp.arrays(np.float64, (3, 3), elements=st.floats(-7, 7))
 points = hnp.arrays(np.float64, (2, 5, 3), elements=st.floats(-200, 200))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.checkpoints_torch import (
+from facewright.models.checkpoints_torch import (
     CheckpointError,
     CheckpointInfo,
     initialise,
@@ -17,10 +17,10 @@ from models.checkpoints_torch import (
     load_imagenet,
     save_checkpoint,
 )
-from models.cnet_torch import CNet
-from models.layout import LAYOUT_239, LAYOUT_257
-from models.resnet_torch import ResNet50, Variant
-from models.rnet_torch import RNet
+from facewright.models.cnet_torch import CNet
+from facewright.models.layout import LAYOUT_239, LAYOUT_257
+from facewright.models.resnet_torch import ResNet50, Variant
+from facewright.models.rnet_torch import RNet
 
 INFO = CheckpointInfo("239", "paper", "ab" * 32, 7, 700, {"lr": 1e-4, "stages": [128, 224]})
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.cnet_torch import CNet
+from facewright.models.cnet_torch import CNet
 
 
 def count(net: torch.nn.Module) -> int:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.landmarks import GROUPS, LANDMARK_COUNT, MIRROR_ORDER
+from facewright.models.landmarks import GROUPS, LANDMARK_COUNT, MIRROR_ORDER
 
 # The mark-up's pairs, row by row as they are drawn in the iBUG 300-W figure.
 PARTNERS = (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout
+from facewright.models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout
 
 
 def columns(layout: CoefficientLayout) -> np.ndarray:

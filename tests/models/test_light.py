@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.special import lpmv
 
-from models import light, light_torch
+from facewright.models import light, light_torch
 
 ORDERS = [(0, 0), (1, -1), (1, 0), (1, 1), (2, -2), (2, -1), (2, 0), (2, 1), (2, 2)]
 CLAMPED_COSINE = (np.pi, 2 * np.pi / 3, np.pi / 4)

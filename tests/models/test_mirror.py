@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from models import camera, light
-from models.layout import LAYOUT_239
-from models.mirror import (
+from facewright.models import camera, light
+from facewright.models.layout import LAYOUT_239
+from facewright.models.mirror import (
     FLIP_ANGLES,
     FLIP_LIGHT,
     FLIP_X,
@@ -15,7 +15,7 @@ from models.mirror import (
     mirror_landmarks,
     mirror_matrices,
 )
-from models.morphable_model import MorphableModel
+from facewright.models.morphable_model import MorphableModel
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models import model_file
-from models.model_file import FaceModelFileError
-from models.morphable_model import MorphableModel
+from facewright.models import model_file
+from facewright.models.model_file import FaceModelFileError
+from facewright.models.morphable_model import MorphableModel
 
 Members = dict[str, bytes]
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from models.landmarks import MIRROR_ORDER
-from models.morphable_model import MorphableModel
-from models.morphable_model_torch import TorchMorphableModel
-from models.subdivision import Subdivision
+from facewright.models.landmarks import MIRROR_ORDER
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.morphable_model_torch import TorchMorphableModel
+from facewright.models.subdivision import Subdivision
 
 
 def coefficients(model: MorphableModel, n: int, seed: int = 0) -> tuple[np.ndarray, ...]:

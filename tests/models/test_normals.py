@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from models.morphable_model import MorphableModel
-from models.normals import vertex_normals
-from models.normals_torch import vertex_normals as vertex_normals_torch
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.normals import vertex_normals
+from facewright.models.normals_torch import vertex_normals as vertex_normals_torch
 
 
 def height_field(
@@ -141,7 +141,7 @@ def test_wrong_shapes_and_indices_are_refused(vertices: np.ndarray, triangles: l
 
 
 def test_frozen_and_other_arrays_share_one_compilation(model: MorphableModel) -> None:
-    from models import normals
+    from facewright.models import normals
 
     vertex_normals(model.mean_vertices[None], model.triangles)
     vertex_normals(model.mean_vertices[None].copy(), model.triangles.copy())

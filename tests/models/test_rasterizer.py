@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-import models.jit
-from models.rasterizer import Fragments, interpolate, rasterize, warm_up
+import facewright.models.jit as jit
+from facewright.models.rasterizer import Fragments, interpolate, rasterize, warm_up
 
 HEIGHT, WIDTH = 9, 12
 _FINE = 1 << 60
@@ -354,7 +354,7 @@ def test_refuses_what_it_cannot_draw() -> None:
 
 def test_warm_up_compiles_the_types_used_in_earnest() -> None:
     warm_up()
-    import models.rasterizer as module
+    import facewright.models.rasterizer as module
 
     kernels = [
         value
@@ -384,4 +384,4 @@ def test_kernels_compile_where_no_cache_can_be_kept(monkeypatch: pytest.MonkeyPa
     def double(x: float) -> float:
         return 2 * x
 
-    assert models.jit.kernel(double)(2.0) == 4.0
+    assert jit.kernel(double)(2.0) == 4.0

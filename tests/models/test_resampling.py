@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.resampling import area_weights, cut_square, halve, shrink
+from facewright.models.resampling import area_weights, cut_square, halve, shrink
 
 
 @given(st.integers(1, 60), st.integers(0, 60))

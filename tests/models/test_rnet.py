@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout
-from models.resnet_torch import Bottleneck, ResNet50, Variant
-from models.rnet_torch import RNet
+from facewright.models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout
+from facewright.models.resnet_torch import Bottleneck, ResNet50, Variant
+from facewright.models.rnet_torch import RNet
 
 # Stride of every unit of the four stages, written out.
 STRIDES: dict[str, list[list[int]]] = {

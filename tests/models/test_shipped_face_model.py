@@ -8,12 +8,12 @@ import pytest
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from models.assets import FACE_MODEL, asset_path
-from models.camera import CROP_SIZE, depth, project
-from models.landmarks import MIRROR_ORDER
-from models.morphable_model import PART_CAVITY, PART_EYEBALL, PART_SKIN, MorphableModel
-from models.normals import vertex_normals
-from models.rasterizer import rasterize
+from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.models.camera import CROP_SIZE, depth, project
+from facewright.models.landmarks import MIRROR_ORDER
+from facewright.models.morphable_model import PART_CAVITY, PART_EYEBALL, PART_SKIN, MorphableModel
+from facewright.models.normals import vertex_normals
+from facewright.models.rasterizer import rasterize
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from models.subdivision import Subdivision
+from facewright.models.subdivision import Subdivision
 
 
 def random_matrix(seed: int, rows: int, columns: int) -> sparse.csr_array:

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.camera import CROP_SIZE, depth, pose_points, project
-from models.morphable_model import PART_EYEBALL, PART_SKIN, MorphableModel
-from models.rasterizer import interpolate, rasterize
-from models.texture.agreement import agree
-from models.texture.atlas import build_atlas
-from models.texture.baking import TEXTURE_SIZES, BakedTexture, TextureBaker
-from models.texture.grids import GRID, continue_smoothly
-from models.texture.views import TextureView
+from facewright.models.camera import CROP_SIZE, depth, pose_points, project
+from facewright.models.morphable_model import PART_EYEBALL, PART_SKIN, MorphableModel
+from facewright.models.rasterizer import interpolate, rasterize
+from facewright.models.texture.agreement import agree
+from facewright.models.texture.atlas import build_atlas
+from facewright.models.texture.baking import TEXTURE_SIZES, BakedTexture, TextureBaker
+from facewright.models.texture.grids import GRID, continue_smoothly
+from facewright.models.texture.views import TextureView
 
 SIZE = 256
 GREEN = (0, 255, 0)

@@ -26,8 +26,8 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy.spatial import Delaunay
 from skimage import data as pictures
 
-from models.layout import LAYOUT_239
-from models.morphable_model import MorphableModel
+from facewright.models.layout import LAYOUT_239
+from facewright.models.morphable_model import MorphableModel
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -266,7 +266,7 @@ def start_server(assets: Assets, tmp_path_factory: pytest.TempPathFactory) -> Ca
         }
         with log_path.open("wb") as log_file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "service.cli", "serve", "--port", str(port)],
+                [sys.executable, "-m", "facewright", "serve", "--port", str(port)],
                 cwd=ROOT,
                 env=environment,
                 stdout=log_file,

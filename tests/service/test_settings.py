@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import ENV_PREFIX, Settings, settings_table
+from facewright.service.settings import ENV_PREFIX, Settings, settings_table
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -20,7 +20,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_document_holds_the_table_as_it_is() -> None:
     assert settings_table() in DOCUMENT.read_text("utf-8"), (
-        "docs/settings.md is out of date: put the output of `python -m service.settings` there"
+        "docs/settings.md is out of date: `python -m facewright.service.settings` prints its table"
     )
 
 

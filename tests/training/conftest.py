@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from models.morphable_model import MorphableModel
-from training.face_model.heads import HeadModel
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.face_model.heads import HeadModel
 
 N_IDENTITY, N_EXPRESSION, N_ALBEDO, N_RESIDUAL = 80, 64, 80, 2
 

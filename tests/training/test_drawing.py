@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.camera import CROP_SIZE, pose_points, project
-from training.drawing import GREY, draw
+from facewright.models.camera import CROP_SIZE, pose_points, project
+from facewright.training.drawing import GREY, draw
 
 
 @pytest.fixture(scope="module")

@@ -14,18 +14,18 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from models.assets import sha256
-from models.checkpoints_torch import CheckpointInfo, load_checkpoint, save_checkpoint
-from models.cnet_torch import CNet
-from models.layout import LAYOUT_239
-from models.morphable_model import MorphableModel
-from models.resnet_torch import Bottleneck
-from models.rnet_torch import RNet
-from training import export as export_module
-from training.data.shards import LABEL_SHAPES, ShardMeta, ShardWriter
-from training.export import ExportError, export, export_checkpoint
-from training.model_card import FiguresError, read_figures, render_model_card
-from training.onnx_graph import UnstorableWeights, build_onnx, serialize
+from facewright.models.assets import sha256
+from facewright.models.checkpoints_torch import CheckpointInfo, load_checkpoint, save_checkpoint
+from facewright.models.cnet_torch import CNet
+from facewright.models.layout import LAYOUT_239
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.resnet_torch import Bottleneck
+from facewright.models.rnet_torch import RNet
+from facewright.training import export as export_module
+from facewright.training.data.shards import LABEL_SHAPES, ShardMeta, ShardWriter
+from facewright.training.export import ExportError, export, export_checkpoint
+from facewright.training.model_card import FiguresError, read_figures, render_model_card
+from facewright.training.onnx_graph import UnstorableWeights, build_onnx, serialize
 
 FIGURES: dict[str, Any] = {
     "data": "Portraits that nobody sat for.",

@@ -10,15 +10,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from models.checkpoints_torch import load_checkpoint
-from models.cnet_torch import CNet
-from models.layout import LAYOUT_239
-from models.resnet_torch import Bottleneck
-from models.rnet_torch import RNet
-from training.cli import app
-from training.data.shards import LABEL_SHAPES, ShardMeta, ShardWriter
-from training.import_onnx import ImportRefused, import_onnx
-from training.onnx_graph import build_onnx, serialize
+from facewright.models.checkpoints_torch import load_checkpoint
+from facewright.models.cnet_torch import CNet
+from facewright.models.layout import LAYOUT_239
+from facewright.models.resnet_torch import Bottleneck
+from facewright.models.rnet_torch import RNet
+from facewright.training.cli import app
+from facewright.training.data.shards import LABEL_SHAPES, ShardMeta, ShardWriter
+from facewright.training.import_onnx import ImportRefused, import_onnx
+from facewright.training.onnx_graph import build_onnx, serialize
 
 SIZE = 64
 

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from training.appearance.surface import EYEBALL, INSIDE, SKIN, TEETH, Surface
+from facewright.training.appearance.surface import EYEBALL, INSIDE, SKIN, TEETH, Surface
 
 FloatArray = NDArray[np.float32]
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.appearance.color import srgb_from_linear
-from training.appearance.noise import random_field
-from training.appearance.regions import FaceRegions, sigmoid, smoothstep
-from training.appearance.surface import Surface
+from facewright.training.appearance.color import srgb_from_linear
+from facewright.training.appearance.noise import random_field
+from facewright.training.appearance.regions import FaceRegions, sigmoid, smoothstep
+from facewright.training.appearance.surface import Surface
 
 FloatArray = NDArray[np.float32]
 

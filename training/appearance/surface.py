@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from training.appearance.visibility import ambient_occlusion
+from facewright.training.appearance.visibility import ambient_occlusion
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from training.options import FaceModelFile, PhotoShards, PortraitShards, RunDirectory
+from facewright.training.options import FaceModelFile, PhotoShards, PortraitShards, RunDirectory
 
 
 def train_cnet(
@@ -42,11 +42,11 @@ def train_cnet(
     from rich.console import Console
     from rich.progress import Progress, track
 
-    from models.assets import FACE_MODEL, asset_path
-    from training.cnet.experiment import read_cnet_experiment
-    from training.cnet.run import FINAL, CNetPaths, CNetRun
-    from training.experiment_files import ExperimentError
-    from training.rnet.launch import LOG_FORMAT, handling_signals
+    from facewright.models.assets import FACE_MODEL, asset_path
+    from facewright.training.cnet.experiment import read_cnet_experiment
+    from facewright.training.cnet.run import FINAL, CNetPaths, CNetRun
+    from facewright.training.experiment_files import ExperimentError
+    from facewright.training.rnet.launch import LOG_FORMAT, handling_signals
 
     if (out / FINAL).exists():
         typer.echo(f"The run in {out} is finished: {out / FINAL}")

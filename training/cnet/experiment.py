@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from training.experiment_files import ExperimentError, Settings, checked, read_settings
-from training.losses.hybrid import HybridWeights
-from training.rnet.experiment import Count, Interval, Optimizer, Share, Weight
+from facewright.training.experiment_files import ExperimentError, Settings, checked, read_settings
+from facewright.training.losses.hybrid import HybridWeights
+from facewright.training.rnet.experiment import Count, Interval, Optimizer, Share, Weight
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments" / "cnet"
 # The paper's weights of eq. 8; it names no others.

@@ -16,10 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.rnet_torch import RNet
-from training.data.degradation import degrade_badly
-from training.data.shards import CROP_SIZE, ShardSet
-from training.experiment_files import ExperimentError
+from facewright.models.rnet_torch import RNet
+from facewright.training.data.degradation import degrade_badly
+from facewright.training.data.shards import CROP_SIZE, ShardSet
+from facewright.training.experiment_files import ExperimentError
 
 BATCH = 16
 ROWS_BETWEEN_SAVES = 16 * BATCH

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.aggregation_torch import aggregate
-from models.layout import CoefficientLayout
-from models.morphable_model import MorphableModel
-from training.cnet.experiment import ShapeWeights
-from training.losses.hybrid import HybridLoss, PhotoTargets
-from training.rnet.losses import root_mean_form
-from training.rnet.quadratic_forms import face_forms
+from facewright.models.aggregation_torch import aggregate
+from facewright.models.layout import CoefficientLayout
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.cnet.experiment import ShapeWeights
+from facewright.training.losses.hybrid import HybridLoss, PhotoTargets
+from facewright.training.rnet.losses import root_mean_form
+from facewright.training.rnet.quadratic_forms import face_forms
 
 
 class ShapeLoss(nn.Module):

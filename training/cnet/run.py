@@ -16,22 +16,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.checkpoints_torch import CheckpointInfo, load_checkpoint, save_checkpoint
-from models.cnet_torch import CNet
-from models.morphable_model import MorphableModel
-from models.rnet_torch import RNet
-from training.cnet.experiment import CNetExperiment
-from training.cnet.features import Features
-from training.cnet.losses import ShapeLoss, level, rerendered
-from training.cnet.sets import MEASURED, PHOTOS, PORTRAITS, People, Sets, draw_sets
-from training.data.shards import ShardSet
-from training.experiment_files import ExperimentError
-from training.losses.hybrid import HybridLoss
-from training.recognition.recognizer import load_recognizer
-from training.render import make_renderer
-from training.rnet.batches import plain_photos
-from training.rnet.data import Stock, open_shards, take_stock
-from training.rnet.schedule import rate_at
+from facewright.models.checkpoints_torch import CheckpointInfo, load_checkpoint, save_checkpoint
+from facewright.models.cnet_torch import CNet
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.rnet_torch import RNet
+from facewright.training.cnet.experiment import CNetExperiment
+from facewright.training.cnet.features import Features
+from facewright.training.cnet.losses import ShapeLoss, level, rerendered
+from facewright.training.cnet.sets import MEASURED, PHOTOS, PORTRAITS, People, Sets, draw_sets
+from facewright.training.data.shards import ShardSet
+from facewright.training.experiment_files import ExperimentError
+from facewright.training.losses.hybrid import HybridLoss
+from facewright.training.recognition.recognizer import load_recognizer
+from facewright.training.render import make_renderer
+from facewright.training.rnet.batches import plain_photos
+from facewright.training.rnet.data import Stock, open_shards, take_stock
+from facewright.training.rnet.schedule import rate_at
 
 log = logging.getLogger(__name__)
 

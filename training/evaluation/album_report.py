@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from training.evaluation.albums import (
+from facewright.training.evaluation.albums import (
     CONDITIONS,
     MEAN_FACE,
     PLAIN,
@@ -20,8 +20,8 @@ from training.evaluation.albums import (
     ProbeRow,
     as_plain,
 )
-from training.evaluation.bootstrap import Interval
-from training.evaluation.charts import Panel, write_charts
+from facewright.training.evaluation.bootstrap import Interval
+from facewright.training.evaluation.charts import Panel, write_charts
 
 # Where a page wants the table.
 BEGIN, END = "<!-- albums -->", "<!-- /albums -->"

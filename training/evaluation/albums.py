@@ -15,18 +15,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from models.aggregation import aggregate
-from models.morphable_model import MorphableModel
-from training.data.degradation import KINDS, degrade, degrade_badly
-from training.data.shards import CROP_SIZE, ShardSet
-from training.evaluation.bootstrap import (
+from facewright.models.aggregation import aggregate
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.data.degradation import KINDS, degrade, degrade_badly
+from facewright.training.data.shards import CROP_SIZE, ShardSet
+from facewright.training.evaluation.bootstrap import (
     Interval,
     resampled_people,
     weighted_auc,
     weighted_means,
 )
-from training.evaluation.measures import NeutralErrors
-from training.evaluation.network import AlbumNetwork
+from facewright.training.evaluation.measures import NeutralErrors
+from facewright.training.evaluation.network import AlbumNetwork
 
 Array = npt.NDArray[Any]
 Track = Callable[[Iterable[int]], Iterable[int]]

@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.morphable_model import MorphableModel
-from training.evaluation.benchmarks import Benchmark, BenchmarkPhoto
-from training.evaluation.errors import BenchmarkError, ScanError
-from training.evaluation.network import Network
-from training.evaluation.report import Figure
-from training.evaluation.scan_files import write_obj
-from training.evaluation.scans import (
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.evaluation.benchmarks import Benchmark, BenchmarkPhoto
+from facewright.training.evaluation.errors import BenchmarkError, ScanError
+from facewright.training.evaluation.network import Network
+from facewright.training.evaluation.report import Figure
+from facewright.training.evaluation.scan_files import write_obj
+from facewright.training.evaluation.scans import (
     NOW_LANDMARKS,
     Prediction,
     Protocol,
     ScanErrors,
     measure,
 )
-from training.photos.crops import cut_crop, read_photo, upright_transform
-from training.photos.faces import Face
+from facewright.training.photos.crops import cut_crop, read_photo, upright_transform
+from facewright.training.photos.faces import Face
 
 Array = NDArray[Any]
 Track = Callable[[Iterable[int]], Iterable[int]]

@@ -13,9 +13,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from training.evaluation.errors import BenchmarkError, LandmarkError
-from training.evaluation.scan_files import LANDMARK_SUFFIXES, read_obj, read_points
-from training.evaluation.scans import FACEWAREHOUSE_4, Scan, markup_of
+from facewright.training.evaluation.errors import BenchmarkError, LandmarkError
+from facewright.training.evaluation.scan_files import LANDMARK_SUFFIXES, read_obj, read_points
+from facewright.training.evaluation.scans import FACEWAREHOUSE_4, Scan, markup_of
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluation.bootstrap import Interval
+from facewright.training.evaluation.bootstrap import Interval
 
 WIDTH, HEIGHT = 460, 340  # px of a panel
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 36, 46  # px around the axes

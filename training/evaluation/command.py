@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from models.agreement import STRANGER_DISTANCE
+from facewright.models.agreement import STRANGER_DISTANCE
 
 app = typer.Typer(
     help="Measure a network beside the mean face.", no_args_is_help=True, add_completion=False
@@ -35,12 +35,12 @@ def synthetic(
     face_model: FaceModelOption = None,
 ) -> None:
     """Shape, landmark and pose errors on portraits whose coefficients are known."""
-    from models.assets import FACE_MODEL, asset_path
-    from models.morphable_model import MorphableModel
-    from training.data.shards import ShardSet
-    from training.evaluation.network import load_network
-    from training.evaluation.report import show, write
-    from training.evaluation.synthetic import evaluate_synthetic
+    from facewright.models.assets import FACE_MODEL, asset_path
+    from facewright.models.morphable_model import MorphableModel
+    from facewright.training.data.shards import ShardSet
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.report import show, write
+    from facewright.training.evaluation.synthetic import evaluate_synthetic
 
     try:
         shards = ShardSet(data)
@@ -84,14 +84,14 @@ def photos(
     face_model: FaceModelOption = None,
 ) -> None:
     """Landmark and colour errors and separability of identities on photographs."""
-    from models.assets import FACE_MODEL, asset_path
-    from models.morphable_model import MorphableModel
-    from training.evaluation.network import load_network
-    from training.evaluation.photos import choose_photos, evaluate_photos
-    from training.evaluation.report import show, write
-    from training.photos.conventions import read_convention
-    from training.photos.labels import read_labels
-    from training.photos.people import rows_of
+    from facewright.models.assets import FACE_MODEL, asset_path
+    from facewright.models.morphable_model import MorphableModel
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.photos import choose_photos, evaluate_photos
+    from facewright.training.evaluation.report import show, write
+    from facewright.training.photos.conventions import read_convention
+    from facewright.training.photos.labels import read_labels
+    from facewright.training.photos.people import rows_of
 
     try:
         known = read_labels(labels, points)
@@ -134,18 +134,18 @@ def albums(
     face_model: FaceModelOption = None,
 ) -> None:
     """Errors of albums of 1 to 20 photos by how their identities are made one."""
-    from models.assets import FACE_MODEL, asset_path
-    from models.morphable_model import MorphableModel
-    from training.data.shards import ShardSet
-    from training.evaluation.album_report import AlbumReport, insert
-    from training.evaluation.albums import (
+    from facewright.models.assets import FACE_MODEL, asset_path
+    from facewright.models.morphable_model import MorphableModel
+    from facewright.training.data.shards import ShardSet
+    from facewright.training.evaluation.album_report import AlbumReport, insert
+    from facewright.training.evaluation.albums import (
         SIZES,
         confidence_ranks,
         evaluate_albums,
         predict_albums,
         probe_confidences,
     )
-    from training.evaluation.network import load_album_network
+    from facewright.training.evaluation.network import load_album_network
 
     try:
         shards = ShardSet(data)
@@ -204,14 +204,14 @@ def strangers(
     face_model: FaceModelOption = None,
 ) -> None:
     """How many strangers in albums are noticed, and how many photos are taken for such."""
-    from models.assets import FACE_MODEL, asset_path
-    from models.morphable_model import MorphableModel
-    from training.evaluation.network import load_network
-    from training.evaluation.photos import choose_photos, predict_photos
-    from training.evaluation.report import show, write
-    from training.evaluation.strangers import stranger_figures
-    from training.photos.labels import read_labels
-    from training.photos.people import person_of, rows_of
+    from facewright.models.assets import FACE_MODEL, asset_path
+    from facewright.models.morphable_model import MorphableModel
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.photos import choose_photos, predict_photos
+    from facewright.training.evaluation.report import show, write
+    from facewright.training.evaluation.strangers import stranger_figures
+    from facewright.training.photos.labels import read_labels
+    from facewright.training.photos.people import person_of, rows_of
 
     try:
         known = read_labels(labels, points)
@@ -251,11 +251,11 @@ def sheet(
     import cv2
     import numpy as np
 
-    from models.assets import FACE_MODEL, asset_path
-    from models.morphable_model import MorphableModel
-    from training.data.shards import ShardSet
-    from training.evaluation.network import load_network
-    from training.evaluation.sheets import comparison_sheet
+    from facewright.models.assets import FACE_MODEL, asset_path
+    from facewright.models.morphable_model import MorphableModel
+    from facewright.training.data.shards import ShardSet
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.sheets import comparison_sheet
 
     try:
         shards = ShardSet(data)
@@ -321,14 +321,14 @@ def scans(
     """Shape errors against the scans of MICC Florence, NoW or FaceWarehouse."""
     from dataclasses import replace
 
-    from models.assets import FACE_MODEL, asset_path
-    from models.morphable_model import MorphableModel
-    from training.evaluation import benchmark_run as run
-    from training.evaluation.benchmarks import Benchmark, FaceWarehouse, Florence, Now
-    from training.evaluation.network import load_network
-    from training.evaluation.report import show, write
-    from training.evaluation.scans import NOW, NOW_METRICAL, PAPER
-    from training.photos.faces import read_faces
+    from facewright.models.assets import FACE_MODEL, asset_path
+    from facewright.models.morphable_model import MorphableModel
+    from facewright.training.evaluation import benchmark_run as run
+    from facewright.training.evaluation.benchmarks import Benchmark, FaceWarehouse, Florence, Now
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.report import show, write
+    from facewright.training.evaluation.scans import NOW, NOW_METRICAL, PAPER
+    from facewright.training.photos.faces import read_faces
 
     try:
         if layout is not Layout.now and (metrical or subset != "validation"):

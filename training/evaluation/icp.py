@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from training.evaluation.errors import AlignmentError
-from training.evaluation.nearest import Nearest, Surface
-from training.evaluation.similarity import Similarity
+from facewright.training.evaluation.errors import AlignmentError
+from facewright.training.evaluation.nearest import Nearest, Surface
+from facewright.training.evaluation.similarity import Similarity
 
 Array = NDArray[np.float64]
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.camera import pose_points, project, rotation_matrix
-from models.landmarks import NOSE_TIP
-from models.layout import LAYOUT_239, CoefficientLayout, Coefficients
-from models.morphable_model import PART_SKIN, MorphableModel
-from models.normals import vertex_normals
-from training.data.shards import Labels
-from training.evaluation.scans import FACE_RADIUS
-from training.evaluation.similarity import fit_similarity
+from facewright.models.camera import pose_points, project, rotation_matrix
+from facewright.models.landmarks import NOSE_TIP
+from facewright.models.layout import LAYOUT_239, CoefficientLayout, Coefficients
+from facewright.models.morphable_model import PART_SKIN, MorphableModel
+from facewright.models.normals import vertex_normals
+from facewright.training.data.shards import Labels
+from facewright.training.evaluation.scans import FACE_RADIUS
+from facewright.training.evaluation.similarity import fit_similarity
 
 Array = npt.NDArray[Any]
 

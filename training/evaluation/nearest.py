@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import kernel
-from training.evaluation.errors import MeshError
+from facewright.models.jit import kernel
+from facewright.training.evaluation.errors import MeshError
 
 LEAF_TRIANGLES = 4
 # Depth-first search leaves one node per level on the stack, and halving 2^63 triangles takes 63.

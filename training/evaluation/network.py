@@ -12,8 +12,8 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 
-from models.checkpoints_torch import LAYOUTS, load_checkpoint
-from models.layout import CoefficientLayout
+from facewright.models.checkpoints_torch import LAYOUTS, load_checkpoint
+from facewright.models.layout import CoefficientLayout
 
 Crops = npt.NDArray[np.uint8]
 Coefficients = npt.NDArray[np.float32]

@@ -13,19 +13,24 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.camera import pose_points, project
-from models.landmarks import JAW, LANDMARK_COUNT, LEFT_EYE, RIGHT_EYE
-from models.layout import CoefficientLayout
-from models.morphable_model import MorphableModel
-from models.rnet_torch import initial_coefficients
-from training.evaluation.measures import area_under_curve, box_size, landmark_distance
-from training.evaluation.network import Network
-from training.evaluation.report import Figure
-from training.photos.conventions import LandmarkConvention
-from training.photos.crops import cut_crop, map_points_back, read_photo, upright_transform
-from training.photos.labels import PhotoLabels
-from training.photos.people import normalise, person_of
-from training.photos.rendering import colour_errors
+from facewright.models.camera import pose_points, project
+from facewright.models.landmarks import JAW, LANDMARK_COUNT, LEFT_EYE, RIGHT_EYE
+from facewright.models.layout import CoefficientLayout
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.rnet_torch import initial_coefficients
+from facewright.training.evaluation.measures import area_under_curve, box_size, landmark_distance
+from facewright.training.evaluation.network import Network
+from facewright.training.evaluation.report import Figure
+from facewright.training.photos.conventions import LandmarkConvention
+from facewright.training.photos.crops import (
+    cut_crop,
+    map_points_back,
+    read_photo,
+    upright_transform,
+)
+from facewright.training.photos.labels import PhotoLabels
+from facewright.training.photos.people import normalise, person_of
+from facewright.training.photos.rendering import colour_errors
 
 Array = npt.NDArray[Any]
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.errors import LandmarkError, MeshError
+from facewright.training.evaluation.errors import LandmarkError, MeshError
 
 LANDMARK_SUFFIXES = (".pp", ".ljson", ".txt")
 

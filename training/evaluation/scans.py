@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.landmarks import (
+from facewright.models.landmarks import (
     LANDMARK_COUNT,
     LEFT_EYE,
     LEFT_MOUTH_CORNER,
@@ -22,11 +22,11 @@ from models.landmarks import (
     RIGHT_EYE,
     RIGHT_MOUTH_CORNER,
 )
-from models.morphable_model import PART_CAVITY, MorphableModel
-from training.evaluation.errors import AlignmentError, EmptyCropError, LandmarkError
-from training.evaluation.icp import register
-from training.evaluation.nearest import Surface, finite_points
-from training.evaluation.similarity import Similarity, fit_similarity
+from facewright.models.morphable_model import PART_CAVITY, MorphableModel
+from facewright.training.evaluation.errors import AlignmentError, EmptyCropError, LandmarkError
+from facewright.training.evaluation.icp import register
+from facewright.training.evaluation.nearest import Surface, finite_points
+from facewright.training.evaluation.similarity import Similarity, fit_similarity
 
 Array = NDArray[Any]
 

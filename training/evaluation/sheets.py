@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.camera import CROP_SIZE, pose_points
-from models.layout import LAYOUT_239, CoefficientLayout
-from models.morphable_model import MorphableModel
-from training.data.shards import COEFFICIENTS, ShardSet
-from training.drawing import BACKGROUND, Drawing, draw
-from training.evaluation.network import Network
-from training.synthetic.sheet import contact_sheet
+from facewright.models.camera import CROP_SIZE, pose_points
+from facewright.models.layout import LAYOUT_239, CoefficientLayout
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.data.shards import COEFFICIENTS, ShardSet
+from facewright.training.drawing import BACKGROUND, Drawing, draw
+from facewright.training.evaluation.network import Network
+from facewright.training.synthetic.sheet import contact_sheet
 
 Picture = NDArray[np.uint8]
 

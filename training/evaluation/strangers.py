@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.agreement import STRANGER_DISTANCE, album_distances
-from training.evaluation.report import Figure
-from training.photos.people import number_people
+from facewright.models.agreement import STRANGER_DISTANCE, album_distances
+from facewright.training.evaluation.report import Figure
+from facewright.training.photos.people import number_people
 
 Array = npt.NDArray[Any]
 

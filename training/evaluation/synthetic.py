@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.camera import CROP_SIZE
-from models.landmarks import NOSE_TIP
-from models.layout import CoefficientLayout
-from models.morphable_model import MorphableModel
-from models.rnet_torch import initial_coefficients
-from training.data.shards import Labels, ShardSet
-from training.evaluation.measures import face_errors, mode_correlations
-from training.evaluation.network import Network
-from training.evaluation.report import Figure
-from training.evaluation.scans import (
+from facewright.models.camera import CROP_SIZE
+from facewright.models.landmarks import NOSE_TIP
+from facewright.models.layout import CoefficientLayout
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.rnet_torch import initial_coefficients
+from facewright.training.data.shards import Labels, ShardSet
+from facewright.training.evaluation.measures import face_errors, mode_correlations
+from facewright.training.evaluation.network import Network
+from facewright.training.evaluation.report import Figure
+from facewright.training.evaluation.scans import (
     FACE_RADIUS,
     IBUG_68,
     PAPER,

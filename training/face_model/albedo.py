@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training.appearance.skin import SkinSampler
-from training.appearance.surface import Surface
-from training.face_model.components import Components, mirror_field, symmetric_components
-from training.face_model.identity import vertex_areas
+from facewright.training.appearance.skin import SkinSampler
+from facewright.training.appearance.surface import Surface
+from facewright.training.face_model.components import Components, mirror_field, symmetric_components
+from facewright.training.face_model.identity import vertex_areas
 
 N_ALBEDO = 80
 N_SAMPLES = 900

@@ -28,9 +28,9 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from training.face_model.cage import EYEBALL, SKIN
-from training.face_model.people import POPULATION_SHARES, POPULATIONS
-from training.face_model.topology import Topology
+from facewright.training.face_model.cage import EYEBALL, SKIN
+from facewright.training.face_model.people import POPULATION_SHARES, POPULATIONS
+from facewright.training.face_model.topology import Topology
 
 #: Point -> (x, y, z) mm on the reference head, origin between the eyeballs; subject's right side.
 POINTS: dict[str, tuple[float, float, float]] = {

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.morphable_model import MorphableModel
-from models.subdivision import Subdivision
-from training.face_model.calibration import Calibration
-from training.face_model.expression import ExpressionSpace, build_expression
-from training.face_model.identity import IdentitySpace, build_identity
-from training.face_model.landmarks import (
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.subdivision import Subdivision
+from facewright.training.face_model.calibration import Calibration
+from facewright.training.face_model.expression import ExpressionSpace, build_expression
+from facewright.training.face_model.identity import IdentitySpace, build_identity
+from facewright.training.face_model.landmarks import (
     find_landmarks,
     pocket_weights,
     region_weights,
     skin_region,
 )
-from training.face_model.people import Population
-from training.face_model.sources import DISTRIBUTION, VERSION, FaceSources
-from training.face_model.topology import Topology, build_topology
-from training.face_model.uv import texture_coordinates
+from facewright.training.face_model.people import Population
+from facewright.training.face_model.sources import DISTRIBUTION, VERSION, FaceSources
+from facewright.training.face_model.topology import Topology, build_topology
+from facewright.training.face_model.uv import texture_coordinates
 
 NAME = "facewright-open-face"
 MODEL_VERSION = "1.0.0"

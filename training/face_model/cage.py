@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from training.face_model.sources import BaseMesh, FaceSources
+from facewright.training.face_model.sources import BaseMesh, FaceSources
 
 #: Millimetres per unit of the base mesh: the mean adult gets an interpupillary distance of 62 mm.
 MM_PER_UNIT = 107.0

@@ -17,7 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import least_squares, lsq_linear
 
-from training.face_model.anthropometry import (
+from facewright.training.face_model.anthropometry import (
     DEPTH_LAYOUT,
     NORMS,
     PUPIL_DISTANCE,
@@ -25,9 +25,9 @@ from training.face_model.anthropometry import (
     pooled_norm,
     population_norm,
 )
-from training.face_model.people import POPULATION_SHARES, POPULATIONS, People, Population
-from training.face_model.sources import FaceSources
-from training.face_model.topology import Topology
+from facewright.training.face_model.people import POPULATION_SHARES, POPULATIONS, People, Population
+from facewright.training.face_model.sources import FaceSources
+from facewright.training.face_model.topology import Topology
 
 FILE = Path(__file__).with_name("calibration.json")
 SEED = 19940101

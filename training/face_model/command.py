@@ -12,15 +12,15 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from models.morphable_model import MorphableModel
-from training.face_model.albedo import N_SAMPLES, build_albedo, face_surface
-from training.face_model.build import assemble, build_geometry
-from training.face_model.calibration import Calibration, calibrate
-from training.face_model.heads import build_head_model
-from training.face_model.report import measured_table
-from training.face_model.sheets import write_sheets
-from training.face_model.sources import FaceSources, SourcesUnavailable
-from training.face_model.topology import build_topology
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.face_model.albedo import N_SAMPLES, build_albedo, face_surface
+from facewright.training.face_model.build import assemble, build_geometry
+from facewright.training.face_model.calibration import Calibration, calibrate
+from facewright.training.face_model.heads import build_head_model
+from facewright.training.face_model.report import measured_table
+from facewright.training.face_model.sheets import write_sheets
+from facewright.training.face_model.sources import FaceSources, SourcesUnavailable
+from facewright.training.face_model.topology import build_topology
 
 #: A BLAS library splits sums by its threads, so with more than one the bytes would depend on the
 #: machine's cores. The libraries read these when they are loaded: in a new process.

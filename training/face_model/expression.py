@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from training.face_model.cage import MM_PER_UNIT
-from training.face_model.components import Components, mirror_field, symmetric_components
-from training.face_model.people import POPULATIONS
-from training.face_model.sources import FaceSources
+from facewright.training.face_model.cage import MM_PER_UNIT
+from facewright.training.face_model.components import Components, mirror_field, symmetric_components
+from facewright.training.face_model.people import POPULATIONS
+from facewright.training.face_model.sources import FaceSources
 
 N_EXPRESSION = 64
 N_COMBINATIONS = 3000

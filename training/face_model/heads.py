@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
-from training.face_model.build import Geometry
-from training.face_model.cage import (
+from facewright.training.face_model.build import Geometry
+from facewright.training.face_model.cage import (
     EYEBALL,
     MM_PER_UNIT,
     POCKET,
@@ -25,12 +25,12 @@ from training.face_model.cage import (
     assemble_cage,
     front_half,
 )
-from training.face_model.components import mirror_field, symmetric_components
-from training.face_model.expression import unit_displacement
-from training.face_model.identity import rigid_motions
-from training.face_model.sources import FaceSources
-from training.face_model.subdivision import catmull_clark
-from training.face_model.topology import Topology
+from facewright.training.face_model.components import mirror_field, symmetric_components
+from facewright.training.face_model.expression import unit_displacement
+from facewright.training.face_model.identity import rigid_motions
+from facewright.training.face_model.sources import FaceSources
+from facewright.training.face_model.subdivision import catmull_clark
+from facewright.training.face_model.topology import Topology
 
 TEETH = 3
 N_RESIDUAL = 24

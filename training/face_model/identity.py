@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.face_model.components import Components, mirror_field, symmetric_components
-from training.face_model.people import People, Population
-from training.face_model.topology import EYEBALL, POCKET, Topology
+from facewright.training.face_model.components import Components, mirror_field, symmetric_components
+from facewright.training.face_model.people import People, Population
+from facewright.training.face_model.topology import EYEBALL, POCKET, Topology
 
 N_IDENTITY = 80
 N_PEOPLE = 1800

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
-from training.face_model.cage import POCKET, SKIN
-from training.face_model.topology import Topology
+from facewright.models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
+from facewright.training.face_model.cage import POCKET, SKIN
+from facewright.training.face_model.topology import Topology
 
 #: iBUG index -> (x, y, z) mm on the reference head, origin between the eyeballs.
 ANCHORS: dict[int, tuple[float, float, float]] = {

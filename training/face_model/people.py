@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
-from training.face_model.cage import MM_PER_UNIT
-from training.face_model.sources import FaceSources
-from training.face_model.warps import WARPS
+from facewright.training.face_model.cage import MM_PER_UNIT
+from facewright.training.face_model.sources import FaceSources
+from facewright.training.face_model.warps import WARPS
 
 POPULATIONS = ("caucasian", "african", "asian")
 #: Shares of the populations: Europe, the Middle East, South Asia and most of the Americas look most

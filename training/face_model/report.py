@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from models.morphable_model import MorphableModel
-from training.face_model.anthropometry import (
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.face_model.anthropometry import (
     DEPTH_LAYOUT,
     NORMS,
     PUPIL_DISTANCE,
     Measure,
     pooled_norm,
 )
-from training.face_model.build import Geometry
+from facewright.training.face_model.build import Geometry
 
 N_SAMPLES = 2000
 SEED = 5

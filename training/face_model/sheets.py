@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.camera import CROP_SIZE, pose_points, project
-from models.morphable_model import MorphableModel
-from training.drawing import BACKGROUND, draw
+from facewright.models.camera import CROP_SIZE, pose_points, project
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.drawing import BACKGROUND, draw
 
 SEED = 7
 TILE = 288

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from training.face_model.cage import (
+from facewright.training.face_model.cage import (
     EYEBALL,
     MM_PER_UNIT,
     POCKET,
@@ -17,9 +17,9 @@ from training.face_model.cage import (
     build_cage,
     find_regions,
 )
-from training.face_model.people import eye_middle, reference_head
-from training.face_model.sources import FaceSources
-from training.face_model.subdivision import SubdividedMesh, clip, quad_edges, subdivide
+from facewright.training.face_model.people import eye_middle, reference_head
+from facewright.training.face_model.sources import FaceSources
+from facewright.training.face_model.subdivision import SubdividedMesh, clip, quad_edges, subdivide
 
 #: Outline relative to the middle between the eyeballs, mm on the reference head: the top is
 #: y = TOP - x^2 / TOP_CURVE, nothing lies behind z = BACK.

@@ -11,8 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
-from training.face_model.cage import EYEBALL
-from training.face_model.topology import Topology
+from facewright.training.face_model.cage import EYEBALL
+from facewright.training.face_model.topology import Topology
 
 #: Margin around the circle of the skin, and the eyeballs' discs.
 RADIUS = 0.495

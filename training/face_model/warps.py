@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.face_model.cage import MM_PER_UNIT
+from facewright.training.face_model.cage import MM_PER_UNIT
 
 PREFIX = "warp/"
 

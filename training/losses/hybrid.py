@@ -8,21 +8,21 @@ import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat
 from torch import Tensor, nn
 
-from models.camera import CAMERA_DISTANCE, CROP_SIZE
-from models.camera_torch import pose_points, project
-from models.layout import CoefficientLayout, Coefficients
-from models.light_torch import shade
-from models.morphable_model import MorphableModel
-from models.morphable_model_torch import TorchMorphableModel
-from models.normals_torch import vertex_normals
-from training.losses.affinity import affinity_loss
-from training.losses.landmarks import landmark_loss, paper_landmark_weights
-from training.losses.perceptual import composite, perceptual_loss
-from training.losses.photometric import photometric_loss
-from training.losses.regularization import albedo_variance, coefficient_prior
-from training.recognition.recognizer import Recognizer
-from training.render import Renderer, Rendering
-from training.render.interpolation import NEAR
+from facewright.models.camera import CAMERA_DISTANCE, CROP_SIZE
+from facewright.models.camera_torch import pose_points, project
+from facewright.models.layout import CoefficientLayout, Coefficients
+from facewright.models.light_torch import shade
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.morphable_model_torch import TorchMorphableModel
+from facewright.models.normals_torch import vertex_normals
+from facewright.training.losses.affinity import affinity_loss
+from facewright.training.losses.landmarks import landmark_loss, paper_landmark_weights
+from facewright.training.losses.perceptual import composite, perceptual_loss
+from facewright.training.losses.photometric import photometric_loss
+from facewright.training.losses.regularization import albedo_variance, coefficient_prior
+from facewright.training.recognition.recognizer import Recognizer
+from facewright.training.render import Renderer, Rendering
+from facewright.training.render.interpolation import NEAR
 
 
 class PhotoTargets(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.landmarks import INNER_MOUTH, LANDMARK_COUNT, NOSE_BASE, NOSE_BRIDGE
+from facewright.models.landmarks import INNER_MOUTH, LANDMARK_COUNT, NOSE_BASE, NOSE_BRIDGE
 
 EMPHASIS: Final = 20.0
 """Weight of the points of nose and inner mouth; all others have 1."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from training.photos.landmarks import LandmarkSource
+    from facewright.training.photos.landmarks import LandmarkSource
 
 HoldOut = Annotated[
     float, typer.Option(min=0, max=1, help="Share of people that training never sees.")
@@ -68,10 +68,10 @@ def prepare_photos(
     from rich.console import Console
     from rich.progress import Progress
 
-    from models.assets import FACE_MODEL, asset_path
-    from models.morphable_model import MorphableModel
-    from training.photos.faces import read_faces
-    from training.photos.prepare import plan_photos, write_shards
+    from facewright.models.assets import FACE_MODEL, asset_path
+    from facewright.models.morphable_model import MorphableModel
+    from facewright.training.photos.faces import read_faces
+    from facewright.training.photos.prepare import plan_photos, write_shards
 
     console = Console(stderr=True)
     # SIGTERM ends it as cleanly as Ctrl-C.
@@ -110,8 +110,8 @@ def measure_shift(
     """Measure by how many pixels landmarks68 are off FaceMesh's points; training people only."""
     import numpy as np
 
-    from training.photos.labels import landmark_shift
-    from training.photos.people import rows_of
+    from facewright.training.photos.labels import landmark_shift
+    from facewright.training.photos.people import rows_of
 
     try:
         with np.load(labels) as file:
@@ -140,13 +140,13 @@ def fit_label_convention(
     from rich.console import Console
     from rich.progress import track
 
-    from models.assets import FACE_MODEL, asset_path
-    from models.morphable_model import MorphableModel
-    from training.evaluation.network import load_network
-    from training.evaluation.photos import choose_photos, predict_photos
-    from training.photos.conventions import fit_convention, write_convention
-    from training.photos.labels import read_labels
-    from training.photos.people import rows_of
+    from facewright.models.assets import FACE_MODEL, asset_path
+    from facewright.models.morphable_model import MorphableModel
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.photos import choose_photos, predict_photos
+    from facewright.training.photos.conventions import fit_convention, write_convention
+    from facewright.training.photos.labels import read_labels
+    from facewright.training.photos.people import rows_of
 
     def show(rows: Iterable[int]) -> Iterable[int]:
         return track(rows, "predicting and fitting", console=Console(stderr=True))
@@ -180,7 +180,7 @@ def _landmark_source(
     landmark_model: Path | None,
     shift: tuple[float, float],
 ) -> LandmarkSource:
-    from training.photos.landmarks import InsightFace, LabelFile
+    from facewright.training.photos.landmarks import InsightFace, LabelFile
 
     if kind == "insightface":
         if landmark_model is None:
@@ -198,7 +198,7 @@ def _detect(photos: Path, out: Path) -> Path:
         return points
     if not photos.is_dir():
         raise ValueError(f"{photos} is no directory")
-    command = [sys.executable, "-m", "service.cli", "detect", str(photos), "--out", str(points)]
+    command = [sys.executable, "-m", "facewright", "detect", str(photos), "--out", str(points)]
     done = subprocess.run(command, check=False)
     # 1: some photos cannot be used, and it has said so; the others are in the file.
     if done.returncode not in (0, 1) or not points.exists():

@@ -18,11 +18,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.camera import pose_points, project
-from models.landmarks import JAW, LANDMARK_COUNT, LEFT_BROW, MIRROR_ORDER, NOSE_BRIDGE, RIGHT_BROW
-from models.layout import CoefficientLayout
-from models.morphable_model import PART_SKIN, MorphableModel
-from training.photos.crops import map_points
+from facewright.models.camera import pose_points, project
+from facewright.models.landmarks import (
+    JAW,
+    LANDMARK_COUNT,
+    LEFT_BROW,
+    MIRROR_ORDER,
+    NOSE_BRIDGE,
+    RIGHT_BROW,
+)
+from facewright.models.layout import CoefficientLayout
+from facewright.models.morphable_model import PART_SKIN, MorphableModel
+from facewright.training.photos.crops import map_points
 
 Array = npt.NDArray[Any]
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from models.alignment import crop_transform
-from models.camera import CROP_SIZE
-from models.resampling import cut_square
+from facewright.models.alignment import crop_transform
+from facewright.models.camera import CROP_SIZE
+from facewright.models.resampling import cut_square
 
 Array = npt.NDArray[Any]
 

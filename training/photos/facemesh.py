@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models.landmarks import CHIN, JAW, LANDMARK_COUNT, MIRROR_ORDER
+from facewright.models.landmarks import CHIN, JAW, LANDMARK_COUNT, MIRROR_ORDER
 
 Array = npt.NDArray[Any]
 

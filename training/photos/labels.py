@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.photos.crops import PIXEL_CENTRE
-from training.photos.facemesh import five_points, yaw_degrees
-from training.photos.faces import read_faces
+from facewright.training.photos.crops import PIXEL_CENTRE
+from facewright.training.photos.facemesh import five_points, yaw_degrees
+from facewright.training.photos.faces import read_faces
 
 Array = npt.NDArray[Any]
 

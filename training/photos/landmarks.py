@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.landmarks import (
+from facewright.models.landmarks import (
     LANDMARK_COUNT,
     LEFT_EYE,
     LEFT_MOUTH_CORNER,
@@ -21,10 +21,10 @@ from models.landmarks import (
     RIGHT_EYE,
     RIGHT_MOUTH_CORNER,
 )
-from training.photos.conventions import SHARP
-from training.photos.crops import PIXEL_CENTRE, quarter_turns
-from training.photos.facemesh import landmarks68
-from training.photos.faces import Face
+from facewright.training.photos.conventions import SHARP
+from facewright.training.photos.crops import PIXEL_CENTRE, quarter_turns
+from facewright.training.photos.facemesh import landmarks68
+from facewright.training.photos.faces import Face
 
 Array = npt.NDArray[Any]
 

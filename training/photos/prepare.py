@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.morphable_model import MorphableModel
-from training.data.shards import (
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.data.shards import (
     COEFFICIENTS,
     IMAGE_SIZE,
     LABEL_SHAPES,
@@ -29,7 +29,7 @@ from training.data.shards import (
     ShardWriter,
     shard_path,
 )
-from training.photos.crops import (
+from facewright.training.photos.crops import (
     UnreadablePhoto,
     cut_crop,
     map_points,
@@ -37,10 +37,17 @@ from training.photos.crops import (
     read_photo,
     upright_transform,
 )
-from training.photos.faces import Face
-from training.photos.landmarks import LandmarkSource, same_face
-from training.photos.people import HELD_OUT, People, PersonRule, number_people, person_of, rows_of
-from training.skin import skin_attention, skin_probability
+from facewright.training.photos.faces import Face
+from facewright.training.photos.landmarks import LandmarkSource, same_face
+from facewright.training.photos.people import (
+    HELD_OUT,
+    People,
+    PersonRule,
+    number_people,
+    person_of,
+    rows_of,
+)
+from facewright.training.skin import skin_attention, skin_probability
 
 Array = npt.NDArray[Any]
 

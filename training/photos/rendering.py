@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.camera import CROP_SIZE, depth, pose_points, project
-from models.layout import CoefficientLayout
-from models.light import shade
-from models.morphable_model import MorphableModel
-from models.normals import vertex_normals
-from models.rasterizer import EMPTY, interpolate, rasterize
+from facewright.models.camera import CROP_SIZE, depth, pose_points, project
+from facewright.models.layout import CoefficientLayout
+from facewright.models.light import shade
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.normals import vertex_normals
+from facewright.models.rasterizer import EMPTY, interpolate, rasterize
 
 Array = npt.NDArray[Any]
 

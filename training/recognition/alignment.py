@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.landmarks import (
+from facewright.models.landmarks import (
     LEFT_EYE,
     LEFT_MOUTH_CORNER,
     NOSE_TIP,

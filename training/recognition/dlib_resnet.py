@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.recognition.dlib_file import (
+from facewright.training.recognition.dlib_file import (
     Affine,
     Convolution,
     DlibFormatError,

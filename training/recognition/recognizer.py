@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.recognition.alignment import ARCFACE_SIZE, arcface_chips, dlib_chips
-from training.recognition.dlib_resnet import CHIP_SIZE, DlibResNet
-from training.recognition.onnx_network import OnnxNetwork, UnsupportedNetwork
+from facewright.training.recognition.alignment import ARCFACE_SIZE, arcface_chips, dlib_chips
+from facewright.training.recognition.dlib_resnet import CHIP_SIZE, DlibResNet
+from facewright.training.recognition.onnx_network import OnnxNetwork, UnsupportedNetwork
 
 DLIB_SOURCE: Final = "dlib"
 DLIB_PACKAGE: Final = "face_recognition_models"

@@ -1,6 +1,6 @@
 """Differentiable rendering of posed meshes, behind one interface for every device."""
 
-from training.render.interpolation import Rendering
-from training.render.renderer import Renderer, make_renderer
+from facewright.training.render.interpolation import Rendering
+from facewright.training.render.renderer import Renderer, make_renderer
 
 __all__ = ["Renderer", "Rendering", "make_renderer"]

@@ -11,9 +11,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from models.camera import CROP_SIZE, FOCAL_LENGTH
-from models.camera_torch import depth
-from training.render.interpolation import NEAR, Rendering, Visibility, interpolate
+from facewright.models.camera import CROP_SIZE, FOCAL_LENGTH
+from facewright.models.camera_torch import depth
+from facewright.training.render.interpolation import NEAR, Rendering, Visibility, interpolate
 
 _FAR: Final = 1e5
 """mm; what lies beyond is cut away."""

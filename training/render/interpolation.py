@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from models.camera import CROP_SIZE, FOCAL_LENGTH
-from models.camera_torch import depth
+from facewright.models.camera import CROP_SIZE, FOCAL_LENGTH
+from facewright.models.camera_torch import depth
 
 NEAR: Final = 100.0
 """Depth in mm up to which a mesh is cut away: no face is that near, but a wild guess may be."""

@@ -8,10 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from models.camera import CROP_SIZE
-from training.render.cuda import NvdiffrastRenderer
-from training.render.interpolation import Rendering
-from training.render.zbuffer import render_with_zbuffer
+from facewright.models.camera import CROP_SIZE
+from facewright.training.render.cuda import NvdiffrastRenderer
+from facewright.training.render.interpolation import Rendering
+from facewright.training.render.zbuffer import render_with_zbuffer
 
 
 class Renderer(Protocol):

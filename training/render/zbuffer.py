@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models import rasterizer
-from models.camera import CROP_SIZE
-from models.camera_torch import depth, project
-from training.render.interpolation import NEAR, Rendering, Visibility, interpolate
+from facewright.models import rasterizer
+from facewright.models.camera import CROP_SIZE
+from facewright.models.camera_torch import depth, project
+from facewright.training.render.interpolation import NEAR, Rendering, Visibility, interpolate
 
 
 def render_with_zbuffer(

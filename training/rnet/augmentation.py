@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.camera import (
+from facewright.models.camera import (
     CAMERA_DISTANCE,
     CROP_SIZE,
     FOCAL_LENGTH,
     TRANSLATION_UNIT,
     rotation_matrix,
 )
-from training.rnet.experiment import Augmentation
+from facewright.training.rnet.experiment import Augmentation
 
 Images = npt.NDArray[np.uint8]
 

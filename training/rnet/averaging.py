@@ -10,9 +10,9 @@ import pytorch_lightning as lightning
 import torch
 from torch import Tensor, nn
 
-from training.rnet.batches import Batch
-from training.rnet.module import RNetModule, first_stages, regress
-from training.rnet.schedule import average_weight
+from facewright.training.rnet.batches import Batch
+from facewright.training.rnet.module import RNetModule, first_stages, regress
+from facewright.training.rnet.schedule import average_weight
 
 
 class WeightAverage(lightning.Callback):

@@ -11,13 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.camera import rotation_matrix
-from models.landmarks import MIRROR_ORDER
-from models.layout import Coefficients
-from models.mirror import MirrorMatrices, mirror_coefficients, mirror_landmarks
-from training.data.shards import Labels, ShardSet
-from training.losses.hybrid import PhotoTargets
-from training.rnet.augmentation import (
+from facewright.models.camera import rotation_matrix
+from facewright.models.landmarks import MIRROR_ORDER
+from facewright.models.layout import Coefficients
+from facewright.models.mirror import MirrorMatrices, mirror_coefficients, mirror_landmarks
+from facewright.training.data.shards import Labels, ShardSet
+from facewright.training.losses.hybrid import PhotoTargets
+from facewright.training.rnet.augmentation import (
     Images,
     cut_crops,
     degrade,
@@ -25,9 +25,9 @@ from training.rnet.augmentation import (
     shift_pose,
     tone_tables,
 )
-from training.rnet.experiment import Augmentation, Experiment
-from training.rnet.losses import Targets
-from training.rnet.plan import PHOTOS, PORTRAITS, Step
+from facewright.training.rnet.experiment import Augmentation, Experiment
+from facewright.training.rnet.losses import Targets
+from facewright.training.rnet.plan import PHOTOS, PORTRAITS, Step
 
 Array = npt.NDArray[Any]
 

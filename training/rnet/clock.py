@@ -8,9 +8,9 @@ from typing import Any
 
 import pytorch_lightning as lightning
 
-from training.rnet.data import RNetData
-from training.rnet.experiment import Experiment
-from training.rnet.schedule import progress_of
+from facewright.training.rnet.data import RNetData
+from facewright.training.rnet.experiment import Experiment
+from facewright.training.rnet.schedule import progress_of
 
 
 class Clock(lightning.Callback):

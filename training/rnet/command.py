@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from training.options import FaceModelFile, PhotoShards, PortraitShards, RunDirectory
+from facewright.training.options import FaceModelFile, PhotoShards, PortraitShards, RunDirectory
 
 
 def train_rnet(
@@ -51,11 +51,11 @@ def train_rnet(
     """Train R-Net; stops by itself, and saves and stops on Ctrl-C or SIGTERM."""
     import torch
 
-    from models.assets import FACE_MODEL, asset_path
-    from training.rnet.experiment import ExperimentError, read_experiment
-    from training.rnet.keeper import FINAL
-    from training.rnet.launch import launch
-    from training.rnet.run import RunPaths
+    from facewright.models.assets import FACE_MODEL, asset_path
+    from facewright.training.rnet.experiment import ExperimentError, read_experiment
+    from facewright.training.rnet.keeper import FINAL
+    from facewright.training.rnet.launch import launch
+    from facewright.training.rnet.run import RunPaths
 
     if (out / FINAL).exists():
         typer.echo(f"The run in {out} is finished: {out / FINAL}")

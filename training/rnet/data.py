@@ -12,12 +12,12 @@ from typing import Any
 
 import pytorch_lightning as lightning
 
-from models.mirror import MirrorMatrices
-from training.data.shards import ShardSet
-from training.rnet.batches import Batch, BatchMaker
-from training.rnet.experiment import Experiment, ExperimentError
-from training.rnet.plan import Cursor, Pass, Step, plan_step
-from training.rnet.schedule import stage_at
+from facewright.models.mirror import MirrorMatrices
+from facewright.training.data.shards import ShardSet
+from facewright.training.rnet.batches import Batch, BatchMaker
+from facewright.training.rnet.experiment import Experiment, ExperimentError
+from facewright.training.rnet.plan import Cursor, Pass, Step, plan_step
+from facewright.training.rnet.schedule import stage_at
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from models.resnet_torch import Variant
-from training.data.shards import MARGIN
-from training.experiment_files import ExperimentError, Settings, checked, names_in, read_settings
-from training.losses.hybrid import HybridWeights
+from facewright.models.resnet_torch import Variant
+from facewright.training.data.shards import MARGIN
+from facewright.training.experiment_files import (
+    ExperimentError,
+    Settings,
+    checked,
+    names_in,
+    read_settings,
+)
+from facewright.training.losses.hybrid import HybridWeights
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 

@@ -11,16 +11,16 @@ from typing import Any
 import pytorch_lightning as lightning
 import torch
 
-from models.checkpoints_torch import CheckpointInfo, save_checkpoint
-from models.layout import LAYOUT_239
-from models.rnet_torch import RNet
-from training.rnet.averaging import WeightAverage
-from training.rnet.batches import Batch
-from training.rnet.clock import Clock
-from training.rnet.data import RNetData, Stock
-from training.rnet.experiment import Experiment, ExperimentError
-from training.rnet.records import Report, ReportTo
-from training.rnet.validation import Validation
+from facewright.models.checkpoints_torch import CheckpointInfo, save_checkpoint
+from facewright.models.layout import LAYOUT_239
+from facewright.models.rnet_torch import RNet
+from facewright.training.rnet.averaging import WeightAverage
+from facewright.training.rnet.batches import Batch
+from facewright.training.rnet.clock import Clock
+from facewright.training.rnet.data import RNetData, Stock
+from facewright.training.rnet.experiment import Experiment, ExperimentError
+from facewright.training.rnet.records import Report, ReportTo
+from facewright.training.rnet.validation import Validation
 
 log = logging.getLogger(__name__)
 

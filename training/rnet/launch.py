@@ -24,10 +24,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from training.rnet.data import Stock
-from training.rnet.experiment import Experiment
-from training.rnet.records import Report
-from training.rnet.run import RunPaths, prepare_run, train
+from facewright.training.rnet.data import Stock
+from facewright.training.rnet.experiment import Experiment
+from facewright.training.rnet.records import Report
+from facewright.training.rnet.run import RunPaths, prepare_run, train
 
 LOG_FORMAT = "%(asctime)s %(message)s"
 POLL_SECONDS = 0.5

@@ -7,14 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.camera import CAMERA_DISTANCE, TRANSLATION_UNIT
-from models.camera_torch import project, rotation_matrix
-from models.landmarks import INNER_MOUTH, LANDMARK_COUNT, LEFT_EYE, RIGHT_EYE
-from models.layout import LAYOUT_239
-from models.morphable_model import MorphableModel
-from models.morphable_model_torch import TorchMorphableModel
-from training.rnet.experiment import LossWeights
-from training.rnet.quadratic_forms import face_forms
+from facewright.models.camera import CAMERA_DISTANCE, TRANSLATION_UNIT
+from facewright.models.camera_torch import project, rotation_matrix
+from facewright.models.landmarks import INNER_MOUTH, LANDMARK_COUNT, LEFT_EYE, RIGHT_EYE
+from facewright.models.layout import LAYOUT_239
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.morphable_model_torch import TorchMorphableModel
+from facewright.training.rnet.experiment import LossWeights
+from facewright.training.rnet.quadratic_forms import face_forms
 
 # Added under square roots, so that their gradients stay finite at zero.
 ROUNDING = 1e-3

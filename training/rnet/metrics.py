@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.camera import pose_points, project
-from models.layout import LAYOUT_239
-from models.morphable_model import MorphableModel
-from training.data.shards import Labels
-from training.evaluation.measures import FaceErrors, face_errors, mode_correlations
+from facewright.models.camera import pose_points, project
+from facewright.models.layout import LAYOUT_239
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.data.shards import Labels
+from facewright.training.evaluation.measures import FaceErrors, face_errors, mode_correlations
 
 # Faces whose whole shape is computed at once.
 CHUNK = 32

@@ -9,11 +9,11 @@ import pytorch_lightning as lightning
 import torch
 from torch import Tensor, nn
 
-from training.losses.hybrid import HybridLoss
-from training.rnet.batches import Batch
-from training.rnet.experiment import Experiment
-from training.rnet.losses import RNetLoss
-from training.rnet.schedule import rate_at
+from facewright.training.losses.hybrid import HybridLoss
+from facewright.training.rnet.batches import Batch
+from facewright.training.rnet.experiment import Experiment
+from facewright.training.rnet.losses import RNetLoss
+from facewright.training.rnet.schedule import rate_at
 
 PHOTO_PREFIX = "photo_"
 

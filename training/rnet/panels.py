@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from models.camera import CROP_SIZE
-from training.render import Rendering
+from facewright.models.camera import CROP_SIZE
+from facewright.training.render import Rendering
 
 Images = npt.NDArray[np.uint8]
 

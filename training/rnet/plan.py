@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from training.rnet.experiment import Stage
+from facewright.training.rnet.experiment import Stage
 
 # Apart in the seeds, so that the two kinds are drawn independently.
 PORTRAITS, PHOTOS = 0, 1

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.light import sh_basis
-from models.morphable_model import PART_CAVITY, PART_SKIN, MorphableModel
-from models.normals import vertex_normals
+from facewright.models.light import sh_basis
+from facewright.models.morphable_model import PART_CAVITY, PART_SKIN, MorphableModel
+from facewright.models.normals import vertex_normals
 
 Array = npt.NDArray[np.float64]
 

@@ -14,9 +14,9 @@ import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 
-from training.rnet.batches import Batch
-from training.rnet.clock import Clock
-from training.rnet.module import RNetModule
+from facewright.training.rnet.batches import Batch
+from facewright.training.rnet.clock import Clock
+from facewright.training.rnet.module import RNetModule
 
 log = logging.getLogger(__name__)
 

@@ -14,23 +14,23 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from torch import Tensor, nn
 
-from models.checkpoints_torch import initialise
-from models.layout import LAYOUT_239
-from models.mirror import mirror_matrices
-from models.morphable_model import MorphableModel
-from models.rnet_torch import RNet
-from training.losses.hybrid import HybridLoss, HybridWeights
-from training.recognition.recognizer import FaceRecognizer, load_recognizer
-from training.render import Rendering, make_renderer
-from training.rnet.averaging import WeightAverage
-from training.rnet.clock import Clock
-from training.rnet.data import RNetData, Stock, check_stock, take_stock
-from training.rnet.experiment import Experiment, ExperimentError
-from training.rnet.keeper import CHECKPOINT, Keeper, stock_to_resume
-from training.rnet.losses import RNetLoss
-from training.rnet.module import RNetModule, computes_bf16
-from training.rnet.records import ReportTo, RunLog
-from training.rnet.validation import Validation
+from facewright.models.checkpoints_torch import initialise
+from facewright.models.layout import LAYOUT_239
+from facewright.models.mirror import mirror_matrices
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.rnet_torch import RNet
+from facewright.training.losses.hybrid import HybridLoss, HybridWeights
+from facewright.training.recognition.recognizer import FaceRecognizer, load_recognizer
+from facewright.training.render import Rendering, make_renderer
+from facewright.training.rnet.averaging import WeightAverage
+from facewright.training.rnet.clock import Clock
+from facewright.training.rnet.data import RNetData, Stock, check_stock, take_stock
+from facewright.training.rnet.experiment import Experiment, ExperimentError
+from facewright.training.rnet.keeper import CHECKPOINT, Keeper, stock_to_resume
+from facewright.training.rnet.losses import RNetLoss
+from facewright.training.rnet.module import RNetModule, computes_bf16
+from facewright.training.rnet.records import ReportTo, RunLog
+from facewright.training.rnet.validation import Validation
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from training.rnet.experiment import Experiment, Optimizer, Stage
+from facewright.training.rnet.experiment import Experiment, Optimizer, Stage
 
 
 def progress_of(experiment: Experiment, images: int, seconds: float) -> float:

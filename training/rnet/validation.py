@@ -15,23 +15,23 @@ import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
-from models.camera import CROP_SIZE
-from models.layout import LAYOUT_239
-from models.morphable_model import MorphableModel
-from models.rnet_torch import initial_coefficients
-from training.data.shards import ShardSet
-from training.losses.hybrid import HybridLoss, PhotoTargets
-from training.render import Rendering
-from training.rnet.averaging import WeightAverage
-from training.rnet.batches import Batch, plain_photos, plain_portraits
-from training.rnet.clock import Clock
-from training.rnet.data import RNetData
-from training.rnet.experiment import Experiment
-from training.rnet.metrics import photo_figures, validation_figures
-from training.rnet.module import PHOTO_PREFIX, regress
-from training.rnet.panels import panel
-from training.rnet.records import append_row, one_line
-from training.rnet.schedule import stage_at
+from facewright.models.camera import CROP_SIZE
+from facewright.models.layout import LAYOUT_239
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.rnet_torch import initial_coefficients
+from facewright.training.data.shards import ShardSet
+from facewright.training.losses.hybrid import HybridLoss, PhotoTargets
+from facewright.training.render import Rendering
+from facewright.training.rnet.averaging import WeightAverage
+from facewright.training.rnet.batches import Batch, plain_photos, plain_portraits
+from facewright.training.rnet.clock import Clock
+from facewright.training.rnet.data import RNetData
+from facewright.training.rnet.experiment import Experiment
+from facewright.training.rnet.metrics import photo_figures, validation_figures
+from facewright.training.rnet.module import PHOTO_PREFIX, regress
+from facewright.training.rnet.panels import panel
+from facewright.training.rnet.records import append_row, one_line
+from facewright.training.rnet.schedule import stage_at
 
 log = logging.getLogger(__name__)
 

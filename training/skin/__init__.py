@@ -1,5 +1,5 @@
 """How likely a pixel shows skin, judged by its colour: the attention of the photometric loss."""
 
-from training.skin.probability import skin_attention, skin_probability
+from facewright.training.skin.probability import skin_attention, skin_probability
 
 __all__ = ["skin_attention", "skin_probability"]

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.skin.mixtures import NOT_SKIN, PRIOR_OF_SKIN, SKIN
+from facewright.training.skin.mixtures import NOT_SKIN, PRIOR_OF_SKIN, SKIN
 
 # ITU-R BT.601, studio swing: Y, Cb, Cr of R, G, B in 0 to 255.
 _YCBCR_FROM_RGB: Final = (

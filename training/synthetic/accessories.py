@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.landmarks import LEFT_EYE, RIGHT_EYE
+from facewright.models.landmarks import LEFT_EYE, RIGHT_EYE
 
 FloatArray = NDArray[np.float32]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.appearance.regions import FaceRegions, smoothstep
-from training.appearance.surface import SKIN, Surface
-from training.synthetic.headwear import Headwear, Milliner
-from training.synthetic.props import Prop
-from training.synthetic.shading import Cloth
-from training.synthetic.traits import Traits
+from facewright.training.appearance.regions import FaceRegions, smoothstep
+from facewright.training.appearance.surface import SKIN, Surface
+from facewright.training.synthetic.headwear import Headwear, Milliner
+from facewright.training.synthetic.props import Prop
+from facewright.training.synthetic.shading import Cloth
+from facewright.training.synthetic.traits import Traits
 
 FloatArray = NDArray[np.float32]
 

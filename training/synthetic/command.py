@@ -19,18 +19,18 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from models.assets import FACE_MODEL, asset_path
-from training.data.shards import ShardMeta, ShardReader, shard_path
-from training.synthetic.dataset import (
+from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.training.data.shards import ShardMeta, ShardReader, shard_path
+from facewright.training.synthetic.dataset import (
     GENERATOR_VERSION,
     Job,
     missing_shards,
     split_seed,
     write_shards,
 )
-from training.synthetic.generate import PortraitGenerator
-from training.synthetic.sheet import contact_sheet
-from training.synthetic.verify import landmark_errors
+from facewright.training.synthetic.generate import PortraitGenerator
+from facewright.training.synthetic.sheet import contact_sheet
+from facewright.training.synthetic.verify import landmark_errors
 
 
 class SplitName(str, Enum):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from training.appearance.regions import FaceRegions
+from facewright.training.appearance.regions import FaceRegions
 
 FloatArray = NDArray[np.float32]
 

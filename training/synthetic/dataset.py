@@ -16,11 +16,11 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from models.morphable_model import MorphableModel
-from training.data.shards import ShardMeta, ShardReader, ShardWriter, shard_path
-from training.face_model.heads import HeadModel
-from training.synthetic.generate import PortraitGenerator
-from training.synthetic.head import Head
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.data.shards import ShardMeta, ShardReader, ShardWriter, shard_path
+from facewright.training.face_model.heads import HeadModel
+from facewright.training.synthetic.generate import PortraitGenerator
+from facewright.training.synthetic.head import Head
 
 GENERATOR_VERSION = "2"
 LARGEST_SEED = 10**9 - 1

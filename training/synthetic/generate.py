@@ -9,33 +9,38 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.normals import vertex_normals
-from training.appearance.skin import Appearance
-from training.appearance.surface import TEETH
-from training.data.shards import IMAGE_SIZE, MARGIN
-from training.synthetic.accessories import Glasses, GlassesCase, draw_blur_in_front, tint_lens
-from training.synthetic.background import BACKDROP_SIZE, cut_backdrop, draw_background
-from training.synthetic.clothing import Garments, Wardrobe
-from training.synthetic.creases import ExpressionCreases
-from training.synthetic.hair import HairGrower, HairStyle, draw_style
-from training.synthetic.head import Head
-from training.synthetic.labels import fit_light, visible_landmarks
-from training.synthetic.lighting import Lights, ShadowCaster, draw_lights, illuminate
-from training.synthetic.looks import LookSampler
-from training.synthetic.mouth import (
+from facewright.models.normals import vertex_normals
+from facewright.training.appearance.skin import Appearance
+from facewright.training.appearance.surface import TEETH
+from facewright.training.data.shards import IMAGE_SIZE, MARGIN
+from facewright.training.synthetic.accessories import (
+    Glasses,
+    GlassesCase,
+    draw_blur_in_front,
+    tint_lens,
+)
+from facewright.training.synthetic.background import BACKDROP_SIZE, cut_backdrop, draw_background
+from facewright.training.synthetic.clothing import Garments, Wardrobe
+from facewright.training.synthetic.creases import ExpressionCreases
+from facewright.training.synthetic.hair import HairGrower, HairStyle, draw_style
+from facewright.training.synthetic.head import Head
+from facewright.training.synthetic.labels import fit_light, visible_landmarks
+from facewright.training.synthetic.lighting import Lights, ShadowCaster, draw_lights, illuminate
+from facewright.training.synthetic.looks import LookSampler
+from facewright.training.synthetic.mouth import (
     keep_behind_lips,
     rows_of_teeth,
     shade_of_the_mouth,
     tongue,
 )
-from training.synthetic.objects import draw_objects
-from training.synthetic.people import Person, draw_expression, draw_person
-from training.synthetic.photo import degrade, draw_border, draw_development
-from training.synthetic.raster import FrameBuffer
-from training.synthetic.scene import Geometry
-from training.synthetic.shading import EyeShading, grain_volume, shade_pixels
-from training.synthetic.strands import Strands, draw, light_nodes
-from training.synthetic.view import View, draw_view, nominal_pose, pose_coefficients
+from facewright.training.synthetic.objects import draw_objects
+from facewright.training.synthetic.people import Person, draw_expression, draw_person
+from facewright.training.synthetic.photo import degrade, draw_border, draw_development
+from facewright.training.synthetic.raster import FrameBuffer
+from facewright.training.synthetic.scene import Geometry
+from facewright.training.synthetic.shading import EyeShading, grain_volume, shade_pixels
+from facewright.training.synthetic.strands import Strands, draw, light_nodes
+from facewright.training.synthetic.view import View, draw_view, nominal_pose, pose_coefficients
 
 FloatArray = NDArray[np.float32]
 

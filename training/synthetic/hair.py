@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from training.appearance.noise import random_field
-from training.appearance.regions import FaceRegions, smoothstep
-from training.appearance.skin import Appearance
-from training.appearance.surface import SKIN, Surface
-from training.synthetic.props import Prop, capsule, ellipsoid, prop
-from training.synthetic.strands import Strands, grow
+from facewright.training.appearance.noise import random_field
+from facewright.training.appearance.regions import FaceRegions, smoothstep
+from facewright.training.appearance.skin import Appearance
+from facewright.training.appearance.surface import SKIN, Surface
+from facewright.training.synthetic.props import Prop, capsule, ellipsoid, prop
+from facewright.training.synthetic.strands import Strands, grow
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]

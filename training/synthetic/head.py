@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.morphable_model import MorphableModel
-from training.appearance.surface import TEETH, Surface
-from training.face_model.heads import HeadModel
-from training.synthetic.mouth import rows_of_teeth
-from training.synthetic.traits import TraitModel, sampled_people, trait_table
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.appearance.surface import TEETH, Surface
+from facewright.training.face_model.heads import HeadModel
+from facewright.training.synthetic.mouth import rows_of_teeth
+from facewright.training.synthetic.traits import TraitModel, sampled_people, trait_table
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.appearance.regions import FaceRegions, smoothstep
-from training.appearance.surface import SKIN, Surface
-from training.synthetic.props import Mesh, Prop, join, loft, prop, sheet
-from training.synthetic.traits import Traits
+from facewright.training.appearance.regions import FaceRegions, smoothstep
+from facewright.training.appearance.surface import SKIN, Surface
+from facewright.training.synthetic.props import Mesh, Prop, join, loft, prop, sheet
+from facewright.training.synthetic.traits import Traits
 
 FloatArray = NDArray[np.float32]
 

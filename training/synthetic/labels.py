@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.light import sh_basis
+from facewright.models.light import sh_basis
 
 FloatArray = NDArray[np.float32]
 

@@ -8,10 +8,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from training.appearance.surface import EYEBALL, SKIN, TEETH
-from training.appearance.visibility import fill_depth_map, light_frame, lit_fractions
-from training.synthetic.props import PROP
-from training.synthetic.strands import Strands, splat_depth
+from facewright.training.appearance.surface import EYEBALL, SKIN, TEETH
+from facewright.training.appearance.visibility import fill_depth_map, light_frame, lit_fractions
+from facewright.training.synthetic.props import PROP
+from facewright.training.synthetic.strands import Strands, splat_depth
 
 FloatArray = NDArray[np.float32]
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from training.appearance.noise import random_field
-from training.appearance.regions import smoothstep
-from training.appearance.skin import Appearance, SkinSampler, _Person, draw_hair_colour
-from training.synthetic.traits import Traits
+from facewright.training.appearance.noise import random_field
+from facewright.training.appearance.regions import smoothstep
+from facewright.training.appearance.skin import Appearance, SkinSampler, _Person, draw_hair_colour
+from facewright.training.synthetic.traits import Traits
 
 FloatArray = NDArray[np.float32]
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from training.synthetic.props import Prop, ellipsoid, prop
+from facewright.training.synthetic.props import Prop, ellipsoid, prop
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]

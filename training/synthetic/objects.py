@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.camera import rotation_matrix
-from models.landmarks import CHIN, LEFT_MOUTH_CORNER, NOSE_TIP, RIGHT_MOUTH_CORNER
-from training.synthetic.props import Mesh, Prop, box, capsule, ellipsoid, join, prop
+from facewright.models.camera import rotation_matrix
+from facewright.models.landmarks import CHIN, LEFT_MOUTH_CORNER, NOSE_TIP, RIGHT_MOUTH_CORNER
+from facewright.training.synthetic.props import Mesh, Prop, box, capsule, ellipsoid, join, prop
 
 FloatArray = NDArray[np.float32]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.synthetic.head import Head
-from training.synthetic.traits import Traits
+from facewright.training.synthetic.head import Head
+from facewright.training.synthetic.traits import Traits
 
 FloatArray = NDArray[np.float32]
 

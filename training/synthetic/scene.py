@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.normals import vertex_normals
-from training.appearance.surface import Surface
-from training.synthetic.props import PROP, Prop
+from facewright.models.normals import vertex_normals
+from facewright.training.appearance.surface import Surface
+from facewright.training.synthetic.props import PROP, Prop
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]

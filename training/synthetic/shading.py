@@ -8,8 +8,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from training.appearance.skin import EyeLook
-from training.synthetic.raster import FrameBuffer
+from facewright.training.appearance.skin import EyeLook
+from facewright.training.synthetic.raster import FrameBuffer
 
 FloatArray = NDArray[np.float32]
 

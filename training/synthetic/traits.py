@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.face_model.identity import N_PEOPLE, SEED
-from training.face_model.people import People, Population, macro_names
+from facewright.training.face_model.identity import N_PEOPLE, SEED
+from facewright.training.face_model.people import People, Population, macro_names
 
 FloatArray = NDArray[np.float32]
 

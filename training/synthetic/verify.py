@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from models.camera import pose_points, project
-from models.morphable_model import MorphableModel
-from training.data.shards import Labels
+from facewright.models.camera import pose_points, project
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.data.shards import Labels
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.alignment import crop_transform
-from models.camera import (
+from facewright.models.alignment import crop_transform
+from facewright.models.camera import (
     CAMERA_DISTANCE,
     CROP_SIZE,
     FOCAL_LENGTH,
@@ -22,7 +22,7 @@ from models.camera import (
     angles_from_matrix,
     rotation_matrix,
 )
-from models.landmarks import (
+from facewright.models.landmarks import (
     LEFT_EYE,
     LEFT_MOUTH_CORNER,
     NOSE_TIP,

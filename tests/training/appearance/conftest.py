@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.appearance.skin import SkinSampler
-from training.appearance.surface import Surface
+from facewright.training.appearance.skin import SkinSampler
+from facewright.training.appearance.surface import Surface
 
 
 @pytest.fixture(scope="session")

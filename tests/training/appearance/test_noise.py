@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.appearance.noise import random_field
+from facewright.training.appearance.noise import random_field
 
 
 @pytest.fixture(scope="module")

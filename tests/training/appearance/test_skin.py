@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.appearance.skin import draw_hair_colour
-from training.appearance.surface import EYEBALL
+from facewright.training.appearance.skin import draw_hair_colour
+from facewright.training.appearance.surface import EYEBALL
 
 
 @settings(max_examples=25, deadline=None)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.appearance.surface import EYEBALL, REFERENCE_INTEROCULAR_MM
+from facewright.training.appearance.surface import EYEBALL, REFERENCE_INTEROCULAR_MM
 
 
 def test_eye_centres_are_the_spheres_centres(surface):

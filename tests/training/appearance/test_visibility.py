@@ -3,7 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.appearance.visibility import ambient_occlusion, light_frame, visible_fractions
+from facewright.training.appearance.visibility import (
+    ambient_occlusion,
+    light_frame,
+    visible_fractions,
+)
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.camera import pose_points, project
-from models.checkpoints_torch import CheckpointInfo, save_checkpoint
-from models.morphable_model import MorphableModel
-from models.rnet_torch import RNet
-from training.cnet.run import CNetPaths
-from training.data.shards import COEFFICIENTS, IMAGE_SIZE, ShardMeta, ShardWriter
+from facewright.models.camera import pose_points, project
+from facewright.models.checkpoints_torch import CheckpointInfo, save_checkpoint
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.rnet_torch import RNet
+from facewright.training.cnet.run import CNetPaths
+from facewright.training.data.shards import COEFFICIENTS, IMAGE_SIZE, ShardMeta, ShardWriter
 
 PEOPLE, PHOTOS_OF_EACH = 8, 3
 STEPS = {

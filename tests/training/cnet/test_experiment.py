@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from training.cnet.experiment import (
+from facewright.training.cnet.experiment import (
     EXPERIMENTS,
     PAPER,
     CNetExperiment,
     read_cnet_experiment,
 )
-from training.experiment_files import ExperimentError, names_in
+from facewright.training.experiment_files import ExperimentError, names_in
 
 SHAPE = {"portrait_sets": 1, "shape": {"normal": 1}}
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from training.cnet.features import BATCH, META, Features
-from training.data.degradation import degrade_badly
-from training.data.shards import ShardSet
-from training.experiment_files import ExperimentError
+from facewright.training.cnet.features import BATCH, META, Features
+from facewright.training.data.degradation import degrade_badly
+from facewright.training.data.shards import ShardSet
+from facewright.training.experiment_files import ExperimentError
 
 
 def make(directory, rnet, shards, **changes):
@@ -45,7 +45,7 @@ def test_an_interrupted_computation_goes_on_and_others_are_thrown_away(
     tmp_path, rnet, portraits, monkeypatch
 ):
     shards = ShardSet(portraits)
-    monkeypatch.setattr("training.cnet.features.ROWS_BETWEEN_SAVES", BATCH)
+    monkeypatch.setattr("facewright.training.cnet.features.ROWS_BETWEEN_SAVES", BATCH)
     seen = []
 
     def track(starts, stop_after=None):

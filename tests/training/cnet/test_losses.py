@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.aggregation_torch import aggregate
-from models.cnet_torch import CNet
-from training.cnet.experiment import ShapeWeights
-from training.cnet.losses import ShapeLoss, level
-from training.evaluation.measures import NeutralErrors
+from facewright.models.aggregation_torch import aggregate
+from facewright.models.cnet_torch import CNet
+from facewright.training.cnet.experiment import ShapeWeights
+from facewright.training.cnet.losses import ShapeLoss, level
+from facewright.training.evaluation.measures import NeutralErrors
 
 SETS, PHOTOS = 3, 4
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from models.checkpoints_torch import load_checkpoint, save_checkpoint
-from models.cnet_torch import CNet
-from training.cli import app
-from training.cnet.experiment import CNetExperiment
-from training.cnet.run import CHECKPOINT, FINAL, TABLE, CNetRun
-from training.experiment_files import ExperimentError
+from facewright.models.checkpoints_torch import load_checkpoint, save_checkpoint
+from facewright.models.cnet_torch import CNet
+from facewright.training.cli import app
+from facewright.training.cnet.experiment import CNetExperiment
+from facewright.training.cnet.run import CHECKPOINT, FINAL, TABLE, CNetRun
+from facewright.training.experiment_files import ExperimentError
 
 from .conftest import SHAPE, WEAK
 

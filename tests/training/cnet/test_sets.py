@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.cnet.sets import AT_MOST_BAD, People, draw_sets
+from facewright.training.cnet.sets import AT_MOST_BAD, People, draw_sets
 
 PERSON = np.repeat(np.arange(12), [1, 2, 3, 5, 9, 1, 4, 5, 6, 2, 3, 5])
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.data.degradation import KINDS, degrade, degrade_badly
+from facewright.training.data.degradation import KINDS, degrade, degrade_badly
 
 
 @pytest.fixture(scope="module")

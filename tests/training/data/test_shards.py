@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.data.shards import (
+from facewright.training.data.shards import (
     COEFFICIENTS,
     IMAGE_SIZE,
     LABEL_SHAPES,

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.camera import pose_points, project
-from models.morphable_model import MorphableModel
-from training.data.shards import IMAGE_SIZE, ShardMeta, ShardWriter
+from facewright.models.camera import pose_points, project
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.data.shards import IMAGE_SIZE, ShardMeta, ShardWriter
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,19 @@ import pytest
 import torch
 from rich.console import Console
 
-from models.checkpoints_torch import CheckpointInfo, save_checkpoint
-from models.cnet_torch import CNet
-from models.layout import LAYOUT_239
-from models.rnet_torch import RNet
-from training.data.shards import IMAGE_SIZE, LABEL_SHAPES, ShardMeta, ShardSet, ShardWriter
-from training.evaluation.album_report import AlbumReport, insert
-from training.evaluation.albums import (
+from facewright.models.checkpoints_torch import CheckpointInfo, save_checkpoint
+from facewright.models.cnet_torch import CNet
+from facewright.models.layout import LAYOUT_239
+from facewright.models.rnet_torch import RNet
+from facewright.training.data.shards import (
+    IMAGE_SIZE,
+    LABEL_SHAPES,
+    ShardMeta,
+    ShardSet,
+    ShardWriter,
+)
+from facewright.training.evaluation.album_report import AlbumReport, insert
+from facewright.training.evaluation.albums import (
     MEAN_FACE,
     ORACLE,
     PLAIN,
@@ -28,9 +34,9 @@ from training.evaluation.albums import (
     predict_albums,
     probe_confidences,
 )
-from training.evaluation.measures import NeutralErrors, face_errors
-from training.evaluation.network import AlbumNetwork, load_album_network
-from training.onnx_graph import build_onnx, serialize
+from facewright.training.evaluation.measures import NeutralErrors, face_errors
+from facewright.training.evaluation.network import AlbumNetwork, load_album_network
+from facewright.training.onnx_graph import build_onnx, serialize
 
 PEOPLE, EACH = 12, 6
 

@@ -11,16 +11,16 @@ import pytest
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
-from models.camera import depth, pose_points, project
-from models.layout import LAYOUT_239
-from models.rasterizer import rasterize
-from training.evaluation import benchmark_run as run
-from training.evaluation import command
-from training.evaluation.benchmarks import FaceWarehouse, Florence, Now
-from training.evaluation.errors import BenchmarkError, EmptyCropError, LandmarkError
-from training.evaluation.network import Network
-from training.evaluation.scan_files import read_obj, write_obj
-from training.evaluation.scans import (
+from facewright.models.camera import depth, pose_points, project
+from facewright.models.layout import LAYOUT_239
+from facewright.models.rasterizer import rasterize
+from facewright.training.evaluation import benchmark_run as run
+from facewright.training.evaluation import command
+from facewright.training.evaluation.benchmarks import FaceWarehouse, Florence, Now
+from facewright.training.evaluation.errors import BenchmarkError, EmptyCropError, LandmarkError
+from facewright.training.evaluation.network import Network
+from facewright.training.evaluation.scan_files import read_obj, write_obj
+from facewright.training.evaluation.scans import (
     FACEWAREHOUSE_4,
     IBUG_68,
     NOW,
@@ -29,8 +29,8 @@ from training.evaluation.scans import (
     PAPER,
     sample_surface,
 )
-from training.evaluation.similarity import Similarity
-from training.photos.faces import Face
+from facewright.training.evaluation.similarity import Similarity
+from facewright.training.photos.faces import Face
 
 COLOURS = np.array([[220, 40, 40], [40, 220, 40], [40, 40, 220]])
 LEFT, TOP, ZOOM = 150.0, 90.0, 1.7
@@ -302,7 +302,9 @@ def test_an_error_says_whose_scan_it_is(village, tmp_path):
 @pytest.fixture
 def call(village, face_model_file, tmp_path, monkeypatch):
     """The command with the village's network behind any file name."""
-    monkeypatch.setattr("training.evaluation.network.load_network", lambda _: village.network())
+    monkeypatch.setattr(
+        "facewright.training.evaluation.network.load_network", lambda _: village.network()
+    )
 
     def invoke(layout, folder, *more):
         village.write_points(tmp_path / "points.npz")

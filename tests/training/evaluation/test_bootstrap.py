@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.evaluation.bootstrap import (
+from facewright.training.evaluation.bootstrap import (
     RESAMPLES,
     Interval,
     resampled_people,
     weighted_auc,
     weighted_means,
 )
-from training.evaluation.measures import area_under_curve
+from facewright.training.evaluation.measures import area_under_curve
 
 
 def test_everyone_comes_first_then_resamples():

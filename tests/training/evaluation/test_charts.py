@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from training.evaluation.bootstrap import Interval
-from training.evaluation.charts import (
+from facewright.training.evaluation.bootstrap import Interval
+from facewright.training.evaluation.charts import (
     BOTTOM,
     COLOURS,
     HEIGHT,

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
-from training.evaluation.measures import (
+from facewright.training.evaluation.measures import (
     align_similarity,
     area_under_curve,
     box_size,

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.evaluation.errors import MeshError
-from training.evaluation.nearest import Surface
+from facewright.training.evaluation.errors import MeshError
+from facewright.training.evaluation.nearest import Surface
 
 
 def brute_force(vertices, triangles, points):

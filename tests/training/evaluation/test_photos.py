@@ -4,21 +4,26 @@ import cv2
 import numpy as np
 import pytest
 
-from models.camera import pose_points, project
-from models.layout import LAYOUT_239
-from training.evaluation.network import Network
-from training.evaluation.photos import (
+from facewright.models.camera import pose_points, project
+from facewright.models.layout import LAYOUT_239
+from facewright.training.evaluation.network import Network
+from facewright.training.evaluation.photos import (
     choose_photos,
     evaluate_photos,
     identity_auc,
     identity_figures,
     projected_landmarks,
 )
-from training.photos.conventions import LandmarkConvention
-from training.photos.crops import cut_crop, map_points_back, read_photo, upright_transform
-from training.photos.labels import PhotoLabels
-from training.photos.people import person_of
-from training.photos.rendering import colour_errors, render_faces
+from facewright.training.photos.conventions import LandmarkConvention
+from facewright.training.photos.crops import (
+    cut_crop,
+    map_points_back,
+    read_photo,
+    upright_transform,
+)
+from facewright.training.photos.labels import PhotoLabels
+from facewright.training.photos.people import person_of
+from facewright.training.photos.rendering import colour_errors, render_faces
 
 
 def replay(rows, sha256=""):

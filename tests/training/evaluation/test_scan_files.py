@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from training.evaluation.errors import LandmarkError, MeshError
-from training.evaluation.scan_files import read_obj, read_points, write_obj
+from facewright.training.evaluation.errors import LandmarkError, MeshError
+from facewright.training.evaluation.scan_files import read_obj, read_points, write_obj
 
 
 def test_what_is_written_is_read_here_and_elsewhere(tmp_path):

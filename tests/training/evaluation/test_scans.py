@@ -8,17 +8,17 @@ from scipy.optimize import minimize
 from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 
-from models.assets import FACE_MODEL, asset_path
-from models.morphable_model import MorphableModel
-from training.evaluation.errors import (
+from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.evaluation.errors import (
     AlignmentError,
     EmptyCropError,
     LandmarkError,
     MeshError,
 )
-from training.evaluation.icp import register
-from training.evaluation.nearest import Surface
-from training.evaluation.scans import (
+from facewright.training.evaluation.icp import register
+from facewright.training.evaluation.nearest import Surface
+from facewright.training.evaluation.scans import (
     FIVE_POINTS,
     IBUG_68,
     NOW,
@@ -32,7 +32,7 @@ from training.evaluation.scans import (
     now_region,
     sample_surface,
 )
-from training.evaluation.similarity import Similarity, fit_similarity
+from facewright.training.evaluation.similarity import Similarity, fit_similarity
 
 
 @pytest.fixture(scope="module")

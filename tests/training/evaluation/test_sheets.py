@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from models.checkpoints_torch import CheckpointInfo, save_checkpoint
-from models.layout import LAYOUT_239
-from models.rnet_torch import RNet
-from training.data.shards import COEFFICIENTS, ShardSet
-from training.evaluation.command import app
-from training.evaluation.network import Network
-from training.evaluation.sheets import comparison_sheet
+from facewright.models.checkpoints_torch import CheckpointInfo, save_checkpoint
+from facewright.models.layout import LAYOUT_239
+from facewright.models.rnet_torch import RNet
+from facewright.training.data.shards import COEFFICIENTS, ShardSet
+from facewright.training.evaluation.command import app
+from facewright.training.evaluation.network import Network
+from facewright.training.evaluation.sheets import comparison_sheet
 
 CELL = 224
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from models.layout import LAYOUT_239
-from training.evaluation import command
-from training.evaluation.network import Network
-from training.evaluation.strangers import stranger_figures
+from facewright.models.layout import LAYOUT_239
+from facewright.training.evaluation import command
+from facewright.training.evaluation.network import Network
+from facewright.training.evaluation.strangers import stranger_figures
 
 
 def album_of(people, photos, spread, seed=0):
@@ -74,7 +74,9 @@ def call(tmp_path, face_model, face_model_file, monkeypatch):
         network = Network(
             lambda crops: np.stack([rest.pop(0) for _ in crops]), LAYOUT_239, face_model.sha256
         )
-        monkeypatch.setattr("training.evaluation.network.load_network", lambda path: network)
+        monkeypatch.setattr(
+            "facewright.training.evaluation.network.load_network", lambda path: network
+        )
         arguments = ["strangers", "net.onnx", tmp_path, "--labels", tmp_path / "labels.npz"]
         arguments += ["--points", tmp_path / "points.npz", "--face-model", face_model_file]
         arguments += ["--json", tmp_path / "figures.json", *options]

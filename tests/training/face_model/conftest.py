@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.face_model.people import POPULATIONS, macro_names
-from training.face_model.sources import BaseMesh
+from facewright.training.face_model.people import POPULATIONS, macro_names
+from facewright.training.face_model.sources import BaseMesh
 
 
 def grid(columns: int, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from training.face_model.anthropometry import (
+from facewright.training.face_model.anthropometry import (
     DEPTH_LAYOUT,
     NORMS,
     POINTS,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.face_model.cage import (
+from facewright.training.face_model.cage import (
     EYEBALL_FORWARD,
     EYEBALL_SHRINK,
     eyeball_operator,
@@ -11,7 +11,7 @@ from training.face_model.cage import (
     rings,
     shallow_pocket,
 )
-from training.face_model.sources import BaseMesh
+from facewright.training.face_model.sources import BaseMesh
 
 AROUND, LOOPS = 8, 5
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.face_model.calibration import SPREAD_LIMITS, Calibration
-from training.face_model.people import POPULATIONS
+from facewright.training.face_model.calibration import SPREAD_LIMITS, Calibration
+from facewright.training.face_model.people import POPULATIONS
 
 
 def test_the_stored_calibration_is_complete_and_symmetric() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.face_model.components import mirror_field, symmetric_components
+from facewright.training.face_model.components import mirror_field, symmetric_components
 
 N, V = 40, 9
 MIRROR = np.array([1, 0, 3, 2, 5, 4, 6, 7, 8])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.face_model.expression import other_side, sample_activations
+from facewright.training.face_model.expression import other_side, sample_activations
 
 NAMES = (
     "jawOpen",

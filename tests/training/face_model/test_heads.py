@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.face_model.heads import HeadModel
+from facewright.training.face_model.heads import HeadModel
 
 
 def test_a_head_model_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from training.face_model.cage import MM_PER_UNIT
-from training.face_model.people import (
+from facewright.training.face_model.cage import MM_PER_UNIT
+from facewright.training.face_model.people import (
     POPULATION_SHARES,
     POPULATIONS,
     Control,
@@ -15,7 +15,7 @@ from training.face_model.people import (
     macro_weights,
     reference_head,
 )
-from training.face_model.warps import WARPS
+from facewright.training.face_model.warps import WARPS
 
 
 def test_controls_pair_opposite_targets(toy_sources) -> None:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.assets import FACE_MODEL, asset_path
-from models.morphable_model import MorphableModel
-from training.face_model.sheets import BACKGROUND, render, tile
+from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.face_model.sheets import BACKGROUND, render, tile
 
 
 def test_tiles_keep_their_places() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.face_model import sources
-from training.face_model.sources import (
+from facewright.training.face_model import sources
+from facewright.training.face_model.sources import (
     FaceSources,
     SourcesUnavailable,
     parse_mirror,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.face_model.subdivision import (
+from facewright.training.face_model.subdivision import (
     MINIMUM_CUT,
     SubdividedMesh,
     catmull_clark,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.face_model.uv import boundary_loop, disc_map, mean_value_weights
+from facewright.training.face_model.uv import boundary_loop, disc_map, mean_value_weights
 
 
 def dome(n: int = 16) -> tuple[np.ndarray, np.ndarray]:

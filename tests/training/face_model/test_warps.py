@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.face_model.cage import MM_PER_UNIT
-from training.face_model.warps import WARPS, Warp
+from facewright.training.face_model.cage import MM_PER_UNIT
+from facewright.training.face_model.warps import WARPS, Warp
 
 
 def test_a_warp_moves_its_centres_by_its_displacement() -> None:

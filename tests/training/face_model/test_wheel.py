@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.assets import FACE_MODEL, asset_path
-from models.landmarks import MIRROR_ORDER
-from models.morphable_model import MorphableModel
-from training.face_model import build, expression, identity
-from training.face_model.calibration import Calibration
-from training.face_model.heads import build_head_model
-from training.face_model.people import Population
-from training.face_model.sources import FaceSources, SourcesUnavailable
-from training.face_model.topology import build_topology
+from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.models.landmarks import MIRROR_ORDER
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.face_model import build, expression, identity
+from facewright.training.face_model.calibration import Calibration
+from facewright.training.face_model.heads import build_head_model
+from facewright.training.face_model.people import Population
+from facewright.training.face_model.sources import FaceSources, SourcesUnavailable
+from facewright.training.face_model.topology import build_topology
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
-from models.landmarks import LANDMARK_COUNT
-from models.morphable_model import MorphableModel
-from models.subdivision import Subdivision
+from facewright.models.landmarks import LANDMARK_COUNT
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.subdivision import Subdivision
 
 SIDE = 25
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from training.losses.affinity import affinity_loss
+from facewright.training.losses.affinity import affinity_loss
 
 
 def vectors(count: int, size: int, seed: int) -> Tensor:

@@ -8,19 +8,19 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from models.assets import FACE_MODEL, asset_path
-from models.camera_torch import pose_points, project
-from models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout, Coefficients
-from models.light_torch import shade
-from models.morphable_model import MorphableModel
-from models.morphable_model_torch import TorchMorphableModel
-from models.normals_torch import vertex_normals
-from training.losses.affinity import affinity_loss
-from training.losses.hybrid import HybridLoss, HybridWeights, PhotoTargets
-from training.losses.landmarks import landmark_loss, paper_landmark_weights
-from training.losses.perceptual import composite, perceptual_loss
-from training.losses.photometric import photometric_loss
-from training.render import make_renderer
+from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.models.camera_torch import pose_points, project
+from facewright.models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout, Coefficients
+from facewright.models.light_torch import shade
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.morphable_model_torch import TorchMorphableModel
+from facewright.models.normals_torch import vertex_normals
+from facewright.training.losses.affinity import affinity_loss
+from facewright.training.losses.hybrid import HybridLoss, HybridWeights, PhotoTargets
+from facewright.training.losses.landmarks import landmark_loss, paper_landmark_weights
+from facewright.training.losses.perceptual import composite, perceptual_loss
+from facewright.training.losses.photometric import photometric_loss
+from facewright.training.render import make_renderer
 
 SIZE = 56
 LAYOUTS = (LAYOUT_239, LAYOUT_257)

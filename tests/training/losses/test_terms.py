@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from training.losses.landmarks import landmark_loss, paper_landmark_weights
-from training.losses.perceptual import composite, perceptual_loss
-from training.losses.photometric import photometric_loss
-from training.losses.regularization import albedo_variance, coefficient_prior
+from facewright.training.losses.landmarks import landmark_loss, paper_landmark_weights
+from facewright.training.losses.perceptual import composite, perceptual_loss
+from facewright.training.losses.photometric import photometric_loss
+from facewright.training.losses.regularization import albedo_variance, coefficient_prior
 
 seeds = st.integers(0, 2**31)
 

@@ -22,8 +22,8 @@ face_model = _fixtures.face_model
 
 @pytest.fixture(scope="session")
 def shipped_model():
-    from models.assets import FACE_MODEL, asset_path
-    from models.morphable_model import MorphableModel
+    from facewright.models.assets import FACE_MODEL, asset_path
+    from facewright.models.morphable_model import MorphableModel
 
     return MorphableModel.load(asset_path(FACE_MODEL))
 

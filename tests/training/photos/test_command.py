@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from models.checkpoints_torch import CheckpointInfo, save_checkpoint
-from models.rnet_torch import RNet
-from training.cli import app
-from training.photos.conventions import read_convention
+from facewright.models.checkpoints_torch import CheckpointInfo, save_checkpoint
+from facewright.models.rnet_torch import RNet
+from facewright.training.cli import app
+from facewright.training.photos.conventions import read_convention
 
 
 def run(*arguments):

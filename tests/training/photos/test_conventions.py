@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from models.camera import pose_points, project
-from models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
-from models.layout import LAYOUT_239
-from training.photos.conventions import (
+from facewright.models.camera import pose_points, project
+from facewright.models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
+from facewright.models.layout import LAYOUT_239
+from facewright.training.photos.conventions import (
     LABEL_CONVENTION,
     MOVED,
     SHARP,
@@ -14,7 +14,7 @@ from training.photos.conventions import (
     read_convention,
     write_convention,
 )
-from training.photos.crops import map_points_back
+from facewright.training.photos.crops import map_points_back
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.align import crop_face, face_crop_transform
-from service.detection import DetectedFace
-from training.photos.crops import (
+from facewright.service.networks.detection import DetectedFace
+from facewright.service.pipeline.align import crop_face, face_crop_transform
+from facewright.training.photos.crops import (
     UnreadablePhoto,
     cut_crop,
     map_points,

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from training.photos.facemesh import _POINTS, five_points, landmarks68, yaw_degrees
-from training.photos.faces import read_faces
-from training.photos.labels import PhotoLabels, landmark_shift, read_labels
+from facewright.training.photos.facemesh import _POINTS, five_points, landmarks68, yaw_degrees
+from facewright.training.photos.faces import read_faces
+from facewright.training.photos.labels import PhotoLabels, landmark_shift, read_labels
 
 # Image-left and -right FaceMesh points, paired by the symmetry of MediaPipe's canonical face.
 MIRROR = {
@@ -31,7 +31,7 @@ def schematic_mesh(rng, count, size):
 
 
 def test_the_landmark_table_is_symmetric():
-    from models.landmarks import MIRROR_ORDER
+    from facewright.models.landmarks import MIRROR_ORDER
 
     both_ways = MIRROR | {right: left for left, right in MIRROR.items()}
     assert len(_POINTS) == 58

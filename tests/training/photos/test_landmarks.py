@@ -4,9 +4,9 @@ import types
 import numpy as np
 import pytest
 
-from training.photos.facemesh import landmarks68
-from training.photos.faces import Face
-from training.photos.landmarks import InsightFace, LabelFile, same_face
+from facewright.training.photos.facemesh import landmarks68
+from facewright.training.photos.faces import Face
+from facewright.training.photos.landmarks import InsightFace, LabelFile, same_face
 
 PHOTO = np.zeros((40, 40, 3), np.uint8)
 FACE = Face(

@@ -3,7 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.photos.people import is_held_out, normalise, number_people, person_of, rows_of
+from facewright.training.photos.people import (
+    is_held_out,
+    normalise,
+    number_people,
+    person_of,
+    rows_of,
+)
 
 people = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=12).filter(normalise)
 names = st.builds("{}_{:02d}.jpg".format, people, st.integers(0, 99))

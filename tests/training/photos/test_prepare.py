@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from training.cli import app
-from training.data.shards import MARGIN, ShardSet
-from training.photos.crops import cut_crop, read_photo, upright_transform
-from training.photos.faces import read_faces
-from training.photos.landmarks import LabelFile
-from training.photos.people import is_held_out
-from training.photos.prepare import plan_photos, write_shards
-from training.skin import skin_attention, skin_probability
+from facewright.training.cli import app
+from facewright.training.data.shards import MARGIN, ShardSet
+from facewright.training.photos.crops import cut_crop, read_photo, upright_transform
+from facewright.training.photos.faces import read_faces
+from facewright.training.photos.landmarks import LabelFile
+from facewright.training.photos.people import is_held_out
+from facewright.training.photos.prepare import plan_photos, write_shards
+from facewright.training.skin import skin_attention, skin_probability
 
 
 def prepare(*arguments):

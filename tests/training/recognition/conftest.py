@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.recognition.dlib_file import Affine, Convolution, FullyConnected, Plain, Pool
+from facewright.training.recognition.dlib_file import (
+    Affine,
+    Convolution,
+    FullyConnected,
+    Plain,
+    Pool,
+)
 
 Write = Callable[..., bytes]
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.transform import SimilarityTransform
 
-from training.recognition import alignment
-from training.recognition.alignment import (
+from facewright.training.recognition import alignment
+from facewright.training.recognition.alignment import (
     arcface_chips,
     cut_chips,
     dlib_chips,

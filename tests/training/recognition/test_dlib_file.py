@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.recognition import dlib_file
-from training.recognition.dlib_file import (
+from facewright.training.recognition import dlib_file
+from facewright.training.recognition.dlib_file import (
     Affine,
     Convolution,
     DlibFormatError,
@@ -22,7 +22,7 @@ from training.recognition.dlib_file import (
     Pool,
     read_dlib_network,
 )
-from training.recognition.recognizer import RecognizerMissing, installed_dlib_file
+from facewright.training.recognition.recognizer import RecognizerMissing, installed_dlib_file
 
 rng = np.random.default_rng(1)
 TINY: list[Any] = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.recognition.dlib_file import (
+from facewright.training.recognition.dlib_file import (
     Affine,
     Convolution,
     DlibFormatError,
@@ -15,13 +15,13 @@ from training.recognition.dlib_file import (
     Plain,
     read_dlib_network,
 )
-from training.recognition.dlib_resnet import (
+from facewright.training.recognition.dlib_resnet import (
     DlibResNet,
     FrozenConvolution,
     ResidualUnit,
     add_padded,
 )
-from training.recognition.recognizer import RecognizerMissing, installed_dlib_file
+from facewright.training.recognition.recognizer import RecognizerMissing, installed_dlib_file
 
 MEAN = (122.782, 117.001, 104.298)
 

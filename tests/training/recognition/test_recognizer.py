@@ -10,10 +10,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from training.recognition.alignment import DLIB_LANDMARKS, DLIB_REFERENCE, arcface_chips
-from training.recognition.dlib_file import DlibFormatError
-from training.recognition.onnx_network import OnnxNetwork, UnsupportedNetwork
-from training.recognition.recognizer import (
+from facewright.training.recognition.alignment import DLIB_LANDMARKS, DLIB_REFERENCE, arcface_chips
+from facewright.training.recognition.dlib_file import DlibFormatError
+from facewright.training.recognition.onnx_network import OnnxNetwork, UnsupportedNetwork
+from facewright.training.recognition.recognizer import (
     ArcFaceNetwork,
     Recognizer,
     RecognizerError,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.camera_torch import pose_points
+from facewright.models.camera_torch import pose_points
 
 
 def bumpy_face(rows: int = 13) -> tuple[Tensor, Tensor]:

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import rasterizer
-from models.camera import CAMERA_DISTANCE
-from models.camera_torch import project
-from training.render import make_renderer
-from training.render.cuda import _FAR, NvdiffrastRenderer, clip_positions
-from training.render.interpolation import NEAR
-from training.render.zbuffer import render_with_zbuffer
+from facewright.models import rasterizer
+from facewright.models.camera import CAMERA_DISTANCE
+from facewright.models.camera_torch import project
+from facewright.training.render import make_renderer
+from facewright.training.render.cuda import _FAR, NvdiffrastRenderer, clip_positions
+from facewright.training.render.interpolation import NEAR
+from facewright.training.render.zbuffer import render_with_zbuffer
 
 
 def test_clip_space_is_the_crop(posed: Tensor) -> None:

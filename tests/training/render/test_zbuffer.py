@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models import rasterizer
-from models.camera import CAMERA_DISTANCE, CROP_SIZE, FOCAL_LENGTH
-from models.camera_torch import depth, pose_points, project
-from training.render import make_renderer
-from training.render.interpolation import NEAR
+from facewright.models import rasterizer
+from facewright.models.camera import CAMERA_DISTANCE, CROP_SIZE, FOCAL_LENGTH
+from facewright.models.camera_torch import depth, pose_points, project
+from facewright.training.render import make_renderer
+from facewright.training.render.interpolation import NEAR
 
 render = make_renderer(torch.device("cpu"))
 

@@ -11,15 +11,15 @@ import torch
 from scipy import sparse
 from torch import nn
 
-from models.camera import pose_points, project
-from models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
-from models.layout import LAYOUT_239
-from models.morphable_model import MorphableModel
-from models.rnet_torch import initial_coefficients
-from models.subdivision import Subdivision
-from training.data.shards import COEFFICIENTS, IMAGE_SIZE, ShardMeta, ShardWriter
-from training.rnet.experiment import Experiment
-from training.rnet.run import RunPaths
+from facewright.models.camera import pose_points, project
+from facewright.models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
+from facewright.models.layout import LAYOUT_239
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.rnet_torch import initial_coefficients
+from facewright.models.subdivision import Subdivision
+from facewright.training.data.shards import COEFFICIENTS, IMAGE_SIZE, ShardMeta, ShardWriter
+from facewright.training.rnet.experiment import Experiment
+from facewright.training.rnet.run import RunPaths
 
 SIDE = 15
 

@@ -4,15 +4,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.mirror import mirror_matrices
-from training.data.shards import ShardSet
-from training.rnet.averaging import WeightAverage
-from training.rnet.batches import BatchMaker
-from training.rnet.experiment import Experiment, Stage
-from training.rnet.module import RNetModule
-from training.rnet.plan import Cursor, plan_step
-from training.rnet.run import prepare_run, train
-from training.rnet.schedule import average_weight
+from facewright.models.mirror import mirror_matrices
+from facewright.training.data.shards import ShardSet
+from facewright.training.rnet.averaging import WeightAverage
+from facewright.training.rnet.batches import BatchMaker
+from facewright.training.rnet.experiment import Experiment, Stage
+from facewright.training.rnet.module import RNetModule
+from facewright.training.rnet.plan import Cursor, plan_step
+from facewright.training.rnet.run import prepare_run, train
+from facewright.training.rnet.schedule import average_weight
 
 
 def test_the_average_is_that_of_the_newest_weights(run_paths, small, small_net, monkeypatch):

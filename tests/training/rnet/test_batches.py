@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.camera import pose_points, project, rotation_matrix
-from models.mirror import mirror_matrices
-from training.data.shards import ShardSet
-from training.rnet.augmentation import cut_crops, shift_pose, tone_tables
-from training.rnet.batches import (
+from facewright.models.camera import pose_points, project, rotation_matrix
+from facewright.models.mirror import mirror_matrices
+from facewright.training.data.shards import ShardSet
+from facewright.training.rnet.augmentation import cut_crops, shift_pose, tone_tables
+from facewright.training.rnet.batches import (
     BatchMaker,
     augmented_photos,
     augmented_portraits,
@@ -18,9 +18,9 @@ from training.rnet.batches import (
     plain_photos,
     plain_portraits,
 )
-from training.rnet.experiment import Augmentation, Experiment, LossWeights, Stage
-from training.rnet.losses import RNetLoss
-from training.rnet.plan import PHOTOS, Cursor, Step, plan_step
+from facewright.training.rnet.experiment import Augmentation, Experiment, LossWeights, Stage
+from facewright.training.rnet.losses import RNetLoss
+from facewright.training.rnet.plan import PHOTOS, Cursor, Step, plan_step
 
 SHIFTED = Augmentation(shift=8)
 STRONG = Augmentation(

@@ -1,7 +1,7 @@
 import pytest
 
-from training.losses.hybrid import HybridWeights
-from training.rnet.experiment import (
+from facewright.training.losses.hybrid import HybridWeights
+from facewright.training.rnet.experiment import (
     Experiment,
     ExperimentError,
     LossWeights,
@@ -9,7 +9,7 @@ from training.rnet.experiment import (
     named_experiments,
     read_experiment,
 )
-from training.rnet.schedule import average_weight, progress_of, rate_at, stage_at
+from facewright.training.rnet.schedule import average_weight, progress_of, rate_at, stage_at
 
 ONE_STAGE = "stages: [{size: 64, portraits: 8}]\n"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import yaml
 from typer.testing import CliRunner
 
-from models.checkpoints_torch import load_checkpoint
-from training.cli import app
-from training.rnet.keeper import CHECKPOINT, FINAL
-from training.rnet.run import RunPaths
+from facewright.models.checkpoints_torch import load_checkpoint
+from facewright.training.cli import app
+from facewright.training.rnet.keeper import CHECKPOINT, FINAL
+from facewright.training.rnet.run import RunPaths
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = {
@@ -37,7 +37,7 @@ def arguments(paths: RunPaths, experiment: Path, *more: str) -> list[str]:
 
 
 def start(arguments: list[str]) -> "subprocess.Popen[bytes]":
-    code = "from training.cli import app; app()"
+    code = "from facewright.training.cli import app; app()"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT, env=environment)
 

@@ -6,12 +6,12 @@ import torch
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
-from models.camera import pose_points, project, rotation_matrix
-from models.layout import LAYOUT_239
-from models.light import sh_basis
-from models.normals import vertex_normals
-from training.rnet.experiment import LossWeights
-from training.rnet.losses import (
+from facewright.models.camera import pose_points, project, rotation_matrix
+from facewright.models.layout import LAYOUT_239
+from facewright.models.light import sh_basis
+from facewright.models.normals import vertex_normals
+from facewright.training.rnet.experiment import LossWeights
+from facewright.training.rnet.losses import (
     RNetLoss,
     Targets,
     depth_distance,
@@ -19,7 +19,7 @@ from training.rnet.losses import (
     root_mean_form,
     rotation_distance,
 )
-from training.rnet.quadratic_forms import (
+from facewright.training.rnet.quadratic_forms import (
     FACE_RADIUS,
     displacement_form,
     face_forms,

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.rnet.experiment import Stage
-from training.rnet.plan import PHOTOS, PORTRAITS, Cursor, plan_step
+from facewright.training.rnet.experiment import Stage
+from facewright.training.rnet.plan import PHOTOS, PORTRAITS, Cursor, plan_step
 
 
 @given(

@@ -12,14 +12,14 @@ import torch
 import torch.multiprocessing as multiprocessing
 from torch import nn
 
-from models.checkpoints_torch import load_checkpoint
-from models.rnet_torch import RNet
-from training.data.shards import ShardSet
-from training.rnet.averaging import WeightAverage
-from training.rnet.experiment import Experiment, ExperimentError
-from training.rnet.keeper import CHECKPOINT, FINAL
-from training.rnet.module import RNetModule
-from training.rnet.run import RunPaths, prepare_run, train
+from facewright.models.checkpoints_torch import load_checkpoint
+from facewright.models.rnet_torch import RNet
+from facewright.training.data.shards import ShardSet
+from facewright.training.rnet.averaging import WeightAverage
+from facewright.training.rnet.experiment import Experiment, ExperimentError
+from facewright.training.rnet.keeper import CHECKPOINT, FINAL
+from facewright.training.rnet.module import RNetModule
+from facewright.training.rnet.run import RunPaths, prepare_run, train
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ class Recogniser(nn.Module):
 
 def test_every_term_of_the_hybrid_loss_falls(run_paths, small_net, losses, mixed, monkeypatch):
     """From a wrong face: at the mean face, two of the terms could only rise."""
-    monkeypatch.setattr("training.rnet.run.load_recognizer", lambda source: Recogniser())
+    monkeypatch.setattr("facewright.training.rnet.run.load_recognizer", lambda source: Recogniser())
 
     def make_net(experiment: Experiment) -> nn.Module:
         net = small_net(experiment)

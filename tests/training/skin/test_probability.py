@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from training.skin import skin_attention, skin_probability
-from training.skin.mixtures import NOT_SKIN, PRIOR_OF_SKIN, SKIN, Mixture
+from facewright.training.skin import skin_attention, skin_probability
+from facewright.training.skin.mixtures import NOT_SKIN, PRIOR_OF_SKIN, SKIN, Mixture
 
 
 def scalar_density(mixture: Mixture, ycbcr: list[float]) -> float:

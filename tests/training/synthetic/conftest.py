@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from training.synthetic.generate import PortraitGenerator
-from training.synthetic.head import Head
+from facewright.training.synthetic.generate import PortraitGenerator
+from facewright.training.synthetic.head import Head
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.synthetic.accessories import (
+from facewright.training.synthetic.accessories import (
     GlassesCase,
     GlassesDesign,
     draw_blur_in_front,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.appearance.regions import FaceRegions
-from training.synthetic.creases import ExpressionCreases
+from facewright.training.appearance.regions import FaceRegions
+from facewright.training.synthetic.creases import ExpressionCreases
 
 
 @pytest.fixture(scope="module")

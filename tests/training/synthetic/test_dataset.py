@@ -13,9 +13,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from training.data.shards import ShardMeta, ShardReader, shard_path
-from training.synthetic.command import make_portraits
-from training.synthetic.dataset import (
+from facewright.training.data.shards import ShardMeta, ShardReader, shard_path
+from facewright.training.synthetic.command import make_portraits
+from facewright.training.synthetic.dataset import (
     GENERATOR_VERSION,
     LARGEST_SEED,
     Job,
@@ -23,7 +23,7 @@ from training.synthetic.dataset import (
     split_seed,
     write_shard,
 )
-from training.synthetic.sheet import contact_sheet
+from facewright.training.synthetic.sheet import contact_sheet
 
 ROOT = Path(__file__).parents[3]
 
@@ -68,7 +68,7 @@ def test_complete_shards_are_kept_and_broken_ones_vanish(job: Job, meta: ShardMe
 def test_workers_end_with_their_parent(tmp_path: Path, toy_head, end: signal.Signals):
     out = tmp_path / "out"
     files = ["--head", str(toy_head.head_path), "--model", str(toy_head.model_path)]
-    program = "from training.cli import app; app()"
+    program = "from facewright.training.cli import app; app()"
     command = [sys.executable, "-c", program, "synth", str(out), "--count", "4000"]
     parent = subprocess.Popen([*command, *files], cwd=ROOT, stderr=subprocess.DEVNULL)
     try:

@@ -6,17 +6,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models.camera import CAMERA_DISTANCE, pose_points, project
-from models.rasterizer import rasterize
-from training.data.shards import IMAGE_SIZE, LABEL_SHAPES, MARGIN, Labels
-from training.synthetic import generate, headwear
-from training.synthetic.accessories import GlassesCase
-from training.synthetic.generate import PortraitGenerator
-from training.synthetic.hair import HairGrower, draw_style
-from training.synthetic.looks import LookSampler
-from training.synthetic.people import Person
-from training.synthetic.props import box, prop
-from training.synthetic.verify import landmark_errors
+from facewright.models.camera import CAMERA_DISTANCE, pose_points, project
+from facewright.models.rasterizer import rasterize
+from facewright.training.data.shards import IMAGE_SIZE, LABEL_SHAPES, MARGIN, Labels
+from facewright.training.synthetic import generate, headwear
+from facewright.training.synthetic.accessories import GlassesCase
+from facewright.training.synthetic.generate import PortraitGenerator
+from facewright.training.synthetic.hair import HairGrower, draw_style
+from facewright.training.synthetic.looks import LookSampler
+from facewright.training.synthetic.people import Person
+from facewright.training.synthetic.props import box, prop
+from facewright.training.synthetic.verify import landmark_errors
 
 
 @pytest.fixture(scope="module")

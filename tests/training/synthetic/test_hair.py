@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.appearance.skin import SkinSampler
-from training.synthetic.hair import HairGrower, draw_style, scatter_roots
-from training.synthetic.strands import draw, grow, light_nodes
+from facewright.training.appearance.skin import SkinSampler
+from facewright.training.synthetic.hair import HairGrower, draw_style, scatter_roots
+from facewright.training.synthetic.strands import draw, grow, light_nodes
 
 DOWN = np.float32([0, -1, 0])
 

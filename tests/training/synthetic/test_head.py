@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.synthetic.head import Head, seat_teeth
+from facewright.training.synthetic.head import Head, seat_teeth
 
 
 def test_teeth_sit_behind_the_lips_with_their_edges_at_the_mouth_line():

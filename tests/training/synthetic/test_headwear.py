@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.synthetic import headwear as module
-from training.synthetic.hair import HairGrower
-from training.synthetic.headwear import Milliner
-from training.synthetic.traits import Traits
+from facewright.training.synthetic import headwear as module
+from facewright.training.synthetic.hair import HairGrower
+from facewright.training.synthetic.headwear import Milliner
+from facewright.training.synthetic.traits import Traits
 
 WOMAN = Traits(0.1, 0.3, 0.0, 0.3, True)
 

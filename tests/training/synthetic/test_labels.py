@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.light import shade
-from training.synthetic.labels import fit_light, visible_landmarks
+from facewright.models.light import shade
+from facewright.training.synthetic.labels import fit_light, visible_landmarks
 
 
 def test_light_is_recovered_from_its_own_shading():

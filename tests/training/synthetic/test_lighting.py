@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.appearance.surface import EYEBALL, SKIN
-from training.synthetic.lighting import Lights, ShadowCaster, draw_lights, illuminate
+from facewright.training.appearance.surface import EYEBALL, SKIN
+from facewright.training.synthetic.lighting import Lights, ShadowCaster, draw_lights, illuminate
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.synthetic.mouth import (
+from facewright.training.synthetic.mouth import (
     keep_behind_lips,
     rows_of_teeth,
     shade_of_the_mouth,

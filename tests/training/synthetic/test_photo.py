@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.synthetic.background import cut_backdrop, draw_background
-from training.synthetic.photo import degrade, draw_border, draw_development
+from facewright.training.synthetic.background import cut_backdrop, draw_background
+from facewright.training.synthetic.photo import degrade, draw_border, draw_development
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.synthetic.objects import (
+from facewright.training.synthetic.objects import (
     draw_objects,
     hand,
     held_object,
@@ -13,7 +13,7 @@ from training.synthetic.objects import (
     telephone,
     touching_hand,
 )
-from training.synthetic.props import Prop, box, capsule, ellipsoid, join, prop, sheet
+from facewright.training.synthetic.props import Prop, box, capsule, ellipsoid, join, prop, sheet
 
 seeds = st.integers(0, 2**32 - 1)
 SKIN, SLEEVE = np.float32([0.5, 0.35, 0.25]), np.float32([0.1, 0.1, 0.2])

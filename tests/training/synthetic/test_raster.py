@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.rasterizer import rasterize
-from training.synthetic.raster import EMPTY, FrameBuffer
+from facewright.models.rasterizer import rasterize
+from facewright.training.synthetic.raster import EMPTY, FrameBuffer
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from training.face_model.identity import N_PEOPLE
-from training.synthetic.hair import draw_style
-from training.synthetic.looks import LookSampler
-from training.synthetic.traits import NAMES, TraitModel, Traits, sampled_people, trait_table
+from facewright.training.face_model.identity import N_PEOPLE
+from facewright.training.synthetic.hair import draw_style
+from facewright.training.synthetic.looks import LookSampler
+from facewright.training.synthetic.traits import (
+    NAMES,
+    TraitModel,
+    Traits,
+    sampled_people,
+    trait_table,
+)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.camera import (
+from facewright.models.camera import (
     CAMERA_DISTANCE,
     CROP_SIZE,
     FOCAL_LENGTH,
@@ -13,7 +13,7 @@ from models.camera import (
     project,
     rotation_matrix,
 )
-from training.synthetic.view import (
+from facewright.training.synthetic.view import (
     View,
     draw_pose,
     draw_view,

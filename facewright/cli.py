@@ -1,0 +1,224 @@
+"""The command `facewright`.
+
+Imports of anything heavy are inside the commands, so that `facewright --help` is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="facewright",
+    help="A photo of a face in, a 3D mesh out. Environment variables FACEWRIGHT_... set the "
+    "models, limits and threads of every command.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# Options that `reconstruct` and `album` share.
+OutDirectory = Annotated[
+    Path, typer.Option("--out", "-o", file_okay=False, help="Directory for the results.")
+]
+Landmarks = Annotated[bool, typer.Option(help="Draw landmarks on the overlays.")]
+Texture = Annotated[
+    Literal["albedo", "photo"],
+    typer.Option(help="Colours of the meshes: the face model's, or baked from the photos."),
+]
+TextureSize = Annotated[
+    Literal["256", "512", "1024", "2048"], typer.Option(help="Side of the texture, pixels.")
+]
+
+
+def _settle(command: Callable[[], int]) -> NoReturn:
+    """Run `command` and exit with its code; 2 and one line for what the user has to mend."""
+    from pydantic import ValidationError
+
+    from facewright.service.errors import FacewrightError
+
+    try:
+        raise typer.Exit(command())
+    except FacewrightError as error:
+        message = error.detail
+    except ValidationError as error:
+        message = "; ".join(
+            f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()
+        )
+    typer.echo(f"facewright: {message}", err=True)
+    raise typer.Exit(2)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Server processes.")] = None,
+) -> None:
+    """Serve the HTTP API and a page to try it with."""
+    from facewright.service.api.server import run_server
+
+    overrides = {"host": host, "port": port, "workers": workers}
+    _settle(lambda: run_server({k: v for k, v in overrides.items() if v is not None}))
+
+
+@app.command()
+def reconstruct(
+    photos: Annotated[list[Path], typer.Argument(help="Photos: JPEG, PNG or WebP.")],
+    out: OutDirectory,
+    mesh: Annotated[
+        Literal["glb", "obj", "both", "none"], typer.Option(help="Mesh files to write.")
+    ] = "glb",
+    overlay: Annotated[
+        Literal["jpg", "png", "none"], typer.Option(help="The photo with the faces drawn on it.")
+    ] = "jpg",
+    faces: Annotated[Literal["all", "largest"], typer.Option(help="Which faces.")] = "all",
+    expression: Annotated[
+        Literal["keep", "neutral"], typer.Option(help="Expression of the meshes.")
+    ] = "keep",
+    pose: Annotated[
+        Literal["canonical", "camera"], typer.Option(help="Frame of the meshes.")
+    ] = "canonical",
+    landmarks: Landmarks = False,
+    texture: Texture = "albedo",
+    texture_size: TextureSize = "1024",
+) -> None:
+    """Reconstruct the faces of PHOTOS without a server: meshes, overlays and JSON.
+
+    A photo that fails does not stop the others; the exit code is then 1.
+    """
+    from facewright.service.commands.reconstruct import reconstruct_files
+    from facewright.service.options import MeshFormat, ReconstructOptions
+
+    options = ReconstructOptions.model_validate(
+        {
+            "faces": faces,
+            "expression": expression,
+            "pose": pose,
+            "landmarks": landmarks,
+            "texture": texture,
+            "texture_size": texture_size,
+        }
+    )
+    forms: dict[str, list[MeshFormat]] = {
+        "glb": ["glb"],
+        "obj": ["obj"],
+        "both": ["glb", "obj"],
+        "none": [],
+    }
+    picture = None if overlay == "none" else overlay
+    _settle(lambda: reconstruct_files(photos, out, options, forms[mesh], picture))
+
+
+@app.command()
+def album(
+    directory: Annotated[
+        Path,
+        typer.Argument(exists=True, file_okay=False, help="Directory of photos of one person."),
+    ],
+    out: OutDirectory,
+    strategy: Annotated[
+        Literal["confidence", "mean", "best"], typer.Option(help="How photos are weighed.")
+    ] = "confidence",
+    faces: Annotated[
+        Literal["largest", "consistent"],
+        typer.Option(help="Which face of a photo: the largest, or the one that fits the others."),
+    ] = "largest",
+    outliers: Annotated[
+        Literal["flag", "drop"], typer.Option(help="What to do with photos of somebody else.")
+    ] = "flag",
+    min_photos: Annotated[
+        int, typer.Option(min=1, help="Fewest photos with a face that make a result.")
+    ] = 1,
+    landmarks: Landmarks = False,
+    texture: Texture = "albedo",
+    texture_size: TextureSize = "1024",
+) -> None:
+    """Reconstruct the one identity of the photos in DIRECTORY: mesh, JSON and a contact sheet.
+
+    A photo that fails does not stop the others; the exit code is then 1.
+    """
+    from facewright.service.commands.album import album_files
+    from facewright.service.options import AlbumOptions
+
+    def command() -> int:
+        options = AlbumOptions.model_validate(
+            {
+                "strategy": strategy,
+                "faces": faces,
+                "outliers": outliers,
+                "min_photos": min_photos,
+                "landmarks": landmarks,
+                "include": ["confidences"],
+                "texture": texture,
+                "texture_size": texture_size,
+            }
+        )
+        return album_files(directory, out, options)
+
+    _settle(command)
+
+
+@app.command()
+def detect(
+    photos: Annotated[
+        list[Path], typer.Argument(help="Photos (JPEG, PNG, WebP), and directories of photos.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", dir_okay=False, help="File of the points (.npz).")
+    ],
+    faces: Annotated[Literal["all", "largest"], typer.Option(help="Which faces.")] = "largest",
+) -> None:
+    """Find the faces of PHOTOS: boxes and alignment points, as every reconstruction starts.
+
+    A photo that fails does not stop the others; the exit code is then 1.
+    """
+    from facewright.service.commands.detect import detect_files
+
+    _settle(lambda: detect_files(photos, out, faces))
+
+
+@app.command()
+def models() -> None:
+    """Show what is loaded: names, versions, licences, checksums."""
+    from facewright.service.commands.models import print_models
+
+    _settle(print_models)
+
+
+@app.command()
+def bench(
+    photo: Annotated[
+        Path | None,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="A photo; a rendered portrait of the face model when left out.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="Length of one of some 16 measurements.")
+    ] = 8.0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", dir_okay=False, help="Write all figures there.")
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Write the tables into this page."),
+    ] = None,
+    memory_requests: Annotated[
+        int, typer.Option(min=0, help="Requests to watch the server's memory over.")
+    ] = 0,
+) -> None:
+    """Put a server under load and hold it against its networks alone; prints Markdown tables.
+
+    The server runs in a process of its own, with the settings of the environment. Photos per
+    second and waiting times at several concurrencies and photo sizes, processor use, batch
+    sizes, and what happens at four times the load that it can bear.
+    """
+    from facewright.service.bench.run import run_bench
+
+    _settle(lambda: run_bench(photo, seconds, json_file, page, memory_requests))

@@ -1,0 +1,129 @@
+"""The HTTP application: settings in, a FastAPI application out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Security
+from fastapi.security import APIKeyHeader
+from starlette.middleware.cors import CORSMiddleware
+
+from facewright import __version__
+from facewright.service.api.keys import API_KEY_HEADER, ApiKeyMiddleware, ApiKeys
+from facewright.service.api.lifecycle import Lifecycle, drain_before_exit
+from facewright.service.api.middleware import REQUEST_ID_HEADER, RequestMiddleware
+from facewright.service.api.problems import add_problem_schema, install_problem_handlers
+from facewright.service.api.routes import albums, models, page, probes, reconstruct
+from facewright.service.api.tracing import TracingMiddleware
+from facewright.service.pipeline.engine import Engine
+from facewright.service.runtime.admission import Places, WorkRoom
+from facewright.service.runtime.batch_events import BatchObserver
+from facewright.service.settings import Settings
+from facewright.service.telemetry.metrics import Metrics
+from facewright.service.telemetry.tracing import Tracing, tracing_from
+
+log = logging.getLogger(__name__)
+
+_DESCRIPTION = """\
+A photo of a face in, a 3D mesh out; photos of one person in, one identity out. Errors are
+problem details (RFC 9457) with a stable `code`; every answer carries `X-Request-ID`, the
+client's own if it sent one.
+"""
+
+LoadEngine = Callable[[Settings, BatchObserver], Engine]
+
+
+def create_app(
+    settings: Settings | None = None,
+    load: LoadEngine = Engine,
+    on_failure: Callable[[], None] = lambda: None,
+    tracing: Tracing | None = None,
+) -> FastAPI:
+    """Make the application.
+
+    Args:
+        settings: from the environment when left out.
+        load: makes the engine, in a thread, once the application starts.
+        on_failure: called when the engine cannot be made.
+        tracing: from the environment when left out.
+
+    Raises `ConfigurationError` when the file of API keys is unusable, and as `tracing_from`.
+    """
+    settings = settings or Settings()
+    tracing = tracing or tracing_from(os.environ)
+    metrics = Metrics()
+    lifecycle = Lifecycle(
+        lambda: load(settings, metrics), metrics, settings.stall_seconds, on_failure
+    )
+    uploads = Places(settings.max_uploads, "Too many photos are arriving.", metrics.uploads.set)
+    work_room = WorkRoom(settings.concurrency, settings.max_waiting, metrics.in_flight.set)
+    album_room = WorkRoom(settings.max_albums, 0, metrics.albums.set, of="albums")
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        changed = {name: str(getattr(settings, name)) for name in settings.model_fields_set}
+        log.info("starting", extra={"version": __version__, "settings": changed})
+        restore_signal = drain_before_exit(lifecycle, settings.drain_seconds)
+        loading = asyncio.create_task(lifecycle.start())
+        yield
+        restore_signal()
+        lifecycle.drain()
+        await loading
+        await asyncio.to_thread(album_room.close)  # albums put their photos into the other
+        await asyncio.to_thread(work_room.close)
+        await asyncio.to_thread(lifecycle.close)
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
+        log.info("stopped")
+
+    app = FastAPI(
+        title="facewright",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        # A redirect would name this server's own scheme: behind a proxy that ends TLS, clients
+        # would send the photo again in the clear.
+        redirect_slashes=False,
+        # The framework's own would send paths, queries and exceptions' messages out.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    app.state.settings = settings
+    app.state.metrics = metrics
+    app.state.lifecycle = lifecycle
+    app.state.uploads = uploads
+    app.state.work_room = work_room
+    app.state.album_room = album_room
+    described = []
+    if settings.api_keys_file is not None:
+        app.add_middleware(ApiKeyMiddleware, keys=ApiKeys(settings.api_keys_file))
+        # The middleware checks; this only tells those who read the OpenAPI document.
+        described = [Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False))]
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
+            allow_methods=["GET", "POST"],
+            allow_headers=[API_KEY_HEADER, REQUEST_ID_HEADER],
+            expose_headers=[
+                reconstruct.FACE_COUNT_HEADER,
+                albums.PHOTO_COUNT_HEADER,
+                REQUEST_ID_HEADER,
+                "Server-Timing",
+                "Retry-After",
+            ],
+        )
+    if tracing is not None:
+        app.add_middleware(TracingMiddleware, tracing=tracing)
+    app.add_middleware(RequestMiddleware, metrics=metrics, lifecycle=lifecycle)
+    install_problem_handlers(app)
+    for module in (reconstruct, albums, models):
+        app.include_router(module.router, dependencies=described)
+    for module in (probes, page):
+        app.include_router(module.router)
+    add_problem_schema(app)
+    return app

@@ -1,0 +1,104 @@
+"""What surrounds every request: its id, its log entry, its metrics, and the last resort."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from facewright.service.api.lifecycle import Lifecycle, State
+from facewright.service.api.problems import internal_error_response
+from facewright.service.telemetry.logging import choose_request_id, request_id
+from facewright.service.telemetry.metrics import Metrics
+
+REQUEST_ID_HEADER = "X-Request-ID"
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+"""On every answer that does not set them itself."""
+
+_OWN_POLICY = frozenset({"/docs", "/docs/oauth2-redirect"})
+"""The viewer of the API's description comes from a CDN, with scripts of its own."""
+
+log = logging.getLogger("facewright.access")
+
+PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class RequestMiddleware:
+    """Gives requests an id, answers unforeseen exceptions, logs and counts.
+
+    While the server drains, every answer asks the client to close its connection: one that is
+    kept would lead the next request to a server that is gone.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, lifecycle: Lifecycle) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._lifecycle = lifecycle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        identifier = choose_request_id(Headers(scope=scope).get(REQUEST_ID_HEADER))
+        token = request_id.set(identifier)
+        scope.setdefault("state", {})["log"] = {}
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID_HEADER] = identifier
+                for name, value in SECURITY_HEADERS.items():
+                    if scope["path"] not in _OWN_POLICY or name != "Content-Security-Policy":
+                        headers.setdefault(name, value)
+                if self._lifecycle.state is State.DRAINING:
+                    headers["Connection"] = "close"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            log.exception("unexpected error", extra={"path": _route(scope)})
+            if status:  # too late for another answer: the server will cut the connection
+                raise
+            await internal_error_response(scope["path"])(scope, receive, send_with_headers)
+        finally:
+            self._finish(scope, status, time.perf_counter() - started)
+            request_id.reset(token)
+
+    def _finish(self, scope: Scope, status: int, seconds: float) -> None:
+        route = _route(scope)
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self._metrics.requests.labels(method, route, str(status)).inc()
+        self._metrics.request_seconds.labels(route, str(status)).observe(seconds)
+        fields = {
+            "method": method,
+            "path": route,
+            "status": status,
+            "ms": round(1000 * seconds, 1),
+            **scope["state"]["log"],
+        }
+        level = logging.DEBUG if route in PROBES else logging.INFO
+        log.log(level, "request", extra=fields)
+
+
+def _route(scope: Scope) -> str:
+    """The path as the API names it.
+
+    Unknown ones share one name: anybody could make any number of series, and `curl -T` puts the
+    name of a file into the path.
+    """
+    return getattr(scope.get("route"), "path", "unmatched")

@@ -1,0 +1,197 @@
+"""`POST /v1/albums/reconstruct`: photos of one person in, one identity in 3D out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Query, Request, Response
+
+from facewright.models.agreement import STRANGER_DISTANCE
+from facewright.service import errors
+from facewright.service.api.lifecycle import Lifecycle
+from facewright.service.api.negotiation import choose_media_type
+from facewright.service.api.problems import problem_responses
+from facewright.service.api.routes.answering import respond, stages_ms, success, unless_disconnected
+from facewright.service.api.upload import ALBUM_PART, FORM, PHOTO_TYPES, Upload, read_album
+from facewright.service.options import AlbumOptions
+from facewright.service.pipeline.album import Source, solve_album
+from facewright.service.results.album_answers import ALBUM_FORMS, AlbumWriter
+from facewright.service.results.answers import JSON, Answer
+from facewright.service.results.schemas import (
+    AlbumIdentity,
+    AlbumPhoto,
+    AlbumResult,
+    Likeness,
+    ModelReference,
+    Photo,
+    PhotoProblem,
+)
+from facewright.service.runtime.admission import WorkRoom
+from facewright.service.runtime.deadline import Deadline
+from facewright.service.settings import Settings
+from facewright.service.telemetry.metrics import Metrics
+from facewright.service.telemetry.stages import SharedClock
+
+PHOTO_COUNT_HEADER = "Facewright-Photos"
+
+router = APIRouter(prefix="/v1/albums", tags=["reconstruction"])
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_PROBLEMS = problem_responses(
+    (errors.MalformedRequest, "The body is not well-formed multipart/form-data."),
+    (errors.Unauthorized, "Send a valid key in the header X-API-Key."),
+    (errors.NotAcceptable, f"Possible forms of the answer: {', '.join(ALBUM_FORMS)}."),
+    (errors.UploadTimeout, "The album did not arrive within 60 seconds."),
+    (errors.PhotoTooLarge, "The album has more than 300000000 bytes."),
+    (errors.UnsupportedMediaType, "Send the photos as parts `images` of a multipart/form-data "
+     "body."),
+    (errors.InvalidParameter, "An album has at least 2 photos; for one photo there is "
+     "/v1/reconstruct."),
+    (errors.TooFewPhotos, "1 of 3 photos can be used, but 2 are asked for (photo 0: "
+     "no_face_found, photo 2: undecodable_photo)."),
+    (errors.QueueFull, "Too many albums are waiting."),
+    (errors.FacewrightError, "An unexpected error; the server's log has an entry."),
+    (errors.NotReady, "The models are being loaded."),
+    (errors.DeadlinePassed, "The answer was not ready within the request's time."),
+    instance="/v1/albums/reconstruct",
+)  # fmt: skip
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "required": [ALBUM_PART],
+                    "additionalProperties": False,
+                    "properties": {
+                        ALBUM_PART: {
+                            "type": "array",
+                            "minItems": 2,
+                            "maxItems": 64,
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "The photos, one part each: JPEG, PNG or WebP.",
+                        }
+                    },
+                },
+                "encoding": {ALBUM_PART: {"contentType": ", ".join(PHOTO_TYPES)}},
+            }
+        },
+    }
+}
+
+
+_EXAMPLE = AlbumResult(
+    face_model=ModelReference(name="facewright-open", version="1", sha256="9f86d081…"),
+    weights=ModelReference(name="facewright-rnet", version="1", sha256="60303ae2…"),
+    detector="centerface",
+    strategy="confidence",
+    faces="largest",
+    outliers="flag",
+    judged_by="shape",
+    stranger_distance=STRANGER_DISTANCE,
+    texture="albedo",
+    identity=AlbumIdentity(coefficients=[0.25] * 80, albedo=[-0.5] * 80, photos_used=2),
+    photos=[
+        AlbumPhoto(
+            index=index,
+            status="used",
+            photo=Photo(width=1600, height=1200),
+            likeness=Likeness(distance=1.62, stranger=False),
+            share=share,
+        )
+        for index, share in enumerate((0.59, 0.41))
+    ]
+    + [
+        AlbumPhoto(
+            index=2,
+            status="failed",
+            problem=PhotoProblem(
+                code=errors.NoFaceFound.code,
+                title=errors.NoFaceFound.title,
+                detail="No face was found in the photo, in any orientation.",
+            ),
+        )
+    ],
+)
+"""Without `face`, which is as in the answer for one photo."""
+
+_SUCCESS = success(
+    "The identity and the photos in the form that `Accept` prefers.",
+    PHOTO_COUNT_HEADER,
+    "How many photos the identity is made of.",
+)
+_SUCCESS[200]["content"][JSON] = {"example": _EXAMPLE.model_dump(exclude_none=True)}
+
+
+@router.post(
+    "/reconstruct",
+    summary="Reconstruct one person from an album",
+    response_model=AlbumResult,
+    responses={**_SUCCESS, **_PROBLEMS},
+    openapi_extra=_BODY,
+)
+async def reconstruct_album(
+    request: Request, options: Annotated[AlbumOptions, Query()]
+) -> Response:
+    """Reconstruct the one identity of 2 to 64 photos of a person.
+
+    The photos are the form's parts `images`. `Accept` chooses the answer's form: JSON, the
+    neutral mesh of the identity as GLB or OBJ, all photos with the identity drawn on them on
+    one sheet as JPEG or PNG, or a ZIP file with everything. A photo that cannot be used is
+    reported in the JSON and does not stop the others. The header `Facewright-Photos` says how
+    many photos were used.
+    """
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    settings: Settings = request.app.state.settings
+    metrics: Metrics = request.app.state.metrics
+    album_room: WorkRoom = request.app.state.album_room
+    work_room: WorkRoom = request.app.state.work_room
+
+    accept = ", ".join(request.headers.getlist("accept"))
+    media_type = choose_media_type(accept, tuple(ALBUM_FORMS))
+    engine = lifecycle.engine
+    # An album is large: it has its place from the first byte to the answer.
+    with album_room.admit() as ticket:
+        uploads = await read_album(
+            request,
+            max_photos=settings.max_album_photos,
+            max_bytes=settings.max_album_bytes,
+            max_photo_bytes=settings.max_upload_bytes,
+            timeout=settings.album_upload_timeout,
+        )
+        sources = [_source(upload) for upload in uploads]
+        deadline = Deadline(settings.album_timeout)
+        clock = SharedClock(metrics.observe_stages)
+
+        def photo_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+            return work_room.map(work, items, settings.album_concurrency)
+
+        def work() -> tuple[Answer, int]:
+            album = solve_album(engine, sources, options, photo_map, deadline, clock)
+            deadline.check()
+            writer = AlbumWriter(engine, album, sources, options, photo_map, deadline, clock)
+            return writer.write(media_type), album.photos_used
+
+        answer, photos_used = await unless_disconnected(request, ticket.run(work, deadline))
+
+    metrics.album_photos.observe(len(uploads))
+    request.state.log.update(
+        photo_bytes=sum(len(upload) for upload in uploads if isinstance(upload, bytes)),
+        photos=len(uploads),
+        photos_used=photos_used,
+        stages_ms=stages_ms(clock),
+    )
+    return respond(answer, clock, {PHOTO_COUNT_HEADER: str(photos_used)})
+
+
+def _source(upload: Upload) -> Source:
+    def read() -> bytes:
+        if isinstance(upload, bytes):
+            return upload
+        raise upload
+
+    return read

@@ -1,0 +1,58 @@
+"""`GET /livez`, `GET /readyz`, `GET /metrics`: for orchestrators and monitoring.
+
+Some probes send HEAD.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from facewright.service.api.lifecycle import Lifecycle
+from facewright.service.api.problems import problem_responses
+from facewright.service.errors import NotReady
+from facewright.service.results.schemas import Health
+from facewright.service.telemetry.metrics import CONTENT_TYPE, Metrics
+
+router = APIRouter(tags=["operation"])
+
+
+@router.head("/livez", include_in_schema=False)
+@router.get(
+    "/livez",
+    summary="Is the process of use?",
+    responses=problem_responses((NotReady, "The models cannot be loaded."), instance="/livez"),
+)
+async def livez(request: Request) -> Health:
+    """Answer 200 unless the models could not be loaded or the network's queue is no longer served.
+
+    Only a restart can mend either.
+    """
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    lifecycle.check_alive()
+    return Health()
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get(
+    "/readyz",
+    summary="May requests be sent here?",
+    responses=problem_responses((NotReady, "The models are being loaded."), instance="/readyz"),
+)
+async def readyz(request: Request) -> Health:
+    """Answer 200 once the models are loaded and warmed up, and until draining begins."""
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    lifecycle.check_ready()
+    return Health()
+
+
+@router.head("/metrics", include_in_schema=False)
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(request: Request) -> Response:
+    """Requests, stage times, batch sizes and queues in the text format of Prometheus."""
+    collected: Metrics = request.app.state.metrics
+    return Response(collected.render(), media_type=CONTENT_TYPE)

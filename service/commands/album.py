@@ -1,0 +1,110 @@
+"""Reconstructing a directory of photos of one person, for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import track
+
+from facewright.service.commands.detect import PHOTO_SUFFIXES
+from facewright.service.commands.reconstruct import read_photo_file
+from facewright.service.errors import InvalidParameter, UndecodablePhoto
+from facewright.service.options import AlbumOptions
+from facewright.service.pipeline.album import Source, solve_album
+from facewright.service.pipeline.engine import Engine
+from facewright.service.results.album_answers import AlbumWriter
+from facewright.service.results.album_page import PhotoRow, album_page, evidence
+from facewright.service.results.answers import JPEG, encode_picture
+from facewright.service.results.contact_sheet import TILE_SIDE
+from facewright.service.runtime.admission import map_bounded
+from facewright.service.runtime.deadline import Deadline
+from facewright.service.settings import Settings
+from facewright.service.telemetry.stages import SharedClock
+
+PAGE = "album.html"
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def album_files(directory: Path, out: Path, options: AlbumOptions) -> int:
+    """Reconstruct the identity of the photos in `directory`, with progress bars.
+
+    The photos are the directory's own JPEG, PNG and WebP files in the order of their names; any
+    number, at least 2.  Writes to `out`: `identity.glb` and `identity.obj` (with its
+    material and texture, if one is asked for), `result.json`, and `album.html`, a page of all
+    photos with the identity drawn on them that needs no other file.
+
+    Returns 0, or 1 when a photo failed.  Raises `InvalidParameter` when there are too few
+    photos, `TooFewPhotos` when too few can be used, `ModelError` when nothing can be done.
+    """
+    console = Console(stderr=True)
+    settings = Settings()
+    photos = sorted(path for path in directory.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
+    if len(photos) < 2:
+        raise InvalidParameter(f"{directory} has {len(photos)} photos; an album has at least 2")
+    with console.status("Loading the models"):
+        engine = Engine(settings)
+    out.mkdir(parents=True, exist_ok=True)
+    sources = [_source(photo, settings) for photo in photos]
+    deadline, clock = Deadline(), SharedClock()
+
+    with ThreadPoolExecutor(settings.concurrency) as pool:
+
+        def photo_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+            return map_bounded(pool, work, items, settings.concurrency)
+
+        def finding(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+            done = photo_map(work, items)
+            yield from track(done, "Reconstructing", len(photos), console=console)
+
+        def row(index: int) -> PhotoRow:
+            with clock.one() as own:
+                pictures = writer.pictures(index, TILE_SIDE, own)
+            photo, overlay = (
+                None if picture is None else encode_picture(picture, JPEG) for picture in pictures
+            )
+            return PhotoRow(result.photos[index], photo, overlay)
+
+        album = solve_album(engine, sources, options, finding, deadline, clock)
+        names = [photo.name for photo in photos]
+        writer = AlbumWriter(engine, album, sources, options, photo_map, deadline, clock, names)
+        result = writer.result()
+        drawing = photo_map(row, range(len(photos)))
+        rows = list(track(drawing, "Drawing", len(photos), console=console))
+    for file, content in writer.mesh_files():
+        (out / file).write_bytes(content)
+    engine.close()
+    (out / "result.json").write_text(result.model_dump_json(exclude_none=True), "utf-8")
+    (out / PAGE).write_text(album_page(directory.resolve().name, result, rows), "utf-8")
+
+    for photo in result.photos:
+        if photo.problem is not None:
+            problem = f"{photo.name}: {photo.problem.title}: {photo.problem.detail}"
+            console.print(problem, style="red", markup=False, soft_wrap=True)
+        elif photo.likeness is not None and photo.likeness.stranger:
+            left_out = ", left out" if photo.status == "left_out" else ""
+            console.print(
+                f"{photo.name}: seems to show somebody else "
+                f"({' '.join(evidence(photo.likeness))}){left_out}",
+                style="yellow", markup=False, soft_wrap=True,
+            )  # fmt: skip
+    console.print(
+        f"identity of {album.photos_used} of {len(photos)} photos in {out}; see {out / PAGE}",
+        soft_wrap=True,
+    )
+    return int(any(photo.status == "failed" for photo in result.photos))
+
+
+def _source(photo: Path, settings: Settings) -> Source:
+    def read() -> bytes:
+        try:
+            return read_photo_file(photo, settings)
+        except OSError as error:
+            raise UndecodablePhoto(f"The file cannot be read: {error.strerror}.") from None
+
+    return read

@@ -1,0 +1,149 @@
+"""Detecting the faces of photo files into one `.npz`, for the command line.
+
+Training aligns photographs with these points, and so sees the crops that the service makes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import track
+
+from facewright.service.errors import FacewrightError, InvalidParameter, PhotoTooLarge
+from facewright.service.networks.detection import DetectedFace, Detector, detect_any_orientation
+from facewright.service.options import Faces
+from facewright.service.pipeline.engine import open_detector
+from facewright.service.pipeline.photo import ImageLimits, decode_photo
+from facewright.service.settings import Settings
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+"""Of the files taken from a directory; photos named themselves may be called anything."""
+
+NO_ORIENTATION = -1
+
+
+def detect_files(photos: Sequence[Path], out: Path, faces: Faces) -> int:
+    """Detect the faces of photos and of directories of photos, with a progress bar.
+
+    Writes `out`, an `.npz` whose rows are ordered by name and, if all faces are asked for, the
+    largest first (N rows):
+
+    - `names`: path of the photo relative to the directory it was found in, with slashes;
+    - `boxes` (N, 4) float32: x0, y0, x1, y1;
+    - `points` (N, 5, 2) float32: the alignment points in the order of `DetectedFace.points`;
+    - `scores` (N,) float32: confidence, 0..1;
+    - `orientations` (N,) int8: quarter turns counter-clockwise that bring the face upright.
+
+    Coordinates are pixels of the photo as a viewer shows it (EXIF applied), pixel centres at
+    halves.  A photo without a face, or that cannot be read, has one row of NaN and -1.  What
+    goes wrong with a photo is reported at the end; the file is written all the same.
+
+    Returns 0, or 1 when a photo failed; one without a face does not fail.  Raises
+    `InvalidParameter` when two photos have the same name, there is none at all or `out` is one
+    of them, `ModelError` when the detector cannot be loaded.
+    """
+    console = Console(stderr=True)
+    settings = Settings()
+    named = _name_photos(photos)
+    if out.resolve() in {path.resolve() for path in named.values()}:
+        raise InvalidParameter(f"{out} is one of the photos")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Photos are worked on side by side already: more threads would only switch.
+    cv2.setNumThreads(1)
+    with console.status("Loading the detector"):
+        detector = open_detector(settings)
+
+    found: dict[str, list[DetectedFace]] = {}
+    failures: dict[str, str] = {}
+    with ThreadPoolExecutor(settings.concurrency) as pool:
+        running = {
+            pool.submit(_detect, detector, path, settings): name for name, path in named.items()
+        }
+        try:
+            for done in track(as_completed(running), "Detecting", len(running), console=console):
+                try:
+                    found[running[done]] = done.result()
+                except FacewrightError as error:
+                    failures[running[done]] = f"{error.title}: {error.detail}"
+                except OSError as error:
+                    failures[running[done]] = error.strerror or str(error)
+        except BaseException:  # Ctrl-C ends the photos in hand, not all that were named
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+    count = None if faces == "all" else 1
+    _write(out, {name: found.get(name, [])[:count] for name in named})
+    for name in sorted(failures):
+        console.print(f"{name}: {failures[name]}", style="red", markup=False, soft_wrap=True)
+    faceless = sum(not detected for detected in found.values())
+    console.print(
+        f"{len(named) - len(failures)} of {len(named)} photos, {faceless} of them without a face,"
+        f" in {out}",
+        soft_wrap=True,
+    )
+    return 1 if failures else 0
+
+
+def _name_photos(photos: Sequence[Path]) -> dict[str, Path]:
+    """Every photo by its name, in the order of the names."""
+    named: dict[str, Path] = {}
+    for name, path in _walk(photos):
+        if name in named:
+            raise InvalidParameter(f"{named[name]} and {path} have the same name, {name}")
+        named[name] = path
+    if not named:
+        raise InvalidParameter("there is no photo")
+    return dict(sorted(named.items()))
+
+
+def _walk(photos: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    for photo in photos:
+        if not photo.is_dir():
+            yield photo.name, photo
+            continue
+        for path in sorted(photo.rglob("*")):
+            if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file():
+                yield path.relative_to(photo).as_posix(), path
+
+
+def _detect(detector: Detector, photo: Path, settings: Settings) -> list[DetectedFace]:
+    limits = ImageLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
+    if photo.stat().st_size > limits.max_bytes:
+        raise PhotoTooLarge(f"The photo has more than {limits.max_bytes} bytes.")
+    faces = detect_any_orientation(detector, decode_photo(photo.read_bytes(), limits))
+    return sorted(faces, key=lambda face: face.area, reverse=True)
+
+
+def _write(out: Path, detected: dict[str, list[DetectedFace]]) -> None:
+    rows: list[tuple[str, DetectedFace | None]] = []
+    for name, faces in detected.items():
+        rows += [(name, face) for face in faces] or [(name, None)]
+    count = len(rows)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "names": np.array([name for name, _ in rows]),
+        "boxes": np.full((count, 4), np.nan, np.float32),
+        "points": np.full((count, 5, 2), np.nan, np.float32),
+        "scores": np.full(count, np.nan, np.float32),
+        "orientations": np.full(count, NO_ORIENTATION, np.int8),
+    }
+    for row, (_, face) in enumerate(rows):
+        if face is not None:
+            arrays["boxes"][row] = face.box
+            arrays["points"][row] = face.points
+            arrays["scores"][row] = face.score
+            arrays["orientations"][row] = face.orientation
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)

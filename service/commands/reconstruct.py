@@ -1,0 +1,112 @@
+"""Reconstructing photo files into a directory, for the command line."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from facewright.service.errors import FacewrightError, PhotoTooLarge
+from facewright.service.options import MeshFormat, ReconstructOptions
+from facewright.service.pipeline.engine import Engine
+from facewright.service.results.answers import JPEG, PNG, AnswerWriter
+from facewright.service.runtime.deadline import Deadline
+from facewright.service.settings import Settings
+from facewright.service.telemetry.stages import StageClock
+
+OVERLAY_TYPES = {"jpg": JPEG, "png": PNG}
+
+
+def reconstruct_files(
+    photos: Sequence[Path],
+    out: Path,
+    options: ReconstructOptions,
+    forms: Sequence[MeshFormat],
+    overlay: str | None,
+) -> int:
+    """Reconstruct `photos` into the directory `out`, with a progress bar.
+
+    For `portrait.jpg` it writes `portrait.json`, `portrait_overlay.jpg` (`overlay`: "jpg",
+    "png" or None) and `portrait_face0.glb`, ... (largest face first).  Photos of the same name
+    get `portrait-2`, and so on.  A photo whose results would overwrite one of `photos` fails.
+    An OBJ file with a texture comes with a `.mtl` and a `.png` file.
+    What goes wrong with a photo is reported at the end.
+
+    Returns 0, or 1 when a photo failed.  Raises `ModelError` when nothing can be done at all.
+    """
+    console = Console(stderr=True)
+    settings = Settings()
+    with console.status("Loading the models"):
+        engine = Engine(settings)
+    out.mkdir(parents=True, exist_ok=True)
+    originals = {photo.resolve() for photo in photos}
+
+    def write(name: str, data: bytes) -> None:
+        path = out / name
+        if path.resolve() in originals:
+            raise FileExistsError(errno.EEXIST, f"its {name} would overwrite one of the photos")
+        path.write_bytes(data)
+
+    def work(photo: Path, stem: str) -> int:
+        deadline, clock = Deadline(), StageClock()
+        scene = engine.reconstruct(read_photo_file(photo, settings), options.faces, deadline, clock)
+        writer = AnswerWriter(engine, scene, options, deadline, clock)
+        write(f"{stem}.json", writer.json_answer().body)
+        if overlay is not None:
+            write(f"{stem}_overlay.{overlay}", writer.overlay(OVERLAY_TYPES[overlay]))
+        for index, face in enumerate(scene.faces):
+            for form in forms:
+                for name, data in writer.mesh_files(face, form, f"{stem}_face{index}"):
+                    write(name, data)
+        return len(scene.faces)
+
+    faces = 0
+    failures: dict[Path, str] = {}
+    with ThreadPoolExecutor(settings.concurrency) as pool:
+        running = {
+            pool.submit(work, photo, stem): photo
+            for photo, stem in zip(photos, _distinct_stems(photos), strict=True)
+        }
+        try:
+            for done in track(
+                as_completed(running), "Reconstructing", len(running), console=console
+            ):
+                try:
+                    faces += done.result()
+                except FacewrightError as error:
+                    failures[running[done]] = f"{error.title}: {error.detail}"
+                except OSError as error:
+                    failures[running[done]] = error.strerror or str(error)
+        except BaseException:  # Ctrl-C ends the photos in hand, not all that were named
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    engine.close()
+
+    for photo in photos:
+        if photo in failures:
+            console.print(f"{photo}: {failures[photo]}", style="red", markup=False, soft_wrap=True)
+    succeeded = len(photos) - len(failures)
+    console.print(f"{succeeded} of {len(photos)} photos, {faces} faces, in {out}", soft_wrap=True)
+    return 1 if failures else 0
+
+
+def read_photo_file(photo: Path, settings: Settings) -> bytes:
+    """The bytes of a photo; raises `PhotoTooLarge` before reading it, OSError."""
+    if photo.stat().st_size > settings.max_upload_bytes:
+        raise PhotoTooLarge(f"The photo has more than {settings.max_upload_bytes} bytes.")
+    return photo.read_bytes()
+
+
+def _distinct_stems(photos: Sequence[Path]) -> Iterator[str]:
+    taken: set[str] = set()
+    for photo in photos:
+        stem, number = photo.stem, 1
+        while stem in taken:
+            number += 1
+            stem = f"{photo.stem}-{number}"
+        taken.add(stem)
+        yield stem

@@ -1,0 +1,1 @@
+"""Files of meshes and pictures; nothing here knows a request."""

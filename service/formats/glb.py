@@ -1,0 +1,170 @@
+"""Write a mesh as binary glTF 2.0 (GLB).
+
+Metres, +Y up, +Z forward (glTF 2.0, section 3.4), one rough and non-metallic material.  Without a
+texture the vertices have colours, and no extension is used.  A texture is a JPEG inside the file;
+as light is part of it, the material asks not to be lit once more (`KHR_materials_unlit`), and a
+reader that does not know the extension shows it lit.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.service.formats.mesh import Mesh
+
+_METRES_PER_MM = 1e-3
+_ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
+_UNSIGNED_SHORT, _UNSIGNED_INT, _FLOAT = 5123, 5125, 5126
+# The largest value of an index type restarts a primitive and must not occur (section 3.7.2.1).
+_MOST_SHORT_VERTICES = 0xFFFF
+_LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP_TO_EDGE = 9729, 9987, 33071
+_JPEG_QUALITY = 90
+
+
+def _linear_from_srgb() -> NDArray[np.uint16]:
+    """Table of IEC 61966-2-1: 8-bit sRGB to 16-bit linear light, as COLOR_0 is linear."""
+    srgb = np.arange(256) / 255.0
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return np.rint(linear * 65535.0).astype(np.uint16)
+
+
+_LINEAR_U16 = _linear_from_srgb()
+
+
+def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
+    """A self-contained GLB file.
+
+    extras: what to keep in `asset.extras`, as JSON allows it (licence, coefficients, ...);
+    `units` and `axes` are added.
+    Raises ValueError or TypeError for extras that are not JSON.
+    """
+    positions = np.ascontiguousarray(mesh.vertices * np.float32(_METRES_PER_MM), "<f4")
+    count = len(positions)
+    short = count <= _MOST_SHORT_VERTICES
+    indices = np.ascontiguousarray(mesh.triangles, "<u2" if short else "<u4")
+    vector = {"componentType": _FLOAT, "count": count, "type": "VEC3"}
+    columns = np.ascontiguousarray(positions.T)  # along rows of three NumPy takes 40 times as long
+    bounds = {"min": columns.min(1).tolist(), "max": columns.max(1).tolist()}
+    colour_name, colour_array, colour_accessor = _colour_attribute(mesh)
+    arrays: list[tuple[NDArray[Any], int | None]] = [
+        (positions, _ARRAY_BUFFER),
+        (np.ascontiguousarray(mesh.normals, "<f4"), _ARRAY_BUFFER),
+        (colour_array, _ARRAY_BUFFER),
+        (indices, _ELEMENT_ARRAY_BUFFER),
+    ]
+    material: dict[str, Any] = {
+        "name": "skin",
+        "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.7},
+        # The face is an open shell: from behind it should not vanish.
+        "doubleSided": True,
+    }
+    textures: dict[str, Any] = {}
+    if mesh.texture is not None:
+        arrays.append((_jpeg(mesh.texture.rgb_u8), None))
+        material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
+        material["extensions"] = {"KHR_materials_unlit": {}}
+        textures = {
+            "extensionsUsed": ["KHR_materials_unlit"],
+            "textures": [{"sampler": 0, "source": 0}],
+            "images": [{"name": "skin", "mimeType": "image/jpeg", "bufferView": len(arrays) - 1}],
+            "samplers": [
+                {
+                    "magFilter": _LINEAR,
+                    "minFilter": _LINEAR_MIPMAP_LINEAR,
+                    "wrapS": _CLAMP_TO_EDGE,
+                    "wrapT": _CLAMP_TO_EDGE,
+                }
+            ],
+        }
+
+    views: list[dict[str, int]] = []
+    chunks: list[bytes | memoryview] = []
+    offset = 0
+    for array, target in arrays:
+        view = {"buffer": 0, "byteOffset": offset, "byteLength": array.nbytes}
+        views.append(view if target is None else {**view, "target": target})
+        padding = -array.nbytes % 4
+        chunks += [array.data.cast("B"), bytes(padding)]
+        offset += array.nbytes + padding
+    document = {
+        "asset": {
+            "version": "2.0",
+            "generator": "facewright",
+            "extras": {**extras, "units": "metres", "axes": "+Y up, +Z out of the face"},
+        },
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "name": "face"}],
+        "meshes": [
+            {
+                "name": "face",
+                "primitives": [
+                    {
+                        "attributes": {"POSITION": 0, "NORMAL": 1, colour_name: 2},
+                        "indices": 3,
+                        "material": 0,
+                    }
+                ],
+            }
+        ],
+        "materials": [material],
+        **textures,
+        "accessors": [
+            {"bufferView": 0, **vector, **bounds},
+            {"bufferView": 1, **vector},
+            {"bufferView": 2, "count": count, **colour_accessor},
+            {
+                "bufferView": 3,
+                "componentType": _UNSIGNED_SHORT if short else _UNSIGNED_INT,
+                "count": indices.size,
+                "type": "SCALAR",
+            },
+        ],
+        "bufferViews": views,
+        "buffers": [{"byteLength": offset}],
+    }
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-len(text) % 4)
+    header = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + offset)
+    return b"".join(
+        [
+            header,
+            struct.pack("<I4s", len(text), b"JSON"),
+            text,
+            struct.pack("<I4s", offset, b"BIN\0"),
+            *chunks,
+        ]
+    )
+
+
+def _colour_attribute(mesh: Mesh) -> tuple[str, NDArray[Any], dict[str, Any]]:
+    """Name, values and accessor of what colours the mesh.
+
+    Vertex colours would multiply a texture, so it is one or the other.
+    """
+    if mesh.texture is not None:
+        places = mesh.texture.uv.astype("<f4")
+        # Texture coordinates of glTF count from the top of the image (section 3.8.2).
+        places[:, 1] = 1.0 - places[:, 1]
+        return "TEXCOORD_0", places, {"componentType": _FLOAT, "type": "VEC2"}
+    # 16 bits keep the dark tones apart that 8 linear bits would merge; an unused fourth
+    # channel keeps every element on the required 4-byte boundary.
+    colors = np.full((len(mesh.vertices), 4), 0xFFFF, "<u2")
+    colors[:, :3] = cv2.LUT(mesh.colors_u8, _LINEAR_U16)
+    accessor = {"componentType": _UNSIGNED_SHORT, "normalized": True, "type": "VEC4"}
+    return "COLOR_0", colors, accessor
+
+
+def _jpeg(rgb_u8: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    bgr = cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not done:
+        raise RuntimeError(f"cannot encode a texture of shape {rgb_u8.shape}")
+    return data.reshape(-1)

@@ -1,1 +1,0 @@
-"""Meshes of reconstructed faces and the files that carry them."""

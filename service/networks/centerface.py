@@ -1,0 +1,263 @@
+"""CenterFace, the face detector that comes with the service.
+
+CenterFace (Xu et al. 2019, arXiv 1911.03599) is an anchor-free detector: at a quarter of the
+input's resolution it gives a score for "the centre of a face is here", and for every such
+place the face's size and its five points.
+
+It finds faces from 12 px to the whole input, but its points are good between about 50 and
+200 px only.  So the whole photo is searched at a low resolution first, with a low threshold,
+and each candidate is then looked at again in a square cut from the photo at the size that
+suits the network; what is not confirmed there is dropped.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from facewright.models.resampling import cut_square, halve
+from facewright.service.networks.centerface_graph import centerface_graph
+from facewright.service.networks.detection import DetectedFace, TooCoarse, roll_angle
+from facewright.service.runtime.sessions import CPU_PROVIDERS, Provider, nchw, open_session, runner
+from facewright.service.runtime.sessions import RunNetwork as RunGraph
+
+STRIDE = 4
+"""Input pixels per cell of the network's outputs."""
+
+SIZE_MULTIPLE = 32
+"""Input sides must be multiples of this."""
+
+SEARCH_SIDE = 640
+"""Longer side, in pixels, of the photo in the search."""
+
+SEARCH_THRESHOLD = 0.3
+"""Score from which a place in the photo is worth a second look."""
+
+CLOSE_SIDE = 192
+CLOSE_FACE = 128.0
+"""The second look: side of the square, and of the face's box within it, in pixels."""
+
+BATCH_BYTES = 2 * 3 * SEARCH_SIDE**2
+"""Pixels of images that go through the network at once; more take memory and are not faster."""
+
+MAX_LOG_SIZE = 8.0
+"""Sizes are exponentials of the network's output; nothing larger is a face."""
+
+Float32 = npt.NDArray[np.float32]
+
+Maps = tuple[Float32, Float32, Float32, Float32]
+"""The network's outputs for one image of h x w cells, see `_decode`."""
+
+RunNetwork = Callable[[Sequence[npt.NDArray[np.uint8]]], Sequence[Maps]]
+"""From images (H, W, 3), RGB, sides multiples of `SIZE_MULTIPLE`, to the maps of each."""
+
+
+class _Candidates(NamedTuple):
+    """K faces in pixels of some image."""
+
+    boxes: Float32
+    """(K, 4): x0, y0, x1, y1."""
+    points: Float32
+    """(K, 5, 2)."""
+    scores: Float32
+    """(K,)."""
+
+    def take(self, indices: Sequence[int]) -> _Candidates:
+        chosen = list(indices)
+        return _Candidates(self.boxes[chosen], self.points[chosen], self.scores[chosen])
+
+
+class CenterFace:
+    """The embedded detector.
+
+    Faces that score below `score_threshold` in the second look are dropped; of faces whose
+    boxes overlap by more than `max_overlap` (intersection over union) the best is kept; at
+    most `max_faces` are returned.  Raises `ModelError` when the graph cannot be had or
+    loaded; see `centerface_graph`.
+    """
+
+    name = "centerface"
+
+    def __init__(
+        self,
+        providers: Sequence[Provider] = CPU_PROVIDERS,
+        threads: int = 1,
+        *,
+        score_threshold: float = 0.5,
+        max_overlap: float = 0.3,
+        max_faces: int = 64,
+    ) -> None:
+        run = runner(open_session(centerface_graph(), providers, threads))
+        self.network: RunNetwork = lambda images: _run_each(run, images)
+        self._score_threshold = score_threshold
+        self._max_overlap = max_overlap
+        self._max_faces = max_faces
+        self._smallest = 0.0
+
+    def asking(self, network: RunNetwork, smallest: float = 0.0) -> CenterFace:
+        """This detector with another way to its `network`, such as a queue before it.
+
+        `detect` raises `TooCoarse` when a face seems to be there that has fewer pixels, along
+        its box, than `smallest`.
+        """
+        other = copy.copy(self)
+        other.network = network
+        other._smallest = smallest
+        return other
+
+    def warm_up(self) -> None:
+        """Run on both sizes of images, so that the first photo does not pay for allocations."""
+        self.network([np.zeros((side, side, 3), np.uint8) for side in (SEARCH_SIDE, CLOSE_SIDE)])
+
+    def detect(self, rgb_u8: npt.NDArray[np.uint8]) -> list[DetectedFace]:
+        """Find the upright faces of a photo (H, W, 3), best score first."""
+        faces = self._best(self._look_closer(rgb_u8, self._search(rgb_u8)))
+        return [
+            DetectedFace(box=box, points=points, score=float(score))
+            for box, points, score in zip(*faces, strict=True)
+        ]
+
+    def _search(self, rgb_u8: npt.NDArray[np.uint8]) -> _Candidates:
+        """Find places in the photo that may be faces, best first."""
+        height, width = rgb_u8.shape[:2]
+        scale = SEARCH_SIDE / max(height, width)
+        small_height = max(1, round(height * scale))
+        small_width = max(1, round(width * scale))
+        padded = np.zeros((_round_up(small_height), _round_up(small_width), 3), dtype=np.uint8)
+        padded[:small_height, :small_width] = cv2.resize(
+            halve(rgb_u8, 1 / scale)[0], (small_width, small_height), interpolation=cv2.INTER_LINEAR
+        )
+        found = self._best(self._run([padded], SEARCH_THRESHOLD)[0])
+        to_photo = np.array([width / small_width, height / small_height], dtype=np.float32)
+        return _Candidates(
+            found.boxes * np.tile(to_photo, 2), found.points * to_photo, found.scores
+        )
+
+    def _look_closer(self, rgb_u8: npt.NDArray[np.uint8], faces: _Candidates) -> _Candidates:
+        """Find each face again in an upright square of its own; drop the unconfirmed."""
+        if not len(faces.scores):
+            return faces
+        if (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1).min() < self._smallest:
+            raise TooCoarse
+        transforms = [
+            _close_transform(box, roll_angle(points))
+            for box, points in zip(faces.boxes, faces.points, strict=True)
+        ]
+        squares = [cut_square(rgb_u8, t, CLOSE_SIDE) for t in transforms]
+        confirmed = []
+        for found, transform in zip(
+            self._run(squares, self._score_threshold), transforms, strict=True
+        ):
+            centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+            distance = np.linalg.norm(centres - CLOSE_SIDE / 2, axis=1)
+            central = np.flatnonzero(distance < CLOSE_FACE / 2)
+            if central.size:
+                face = found.take([int(central[np.argmax(found.scores[central])])])
+                confirmed.append(_to_photo(face, transform))
+        if not confirmed:
+            return faces.take([])
+        return _Candidates(*(np.concatenate(part) for part in zip(*confirmed, strict=True)))
+
+    def _run(self, images: Sequence[npt.NDArray[np.uint8]], threshold: float) -> list[_Candidates]:
+        """Run the network on images; all places in each that score above `threshold`."""
+        return [
+            _decode(heatmap[0], size, offset, landmarks, threshold)
+            for heatmap, size, offset, landmarks in self.network(images)
+        ]
+
+    def _best(self, faces: _Candidates) -> _Candidates:
+        return faces.take(
+            _suppress_overlaps(faces.boxes, faces.scores, self._max_overlap, self._max_faces)
+        )
+
+
+def _run_each(run: RunGraph, images: Sequence[npt.NDArray[np.uint8]]) -> list[Maps]:
+    """See `RunNetwork`; neighbours of one size share a call, up to `BATCH_BYTES`."""
+    maps: list[Maps] = []
+    for _, alike in groupby(images, key=np.shape):
+        same = list(alike)
+        step = max(1, BATCH_BYTES // same[0].nbytes)
+        for start in range(0, len(same), step):
+            outputs = run(
+                ["heatmap", "size", "offset", "landmarks"],
+                {"photo": nchw(same[start : start + step])},
+            )
+            maps += zip(*outputs, strict=True)
+    return maps
+
+
+def _round_up(pixels: int) -> int:
+    return -(-pixels // SIZE_MULTIPLE) * SIZE_MULTIPLE
+
+
+def _close_transform(box: Float32, roll: float) -> npt.NDArray[np.float64]:
+    """Map (2, 3) from the photo to the square of the second look: upright, face centred."""
+    scale = CLOSE_FACE / float(max(box[2] - box[0], box[3] - box[1]))
+    cosine, sine = scale * math.cos(roll), scale * math.sin(roll)
+    linear = np.array([[cosine, sine], [-sine, cosine]])
+    centre = (box[:2] + box[2:]).astype(np.float64) / 2
+    return np.column_stack([linear, CLOSE_SIDE / 2 - linear @ centre])
+
+
+def _to_photo(faces: _Candidates, transform: npt.NDArray[np.float64]) -> _Candidates:
+    """Bring candidates in a square back into the photo it was cut from by `transform`."""
+    back = np.linalg.inv(transform[:, :2])
+    centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
+    halves = (faces.boxes[:, 2:] - faces.boxes[:, :2]) / 2
+    # The box is turned by quarter turns only: one that encloses the turned box is too large.
+    scale = math.sqrt(abs(float(np.linalg.det(back))))
+    if abs(back[0, 1]) > abs(back[0, 0]):
+        halves = halves[:, ::-1]
+    centres = (centres - transform[:, 2]) @ back.T
+    boxes = np.concatenate([centres - halves * scale, centres + halves * scale], axis=1)
+    points = (faces.points - transform[:, 2]) @ back.T
+    return _Candidates(boxes.astype(np.float32), points.astype(np.float32), faces.scores)
+
+
+def _decode(
+    heatmap: Float32, size: Float32, offset: Float32, landmarks: Float32, threshold: float
+) -> _Candidates:
+    """Read the graph's outputs for one image, in input pixels.
+
+    Arguments are (h, w), (2, h, w), (2, h, w) and (10, h, w); pairs are in the order
+    vertical, horizontal.  Sizes are logarithms in units of a cell, points are fractions of
+    the box.
+    """
+    row, column = np.nonzero(heatmap > threshold)
+    box_height, box_width = np.exp(np.clip(size[:, row, column], 0, MAX_LOG_SIZE)) * STRIDE
+    centre_y = (row + offset[0, row, column] + 0.5) * STRIDE
+    centre_x = (column + offset[1, row, column] + 0.5) * STRIDE
+    x0, y0 = centre_x - box_width / 2, centre_y - box_height / 2
+    boxes = np.stack([x0, y0, x0 + box_width, y0 + box_height], axis=1)
+    fractions = landmarks[:, row, column].reshape(5, 2, -1)
+    points = np.stack(
+        [x0 + fractions[:, 1] * box_width, y0 + fractions[:, 0] * box_height], axis=-1
+    )
+    return _Candidates(
+        boxes.astype(np.float32),
+        points.transpose(1, 0, 2).astype(np.float32),
+        heatmap[row, column],
+    )
+
+
+def _suppress_overlaps(boxes: Float32, scores: Float32, max_overlap: float, most: int) -> list[int]:
+    """Greedy non-maximum suppression: indices to keep, best score first, at most `most`."""
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    order = np.argsort(-scores, kind="stable")
+    keep: list[int] = []
+    while order.size and len(keep) < most:
+        best, rest = int(order[0]), order[1:]
+        keep.append(best)
+        lower = np.maximum(boxes[best, :2], boxes[rest, :2])
+        upper = np.minimum(boxes[best, 2:], boxes[rest, 2:])
+        shared = np.prod(np.clip(upper - lower, 0, None), axis=1)
+        overlap = shared / (area[best] + area[rest] - shared)
+        order = rest[overlap <= max_overlap]
+    return keep

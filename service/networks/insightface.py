@@ -1,0 +1,160 @@
+"""Detectors and recognisers of the insightface library, for those who have a model pack.
+
+The library is MIT-licensed, but the model packs its makers publish (buffalo_l and others)
+are for NON-COMMERCIAL RESEARCH ONLY.  None is shipped or fetched here: the user installs the
+`insightface` extra and puts a pack into `ROOT/models/NAME`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from facewright.models.resampling import cut_square
+from facewright.service.errors import ModelError
+from facewright.service.networks.detection import DetectedFace
+from facewright.service.networks.recognition import Recognizer
+from facewright.service.runtime.sessions import CPU_PROVIDERS, Provider
+
+ARCFACE_SIDE = 112
+"""Side in pixels of the chip for which `ARCFACE_POINTS` are."""
+
+ARCFACE_POINTS = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ]
+)
+"""(5, 2): where a recognition network wants the points of a face, pixels of its chip from the
+centre of the first.
+
+ArcFace's (arXiv 1801.07698); `arcface_dst` of insightface, `utils/face_align.py`.
+"""
+
+
+class InsightFace:
+    """The detection network of an insightface model pack, and its recognition network.
+
+    `pack` is the name of a directory in `root`/models that holds the pack's .onnx files.
+    Faces that score below `score_threshold` are dropped.  Raises `ModelError` when the
+    library or the pack is missing, or the pack has no detector that gives five points.
+    """
+
+    name = "insightface"
+
+    def __init__(
+        self,
+        pack: str,
+        root: Path,
+        providers: Sequence[Provider] = CPU_PROVIDERS,
+        *,
+        score_threshold: float = 0.5,
+        input_side: int = 640,
+    ) -> None:
+        try:
+            from insightface.app import FaceAnalysis
+        except ImportError as error:
+            raise ModelError(
+                "the insightface detector needs the `insightface` extra to be installed"
+            ) from error
+        # Asked for a pack that is not there, the library would download one.
+        directory = root / "models" / pack
+        if pack != Path(pack).name or not any(directory.glob("*.onnx")):
+            raise ModelError(f"there is no insightface model pack in {directory}")
+        try:
+            self._analysis = FaceAnalysis(
+                name=pack,
+                root=str(root),
+                allowed_modules=["detection", "recognition"],
+                providers=list(providers),
+            )
+            self._analysis.prepare(
+                ctx_id=-1 if tuple(providers) == CPU_PROVIDERS else 0,
+                det_thresh=score_threshold,
+                det_size=(input_side, input_side),
+            )
+        except Exception as error:  # the library checks its files with bare assertions
+            raise ModelError(f"insightface cannot load the pack {pack}: {error}") from error
+        network = self._analysis.models.get("recognition")
+        self.recognizer: Recognizer | None = None if network is None else _ArcFace(network)
+
+    def detect(self, rgb_u8: npt.NDArray[np.uint8]) -> list[DetectedFace]:
+        """Find the faces of a photo (H, W, 3), best score first.
+
+        Raises `ModelError` when the pack's detector gives no points.
+        """
+        # Not `FaceAnalysis.get`, which recognises every face as well.
+        boxes, points = self._analysis.det_model.detect(np.ascontiguousarray(rgb_u8[..., ::-1]))
+        if len(boxes) and points is None:
+            raise ModelError("the insightface pack's detector gives no facial points")
+        faces = [
+            DetectedFace(
+                box=np.asarray(box[:4], dtype=np.float32),
+                points=np.asarray(five, dtype=np.float32),
+                score=float(box[4]),
+            )
+            for box, five in zip(boxes, [] if points is None else points, strict=True)
+        ]
+        return sorted(faces, key=lambda face: face.score, reverse=True)
+
+
+class _ArcFace:
+    """The recognition network of a pack, a `Recognizer`.
+
+    `network` is the library's `ArcFaceONNX`, which knows its input's size and how to scale it.
+    """
+
+    def __init__(self, network: Any) -> None:
+        self._network = network
+
+    def embed(
+        self, rgb_u8: npt.NDArray[np.uint8], points: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """See `Recognizer`."""
+        side = int(self._network.input_size[0])
+        wanted = ARCFACE_POINTS * (side / ARCFACE_SIDE) + 0.5
+        # One by one: there are packs whose network takes no batches.
+        embeddings = np.stack([self._embed_one(rgb_u8, five, wanted, side) for five in points])
+        if not np.isfinite(embeddings).all():
+            raise ModelError("the insightface pack's recognition network gives no finite numbers")
+        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        return embeddings / np.maximum(lengths, np.finfo(np.float32).tiny)
+
+    def _embed_one(
+        self,
+        rgb_u8: npt.NDArray[np.uint8],
+        points: npt.NDArray[np.float32],
+        wanted: npt.NDArray[np.float64],
+        side: int,
+    ) -> npt.NDArray[np.float32]:
+        # The library's own cut does not average over the pixels that it skips in large photos.
+        # Its detectors count from the pixels' centres as well.
+        chip = cut_square(rgb_u8, similarity_transform(points + 0.5, wanted), side)
+        try:
+            features = self._network.get_feat(np.ascontiguousarray(chip[..., ::-1]))
+        except Exception as error:  # whatever the library and ONNX Runtime raise
+            raise ModelError(f"insightface's recognition network failed: {error}") from error
+        return np.asarray(features, dtype=np.float32).ravel()
+
+
+def similarity_transform(points: npt.ArrayLike, wanted: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The map (2, 3) that turns, scales and shifts `points` (N, 2) nearest to `wanted` (N, 2).
+
+    Least squares over the four numbers a, b, s, t of (a x - b y + s, b x + a y + t), so it never
+    mirrors.
+    """
+    x, y = np.asarray(points, np.float64).T
+    one, none = np.ones_like(x), np.zeros_like(x)
+    rows = np.concatenate(
+        [np.stack([x, -y, one, none], axis=1), np.stack([y, x, none, one], axis=1)]
+    )
+    targets = np.asarray(wanted, np.float64).T.ravel()
+    a, b, s, t = np.linalg.lstsq(rows, targets, rcond=None)[0]
+    return np.array([[a, -b, s], [b, a, t]])

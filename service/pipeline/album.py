@@ -1,0 +1,292 @@
+"""The way of an album: its photos one by one, then one identity for all; no HTTP in here.
+
+Deng et al. 2019, section 4: coefficients and confidences of each photo come from the networks,
+identities are aggregated by confidence (eq. 7), and each photo is shown with the album's
+identity in its own expression, pose and light (eq. 8).
+
+Photos are only ever decoded a few at a time.  What is kept of each is its file and a few
+hundred numbers per face; a picture of it is made from the file again, no larger than needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from facewright.models.aggregation import aggregate, shares
+from facewright.models.agreement import (
+    STRANGER_SIMILARITY,
+    album_distances,
+    album_similarities,
+    consistent_faces,
+    minority,
+)
+from facewright.models.layout import LAYOUT_239
+from facewright.service.errors import BadPhoto, FacewrightError, NoFaceFound, TooFewPhotos
+from facewright.service.options import AlbumOptions, Faces
+from facewright.service.pipeline.engine import Engine
+from facewright.service.pipeline.overlay import draw_overlay
+from facewright.service.pipeline.photo import decode_photo
+from facewright.service.pipeline.reconstruction import (
+    ObservedFace,
+    Reconstruction,
+    reconstruct_faces,
+)
+from facewright.service.runtime.deadline import Deadline
+from facewright.service.telemetry.stages import SharedClock, StageClock
+
+Float32 = npt.NDArray[np.float32]
+RgbU8 = npt.NDArray[np.uint8]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Source = Callable[[], bytes]
+"""Reads the file of a photo; may raise `BadPhoto` in its place."""
+
+
+class PhotoMap(Protocol):
+    """Calls a function for photos side by side; yields the results in the photos' order.
+
+    It works on no more photos ahead of the results taken than are held in memory easily.
+    """
+
+    def __call__(
+        self, work: Callable[[Item], Result], items: Iterable[Item], /
+    ) -> Iterator[Result]:
+        """Yield `work` of each of `items`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class FailedPhoto:
+    """A photo of an album without a usable face."""
+
+    problem: FacewrightError
+
+
+@dataclass(frozen=True, eq=False)
+class AlbumFace:
+    """A photo of an album and the face that was chosen in it."""
+
+    width: int
+    """Of the photo, px."""
+    height: int
+    observed: ObservedFace
+    """The face as this photo alone shows it."""
+    faces_found: int
+    """How many faces there were to choose from."""
+    distance: float | None
+    """From the rest of the album (`models.agreement.album_distances`); None without a rest."""
+    stranger_distance: float
+    """Beyond which the photo shows somebody else, by the weights in use."""
+    similarity: float | None
+    """To the rest of the album (`models.agreement.album_similarities`); None without a rest, or
+    without a recogniser."""
+    used: bool
+    """False for a photo that was left out of the album."""
+    share: float
+    """Part in the identity, mean of all coefficients; 0 for a photo that was left out."""
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether it seems to show somebody else: by its embedding, or by its shape without one."""
+        if self.similarity is not None:
+            return self.similarity < STRANGER_SIMILARITY
+        return self.distance is not None and self.distance > self.stranger_distance
+
+
+@dataclass(frozen=True, eq=False)
+class Album:
+    """The one identity of some photos, and what each of them is in it."""
+
+    photos: list[AlbumFace | FailedPhoto]
+    """In the order of the sources."""
+    identity: Float32
+    """(80,): alpha of eq. 7."""
+    albedo: Float32
+    """(80,): mean delta of the photos used."""
+
+    @property
+    def photos_used(self) -> int:
+        """How many photos were not left out and have not failed."""
+        return sum(isinstance(photo, AlbumFace) and photo.used for photo in self.photos)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A photo before its face is chosen."""
+
+    width: int
+    height: int
+    faces: list[ObservedFace]
+    embeddings: Float32 | None
+    """(F, D) of the faces; of all photos of an album, or of none."""
+
+
+def solve_album(
+    engine: Engine,
+    sources: Sequence[Source],
+    options: AlbumOptions,
+    photo_map: PhotoMap,
+    deadline: Deadline,
+    clock: SharedClock,
+) -> Album:
+    """Find the face in each photo and aggregate the identity; blocks.
+
+    A photo that cannot be used is part of the result and stops nothing.
+
+    Raises:
+        TooFewPhotos: fewer than `options.min_photos` can be used.
+        QueueFull, DeadlinePassed, NotReady, ModelError: as `Engine.observe` and `Engine.embed`.
+    """
+    which: Faces = "largest" if options.faces == "largest" else "all"
+
+    def look(source: Source) -> _Seen | FailedPhoto:
+        with clock.one() as own:
+            try:
+                photo, faces = engine.observe(source(), which, deadline, own, reduced=True)
+            except (BadPhoto, NoFaceFound) as error:
+                # A new one: the frames that this one came through hold the photo.
+                return FailedPhoto(type(error)(error.detail))
+            embeddings = engine.embed(photo, faces, deadline, own)
+            return _Seen(photo.width, photo.height, faces, embeddings)
+
+    seen = list(photo_map(look, sources))
+    deadline.check()
+    if not any(isinstance(photo, _Seen) for photo in seen):
+        raise TooFewPhotos(_too_few(seen, 0, options.min_photos))
+    with clock.stage("reconstruct"):
+        album = _aggregate(seen, options, engine.regressor.stranger_distance)
+    if album.photos_used < options.min_photos:
+        raise TooFewPhotos(_too_few(seen, album.photos_used, options.min_photos))
+    return album
+
+
+def album_face(engine: Engine, album: Album, photo: AlbumFace) -> Reconstruction:
+    """The geometry of a photo's face with the album's identity (eq. 8); a stranger's own.
+
+    Coefficients and confidences stay those of the photo.
+    """
+    shown = photo.observed
+    if photo.used:
+        coefficients = shown.coefficients.copy()
+        coefficients[LAYOUT_239.identity] = album.identity
+        shown = replace(shown, coefficients=coefficients)
+    face = reconstruct_faces(engine.model, [shown])[0]
+    return replace(face, coefficients=photo.observed.coefficients)
+
+
+def album_picture(
+    engine: Engine, source: Source, longest_side: int, deadline: Deadline, clock: StageClock
+) -> RgbU8:
+    """A photo, reduced to at most `longest_side` px: (H, W, 3).
+
+    Raises `BadPhoto` when it cannot be decoded, `DeadlinePassed`.
+    """
+    deadline.check()
+    with clock.stage("decode"):
+        return decode_photo(source(), engine.limits, longest_side)
+
+
+def album_overlay(
+    engine: Engine,
+    picture: RgbU8,
+    photo: AlbumFace,
+    face: Reconstruction,
+    *,
+    landmarks: bool,
+    deadline: Deadline,
+    clock: StageClock,
+) -> RgbU8:
+    """A copy of the photo's `picture`, in any size, with its `face` drawn on it: (H, W, 3).
+
+    Raises `DeadlinePassed`.
+    """
+    deadline.check()
+    height, width = picture.shape[:2]
+    scale = np.array([width / photo.width, height / photo.height])
+    reduced = replace(
+        face,
+        intrinsics=np.diag([*scale, 1.0]) @ face.intrinsics,
+        landmarks_px=(face.landmarks_px * scale).astype(np.float32),
+    )
+    with clock.stage("overlay"):
+        return draw_overlay(picture, engine.model, [reduced], landmarks=landmarks)
+
+
+def _aggregate(
+    seen: Sequence[_Seen | FailedPhoto], options: AlbumOptions, stranger_distance: float
+) -> Album:
+    usable = [photo for photo in seen if isinstance(photo, _Seen)]
+    chosen = consistent_faces(
+        [
+            _identity(photo.faces) if photo.embeddings is None else photo.embeddings
+            for photo in usable
+        ]
+    )
+    faces = [photo.faces[index] for photo, index in zip(usable, chosen, strict=True)]
+    embeddings = [
+        photo.embeddings[index]
+        for photo, index in zip(usable, chosen, strict=True)
+        if photo.embeddings is not None
+    ]
+    identity = _identity(faces)
+    confidences = np.stack([face.confidences for face in faces])
+    albedo = np.stack([face.coefficients[LAYOUT_239.albedo] for face in faces])
+    distances = album_distances(identity).tolist() if len(faces) > 1 else [None]
+    similarities = (
+        album_similarities(np.stack(embeddings)).tolist()
+        if len(embeddings) > 1
+        else [None] * len(faces)
+    )
+    found = [
+        AlbumFace(
+            width=photo.width,
+            height=photo.height,
+            observed=face,
+            faces_found=len(photo.faces),
+            distance=distances[row],
+            stranger_distance=stranger_distance,
+            similarity=similarities[row],
+            used=True,
+            share=0.0,
+        )
+        for row, (photo, face) in enumerate(zip(usable, faces, strict=True))
+    ]
+    weights = np.ones(len(faces))
+    if options.outliers == "drop":
+        weights[minority(np.array([photo.is_stranger for photo in found]))] = 0.0
+    part = shares(confidences, options.strategy, weights).mean(axis=1)
+    placed = iter(
+        replace(photo, used=bool(weights[row]), share=float(part[row]))
+        for row, photo in enumerate(found)
+    )
+    return Album(
+        photos=[photo if isinstance(photo, FailedPhoto) else next(placed) for photo in seen],
+        identity=aggregate(identity, confidences, options.strategy, weights),
+        albedo=np.average(albedo, axis=0, weights=weights).astype(np.float32),
+    )
+
+
+def _identity(faces: Sequence[ObservedFace]) -> Float32:
+    """(N, 80)."""
+    return np.stack([face.coefficients[LAYOUT_239.identity] for face in faces])
+
+
+def _too_few(seen: Sequence[_Seen | FailedPhoto], used: int, asked: int) -> str:
+    problems = [
+        f"photo {index}: {photo.problem.code}"
+        for index, photo in enumerate(seen)
+        if isinstance(photo, FailedPhoto)
+    ]
+    if strangers := len(seen) - used - len(problems):
+        problems.append(f"{strangers} left out as strangers")
+    return (
+        f"{used} of {len(seen)} photos can be used, but {asked} are asked for"
+        f"{' (' + ', '.join(problems) + ')' if problems else ''}."
+    )

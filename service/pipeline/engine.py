@@ -1,0 +1,472 @@
+"""The loaded models and the way of one photo through them; no HTTP in here.
+
+The server, the command line and the benchmark all use an `Engine`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from facewright.models.assets import FACE_MODEL, WEIGHTS, WeightsName, asset_path
+from facewright.models.assets import sha256 as file_sha256
+from facewright.models.camera import CROP_SIZE
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.resampling import warm_up as warm_up_resampling
+from facewright.models.texture.baking import DEFAULT_TEXTURE_SIZE, TextureBaker
+from facewright.models.texture.views import TextureView
+from facewright.service.errors import ModelError
+from facewright.service.formats.glb import write_glb
+from facewright.service.formats.mesh import Mesh
+from facewright.service.formats.obj import write_obj
+from facewright.service.networks.centerface import (
+    BATCH_BYTES,
+    CLOSE_FACE,
+    SEARCH_SIDE,
+    CenterFace,
+    Maps,
+)
+from facewright.service.networks.detection import DetectedFace, Detector, TooCoarse
+from facewright.service.networks.insightface import InsightFace
+from facewright.service.networks.recognition import Recognizer
+from facewright.service.networks.regression import Prediction, Regressor
+from facewright.service.options import MESH_FORMATS, Expression, Faces, MeshFormat, Pose
+from facewright.service.pipeline.meshing import colored_mesh, face_mesh
+from facewright.service.pipeline.overlay import draw_overlay
+from facewright.service.pipeline.overlay import warm_up as warm_up_overlay
+from facewright.service.pipeline.photo import ImageLimits, Photo, open_photo
+from facewright.service.pipeline.reconstruction import (
+    ObservedFace,
+    Reconstruction,
+    Reconstructor,
+    reconstruct_faces,
+)
+from facewright.service.runtime.batch_events import BatchObserver
+from facewright.service.runtime.batching import MicroBatcher
+from facewright.service.runtime.deadline import Deadline
+from facewright.service.runtime.processors import usable_processors
+from facewright.service.runtime.sessions import (
+    CPU_PROVIDERS,
+    CUDA,
+    Device,
+    Provider,
+    provider_name,
+    providers_of,
+)
+from facewright.service.settings import Settings
+from facewright.service.telemetry.stages import StageClock
+
+log = logging.getLogger(__name__)
+
+RgbU8 = npt.NDArray[np.uint8]
+
+REDUCED_SIDE = 2 * SEARCH_SIDE
+"""Pixels that the longer side of a reduced photo has at least: most faces keep enough then."""
+
+DETECTOR_LICENCES = {
+    "centerface": "MIT",
+    "insightface": "model pack: non-commercial research only",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A photo and the faces found in it, the largest first."""
+
+    width: int
+    """Of the photo, px."""
+    height: int
+    faces: list[Reconstruction]
+    decode: Callable[[], RgbU8]
+
+    @cached_property
+    def photo(self) -> RgbU8:
+        """(H, W, 3) as a viewer shows it; decoded when it is asked for."""
+        return self.decode()
+
+
+class Engine:
+    """Models loaded and warmed up, and what can be done with them; thread safe.
+
+    Raises `ModelError` when a file is missing, unusable or does not fit the others.
+    """
+
+    def __init__(self, settings: Settings, observer: BatchObserver | None = None) -> None:
+        # Photos are worked on side by side already: more threads would only switch.
+        cv2.setNumThreads(1)
+        self.settings = settings
+        weights = self.weights = _weights_file(settings.weights)
+        self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
+        self.baker = TextureBaker(self.model)
+        self.regressor, self.detector, self.providers = _open_networks(
+            settings, weights, self.model.sha256
+        )
+        self.detector_licence = DETECTOR_LICENCES[self.detector.name]
+        self.recognizer: Recognizer | None = None
+        """Tells people apart; not every detector comes with one."""
+        if isinstance(self.detector, InsightFace):
+            self.recognizer = self.detector.recognizer
+        self.weights_sha256 = file_sha256(weights)
+        self.limits = ImageLimits(
+            max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels
+        )
+        self._warm_up()
+        # One network runs at a time, on all processors: two would only take them from each other.
+        self._processors = threading.Lock()
+        self._regression: MicroBatcher[RgbU8, Prediction] = MicroBatcher(
+            self._regress_batch,
+            stage="regress",
+            max_batch=settings.batch_size,
+            capacity=settings.queue_size,
+            weigh=_weigh,
+            capacity_bytes=settings.queue_bytes,
+            max_delay=settings.batch_delay_ms / 1000,
+            observer=observer,
+        )
+        self._detection: MicroBatcher[RgbU8, Maps] = MicroBatcher(
+            self._detect_batch,
+            stage="detect",
+            max_batch=settings.batch_size,
+            capacity=settings.queue_size,
+            weigh=_weigh,
+            batch_bytes=BATCH_BYTES,
+            capacity_bytes=settings.queue_bytes,
+            max_delay=settings.batch_delay_ms / 1000,
+            observer=observer,
+        )
+
+    def reconstruct(
+        self,
+        data: bytes,
+        faces: Faces,
+        deadline: Deadline,
+        clock: StageClock,
+        *,
+        reduced: bool = False,
+    ) -> Scene:
+        """Decode a photo and reconstruct its faces; blocks.  Raises as `observe` does.
+
+        reduced: `Scene.photo` will probably not be asked for.
+        """
+        photo, observed = self.observe(data, faces, deadline, clock, reduced=reduced)
+
+        def decode() -> RgbU8:
+            return self.decode(data, deadline, clock) if photo.reduction > 1 else photo.rgb_u8
+
+        with clock.stage("reconstruct"):
+            found = reconstruct_faces(self.model, observed)
+            return Scene(photo.width, photo.height, found, decode)
+
+    def observe(
+        self,
+        data: bytes,
+        faces: Faces,
+        deadline: Deadline,
+        clock: StageClock,
+        *,
+        reduced: bool = False,
+    ) -> tuple[Photo, list[ObservedFace]]:
+        """Decode a photo, find its faces and ask the network about them; blocks.
+
+        The largest face comes first.  Faces are in pixels of the whole photo.
+
+        reduced: a reduced photo will do, if its faces keep pixels enough.
+
+        Raises:
+            BadPhoto: the bytes are no usable photo.
+            NoFaceFound: there is no face in it.
+            QueueFull, DeadlinePassed, NotReady: see `MicroBatcher.ask`.
+        """
+        photo = self._open(data, deadline, clock, REDUCED_SIDE if reduced else 0)
+        try:
+            found = self._observe(photo, faces, deadline, clock)
+        except TooCoarse:
+            photo = self._open(data, deadline, clock)
+            found = self._observe(photo, faces, deadline, clock)
+        return photo, [one.moved(photo.reduction, photo.shift) for one in found]
+
+    def _observe(
+        self, photo: Photo, faces: Faces, deadline: Deadline, clock: StageClock
+    ) -> list[ObservedFace]:
+        """The faces in pixels of `photo.rgb_u8`; raises `TooCoarse` if those are too few."""
+
+        def regress(crops_u8: RgbU8) -> Prediction:
+            with clock.stage("regress"):
+                answers = self._regression.ask(list(crops_u8), deadline)
+            coefficients, confidences = zip(*answers, strict=True)
+            return np.stack(coefficients), np.stack(confidences)
+
+        detector: Detector = self.detector
+        if isinstance(detector, CenterFace):
+            # If only the largest counts, it does not matter how well the others are seen.
+            smallest = CLOSE_FACE if photo.reduction > 1 and faces == "all" else 0.0
+            detector = detector.asking(
+                lambda images: self._detection.ask(images, deadline), smallest
+            )
+        detector = _TimedDetector(detector, self.settings.max_faces, clock, deadline)
+        with clock.stage("reconstruct"):
+            return Reconstructor(self.model, detector, regress).observe(
+                photo.rgb_u8, faces, largest_zoom=1.0 if photo.reduction > 1 else math.inf
+            )
+
+    def embed(
+        self,
+        photo: Photo,
+        faces: Sequence[ObservedFace],
+        deadline: Deadline,
+        clock: StageClock,
+    ) -> npt.NDArray[np.float32] | None:
+        """Embeddings (N, D) of N >= 1 faces of a photo; None without a recogniser.
+
+        Raises `DeadlinePassed`, and `ModelError` when the network fails.
+        """
+        if self.recognizer is None:
+            return None
+        deadline.check()
+        with clock.stage("recognize"):
+            points = np.stack([face.face.points for face in faces])
+            seen = ((points - photo.shift) / photo.reduction).astype(np.float32)
+            return self.recognizer.embed(photo.rgb_u8, seen)
+
+    def decode(self, data: bytes, deadline: Deadline, clock: StageClock) -> RgbU8:
+        """The pixels (H, W, 3) of a photo.  Raises `BadPhoto` and `DeadlinePassed`."""
+        return self._open(data, deadline, clock).rgb_u8
+
+    def _open(
+        self, data: bytes, deadline: Deadline, clock: StageClock, least_side: int = 0
+    ) -> Photo:
+        deadline.check()
+        with clock.stage("decode"):
+            photo = open_photo(data, self.limits, least_side)
+        deadline.check()
+        return photo
+
+    def mesh_file(
+        self,
+        face: Reconstruction,
+        form: MeshFormat,
+        expression: Expression,
+        pose: Pose,
+        clock: StageClock,
+        texture: RgbU8 | None = None,
+        material_file: str | None = None,
+    ) -> bytes:
+        """The mesh of one face as the bytes of a GLB or OBJ file.
+
+        texture: what `texture` has baked; the albedo's colours without it.
+        material_file: name of the MTL file that an OBJ file refers to; without one the
+            texture's colours are given to its vertices.
+        """
+        with clock.stage("mesh"):
+            mesh = face_mesh(self.model, face, expression, pose, texture)
+            return self._write(mesh, form, expression, pose, material_file)
+
+    def texture(self, scene: Scene, face: Reconstruction, size: int, clock: StageClock) -> RgbU8:
+        """A texture of one face baked from its photo: (size, size, 3)."""
+        with clock.stage("texture"):
+            view = TextureView(scene.photo, face.posed_vertices(), face.projected())
+            return self.baker.bake([view], face.albedo, size).rgb_u8
+
+    def identity_file(
+        self,
+        identity: npt.NDArray[np.float32],
+        albedo: npt.NDArray[np.float32],
+        form: MeshFormat,
+        clock: StageClock,
+        texture: RgbU8 | None = None,
+        material_file: str | None = None,
+    ) -> bytes:
+        """The neutral, canonical mesh of identity and albedo coefficients (80,) as a file.
+
+        texture, material_file: see `mesh_file`.
+        """
+        with clock.stage("mesh"):
+            vertices = self.model.shape(identity[None], np.zeros((1, self.model.n_expression)))[0]
+            mesh = colored_mesh(self.model, vertices, self.model.albedo(albedo[None])[0], texture)
+            return self._write(mesh, form, "neutral", "canonical", material_file)
+
+    def _write(
+        self,
+        mesh: Mesh,
+        form: MeshFormat,
+        expression: Expression,
+        pose: Pose,
+        material_file: str | None = None,
+    ) -> bytes:
+        about = {
+            "generator": "facewright",
+            "face_model": f"{self.model.metadata['name']} {self.model.metadata['version']}",
+            "face_model_sha256": self.model.sha256,
+            "weights_sha256": self.weights_sha256,
+            "licence": self.model.metadata["licence"],
+            "expression": expression,
+            "pose": pose,
+            "texture": "albedo" if mesh.texture is None else "photo",
+        }
+        if form == "glb":
+            return write_glb(mesh, about)
+        return write_obj(mesh, about, material_file)
+
+    def overlay(self, scene: Scene, landmarks: bool, clock: StageClock) -> RgbU8:
+        """The photo with all its faces drawn on it: (H, W, 3)."""
+        with clock.stage("overlay"):
+            return draw_overlay(scene.photo, self.model, scene.faces, landmarks=landmarks)
+
+    def models(self) -> list[tuple[str, str, str, str]]:
+        """Kind, name, version and sha256 of all that is loaded; the detector's are its makers'."""
+        face_model, weights = self.model.metadata, self.regressor.metadata
+        return [
+            ("face_model", face_model["name"], face_model["version"], self.model.sha256),
+            ("weights", weights.get("name", ""), weights.get("version", ""), self.weights_sha256),
+            ("detector", self.detector.name, "", ""),
+        ]
+
+    @property
+    def alive(self) -> bool:
+        """False when photos can no longer reach a network, which only a restart can mend."""
+        return self._detection.alive and self._regression.alive
+
+    @property
+    def call_seconds(self) -> float:
+        """For how long a call of a network has been going on; 0 when none is."""
+        return max(self._detection.call_seconds, self._regression.call_seconds)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Finish what waits for the networks and refuse more; give up after `timeout` seconds."""
+        if not all(batcher.close(timeout) for batcher in (self._detection, self._regression)):
+            log.warning("work was still waiting for a network at shutdown")
+
+    def _regress_batch(self, crops: Sequence[RgbU8]) -> list[Prediction | ModelError]:
+        with self._processors:
+            return self.regressor.regress_each(np.stack(crops))
+
+    def _detect_batch(self, images: Sequence[RgbU8]) -> Sequence[Maps]:
+        assert isinstance(self.detector, CenterFace)
+        with self._processors:
+            return self.detector.network(images)
+
+    def _warm_up(self) -> None:
+        """Do everything once, so that no request waits for a compiler or an allocation."""
+        blank = np.zeros((640, 640, 3), np.uint8)
+        if isinstance(self.detector, CenterFace):
+            self.detector.warm_up()
+        else:
+            self.detector.detect(blank)
+        if self.recognizer is not None:
+            points = _KnownFace(self.model).detect(blank)[0].points
+            self.recognizer.embed(blank, points[None])
+        largest = self.settings.batch_size
+        # A GPU chooses its kernels for each shape.
+        on_cpu = self.providers == CPU_PROVIDERS
+        self.regressor.warm_up(sorted({1, largest}) if on_cpu else range(1, largest + 1))
+        # Not left to the picture below: the network may see its face beyond the border.
+        warm_up_overlay()
+        warm_up_resampling()
+        photo = np.zeros((2 * CROP_SIZE, 2 * CROP_SIZE, 3), np.uint8)
+        faces = Reconstructor(
+            self.model, _KnownFace(self.model), self.regressor.regress
+        ).reconstruct(photo)
+        clock = StageClock()
+        scene = Scene(photo.shape[1], photo.shape[0], faces, lambda: photo)
+        texture = self.texture(scene, faces[0], DEFAULT_TEXTURE_SIZE, clock)
+        for form in MESH_FORMATS:
+            for colours in (None, texture):
+                self.mesh_file(faces[0], form, "keep", "canonical", clock, colours)
+        self.overlay(scene, True, clock)
+
+
+class _KnownFace:
+    """A detector that sees the model's mean face in the middle of every photo."""
+
+    name = "known"
+
+    def __init__(self, model: MorphableModel) -> None:
+        self._offsets = model.five_points[:, :2] * (1, -1)
+
+    def detect(self, rgb_u8: RgbU8) -> list[DetectedFace]:
+        height, width = rgb_u8.shape[:2]
+        points = (self._offsets + (width / 2, height / 2)).astype(np.float32)
+        box = np.concatenate([points.min(axis=0), points.max(axis=0)])
+        return [DetectedFace(box=box, points=points, score=1.0)]
+
+
+class _TimedDetector:
+    """A detector that is timed, bounded and stops when nobody waits any more."""
+
+    def __init__(
+        self, detector: Detector, max_faces: int, clock: StageClock, deadline: Deadline
+    ) -> None:
+        self.name = detector.name
+        self._detector = detector
+        self._max_faces = max_faces
+        self._clock = clock
+        self._deadline = deadline
+
+    def detect(self, rgb_u8: RgbU8) -> list[DetectedFace]:
+        self._deadline.check()
+        with self._clock.stage("detect"):
+            found = self._detector.detect(rgb_u8)
+        largest = sorted(found, key=lambda face: face.area, reverse=True)[: self._max_faces]
+        return sorted(largest, key=lambda face: face.score, reverse=True)
+
+
+def _weigh(image: RgbU8) -> int:
+    return image.nbytes
+
+
+def _shipped(name: str) -> Path:
+    try:
+        return asset_path(name)
+    except FileNotFoundError as error:
+        raise ModelError(str(error)) from error
+
+
+def _weights_file(weights: WeightsName | Path) -> Path:
+    return weights if isinstance(weights, Path) else _shipped(WEIGHTS[weights])
+
+
+def _load_face_model(path: Path) -> MorphableModel:
+    try:
+        return MorphableModel.load(path)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot load the face model {path}: {error}") from error
+
+
+def _open_networks(
+    settings: Settings, weights: Path, face_model_sha256: str
+) -> tuple[Regressor, Detector, tuple[str, ...]]:
+    """Regressor and detector, and where the regressor runs: preferred provider first."""
+    threads = settings.inference_threads or usable_processors()
+
+    def on(device: Device) -> tuple[Regressor, Detector, tuple[str, ...]]:
+        providers = providers_of(device, half=settings.tensorrt_fp16)
+        regressor = Regressor(weights, providers, threads, face_model_sha256=face_model_sha256)
+        detector = open_detector(settings, providers_of("cpu" if device == "cpu" else "cuda"))
+        return regressor, detector, tuple(map(provider_name, providers))
+
+    if settings.device != "auto":
+        return on(settings.device)
+    if CUDA in ort.get_available_providers():
+        try:
+            return on("cuda")
+        except ModelError as error:
+            log.warning("no usable GPU, running on the CPU", extra={"reason": error.detail})
+    return on("cpu")
+
+
+def open_detector(settings: Settings, providers: Sequence[Provider] = CPU_PROVIDERS) -> Detector:
+    """The detector that the settings name. Raises `ModelError` when it cannot be loaded."""
+    if settings.detector == "insightface":
+        root = settings.insightface_root.expanduser()
+        return InsightFace(settings.insightface_pack, root, providers)
+    return CenterFace(providers, settings.inference_threads or usable_processors())

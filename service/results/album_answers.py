@@ -1,0 +1,281 @@
+"""The forms of an album's answer: JSON, the identity's mesh, a sheet of overlays, or a ZIP file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from facewright.models.agreement import STRANGER_SIMILARITY
+from facewright.service.errors import BadPhoto
+from facewright.service.options import MESH_FORMATS, AlbumOptions, MeshFormat
+from facewright.service.pipeline.album import (
+    Album,
+    AlbumFace,
+    FailedPhoto,
+    PhotoMap,
+    Source,
+    album_face,
+    album_overlay,
+    album_picture,
+)
+from facewright.service.pipeline.album_texture import album_texture
+from facewright.service.pipeline.engine import Engine
+from facewright.service.results import schemas
+from facewright.service.results.answers import (
+    EXTENSIONS,
+    GLB,
+    JPEG,
+    JSON,
+    MESH_TYPES,
+    OBJ,
+    PNG,
+    ZIP,
+    Answer,
+    describe_face,
+    encode_picture,
+    face_model_reference,
+    json_answer,
+    mesh_in_json,
+    picture_in_json,
+    rounded,
+    weights_reference,
+    write_mesh_files,
+    zip_answer,
+)
+from facewright.service.results.contact_sheet import TILE_SIDE, Tile, draw_sheet
+from facewright.service.runtime.deadline import Deadline
+from facewright.service.telemetry.stages import SharedClock, StageClock
+
+RgbU8 = npt.NDArray[np.uint8]
+
+OVERLAY_SIDE = 1280
+"""Longer side in pixels of an album's overlays: 64 of them fit into memory and one answer."""
+
+
+class AlbumWriter:
+    """Turns one album into the form asked for; what it costs goes to `clock`.
+
+    Every method raises `DeadlinePassed` before its next file when `deadline` has passed.
+    `names` are those of the photos, where there are any.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        album: Album,
+        sources: Sequence[Source],
+        options: AlbumOptions,
+        photo_map: PhotoMap,
+        deadline: Deadline,
+        clock: SharedClock,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._album = album
+        self._sources = sources
+        self._options = options
+        self._map = photo_map
+        self._deadline = deadline
+        self._clock = clock
+        self._names = names
+        self._baked: RgbU8 | None = None
+
+    def write(self, media_type: str) -> Answer:
+        """The answer as one of `ALBUM_FORMS`."""
+        return ALBUM_FORMS[media_type](self)
+
+    def result(self) -> schemas.AlbumResult:
+        """The JSON document, with what `include` asks for."""
+        album, options = self._album, self._options
+        recognizes = self._engine.recognizer is not None
+        mesh = None
+        if "mesh" in options.include:
+            form = options.mesh_format
+            mesh = mesh_in_json(self.mesh(form), form, self._engine)
+        return schemas.AlbumResult(
+            face_model=face_model_reference(self._engine),
+            weights=weights_reference(self._engine),
+            detector=self._engine.detector.name,
+            strategy=options.strategy,
+            faces=options.faces,
+            outliers=options.outliers,
+            judged_by="embedding" if recognizes else "shape",
+            stranger_distance=self._engine.regressor.stranger_distance,
+            stranger_similarity=STRANGER_SIMILARITY if recognizes else None,
+            texture=options.texture,
+            identity=schemas.AlbumIdentity(
+                coefficients=rounded(album.identity),
+                albedo=rounded(album.albedo),
+                photos_used=album.photos_used,
+                mesh=mesh,
+            ),
+            photos=list(self._map(self._describe, range(len(album.photos)))),
+        )
+
+    def mesh(self, form: MeshFormat, material_file: str | None = None) -> bytes:
+        """The neutral mesh of the identity; an OBJ file may name a material file beside it."""
+        texture = self._texture()
+        self._deadline.check()
+        album = self._album
+        return self._engine.identity_file(
+            album.identity, album.albedo, form, self._clock, texture, material_file
+        )
+
+    def mesh_files(self) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of the identity's meshes and of what belongs to them."""
+        return write_mesh_files(self.mesh, self._texture(), MESH_FORMATS, "identity", self._clock)
+
+    def pictures(
+        self, index: int, longest_side: int, clock: StageClock
+    ) -> tuple[RgbU8 | None, RgbU8 | None]:
+        """A photo, reduced to at most `longest_side` px, without and with its face drawn on it.
+
+        Of a photo that has failed there is no second, and no first if it cannot be decoded.
+        """
+        photo, source = self._album.photos[index], self._sources[index]
+        if isinstance(photo, FailedPhoto):
+            try:
+                return (
+                    album_picture(self._engine, source, longest_side, self._deadline, clock),
+                    None,
+                )
+            except BadPhoto:
+                return None, None
+        picture = album_picture(self._engine, source, longest_side, self._deadline, clock)
+        with clock.stage("reconstruct"):
+            face = album_face(self._engine, self._album, photo)
+        overlay = album_overlay(
+            self._engine,
+            picture,
+            photo,
+            face,
+            landmarks=self._options.landmarks,
+            deadline=self._deadline,
+            clock=clock,
+        )
+        return picture, overlay
+
+    def sheet(self, media_type: str) -> bytes:
+        """All photos with the identity drawn on them as one picture, a JPEG or PNG file."""
+        tiles = list(self._map(self._tile, range(len(self._album.photos))))
+        with self._clock.stage("encode"):
+            return encode_picture(draw_sheet(tiles), media_type)
+
+    def json_answer(self) -> Answer:
+        """`result` as a body."""
+        result = self.result()
+        with self._clock.stage("encode"):
+            return json_answer(result)
+
+    def mesh_answer(self, form: MeshFormat) -> Answer:
+        """`mesh` as a body."""
+        return Answer(self.mesh(form), MESH_TYPES[form], f"identity.{form}")
+
+    def sheet_answer(self, media_type: str) -> Answer:
+        """`sheet` as a body."""
+        return Answer(self.sheet(media_type), media_type, "album" + EXTENSIONS[media_type])
+
+    def zip_answer(self) -> Answer:
+        """JSON, the identity's meshes and a folder for each photo in one file."""
+        return zip_answer(self._files(), "album.zip", self._deadline, self._clock)
+
+    def _files(self) -> Iterator[tuple[str, bytes]]:
+        """Names and contents for the archive, one at a time."""
+        yield "result.json", self.json_answer().body
+        yield from self.mesh_files()
+
+        def work(index: int) -> tuple[int, bytes, bytes]:
+            with self._clock.one() as clock:
+                return index, self._overlay(index, clock), self._face_mesh(index, clock)
+
+        for index, overlay, mesh in self._map(work, self._faces()):
+            yield f"photo{index:02}/overlay.jpg", overlay
+            yield f"photo{index:02}/face.glb", mesh
+
+    def _texture(self) -> RgbU8 | None:
+        """The identity's texture if one is asked for, baked once."""
+        if self._options.texture == "albedo":
+            return None
+        if self._baked is None:
+            size = self._options.texture_size
+            self._baked = album_texture(
+                self._engine, self._album, self._sources, size, self._deadline, self._clock
+            )
+        return self._baked
+
+    def _faces(self) -> list[int]:
+        photos = self._album.photos
+        return [index for index, photo in enumerate(photos) if isinstance(photo, AlbumFace)]
+
+    def _overlay(self, index: int, clock: StageClock) -> bytes:
+        _, overlay = self.pictures(index, OVERLAY_SIDE, clock)
+        assert overlay is not None  # asked for photos with a face only
+        with clock.stage("encode"):
+            return encode_picture(overlay, JPEG)
+
+    def _face_mesh(self, index: int, clock: StageClock) -> bytes:
+        photo = self._album.photos[index]
+        assert isinstance(photo, AlbumFace)
+        with clock.stage("reconstruct"):
+            face = album_face(self._engine, self._album, photo)
+        return self._engine.mesh_file(face, "glb", "keep", "canonical", clock)
+
+    def _tile(self, index: int) -> Tile:
+        photo = self._album.photos[index]
+        with self._clock.one() as clock:
+            picture, overlay = self.pictures(index, TILE_SIDE, clock)
+        if isinstance(photo, FailedPhoto):
+            return Tile(picture, failed=True)
+        return Tile(overlay, photo.is_stranger)
+
+    def _describe(self, index: int) -> schemas.AlbumPhoto:
+        photo = self._album.photos[index]
+        name = None if self._names is None else self._names[index]
+        if isinstance(photo, FailedPhoto):
+            problem = photo.problem
+            return schemas.AlbumPhoto(
+                index=index,
+                name=name,
+                status="failed",
+                problem=schemas.PhotoProblem(
+                    code=problem.code, title=problem.title, detail=problem.detail
+                ),
+            )
+        self._deadline.check()
+        with self._clock.one() as clock:
+            with clock.stage("reconstruct"):
+                face = album_face(self._engine, self._album, photo)
+            overlay = None
+            if "overlay" in self._options.include:
+                overlay = picture_in_json(self._overlay(index, clock))
+        likeness = None
+        if photo.distance is not None:
+            likeness = schemas.Likeness(
+                distance=round(photo.distance, 4),
+                similarity=None if photo.similarity is None else round(photo.similarity, 4),
+                stranger=photo.is_stranger,
+            )
+        return schemas.AlbumPhoto(
+            index=index,
+            name=name,
+            status="used" if photo.used else "left_out",
+            photo=schemas.Photo(width=photo.width, height=photo.height),
+            faces_found=photo.faces_found if self._options.faces == "consistent" else None,
+            likeness=likeness,
+            share=round(photo.share, 6),
+            face=describe_face(face, confidences="confidences" in self._options.include),
+            overlay=overlay,
+        )
+
+
+ALBUM_FORMS: dict[str, Callable[[AlbumWriter], Answer]] = {
+    JSON: AlbumWriter.json_answer,
+    GLB: lambda writer: writer.mesh_answer("glb"),
+    OBJ: lambda writer: writer.mesh_answer("obj"),
+    JPEG: lambda writer: writer.sheet_answer(JPEG),
+    PNG: lambda writer: writer.sheet_answer(PNG),
+    ZIP: AlbumWriter.zip_answer,
+}
+"""What can be asked for, from the default to the least usual."""

@@ -1,0 +1,103 @@
+"""A page that shows an album's photos beside what was made of them; one file, nothing fetched."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+
+from facewright.service.results.schemas import AlbumPhoto, AlbumResult, Likeness
+
+_PAGE = Template((Path(__file__).parent / "static" / "album.html").read_text("utf-8"))
+
+_BAR_WIDTH, _BAR_HEIGHT = 3, 48
+
+
+@dataclass(frozen=True)
+class PhotoRow:
+    """One photo on the page."""
+
+    photo: AlbumPhoto
+    picture: bytes | None
+    """JPEG file; None where there is none."""
+    overlay: bytes | None
+
+
+def album_page(title: str, result: AlbumResult, rows: Sequence[PhotoRow]) -> str:
+    """The page as HTML; `title` and the photos' names may hold any characters."""
+    strangers = sum(bool(row.photo.likeness and row.photo.likeness.stranger) for row in rows)
+    failed = sum(row.photo.status == "failed" for row in rows)
+    return _PAGE.substitute(
+        title=escape(title),
+        used=result.identity.photos_used,
+        count=len(rows),
+        strangers=strangers,
+        failed=failed,
+        strategy=result.strategy,
+        limit=f"distance above {result.stranger_distance:g}"
+        if result.stranger_similarity is None
+        else f"similarity below {result.stranger_similarity:g}",
+        weights=escape(f"{result.weights.name} {result.weights.version}"),
+        face_model=escape(f"{result.face_model.name} {result.face_model.version}"),
+        rows="\n".join(_row(row) for row in rows),
+    )
+
+
+def evidence(likeness: Likeness) -> tuple[str, str]:
+    """By what a photo was taken for a stranger or not, such as "distance" and "1.62"."""
+    if likeness.similarity is not None:
+        return "similarity", f"{likeness.similarity:.2f}"
+    return "distance", f"{likeness.distance:.2f}"
+
+
+def _row(row: PhotoRow) -> str:
+    photo = row.photo
+    stranger = photo.likeness is not None and photo.likeness.stranger
+    facts = []
+    if photo.problem is not None:
+        facts.append(("Problem", escape(photo.problem.title)))
+    if photo.face is not None:
+        confidence = photo.face.confidence
+        facts.append(
+            ("Confidence", f"{confidence.mean:.2f} ({confidence.min:.2f} to {confidence.max:.2f})")
+        )
+    if photo.share is not None:
+        facts.append(("Share", f"{100 * photo.share:.1f}%"))
+    if photo.likeness is not None:
+        name, value = evidence(photo.likeness)
+        facts.append((name.capitalize(), value))
+    if stranger:
+        facts.append(("Seems", "somebody else"))
+    listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)
+    bars = ""
+    if photo.face is not None and photo.face.confidences is not None:
+        bars = _bars(photo.face.confidences)
+    kind = "stranger" if stranger else photo.status
+    pictures = _image(row.picture, "photo") + _image(row.overlay, "overlay")
+    return (
+        f'<article class="{kind}"><h2>{escape(photo.name or f"photo {photo.index}")}</h2>'
+        f'<div class="pictures">{pictures}</div><dl>{listed}</dl>{bars}</article>'
+    )
+
+
+def _image(jpeg: bytes | None, what: str) -> str:
+    if jpeg is None:
+        return f'<div class="empty">no {what}</div>'
+    return f'<img alt="{what}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
+
+
+def _bars(confidences: Sequence[float]) -> str:
+    """One bar per identity coefficient, from the first on the left; full height is 1."""
+    bars = "".join(
+        f'<rect x="{index * _BAR_WIDTH}" y="{_BAR_HEIGHT * (1 - value):.1f}" '
+        f'width="{_BAR_WIDTH - 1}" height="{_BAR_HEIGHT * value:.1f}"/>'
+        for index, value in enumerate(confidences)
+    )
+    width = _BAR_WIDTH * len(confidences)
+    return (
+        f'<svg role="img" aria-label="confidence of each identity coefficient" '
+        f'viewBox="0 0 {width} {_BAR_HEIGHT}" preserveAspectRatio="none">{bars}</svg>'
+    )

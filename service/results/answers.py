@@ -1,0 +1,371 @@
+"""The forms of an answer: JSON, mesh file, picture, or everything in a ZIP file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel
+
+from facewright.models.layout import LAYOUT_239
+from facewright.service.errors import InvalidParameter
+from facewright.service.formats.obj import write_mtl, write_texture_png
+from facewright.service.options import MESH_FORMATS, MeshFormat, ReconstructOptions
+from facewright.service.pipeline.engine import Engine, Scene
+from facewright.service.pipeline.reconstruction import Reconstruction
+from facewright.service.results import schemas
+from facewright.service.runtime.deadline import Deadline
+from facewright.service.telemetry.stages import StageClock
+
+JSON = "application/json"
+GLB = "model/gltf-binary"
+OBJ = "model/obj"
+JPEG = "image/jpeg"
+PNG = "image/png"
+ZIP = "application/zip"
+
+MESH_TYPES: dict[MeshFormat, str] = {"glb": GLB, "obj": OBJ}
+
+MOST_OBJ_IN_JSON = 8
+"""Faces whose OBJ meshes fit into JSON: each is some 7 MB of base64, held several times over."""
+
+_JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished body."""
+
+    body: bytes
+    media_type: str
+    filename: str
+    """The name under which a browser saves it."""
+
+
+class AnswerWriter:
+    """Turns one scene into the form asked for; what it costs goes to `clock`.
+
+    Every method raises `DeadlinePassed` before its next file when `deadline` has passed.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        scene: Scene,
+        options: ReconstructOptions,
+        deadline: Deadline,
+        clock: StageClock,
+    ) -> None:
+        self._engine = engine
+        self._scene = scene
+        self._options = options
+        self._deadline = deadline
+        self._clock = clock
+        self._baked: tuple[Reconstruction, npt.NDArray[np.uint8]] | None = None
+
+    def write(self, media_type: str) -> Answer:
+        """The answer as one of `FORMS`; single-mesh forms hold the largest face."""
+        return FORMS[media_type](self)
+
+    def result(self) -> schemas.ReconstructResult:
+        """The JSON document, with what `include` asks for.
+
+        Raises `InvalidParameter` for OBJ meshes of more than `MOST_OBJ_IN_JSON` faces.
+        """
+        self._check_size()
+        overlay = None
+        if "overlay" in self._options.include:
+            overlay = picture_in_json(self.overlay(JPEG))
+        return schemas.ReconstructResult(
+            photo=schemas.Photo(width=self._scene.width, height=self._scene.height),
+            face_model=face_model_reference(self._engine),
+            weights=weights_reference(self._engine),
+            detector=self._engine.detector.name,
+            expression=self._options.expression,
+            mesh_pose=self._options.pose,
+            texture=self._options.texture,
+            faces=[self._face(face) for face in self._scene.faces],
+            overlay=overlay,
+        )
+
+    def mesh(
+        self, face: Reconstruction, form: MeshFormat, material_file: str | None = None
+    ) -> bytes:
+        """The mesh file of one face; an OBJ file may name a material file beside it."""
+        texture = self._texture(face)
+        self._deadline.check()
+        return self._engine.mesh_file(
+            face,
+            form,
+            self._options.expression,
+            self._options.pose,
+            self._clock,
+            texture,
+            material_file,
+        )
+
+    def mesh_files(
+        self, face: Reconstruction, form: MeshFormat, stem: str
+    ) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of the mesh file and of those that belong to it, one at a time."""
+
+        def write(form: MeshFormat, material_file: str | None = None) -> bytes:
+            return self.mesh(face, form, material_file)
+
+        return write_mesh_files(write, self._texture(face), [form], stem, self._clock)
+
+    def overlay(self, media_type: str) -> bytes:
+        """The picture with all faces drawn on it, as a JPEG or PNG file."""
+        self._deadline.check()
+        picture = self._engine.overlay(self._scene, self._options.landmarks, self._clock)
+        with self._clock.stage("encode"):
+            return encode_picture(picture, media_type)
+
+    def json_answer(self) -> Answer:
+        """`result` as a body."""
+        result = self.result()
+        with self._clock.stage("encode"):
+            return json_answer(result)
+
+    def mesh_answer(self, form: MeshFormat) -> Answer:
+        """The mesh of the largest face as a body."""
+        return Answer(self.mesh(self._scene.faces[0], form), MESH_TYPES[form], f"face.{form}")
+
+    def overlay_answer(self, media_type: str) -> Answer:
+        """`overlay` as a body."""
+        return Answer(self.overlay(media_type), media_type, "overlay" + EXTENSIONS[media_type])
+
+    def zip_answer(self) -> Answer:
+        """Overlay, JSON and every mesh in both formats in one file."""
+        return zip_answer(self._files(), "faces.zip", self._deadline, self._clock)
+
+    def _files(self) -> Iterator[tuple[str, bytes]]:
+        """Names and contents for the archive, one at a time: many meshes are much memory."""
+        yield "overlay.jpg", self.overlay(JPEG)
+        yield "result.json", self.json_answer().body
+        for index, face in enumerate(self._scene.faces):
+            for form in MESH_FORMATS:
+                yield from self.mesh_files(face, form, f"face{index}")
+
+    def _texture(self, face: Reconstruction) -> npt.NDArray[np.uint8] | None:
+        """The face's texture if one is asked for; the last one is kept for its next file."""
+        if self._options.texture == "albedo":
+            return None
+        if self._baked is None or self._baked[0] is not face:
+            self._deadline.check()
+            size = self._options.texture_size
+            self._baked = face, self._engine.texture(self._scene, face, size, self._clock)
+        return self._baked[1]
+
+    def _check_size(self) -> None:
+        wants_obj = "mesh" in self._options.include and self._options.mesh_format == "obj"
+        if wants_obj and len(self._scene.faces) > MOST_OBJ_IN_JSON:
+            raise InvalidParameter(
+                f"The photo has {len(self._scene.faces)} faces; JSON holds OBJ meshes of at most "
+                f"{MOST_OBJ_IN_JSON}. Accept {ZIP} without `include`, or take mesh_format=glb."
+            )
+
+    def _face(self, face: Reconstruction) -> schemas.Face:
+        mesh = None
+        if "mesh" in self._options.include:
+            form = self._options.mesh_format
+            mesh = mesh_in_json(self.mesh(face, form), form, self._engine)
+        return describe_face(face, confidences="confidences" in self._options.include, mesh=mesh)
+
+
+FORMS: dict[str, Callable[[AnswerWriter], Answer]] = {
+    JSON: AnswerWriter.json_answer,
+    GLB: lambda writer: writer.mesh_answer("glb"),
+    OBJ: lambda writer: writer.mesh_answer("obj"),
+    JPEG: lambda writer: writer.overlay_answer(JPEG),
+    PNG: lambda writer: writer.overlay_answer(PNG),
+    ZIP: AnswerWriter.zip_answer,
+}
+"""What can be asked for, from the default to the least usual."""
+
+
+def shows_photo(media_type: str, options: ReconstructOptions) -> bool:
+    """Whether an answer is made of the photo's pixels, not of its faces' coefficients alone."""
+    pictured = media_type in (JPEG, PNG, ZIP)
+    return pictured or options.texture == "photo" or "overlay" in options.include
+
+
+EXTENSIONS = {JPEG: ".jpg", PNG: ".png"}
+
+
+def describe_face(
+    face: Reconstruction, *, confidences: bool, mesh: schemas.MeshFile | None = None
+) -> schemas.Face:
+    """Everything that is known of one face, with all of its confidences if asked for."""
+    parts = LAYOUT_239.split(face.coefficients[None])
+    x0, y0, x1, y1 = (round(float(value), 3) for value in face.face.box)
+    pitch, yaw, roll = (float(value) for value in np.degrees(parts.rotation[0]))
+    return schemas.Face(
+        box=schemas.FaceBox(x0=x0, y0=y0, x1=x1, y1=y1),
+        score=float(face.face.score),
+        quarter_turns=face.face.orientation,
+        crop_transform=face.crop_transform.tolist(),
+        intrinsics=face.intrinsics.tolist(),
+        pose=schemas.FacePose(
+            angles=schemas.Angles(pitch=pitch, yaw=yaw, roll=roll),
+            rotation_matrix=face.rotation_matrix.tolist(),
+            translation_mm=face.translation_mm.tolist(),
+        ),
+        coefficients=schemas.CoefficientGroups(
+            identity=rounded(parts.identity),
+            expression=rounded(parts.expression),
+            albedo=rounded(parts.albedo),
+            light=rounded(parts.light),
+            rotation=rounded(parts.rotation),
+            translation=rounded(parts.translation),
+        ),
+        confidence=schemas.ConfidenceSummary(
+            mean=float(face.confidences.mean()),
+            min=float(face.confidences.min()),
+            max=float(face.confidences.max()),
+        ),
+        confidences=rounded(face.confidences) if confidences else None,
+        landmarks=np.round(face.landmarks_px.astype(np.float64), 3).tolist(),
+        mesh=mesh,
+    )
+
+
+class WriteMesh(Protocol):
+    """Writes a mesh file; an OBJ file may name a material file beside it."""
+
+    def __call__(self, form: MeshFormat, material_file: str | None = None, /) -> bytes:
+        """The file in one of the formats."""
+        ...
+
+
+def write_mesh_files(
+    write: WriteMesh,
+    texture: npt.NDArray[np.uint8] | None,
+    forms: Sequence[MeshFormat],
+    stem: str,
+    clock: StageClock,
+) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of a mesh in some formats, one at a time.
+
+    A textured OBJ file comes with its material and the texture's picture.
+    """
+    for form in forms:
+        if form == "glb" or texture is None:
+            yield f"{stem}.{form}", write(form)
+            continue
+        yield f"{stem}.obj", write(form, f"{stem}.mtl")
+        yield f"{stem}.mtl", write_mtl(f"{stem}.png")
+        with clock.stage("mesh"):
+            picture = write_texture_png(texture)
+        yield f"{stem}.png", picture
+
+
+def mesh_in_json(data: bytes, form: MeshFormat, engine: Engine) -> schemas.MeshFile:
+    """A mesh file of the engine's face model, to be put into JSON."""
+    return schemas.MeshFile(
+        media_type=MESH_TYPES[form],
+        data=_base64(data),
+        vertices=engine.model.n_vertices,
+        triangles=engine.model.n_triangles,
+    )
+
+
+def picture_in_json(jpeg: bytes) -> schemas.File:
+    """A JPEG file, to be put into JSON."""
+    return schemas.File(media_type=JPEG, data=_base64(jpeg))
+
+
+def encode_picture(rgb_u8: npt.NDArray[np.uint8], media_type: str) -> bytes:
+    """A picture (H, W, 3) as a JPEG or PNG file."""
+    bgr = cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2BGR)
+    if media_type == PNG:
+        # Level 1: photographs hardly shrink further, and it is four times as quick.
+        done, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    else:
+        done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not done:
+        raise RuntimeError(f"cannot encode a picture of shape {rgb_u8.shape}")
+    return data.tobytes()
+
+
+def json_answer(result: BaseModel) -> Answer:
+    """A result as a body; what is not there is left out."""
+    return Answer(result.model_dump_json(exclude_none=True).encode(), JSON, "result.json")
+
+
+def zip_answer(
+    files: Iterable[tuple[str, bytes]], filename: str, deadline: Deadline, clock: StageClock
+) -> Answer:
+    """Named files in one archive; raises `DeadlinePassed` when time runs out between them."""
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w") as archive:
+        for name, data in files:
+            deadline.check()
+            # A fixed time, so that the same photo gives the same bytes.
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with clock.stage("encode"):
+                archive.writestr(entry, data, compresslevel=1)
+    return Answer(body.getvalue(), ZIP, filename)
+
+
+def face_model_reference(engine: Engine) -> schemas.ModelReference:
+    """Which face model `engine` uses."""
+    about = engine.model.metadata
+    return schemas.ModelReference(
+        name=about["name"], version=about["version"], sha256=engine.model.sha256
+    )
+
+
+def weights_reference(engine: Engine) -> schemas.ModelReference:
+    """Which weights `engine` uses."""
+    about = engine.regressor.metadata
+    return schemas.ModelReference(
+        name=about.get("name", "unnamed"),
+        version=about.get("version", ""),
+        sha256=engine.weights_sha256,
+    )
+
+
+def describe_models(engine: Engine, service_version: str) -> schemas.ModelsResult:
+    """Everything that `engine` has loaded."""
+    model, weights = engine.model, engine.regressor.metadata
+    return schemas.ModelsResult(
+        service_version=service_version,
+        face_model=schemas.FaceModelInfo(
+            **face_model_reference(engine).model_dump(),
+            licence=model.metadata["licence"],
+            source=model.metadata["source"],
+            vertices=model.n_vertices,
+            triangles=model.n_triangles,
+            landmarks=len(model.landmarks),
+            identity_coefficients=model.n_identity,
+            expression_coefficients=model.n_expression,
+            albedo_coefficients=model.n_albedo,
+            expression_units=list(model.expression_units),
+        ),
+        weights=schemas.WeightsInfo(
+            **weights_reference(engine).model_dump(),
+            licence=weights.get("licence", ""),
+            layout=weights.get("layout", LAYOUT_239.name),
+            face_model=weights.get("face_model", ""),
+            providers=list(engine.providers),
+        ),
+        detector=schemas.DetectorInfo(name=engine.detector.name, licence=engine.detector_licence),
+    )
+
+
+def rounded(values: npt.NDArray[np.float32]) -> list[float]:
+    """A flat list with seven digits: what a float32 holds, without the noise behind it."""
+    return [float(f"{value:.7g}") for value in values.ravel().tolist()]
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

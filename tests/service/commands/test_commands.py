@@ -1,0 +1,267 @@
+"""The command line, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+def run(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "facewright", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200", **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def photos(tmp_path: Path, portrait_jpeg: bytes, group_jpeg: bytes) -> Path:
+    directory = tmp_path / "photos"
+    (directory / "other").mkdir(parents=True)
+    (directory / "one.jpg").write_bytes(portrait_jpeg)
+    (directory / "other" / "one.jpg").write_bytes(group_jpeg)
+    (directory / "broken.jpg").write_bytes(portrait_jpeg[:2000])
+    return directory
+
+
+def test_help_names_the_commands() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for command in ("serve", "reconstruct", "album", "detect", "models", "bench"):
+        assert command in done.stdout
+
+
+def test_reconstruct_writes_every_file(photos: Path, tmp_path: Path, assets: Any) -> None:
+    out = tmp_path / "out"
+    done = run(
+        "reconstruct", photos / "one.jpg", photos / "other" / "one.jpg", "-o", out,
+        "--mesh", "both", "--overlay", "png",
+        env=assets.environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 photos, 4 faces" in done.stderr
+    meshes = [f"one_face0.{form}" for form in ("glb", "obj")]
+    meshes += [f"one-2_face{i}.{form}" for i in range(3) for form in ("glb", "obj")]
+    expected = {"one.json", "one-2.json", "one_overlay.png", "one-2_overlay.png", *meshes}
+    assert {path.name for path in out.iterdir()} == expected
+    assert (out / "one_face0.glb").read_bytes().startswith(b"glTF")
+    assert (out / "one_overlay.png").read_bytes().startswith(b"\x89PNG")
+    assert len(json.loads((out / "one-2.json").read_text())["faces"]) == 3
+
+
+def test_reconstruct_bakes_textures(photos: Path, tmp_path: Path, assets: Any) -> None:
+    out = tmp_path / "out"
+    done = run(
+        "reconstruct", photos / "one.jpg", "-o", out, "--mesh", "both", "--overlay", "none",
+        "--texture", "photo", "--texture-size", "512",
+        env=assets.environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    files = {"one.json", *(f"one_face0.{kind}" for kind in ("glb", "obj", "mtl", "png"))}
+    assert {path.name for path in out.iterdir()} == files
+    assert b"mtllib one_face0.mtl" in (out / "one_face0.obj").read_bytes()
+    assert "map_Kd one_face0.png" in (out / "one_face0.mtl").read_text()
+    # Width and height of the PNG's header.
+    assert (out / "one_face0.png").read_bytes()[16:24] == (512).to_bytes(4, "big") * 2
+
+
+def test_reconstruct_goes_on_past_bad_photos(photos: Path, tmp_path: Path, assets: Any) -> None:
+    out = tmp_path / "out"
+    done = run(
+        "reconstruct", photos / "broken.jpg", photos / "missing.jpg", photos / "one.jpg",
+        "--out", out, "--mesh", "none", "--overlay", "none",
+        env=assets.environment,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert [path.name for path in out.iterdir()] == ["one.json"]
+    assert "1 of 3 photos" in done.stderr
+    assert "broken.jpg: Photo cannot be decoded" in done.stderr
+    assert "missing.jpg: No such file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_reconstruct_overwrites_no_photo(tmp_path: Path, portrait_jpeg: bytes, assets: Any) -> None:
+    photos = [tmp_path / "one.jpg", tmp_path / "one_overlay.jpg"]
+    for photo in photos:
+        photo.write_bytes(portrait_jpeg)
+    done = run("reconstruct", *photos, "-o", tmp_path, "--mesh", "none", env=assets.environment)
+    assert done.returncode == 1
+    assert "one.jpg: its one_overlay.jpg would overwrite" in done.stderr
+    assert [photo.read_bytes() for photo in photos] == [portrait_jpeg] * 2
+    assert (tmp_path / "one_overlay_overlay.jpg").exists()
+
+
+def test_reconstruct_does_not_read_what_is_too_large(photos: Path, assets: Any) -> None:
+    huge = photos / "huge.jpg"
+    with huge.open("wb") as file:
+        file.truncate(1 << 40)  # a sparse file: no memory would hold it
+    done = run("reconstruct", huge, "-o", photos / "out", env=assets.environment)
+    assert done.returncode == 1
+    assert "huge.jpg: Photo too large" in done.stderr
+
+
+def test_an_interrupt_leaves_the_photos_not_yet_begun(photos: Path, assets: Any) -> None:
+    out = photos / "out"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "facewright.cli",
+            "reconstruct",
+            *[photos / "one.jpg"] * 300,
+            "-o",
+            out,
+        ],
+        cwd=ROOT,
+        env={**os.environ, **assets.environment, "FACEWRIGHT_CONCURRENCY": "1"},
+        stderr=subprocess.DEVNULL,
+        # A shell starts background jobs deaf to Ctrl-C, and so their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    patience = time.monotonic() + 60
+    while not list(out.glob("*.json")):
+        assert time.monotonic() < patience
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) != 0
+    assert len(list(out.glob("*.json"))) < 300
+
+
+def test_album_writes_mesh_json_and_page(
+    tmp_path: Path,
+    portrait_jpeg: bytes,
+    mirrored_jpeg: bytes,
+    stranger_jpeg: bytes,
+    assets: Any,
+    telling_weights: Path,
+) -> None:
+    photos = tmp_path / "photos"
+    (photos / "deeper").mkdir(parents=True)
+    (photos / "notes.txt").write_text("no photo")
+    (photos / "deeper" / "other.jpg").write_bytes(stranger_jpeg)
+    (photos / "1 <b>.jpg").write_bytes(portrait_jpeg)
+    (photos / "2.JPG").write_bytes(mirrored_jpeg)
+    (photos / "3.jpg").write_bytes(stranger_jpeg)
+    (photos / "4.jpg").write_bytes(portrait_jpeg[:2000])
+    (photos / "5.jpg").write_bytes(portrait_jpeg)
+    out = tmp_path / "out"
+    environment = {**assets.environment, "FACEWRIGHT_WEIGHTS": str(telling_weights)}
+    done = run("album", photos, "-o", out, "--outliers", "drop", env=environment)
+    assert done.returncode == 1, done.stderr
+    assert "identity of 3 of 5 photos" in done.stderr
+    assert "4.jpg: Photo cannot be decoded" in done.stderr
+    assert "3.jpg: seems to show somebody else" in done.stderr
+    assert {path.name for path in out.iterdir()} == {
+        "identity.glb", "identity.obj", "result.json", "album.html"
+    }  # fmt: skip
+    assert (out / "identity.glb").read_bytes().startswith(b"glTF")
+    result = json.loads((out / "result.json").read_text())
+    assert [photo["name"] for photo in result["photos"]] == [
+        "1 <b>.jpg", "2.JPG", "3.jpg", "4.jpg", "5.jpg"
+    ]  # fmt: skip
+    statuses = [photo["status"] for photo in result["photos"]]
+    assert statuses == ["used", "used", "left_out", "failed", "used"]
+    page = (out / "album.html").read_text()
+    assert page.count('src="data:image/jpeg;base64,') == 2 * 4
+    assert page.count("<rect") == 80 * 4
+    assert "1 &lt;b&gt;.jpg" in page
+    assert "<b>" not in page
+    assert "$" not in page
+    assert not re.findall(r"https?:|url\(|<script|<link", page)
+
+
+def test_album_needs_two_photos(photos: Path, assets: Any) -> None:
+    done = run("album", photos / "other", "-o", photos / "out", env=assets.environment)
+    assert done.returncode == 2
+    assert "at least 2" in done.stderr
+    done = run("album", photos / "missing", "-o", photos / "out")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_models_lists_licences_and_checksums(assets: Any) -> None:
+    done = run("models", env=assets.environment)
+    assert done.returncode == 0, done.stderr
+    for text in ("schematic", "CC0-1.0", assets.model.sha256, "centerface", "MIT"):
+        assert text in done.stdout
+
+
+def test_bench_holds_the_server_against_its_networks(
+    photos: Path, assets: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "bench.json"
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n")
+    options = ("--seconds", 0.4, "--json", file, "--page", page, "--memory-requests", 20)
+    done = run("bench", photos / "one.jpg", *options, env=assets.environment)
+    assert done.returncode == 0, done.stderr
+    for text in ("concurrency 16", "concurrency 1, 12 MP", "detect", "regress", "Batches"):
+        assert text in done.stdout
+    assert page.read_text() == (f"before\n<!-- bench -->\n{done.stdout}<!-- /bench -->\nafter\n")
+    result = json.loads(file.read_text())
+    # Too short, on a machine with other work, to say more than that they are there.
+    for key in ("throughput_over_floor", "p50_over_floor", "floor_ms", "peak_throughput"):
+        assert result[key] > 0
+    assert isinstance(result["non_network_ms"], float)
+    assert result["overload_goodput_over_peak"] >= 0
+    assert result["memory"]["requests"] >= 20
+    assert result["overload"]["other"] == 0
+    assert set(result["closed"]) == {"1", "2", "4", "8", "16"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("FACEWRIGHT_WEIGHTS", "/nowhere/weights.onnx", "weights.onnx"),
+        ("FACEWRIGHT_FACE_MODEL", "/nowhere/model.npz", "model.npz"),
+        ("FACEWRIGHT_CONCURRENCY", "0", "concurrency"),
+    ],
+)
+def test_what_the_user_must_mend_is_one_line(
+    assets: Any, variable: str, value: str, message: str
+) -> None:
+    done = run("models", env={**assets.environment, variable: value})
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_paths_that_cannot_be_used_are_told_at_once(photos: Path) -> None:
+    for arguments in (
+        ("bench", photos / "missing.jpg"),
+        ("reconstruct", photos / "one.jpg", "-o", photos / "broken.jpg"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+
+
+def test_weights_of_another_face_model_are_refused(assets: Any, tmp_path: Path) -> None:
+    import dataclasses
+
+    other = tmp_path / "other.npz"
+    metadata = {**assets.model.metadata, "version": "2"}
+    dataclasses.replace(assets.model, metadata=metadata).save(other)
+    done = run("models", env={**assets.environment, "FACEWRIGHT_FACE_MODEL": str(other)})
+    assert done.returncode == 2
+    assert "trained for" in done.stderr
+
+
+def test_serve_refuses_settings_out_of_range() -> None:
+    done = run("serve", "--port", "70000")
+    assert done.returncode == 2
+    assert "port" in done.stderr

@@ -1,0 +1,101 @@
+"""The engine on the small models of these tests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime as ort
+import pytest
+from skimage import data as pictures
+
+from facewright.models.layout import LAYOUT_239
+from facewright.service.errors import ModelError
+from facewright.service.pipeline.engine import Engine, Scene
+from facewright.service.runtime.deadline import Deadline
+from facewright.service.runtime.sessions import CPU_PROVIDERS, CUDA
+from facewright.service.settings import Settings
+from facewright.service.telemetry.stages import StageClock
+
+
+@pytest.fixture(scope="module")
+def engine(assets: Any) -> Iterator[Engine]:
+    settings = Settings(
+        face_model=assets.face_model, weights=assets.weights, inference_threads=1, batch_size=2
+    )
+    engine = Engine(settings)
+    yield engine
+    engine.close(5)
+
+
+def test_pictures_do_not_compete_for_the_processors(engine: Engine) -> None:
+    assert cv2.getNumThreads() == 1
+
+
+def test_without_a_usable_gpu_auto_says_so_once_and_takes_the_cpu(
+    assets: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    installed = [CUDA, *ort.get_available_providers()]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: installed)
+    files: Any = {"face_model": assets.face_model, "weights": assets.weights}
+    with caplog.at_level(logging.WARNING):
+        engine = Engine(Settings(**files))
+    engine.close(5)
+    assert engine.providers == CPU_PROVIDERS
+    assert [
+        record.message for record in caplog.records if record.name.startswith("facewright.service")
+    ] == ["no usable GPU, running on the CPU"]
+    with pytest.raises(ModelError):
+        Engine(Settings(**files, device="cuda"))
+    with pytest.raises(ModelError, match="Tensorrt"):
+        Engine(Settings(**files, device="tensorrt"))
+
+
+def large_jpeg(zoom: int, width: int) -> bytes:
+    """The astronaut enlarged, on the left of a grey picture so wide."""
+    astronaut = pictures.astronaut()
+    size = zoom * astronaut.shape[0]
+    photo = np.full((size, width, 3), 128, np.uint8)
+    photo[:, :size] = cv2.resize(astronaut, (size, size), interpolation=cv2.INTER_CUBIC)
+    return cv2.imencode(".jpg", photo[..., ::-1])[1].tobytes()
+
+
+def scenes(engine: Engine, photo: bytes, faces: Any) -> tuple[Scene, Scene]:
+    """With all pixels, and reduced."""
+    whole, reduced = (
+        engine.reconstruct(photo, faces, Deadline(), StageClock(), reduced=reduced)
+        for reduced in (False, True)
+    )
+    assert (reduced.width, reduced.height) == (whole.width, whole.height)
+    assert len(reduced.faces) == len(whole.faces) == 1
+    np.testing.assert_array_equal(reduced.photo, whole.photo)
+    return whole, reduced
+
+
+def test_a_reduced_photo_gives_the_same_face(engine: Engine) -> None:
+    # Of a width at which no two cells of the detector's map come near each other: where they do,
+    # the processor's rounding decides which one's points are taken.
+    whole, reduced = scenes(engine, large_jpeg(5, 2700), "all")
+    expected, face = whole.faces[0], reduced.faces[0]
+    assert not np.array_equal(face.face.points, expected.face.points), "it was reduced"
+    assert np.ptp(expected.face.box) > 500
+    np.testing.assert_allclose(face.face.points, expected.face.points, atol=6)
+    np.testing.assert_allclose(face.landmarks_px, expected.landmarks_px, atol=8)
+    corners = np.array([[0, 0, 1], [2700, 2560, 1]])
+    np.testing.assert_allclose(
+        corners @ face.crop_transform.T, corners @ expected.crop_transform.T, atol=4
+    )
+    for part in (LAYOUT_239.identity, LAYOUT_239.expression):
+        np.testing.assert_allclose(face.coefficients[part], expected.coefficients[part], atol=0.01)
+
+
+@pytest.mark.parametrize("faces", ["all", "largest"])
+def test_a_face_with_too_few_pixels_is_looked_at_in_the_whole_photo(
+    engine: Engine, faces: Any
+) -> None:
+    whole, reduced = scenes(engine, large_jpeg(1, 2600), faces)
+    np.testing.assert_array_equal(reduced.faces[0].coefficients, whole.faces[0].coefficients)
+    np.testing.assert_array_equal(reduced.faces[0].landmarks_px, whole.faces[0].landmarks_px)

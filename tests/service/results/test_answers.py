@@ -1,0 +1,111 @@
+"""The writer of answers, on an engine that only counts what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from facewright.service.errors import DeadlinePassed, InvalidParameter
+from facewright.service.options import ReconstructOptions
+from facewright.service.pipeline.engine import Scene
+from facewright.service.results.answers import MOST_OBJ_IN_JSON, Answer, AnswerWriter
+from facewright.service.runtime.deadline import Deadline
+from facewright.service.telemetry.stages import StageClock
+
+
+class CountingEngine:
+    """Makes empty files, and cancels the deadline after the given number of them."""
+
+    def __init__(self, deadline: Deadline, last: int) -> None:
+        self.made: list[str] = []
+        self.model = SimpleNamespace(n_vertices=3, n_triangles=1)
+        self._deadline = deadline
+        self._last = last
+
+    def mesh_file(self, face: Any, form: str, *options: Any) -> bytes:
+        self._make(form)
+        return b""
+
+    def texture(self, *options: Any) -> np.ndarray:
+        self._make("texture")
+        return np.zeros((4, 4, 3), np.uint8)
+
+    def overlay(self, *options: Any) -> np.ndarray:
+        self._make("overlay")
+        return np.zeros((8, 8, 3), np.uint8)
+
+    def _make(self, name: str) -> None:
+        self.made.append(name)
+        if len(self.made) == self._last:
+            self._deadline.cancel()
+
+
+def writer(last: int = 99, faces: int = 4, **options: Any) -> tuple[AnswerWriter, CountingEngine]:
+    deadline = Deadline()
+    engine = CountingEngine(deadline, last)
+    scene = Scene(8, 8, [object() for _ in range(faces)], lambda: np.zeros((8, 8, 3), np.uint8))  # type: ignore[misc]
+    chosen = ReconstructOptions(**options)
+    return AnswerWriter(engine, scene, chosen, deadline, StageClock()), engine  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The JSON of nothing: the faces of these tests have no numbers."""
+    monkeypatch.setattr(AnswerWriter, "json_answer", lambda self: Answer(b"{}", "", ""))
+
+
+@pytest.mark.usefixtures("no_numbers")
+@pytest.mark.parametrize("last", [1, 2, 5])
+def test_a_zip_file_is_given_up_when_nobody_waits(last: int) -> None:
+    answers, engine = writer(last)
+    with pytest.raises(DeadlinePassed):
+        answers.write("application/zip")
+    assert engine.made == ["overlay", "glb", "obj", "glb", "obj"][:last]
+
+
+@pytest.mark.usefixtures("no_numbers")
+def test_each_face_is_baked_once() -> None:
+    answers, engine = writer(faces=2, texture="photo")
+    answers.write("application/zip")
+    assert engine.made == ["overlay", *["texture", "glb", "obj"] * 2]
+
+
+@pytest.mark.usefixtures("no_numbers")
+@pytest.mark.parametrize("last", [2, 3, 5])
+def test_no_texture_is_begun_too_late(last: int) -> None:
+    answers, engine = writer(last, faces=2, texture="photo")
+    with pytest.raises(DeadlinePassed):
+        answers.write("application/zip")
+    assert len(engine.made) == last
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda w: w.write("model/obj"), lambda w: w.write("image/png")],
+    ids=["mesh", "overlay"],
+)
+def test_nothing_is_begun_too_late(make: Callable[[AnswerWriter], Any]) -> None:
+    answers, engine = writer(1)
+    make(answers)
+    with pytest.raises(DeadlinePassed):
+        make(answers)
+    assert len(engine.made) == 1
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "application/zip"])
+def test_json_holds_no_crowd_of_obj_meshes(media_type: str) -> None:
+    answers, engine = writer(faces=MOST_OBJ_IN_JSON + 1, include=["mesh"], mesh_format="obj")
+    with pytest.raises(InvalidParameter, match="application/zip"):
+        answers.write(media_type)
+    assert not any(form == "obj" for form in engine.made)
+
+
+@pytest.mark.usefixtures("no_numbers")
+def test_the_zip_file_holds_a_crowd_of_them() -> None:
+    answers, engine = writer(faces=MOST_OBJ_IN_JSON + 1)
+    answers.write("application/zip")
+    assert engine.made.count("obj") == MOST_OBJ_IN_JSON + 1

@@ -1,0 +1,49 @@
+"""Usable processors, against quota files as Linux writes them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from facewright.service.runtime.processors import usable_processors
+
+
+@pytest.fixture(autouse=True)
+def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("200000 100000\n", 2),
+        ("250000 100000\n", 3),
+        ("50000 100000\n", 1),
+        ("1000 100000\n", 1),
+        ("1600000 100000\n", 8),
+        ("max 100000\n", 8),
+        ("", 8),
+        ("100000\n", 8),
+        ("100000 0\n", 8),
+    ],
+)
+def test_the_quota_rounded_up_but_no_more_than_there_are(
+    tmp_path: Path, content: str, expected: int
+) -> None:
+    file = tmp_path / "cpu.max"
+    file.write_text(content)
+    assert usable_processors(file) == expected
+
+
+def test_without_a_quota_file_the_affinity_counts(tmp_path: Path) -> None:
+    assert usable_processors(tmp_path / "cpu.max") == 8
+
+
+def test_without_affinity_the_machine_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert usable_processors(tmp_path / "cpu.max") == 6
