@@ -120,7 +120,7 @@ def test_an_interrupt_leaves_the_photos_not_yet_begun(photos: Path, assets: Any)
         [
             sys.executable,
             "-m",
-            "facewright.cli",
+            "facewright",
             "reconstruct",
             *[photos / "one.jpg"] * 300,
             "-o",
