@@ -35,11 +35,12 @@ FROM packages AS code
 COPY pyproject.toml README.md LICENSE /build/
 COPY models /build/models
 COPY service /build/service
+COPY facewright /build/facewright
 WORKDIR /opt/code
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/pip/bin/pip --python /opt/venv/bin/python install --no-deps --prefix /opt/code /build \
     && rm bin/facewright-train \
-    && assets=$(echo lib/python3.*/site-packages/models/assets) \
+    && assets=$(echo lib/python3.*/site-packages/facewright/models/assets) \
     && mkdir -p "/opt/assets/$assets" && mv "$assets"/* "/opt/assets/$assets/" \
     && chmod -R u=rwX,go=rX /opt/code /opt/assets
 

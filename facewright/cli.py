@@ -222,7 +222,3 @@ def bench(
     from facewright.service.bench.run import run_bench
 
     _settle(lambda: run_bench(photo, seconds, json_file, page, memory_requests))
-
-
-if __name__ == "__main__":
-    app()

@@ -10,86 +10,137 @@ from pathlib import Path
 
 import pytest
 
+import facewright
+
 ROOT = Path(__file__).parents[1]
 
+GROUND = {"errors", "settings", "options"}
+MAY_IMPORT = {
+    "runtime": GROUND,
+    "networks": GROUND | {"runtime"},
+    "telemetry": GROUND | {"runtime"},
+    "formats": GROUND | {"runtime"},
+    "pipeline": GROUND | {"runtime", "networks", "telemetry", "formats"},
+    "results": GROUND | {"runtime", "networks", "telemetry", "formats", "pipeline"},
+    "api": GROUND | {"runtime", "networks", "telemetry", "formats", "pipeline", "results"},
+    "commands": GROUND | {"runtime", "networks", "telemetry", "formats", "pipeline", "results"},
+    "bench": GROUND | {"runtime", "networks", "telemetry", "formats", "pipeline", "results"},
+}
+"""What each package of `service` may import from the others."""
 
-def modules(package: str) -> list[Path]:
-    found = sorted((ROOT / package).rglob("*.py"))
+
+def modules(place: str) -> list[Path]:
+    found = sorted((ROOT / place).rglob("*.py"))
     assert found
     return found
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Top-level names of everything a module imports, wherever in it that is."""
+    """Full names of everything a module imports, wherever in it that is."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield node.module.partition(".")[0]
-            if node.module == "models":
-                # `from models import x_torch` brings torch along.
-                yield from ("torch" for alias in node.names if alias.name.endswith("_torch"))
-                yield from ("scipy" for alias in node.names if alias.name == "basel")
-            elif node.module.endswith("_torch"):
-                yield "torch"
-            elif node.module == "facewright.models.basel":
-                yield "scipy"
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            # `from facewright.models import x_torch` brings torch along.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def libraries(path: Path) -> set[str]:
+    """Packages that a module needs besides the project's own, torch also through `*_torch`."""
+    needed = set()
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] != "facewright":
+            needed.add(parts[0])
+        elif any(part.endswith("_torch") for part in parts):
+            needed.add("torch")
+        elif "basel" in parts:
+            needed.add("scipy")
+    return needed
+
+
+def own(path: Path) -> set[str]:
+    """Which of the project's three packages a module imports."""
+    return {name.split(".")[1] for name in imported(path) if name.startswith("facewright.")}
 
 
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [
-        ("service", {"torch", "training"}),
+        ("service", {"training"}),
         ("models", {"service", "training"}),
         ("training", {"service"}),
     ],
 )
 def test_packages_import_downwards_only(package: str, forbidden: set[str]) -> None:
     for path in modules(package):
-        assert not forbidden & set(imported(path)), path.relative_to(ROOT)
+        assert not forbidden & own(path), path.relative_to(ROOT)
 
 
 def test_models_need_torch_only_where_their_name_says_so() -> None:
     for path in modules("models"):
         if not path.stem.endswith("_torch"):
-            assert "torch" not in set(imported(path)), path.relative_to(ROOT)
+            assert "torch" not in libraries(path), path.relative_to(ROOT)
 
 
-def test_serving_does_without_scipy() -> None:
-    """Only training and the reader of MATLAB files have it; no image does."""
+def test_serving_does_without_torch_and_scipy() -> None:
+    """Only training and the reader of MATLAB files have SciPy; no image does."""
     for path in (*modules("service"), *modules("models")):
-        if path.stem != "basel":
-            assert "scipy" not in set(imported(path)), path.relative_to(ROOT)
+        if not path.stem.endswith("_torch") and path.stem != "basel":
+            assert not {"torch", "scipy"} & libraries(path), path.relative_to(ROOT)
+
+
+def test_service_has_a_room_for_everything() -> None:
+    entries = {path.name.removesuffix(".py") for path in (ROOT / "service").iterdir()}
+    assert entries - {"__pycache__"} == {*MAY_IMPORT, *GROUND, "__init__"}
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_rooms_of_the_service_import_downwards_only(room: str) -> None:
+    for path in modules(f"service/{room}"):
+        for name in imported(path):
+            if name.startswith("facewright.service."):
+                assert name.split(".")[2] in MAY_IMPORT[room] | {room}, path.relative_to(ROOT)
+
+
+def test_the_ground_stands_on_nothing() -> None:
+    for name in GROUND:
+        path = ROOT / "service" / f"{name}.py"
+        rooms = {n.split(".")[2] for n in imported(path) if n.startswith("facewright.service.")}
+        assert rooms <= GROUND, path.relative_to(ROOT)
+
+
+@pytest.mark.parametrize("room", [room for room in MAY_IMPORT if room != "api"])
+def test_only_the_api_knows_http(room: str) -> None:
+    for path in modules(f"service/{room}"):
+        web = {"fastapi", "starlette", "uvicorn", "typer"}
+        assert not web & libraries(path), path.relative_to(ROOT)
+
+
+def loaded_by(module: str) -> set[str]:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
 
 
 @pytest.mark.parametrize(
-    "module",
-    ["service", "facewright.service.api.app", "facewright.cli", "facewright.service.bench"],
+    "module", ["facewright.service.api.app", "facewright.cli", "facewright.service.bench.run"]
 )
 def test_serving_never_loads_torch_or_training(module: str) -> None:
-    code = f"import sys, {module}; print(*(m.partition('.')[0] for m in sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert not {"torch", "training"} & set(done.stdout.split())
+    assert not {"torch", "facewright.training"} & loaded_by(module)
 
 
 def test_the_command_line_starts_without_the_heavy_packages() -> None:
-    code = "import sys, service.cli; print(*(m.partition('.')[0] for m in sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    heavy = {"numpy", "cv2", "numba", "onnxruntime", "fastapi"}
-    assert not heavy & set(done.stdout.split())
+    assert not {"numpy", "cv2", "numba", "onnxruntime", "fastapi"} & loaded_by("facewright.cli")
 
 
-def test_the_batcher_is_one_file_without_http() -> None:
-    path = ROOT / "service" / "batching.py"
-    assert len(path.read_text("utf-8").splitlines()) < 250
-    assert not {"fastapi", "starlette", "uvicorn", "asyncio"} & set(imported(path))
+def test_the_batcher_knows_no_event_loop() -> None:
+    path = ROOT / "service" / "runtime" / "batching.py"
+    assert "asyncio" not in libraries(path)
 
 
 def test_versions_agree() -> None:
-    import facewright.service
-
-    assert f'\nversion = "{service.__version__}"\n' in (ROOT / "pyproject.toml").read_text()
+    assert f'\nversion = "{facewright.__version__}"\n' in (ROOT / "pyproject.toml").read_text()

@@ -1,1 +1,1 @@
-"""Meshes of reconstructed faces and the files that carry them."""
+"""Files of meshes and pictures; nothing here knows a request."""

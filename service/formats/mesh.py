@@ -1,21 +1,11 @@
-"""The triangle mesh that file writers take, and how a reconstructed face becomes one."""
+"""The triangle mesh that file writers take."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
-from facewright.models.normals import vertex_normals
-
-if TYPE_CHECKING:
-    from facewright.models.morphable_model import MorphableModel
-    from facewright.service.pipeline.reconstruction import Reconstruction
-
-Expression = Literal["keep", "neutral"]
-Pose = Literal["canonical", "camera"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,66 +49,3 @@ class Mesh:
             raise ValueError("a triangle refers to a vertex that does not exist")
         if self.texture is not None and self.texture.uv.shape != (len(self.vertices), 2):
             raise ValueError(f"texture coordinates must be ({len(self.vertices)}, 2)")
-
-
-def face_mesh(
-    model: MorphableModel,
-    reconstruction: Reconstruction,
-    expression: Expression = "keep",
-    pose: Pose = "canonical",
-    texture_u8: NDArray[np.uint8] | None = None,
-) -> Mesh:
-    """The mesh of one reconstructed face, coloured with its albedo or a texture.
-
-    expression: "keep" the photo's, or "neutral".
-    pose: "canonical", upright about the model's origin, or "camera", rotated and moved as in
-    the photo, with the camera at (0, 0, 1000) mm looking along -z.
-    texture_u8: (N, N, 3) in the model's texture coordinates, sRGB.
-    Raises ValueError for other words and for a reconstruction that is not finite.
-    """
-    if expression not in ("keep", "neutral"):
-        raise ValueError(f"unknown expression: {expression}")
-    if pose not in ("canonical", "camera"):
-        raise ValueError(f"unknown pose: {pose}")
-    kept = expression == "keep"
-    vertices = reconstruction.vertices if kept else reconstruction.neutral_vertices
-    if pose == "camera":
-        vertices = vertices @ reconstruction.rotation_matrix.T + reconstruction.translation_mm
-    return colored_mesh(model, vertices, reconstruction.albedo, texture_u8)
-
-
-def colored_mesh(
-    model: MorphableModel,
-    vertices: NDArray[np.float32],
-    albedo: NDArray[np.float32],
-    texture_u8: NDArray[np.uint8] | None = None,
-) -> Mesh:
-    """The face model's mesh with these vertices (V, 3) mm, coloured with albedo or texture.
-
-    albedo: (V, 3) in 0..1.
-    texture_u8: (N, N, 3) in the model's texture coordinates, sRGB; instead of the albedo.
-    Raises ValueError for numbers that are not finite.
-    """
-    vertices = np.ascontiguousarray(vertices, np.float32)
-    texture = None if texture_u8 is None else MeshTexture(model.uv, texture_u8)
-    return Mesh(
-        vertices,
-        model.triangles,
-        vertex_normals(vertices[None], model.triangles)[0],
-        _colors(albedo) if texture is None else _texels(texture),
-        texture,
-    )
-
-
-def _colors(albedo: NDArray[np.float32]) -> NDArray[np.uint8]:
-    colors: NDArray[np.uint8] = np.rint(np.clip(albedo, 0.0, 1.0) * 255.0).astype(np.uint8)
-    return colors
-
-
-def _texels(texture: MeshTexture) -> NDArray[np.uint8]:
-    """(V, 3): the texels that the vertices lie in."""
-    size = len(texture.rgb_u8)
-    columns = texture.uv[:, 0] * size
-    rows = (1.0 - texture.uv[:, 1]) * size
-    cells = np.clip(np.stack([rows, columns]).astype(np.int64), 0, size - 1)
-    return texture.rgb_u8[cells[0], cells[1]]

@@ -233,7 +233,9 @@ def test_sigterm_ends_it_before_python_has_a_handler(start: Callable[..., Contai
 
 
 def test_it_holds_no_torch_no_compiler_no_training() -> None:
-    modules = "torch training pip setuptools scipy models.rnet_torch lightning"
+    modules = (
+        "torch facewright.training pip setuptools scipy facewright.models.rnet_torch lightning"
+    )
     commands = "gcc cc g++ clang ld strip make pip pip3 facewright-train"
     found = in_image(
         "import shutil, importlib.util as u\n"

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
 
-from facewright.service.monitoring import ALERTS, FILES, ROOT, alert_rules, dashboard, metrics_page
 from facewright.service.telemetry.metrics import Metrics
+
+ROOT = Path(__file__).parents[2]
+MONITORING = runpy.run_path(str(ROOT / "docker" / "monitoring.py"))
+ALERTS, FILES = MONITORING["ALERTS"], MONITORING["FILES"]
+alert_rules, dashboard = MONITORING["alert_rules"], MONITORING["dashboard"]
+metrics_page = MONITORING["metrics_page"]
 
 NAMES = {series.name for series in Metrics().series()}
 SUFFIXED = NAMES | {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-import facewright.models.jit
+import facewright.models.jit as jit
 from facewright.models.rasterizer import Fragments, interpolate, rasterize, warm_up
 
 HEIGHT, WIDTH = 9, 12
@@ -384,4 +384,4 @@ def test_kernels_compile_where_no_cache_can_be_kept(monkeypatch: pytest.MonkeyPa
     def double(x: float) -> float:
         return 2 * x
 
-    assert models.jit.kernel(double)(2.0) == 4.0
+    assert jit.kernel(double)(2.0) == 4.0

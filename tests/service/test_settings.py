@@ -20,7 +20,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_document_holds_the_table_as_it_is() -> None:
     assert settings_table() in DOCUMENT.read_text("utf-8"), (
-        "docs/settings.md is out of date: put the output of `python -m facewright.service.settings` there"
+        "docs/settings.md is out of date: `python -m facewright.service.settings` prints its table"
     )
 
 

@@ -45,9 +45,9 @@ def test_without_a_usable_gpu_auto_says_so_once_and_takes_the_cpu(
         engine = Engine(Settings(**files))
     engine.close(5)
     assert engine.providers == CPU_PROVIDERS
-    assert [record.message for record in caplog.records if record.name.startswith("service")] == [
-        "no usable GPU, running on the CPU"
-    ]
+    assert [
+        record.message for record in caplog.records if record.name.startswith("facewright.service")
+    ] == ["no usable GPU, running on the CPU"]
     with pytest.raises(ModelError):
         Engine(Settings(**files, device="cuda"))
     with pytest.raises(ModelError, match="Tensorrt"):

@@ -1,0 +1,5 @@
+"""The command `facewright` as a module: `python -m facewright`."""
+
+from facewright.cli import app
+
+app()

@@ -1,0 +1,1 @@
+"""The verbs of the command line, but for `serve` and `bench`."""

@@ -1,0 +1,1 @@
+"""The networks as the pipeline sees them: detectors, recognizer, regressor."""

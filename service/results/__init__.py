@@ -1,0 +1,1 @@
+"""What users get: the JSON's schemas and the forms of an answer."""
