@@ -132,7 +132,7 @@ def build_topology(sources: FaceSources) -> Topology:
 
 
 def head_cage(sources: FaceSources, topology: Topology) -> Cage:
-    """Cage of the head: body down to the shoulders, full cavities, eyeball fronts, teeth, tongue."""
+    """Cage of the head: body with full cavities, eyeball fronts, teeth and tongue."""
     mesh, regions = sources.mesh, topology.regions
     position = topology.reference * MM_PER_UNIT - topology.origin
     center = position[mesh.quads].mean(axis=1)
