@@ -160,6 +160,7 @@ def toy_head(tmp_path_factory: pytest.TempPathFactory) -> ToyHead:
         identity_samples=rng.standard_normal((30, N_IDENTITY)).astype(np.float32),
         residual_samples=rng.standard_normal((30, N_RESIDUAL)).astype(np.float32),
         expression_samples=rng.standard_normal((30, N_EXPRESSION)).astype(np.float32),
+        trait_samples=rng.dirichlet(np.ones(7), 20).astype(np.float32),
     )
     directory = tmp_path_factory.mktemp("toy_head")
     head_path, model_path = directory / "head.npz", directory / "face_model.npz"

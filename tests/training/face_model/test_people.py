@@ -6,6 +6,7 @@ import scipy.sparse as sp
 
 from facewright.training.face_model.cage import MM_PER_UNIT
 from facewright.training.face_model.people import (
+    JUVENILE,
     POPULATION_SHARES,
     POPULATIONS,
     Control,
@@ -57,8 +58,12 @@ def test_samples_are_reproducible_and_spread_as_asked(toy_sources) -> None:
     assert np.corrcoef(left, right)[0, 1] > 0.95
     assert people.local[:, names.index("head/head-oval")].min() >= 0
     np.testing.assert_allclose(people.populations.mean(axis=0), POPULATION_SHARES, atol=0.03)
-    assert 0.06 < np.mean(people.child > 0) < 0.10
+    assert np.mean(people.child > 0) == pytest.approx(JUVENILE, abs=0.03)
+    assert people.baby.max() > 0.8
     assert not np.any((people.child > 0) & (people.old > 0))
+    assert (people.child + people.baby + people.old).max() <= 1 + 1e-9
+    some = people.take(np.array([3, 5]))
+    np.testing.assert_array_equal(some.macro, people.macro[[3, 5]])
 
 
 def test_heads_are_weighted_sums_of_targets(toy_sources) -> None:

@@ -12,6 +12,7 @@ from facewright.training.face_model import build, expression, identity
 from facewright.training.face_model.calibration import Calibration
 from facewright.training.face_model.heads import build_head_model
 from facewright.training.face_model.people import Population
+from facewright.training.face_model.scanned import ScannedHeads
 from facewright.training.face_model.sources import FaceSources, SourcesUnavailable
 from facewright.training.face_model.topology import build_topology
 
@@ -27,9 +28,10 @@ def sources() -> FaceSources:
 @pytest.fixture
 def reduced(sources: FaceSources, monkeypatch: pytest.MonkeyPatch) -> build.Geometry:
     """A face model of few people and combinations."""
-    monkeypatch.setattr(identity, "N_PEOPLE", 120)
+    monkeypatch.setattr(identity, "N_SCANNED", 120)
+    monkeypatch.setattr(identity, "N_DRAWN", 60)
     monkeypatch.setattr(expression, "N_COMBINATIONS", 160)
-    return build.build_geometry(sources, Calibration.load(), lambda _: None)
+    return build.build_geometry(sources, Calibration.load(), ScannedHeads.load(), lambda _: None)
 
 
 def test_the_topology_is_the_shipped_one(sources: FaceSources) -> None:
@@ -50,7 +52,7 @@ def test_the_calibration_fits_the_controls(sources: FaceSources) -> None:
 def test_a_reduced_model_is_built_twice_alike(
     reduced: build.Geometry, sources: FaceSources
 ) -> None:
-    again = build.build_geometry(sources, Calibration.load(), lambda _: None)
+    again = build.build_geometry(sources, Calibration.load(), ScannedHeads.load(), lambda _: None)
     np.testing.assert_array_equal(
         reduced.identity.components.basis, again.identity.components.basis
     )
@@ -86,3 +88,17 @@ def test_heads_carry_the_face_model_s_face(reduced: build.Geometry) -> None:
     difference = on_head[head.face_vertices] - on_face[head.face_model_vertices]
     assert np.abs(difference).max() < 1e-3
     assert not head.residual_basis[:, head.face_vertices].any()
+    assert len(head.trait_samples) == identity.N_DRAWN
+    assert len(head.identity_samples) == identity.N_SCANNED + identity.N_DRAWN
+
+
+def test_the_mean_is_the_scanned_one_and_people_are_not_turned(reduced: build.Geometry) -> None:
+    scanned = ScannedHeads.load()
+    mean, _ = scanned.on(reduced.topology.cage)
+    known = mean.any(axis=1)
+    known[reduced.topology.cage.inner] = False
+    assert known.mean() > 0.85
+    np.testing.assert_allclose(reduced.identity.mean[known], mean[known], atol=1e-9)
+    # Translation and rotation of the metric are taken out of every mode.
+    metric, basis = reduced.identity.metric, reduced.identity.components.basis
+    assert np.abs(np.einsum("v,kvc->kc", metric, basis)).max() < 0.05

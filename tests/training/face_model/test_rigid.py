@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from facewright.training.face_model.identity import align, rigid_motions, vertex_areas
+from facewright.training.face_model.rigid import align, rigid_motions, vertex_areas
 
 
 @settings(max_examples=30, deadline=None)
