@@ -8,6 +8,7 @@ from facewright.training.cnet.command import train_cnet
 from facewright.training.evaluation.command import app as evaluate
 from facewright.training.export import export
 from facewright.training.face_model.command import build_face_model
+from facewright.training.face_model.scan_command import measure_floors, register_scan_statistics
 from facewright.training.identity_branch.command import fit_branch
 from facewright.training.import_onnx import import_weights
 from facewright.training.photos.command import fit_label_convention, measure_shift, prepare_photos
@@ -22,6 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("face-model")(build_face_model)
+app.command("register-scans")(register_scan_statistics)
+app.command("floors")(measure_floors)
 app.command("synth")(make_portraits)
 app.command("prepare")(prepare_photos)
 app.command("landmark-shift")(measure_shift)

@@ -74,7 +74,7 @@ def test_it_has_the_paper_s_dimensions_and_a_small_file(model: MorphableModel) -
     assert (model.n_identity, model.n_expression, model.n_albedo) == (80, 64, 80)
     assert 35_000 <= model.n_vertices <= 43_000
     assert asset_path(FACE_MODEL).stat().st_size <= 15 * 2**20
-    assert model.metadata["licence"] == "CC0-1.0"
+    assert model.metadata["licence"] == "CC0-1.0 AND MIT"
     assert model.metadata["units"] == "mm"
 
 

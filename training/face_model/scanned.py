@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from facewright.training.face_model.cage import EYEBALL, SKIN, Cage
+from facewright.training.face_model.cage import EYEBALL, POCKET, SKIN, Cage
 from facewright.training.face_model.components import mirror_field
 from facewright.training.face_model.people import Population
 from facewright.training.face_model.registration import (
@@ -37,6 +37,10 @@ SEED = 20200901
 #: The eyeball on the scans' mean: radius, and how far its front lies behind the scans' sclera, mm.
 #: The scans' balls are 3.5 mm too large for lids that have a thickness.
 EYE_RADIUS, EYE_BEHIND = 12.3, 0.5
+#: Smoothing of the corners of the mouth, where cage edges are 0.3 mm long and triangles turn over:
+#: reach (mm), strength and rounds.
+CORNERS = (60, 64)
+CORNER_REACH, CORNER_STRENGTH, CORNER_ROUNDS = 2.5, 0.6, 6
 #: Behind this plane of the scans' frame (mm in front of the eyes' middle) ears are not matched.
 EAR_BOX = ((66.0, -62.0, -80.0), (130.0, 32.0, -8.0))
 
@@ -173,10 +177,38 @@ def register_scans(
     report(f"scale {scale:.4f}, pitch {np.degrees(np.arcsin(rotation[2, 1])):.2f} degrees")
     mean = registration.run(report)
     modes = registration.carry(mean, scans.modes)
+    smooth = corner_smoothing(cage, template, mean)
+    mean, modes = smooth @ mean, np.stack([smooth @ mode for mode in modes])
     _carry_eyeballs(scans, cage, template, mean, modes)
     soft = np.unique(cage.quads[cage.parts <= EYEBALL])
     heads = ScannedHeads(mean[soft], modes[:, soft], scale, cage.base_index[soft])
     return ScanRegistration(heads, scans, registration, registration.match(mean, 1.0))
+
+
+def corner_smoothing(cage: Cage, template: Template, mean: NDArray[np.float64]) -> sp.csr_matrix:
+    """(H, H) operator on cage fields: towards the mean of the neighbors beside the mouth's corners.
+
+    Args:
+        cage: of the head.
+        template: whose landmarks tell where the corners are.
+        mean: (H, 3) mm, the registered cage.
+    """
+    quads = cage.quads[cage.parts <= POCKET]
+    edges = np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2)
+    edges = np.unique(np.sort(edges, axis=1), axis=0)
+    n = cage.n_vertices
+    links = sp.coo_matrix((np.ones(len(edges)), edges.T), (n, n))
+    links = (links + links.T).tocsr()
+    degree = np.maximum(np.asarray(links.sum(axis=1)).ravel(), 1)
+    corners = (template.landmark_rows @ mean)[list(CORNERS)]
+    distance = np.linalg.norm(mean[:, None] - corners, axis=2).min(axis=1)
+    strength = CORNER_STRENGTH * np.exp(-((distance / CORNER_REACH) ** 2))
+    strength[distance > 3 * CORNER_REACH] = 0
+    step = sp.identity(n) - sp.diags(strength) @ (sp.identity(n) - sp.diags(1 / degree) @ links)
+    result = step
+    for _ in range(CORNER_ROUNDS - 1):
+        result = step @ result
+    return result.tocsr()
 
 
 def _carry_eyeballs(
@@ -195,7 +227,9 @@ def _carry_eyeballs(
     for side, name in ((1, LEFT_EYE), (-1, RIGHT_EYE)):
         rows = np.flatnonzero(eyeball & (side * template.cage[:, 0] > 0))
         own = template.cage[rows]
-        center, radius = fit_sphere(own)
+        # The surface lies inside its control points.
+        surface = np.unique(template.matrix[:, rows].nonzero()[0])
+        center, radius = fit_sphere((template.matrix @ template.cage)[surface])
         ball, ball_radius = fit_sphere(scans.mean[scans.parts[name]])
         ball[2] += ball_radius - EYE_RADIUS - EYE_BEHIND
         mean[rows] = ball + (own - center) * (EYE_RADIUS / radius)

@@ -24,7 +24,7 @@ def test_shut_lids_overlap_and_the_eyes_mirror_each_other() -> None:
     mean = topology.cage.source @ topology.reference * MM_PER_UNIT - topology.origin
     mean = (mean + mean[mirror] * [-1, 1, 1]) / 2
     names = tuple(BLINKS.values())
-    units = np.stack([unit_on_cage(sources, topology, mean, name) for name in names])
+    units = np.stack([unit_on_cage(sources, topology, mean, name, 1.0) for name in names])
     closed = close_lids(units, names, mean, topology)
     np.testing.assert_allclose(closed[0], closed[1][mirror] * [-1, 1, 1], atol=1e-9)
     # Nothing but the surroundings of the eyes changes.

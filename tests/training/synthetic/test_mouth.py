@@ -7,7 +7,6 @@ from facewright.training.synthetic.mouth import (
     keep_behind_lips,
     rows_of_teeth,
     shade_of_the_mouth,
-    tongue,
 )
 
 
@@ -49,12 +48,3 @@ def test_molars_are_darker_than_incisors(lips):
     assert dark[:9].min() == pytest.approx(1)
     assert dark[18:].max() < 0.3
     assert len(shade_of_the_mouth(points, [], lips)[0]) == 0
-
-
-def test_only_an_open_mouth_shows_a_tongue(lips):
-    lips[[65, 66, 67], 1] = lips[[63, 62, 61], 1] - 1
-    assert tongue(np.random.default_rng(0), lips) == []
-    lips[[65, 66, 67], 1] -= 15
-    (found,) = tongue(np.random.default_rng(0), lips)
-    assert found.vertices[:, 2].max() < lips[66, 2]
-    assert found.vertices[:, 1].mean() < lips[62, 1]
