@@ -20,8 +20,8 @@ from facewright.service.bench.load import Answered, Client, closed_load, open_lo
 from facewright.service.bench.portrait import render_portrait
 from facewright.service.bench.server import BenchServer, bench_server
 from facewright.service.errors import FacewrightError
+from facewright.service.formats.media_types import GLB
 from facewright.service.pipeline.engine import Engine
-from facewright.service.results.answers import GLB
 from facewright.service.runtime.deadline import Deadline
 from facewright.service.runtime.processors import usable_processors
 from facewright.service.settings import Settings

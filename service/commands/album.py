@@ -13,12 +13,13 @@ from rich.progress import track
 from facewright.service.commands.detect import PHOTO_SUFFIXES
 from facewright.service.commands.reconstruct import read_photo_file
 from facewright.service.errors import InvalidParameter, UndecodablePhoto
+from facewright.service.formats.media_types import JPEG
+from facewright.service.formats.pictures import encode_picture
 from facewright.service.options import AlbumOptions
 from facewright.service.pipeline.album import Source, solve_album
 from facewright.service.pipeline.engine import Engine
 from facewright.service.results.album_answers import AlbumWriter
 from facewright.service.results.album_page import PhotoRow, album_page, evidence
-from facewright.service.results.answers import JPEG, encode_picture
 from facewright.service.results.contact_sheet import TILE_SIDE
 from facewright.service.runtime.admission import map_bounded
 from facewright.service.runtime.deadline import Deadline

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.progress import track
 
 from facewright.service.errors import FacewrightError, PhotoTooLarge
+from facewright.service.formats.media_types import JPEG, PNG
 from facewright.service.options import MeshFormat, ReconstructOptions
 from facewright.service.pipeline.engine import Engine
-from facewright.service.results.answers import JPEG, PNG, AnswerWriter
+from facewright.service.results.answers import AnswerWriter
 from facewright.service.runtime.deadline import Deadline
 from facewright.service.settings import Settings
 from facewright.service.telemetry.stages import StageClock

@@ -17,7 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.service.formats.media_types import JPEG
 from facewright.service.formats.mesh import Mesh
+from facewright.service.formats.pictures import encode_picture
 
 _METRES_PER_MM = 1e-3
 _ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
@@ -25,7 +27,6 @@ _UNSIGNED_SHORT, _UNSIGNED_INT, _FLOAT = 5123, 5125, 5126
 # The largest value of an index type restarts a primitive and must not occur (section 3.7.2.1).
 _MOST_SHORT_VERTICES = 0xFFFF
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP_TO_EDGE = 9729, 9987, 33071
-_JPEG_QUALITY = 90
 
 
 def _linear_from_srgb() -> NDArray[np.uint16]:
@@ -67,7 +68,7 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
     }
     textures: dict[str, Any] = {}
     if mesh.texture is not None:
-        arrays.append((_jpeg(mesh.texture.rgb_u8), None))
+        arrays.append((np.frombuffer(encode_picture(mesh.texture.rgb_u8, JPEG), np.uint8), None))
         material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
         material["extensions"] = {"KHR_materials_unlit": {}}
         textures = {
@@ -160,11 +161,3 @@ def _colour_attribute(mesh: Mesh) -> tuple[str, NDArray[Any], dict[str, Any]]:
     colors[:, :3] = cv2.LUT(mesh.colors_u8, _LINEAR_U16)
     accessor = {"componentType": _UNSIGNED_SHORT, "normalized": True, "type": "VEC4"}
     return "COLOR_0", colors, accessor
-
-
-def _jpeg(rgb_u8: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    bgr = cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    if not done:
-        raise RuntimeError(f"cannot encode a texture of shape {rgb_u8.shape}")
-    return data.reshape(-1)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -85,15 +84,6 @@ def write_mtl(texture_file: str) -> bytes:
         f"# generator: facewright\nnewmtl {_MATERIAL}\n"
         f"Ka 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 0\nmap_Ka {texture_file}\nmap_Kd {texture_file}\n"
     ).encode("utf-8", "surrogateescape")
-
-
-def write_texture_png(rgb_u8: NDArray[np.uint8]) -> bytes:
-    """The texture (N, N, 3) of a material as a PNG file."""
-    bgr = cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    if not done:
-        raise RuntimeError(f"cannot encode a texture of shape {rgb_u8.shape}")
-    return data.tobytes()
 
 
 @kernel

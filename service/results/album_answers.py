@@ -9,6 +9,17 @@ import numpy.typing as npt
 
 from facewright.models.agreement import STRANGER_SIMILARITY
 from facewright.service.errors import BadPhoto
+from facewright.service.formats.media_types import (
+    EXTENSIONS,
+    GLB,
+    JPEG,
+    JSON,
+    MESH_TYPES,
+    OBJ,
+    PNG,
+    ZIP,
+)
+from facewright.service.formats.pictures import encode_picture
 from facewright.service.options import MESH_FORMATS, AlbumOptions, MeshFormat
 from facewright.service.pipeline.album import (
     Album,
@@ -24,17 +35,8 @@ from facewright.service.pipeline.album_texture import album_texture
 from facewright.service.pipeline.engine import Engine
 from facewright.service.results import schemas
 from facewright.service.results.answers import (
-    EXTENSIONS,
-    GLB,
-    JPEG,
-    JSON,
-    MESH_TYPES,
-    OBJ,
-    PNG,
-    ZIP,
     Answer,
     describe_face,
-    encode_picture,
     face_model_reference,
     json_answer,
     mesh_in_json,

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import io
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
@@ -17,7 +14,19 @@ from pydantic import BaseModel
 from facewright.models.camera import angles_from_matrix
 from facewright.models.layout import LAYOUT_239
 from facewright.service.errors import InvalidParameter
-from facewright.service.formats.obj import write_mtl, write_texture_png
+from facewright.service.formats.media_types import (
+    EXTENSIONS,
+    GLB,
+    JPEG,
+    JSON,
+    MESH_TYPES,
+    OBJ,
+    PNG,
+    ZIP,
+)
+from facewright.service.formats.obj import write_mtl
+from facewright.service.formats.pictures import encode_picture
+from facewright.service.formats.zip import zip_files
 from facewright.service.options import MESH_FORMATS, MeshFormat, ReconstructOptions
 from facewright.service.pipeline.engine import Engine, Scene
 from facewright.service.pipeline.reconstruction import Reconstruction
@@ -25,19 +34,8 @@ from facewright.service.results import schemas
 from facewright.service.runtime.deadline import Deadline
 from facewright.service.telemetry.stages import StageClock
 
-JSON = "application/json"
-GLB = "model/gltf-binary"
-OBJ = "model/obj"
-JPEG = "image/jpeg"
-PNG = "image/png"
-ZIP = "application/zip"
-
-MESH_TYPES: dict[MeshFormat, str] = {"glb": GLB, "obj": OBJ}
-
 MOST_OBJ_IN_JSON = 8
 """Faces whose OBJ meshes fit into JSON: each is some 7 MB of base64, held several times over."""
-
-_JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True)
@@ -198,9 +196,6 @@ def shows_photo(media_type: str, options: ReconstructOptions) -> bool:
     return pictured or options.texture == "photo" or "overlay" in options.include
 
 
-EXTENSIONS = {JPEG: ".jpg", PNG: ".png"}
-
-
 def describe_face(
     face: Reconstruction, *, confidences: bool, mesh: schemas.MeshFile | None = None
 ) -> schemas.Face:
@@ -264,7 +259,7 @@ def write_mesh_files(
         yield f"{stem}.obj", write(form, f"{stem}.mtl")
         yield f"{stem}.mtl", write_mtl(f"{stem}.png")
         with clock.stage("mesh"):
-            picture = write_texture_png(texture)
+            picture = encode_picture(texture, PNG)
         yield f"{stem}.png", picture
 
 
@@ -283,19 +278,6 @@ def picture_in_json(jpeg: bytes) -> schemas.File:
     return schemas.File(media_type=JPEG, data=_base64(jpeg))
 
 
-def encode_picture(rgb_u8: npt.NDArray[np.uint8], media_type: str) -> bytes:
-    """A picture (H, W, 3) as a JPEG or PNG file."""
-    bgr = cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2BGR)
-    if media_type == PNG:
-        # Level 1: photographs hardly shrink further, and it is four times as quick.
-        done, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    else:
-        done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    if not done:
-        raise RuntimeError(f"cannot encode a picture of shape {rgb_u8.shape}")
-    return data.tobytes()
-
-
 def json_answer(result: BaseModel) -> Answer:
     """A result as a body; what is not there is left out."""
     return Answer(result.model_dump_json(exclude_none=True).encode(), JSON, "result.json")
@@ -305,16 +287,13 @@ def zip_answer(
     files: Iterable[tuple[str, bytes]], filename: str, deadline: Deadline, clock: StageClock
 ) -> Answer:
     """Named files in one archive; raises `DeadlinePassed` when time runs out between them."""
-    body = io.BytesIO()
-    with zipfile.ZipFile(body, "w") as archive:
-        for name, data in files:
+
+    def timely() -> Iterator[tuple[str, bytes]]:
+        for file in files:
             deadline.check()
-            # A fixed time, so that the same photo gives the same bytes.
-            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            with clock.stage("encode"):
-                archive.writestr(entry, data, compresslevel=1)
-    return Answer(body.getvalue(), ZIP, filename)
+            yield file
+
+    return Answer(zip_files(timely(), lambda: clock.stage("encode")), ZIP, filename)
 
 
 def face_model_reference(engine: Engine) -> schemas.ModelReference:

@@ -14,10 +14,11 @@ from facewright.service.api.negotiation import choose_media_type
 from facewright.service.api.problems import problem_responses
 from facewright.service.api.routes.answering import respond, stages_ms, success, unless_disconnected
 from facewright.service.api.upload import ALBUM_PART, FORM, PHOTO_TYPES, Upload, read_album
+from facewright.service.formats.media_types import JSON
 from facewright.service.options import AlbumOptions
 from facewright.service.pipeline.album import Source, solve_album
 from facewright.service.results.album_answers import ALBUM_FORMS, AlbumWriter
-from facewright.service.results.answers import JSON, Answer
+from facewright.service.results.answers import Answer
 from facewright.service.results.schemas import (
     AlbumIdentity,
     AlbumPhoto,

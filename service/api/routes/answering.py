@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
-from facewright.service.results.answers import GLB, JPEG, JSON, OBJ, PNG, ZIP, Answer
+from facewright.service.formats.media_types import GLB, JPEG, JSON, OBJ, PNG, ZIP
+from facewright.service.results.answers import Answer
 from facewright.service.telemetry.stages import StageClock
 
 Result = TypeVar("Result")

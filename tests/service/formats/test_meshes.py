@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from facewright.models.camera import rotation_matrix
 from facewright.service.formats.glb import write_glb
+from facewright.service.formats.media_types import PNG
 from facewright.service.formats.mesh import Mesh, MeshTexture
-from facewright.service.formats.obj import write_mtl, write_obj, write_texture_png
+from facewright.service.formats.obj import write_mtl, write_obj
+from facewright.service.formats.pictures import encode_picture
 from facewright.service.pipeline.meshing import face_mesh
 
 finite = st.floats(-1000, 1000, width=32)
@@ -271,7 +273,7 @@ def test_trimesh_reads_obj_with_material_and_texture(tmp_path: Path) -> None:
     assert mesh.texture is not None
     (tmp_path / "face 0.obj").write_bytes(write_obj(mesh, {"licence": "CC0-1.0"}, "face 0.mtl"))
     (tmp_path / "face 0.mtl").write_bytes(write_mtl("face 0.png"))
-    (tmp_path / "face 0.png").write_bytes(write_texture_png(mesh.texture.rgb_u8))
+    (tmp_path / "face 0.png").write_bytes(encode_picture(mesh.texture.rgb_u8, PNG))
     loaded = trimesh.load(tmp_path / "face 0.obj", force="mesh", process=False)
     np.testing.assert_allclose(loaded.visual.uv, mesh.texture.uv, atol=1e-6)
     image = loaded.visual.material.image

@@ -1,0 +1,122 @@
+"""The library gives the same faces as the service, from files, bytes and pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydantic
+import pytest
+import trimesh
+
+import facewright
+
+PORTRAITS = Path(__file__).parents[2] / "docs" / "images" / "portraits"
+CALM = PORTRAITS / "3_calm.png"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[facewright.Engine]:
+    with facewright.Engine() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def face(engine: facewright.Engine) -> facewright.Reconstruction:
+    (face,) = engine.reconstruct(CALM)
+    return face
+
+
+def pixels() -> np.ndarray:
+    return cv2.cvtColor(cv2.imread(str(CALM)), cv2.COLOR_BGR2RGB)
+
+
+def test_a_path_its_bytes_and_its_pixels_are_the_same_photo(
+    engine: facewright.Engine, face: facewright.Reconstruction
+) -> None:
+    for photo in (str(CALM), CALM.read_bytes(), pixels()):
+        (again,) = engine.reconstruct(photo)
+        np.testing.assert_allclose(again.coefficients, face.coefficients, atol=1e-4)
+
+
+def test_a_face_says_where_it_is(face: facewright.Reconstruction) -> None:
+    height, width = pixels().shape[:2]
+    assert ((face.landmarks > 0) & (face.landmarks < (width, height))).all()
+    x0, y0, x1, y1 = face.box
+    middle = face.landmarks.mean(axis=0)
+    assert x0 < middle[0] < x1
+    assert y0 < middle[1] < y1
+    assert 0.5 < face.score <= 1.0
+    assert face.coefficients.shape == (239,)
+    assert face.confidences.shape == (80,)
+    # The documented equation places the mesh on the photo: the nose's tip is landmark 30.
+    posed = face.vertices @ face.rotation_matrix.T + face.translation
+    camera = np.stack([posed[:, 0], -posed[:, 1], 1000 - posed[:, 2]], axis=1)
+    projected = camera @ face.intrinsics.T
+    places = projected[:, :2] / projected[:, 2:]
+    assert np.linalg.norm(places - face.landmarks[30], axis=1).min() < 2.0
+
+
+def test_meshes_and_files_agree(
+    face: facewright.Reconstruction, engine: facewright.Engine, tmp_path: Path
+) -> None:
+    mesh = face.mesh(expression="neutral", pose="camera")
+    face.write_glb(tmp_path / "face.glb", expression="neutral", pose="camera")
+    face.write_obj(tmp_path / "face.obj", expression="neutral", pose="camera")
+    assert mesh.vertices.shape == (engine.model.n_vertices, 3)
+    for name, unit in (("face.glb", 1e-3), ("face.obj", 1.0)):
+        loaded = trimesh.load(tmp_path / name, force="mesh", process=False)
+        low, high = unit * mesh.vertices.min(axis=0), unit * mesh.vertices.max(axis=0)
+        np.testing.assert_allclose(loaded.bounds, [low, high], atol=1e-3 * unit)
+
+
+def test_a_texture_comes_from_the_photo(face: facewright.Reconstruction) -> None:
+    assert face.mesh().texture is None
+    texture = face.mesh(texture="photo", texture_size=256).texture
+    assert texture is not None
+    assert texture.rgb_u8.shape == (256, 256, 3)
+
+
+def test_the_overlay_changes_the_face_and_nothing_else(face: facewright.Reconstruction) -> None:
+    changed = (face.overlay() != pixels()).any(axis=2)
+    assert changed[tuple(face.landmarks[30].astype(int)[::-1])]
+    assert not changed[0].any()
+
+
+def test_a_photo_without_a_face_has_none(engine: facewright.Engine) -> None:
+    assert engine.reconstruct(np.full((300, 300, 3), 127, np.uint8)) == []
+
+
+@pytest.mark.parametrize("photo", [np.zeros((64, 64), np.uint8), np.zeros((64, 64, 3))])
+def test_other_arrays_are_refused(engine: facewright.Engine, photo: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        engine.reconstruct(photo)
+
+
+def test_what_is_no_photo_is_refused_in_words(engine: facewright.Engine) -> None:
+    with pytest.raises(facewright.FacewrightError):
+        engine.reconstruct(b"no photo")
+
+
+def test_an_album_has_one_identity(
+    engine: facewright.Engine, face: facewright.Reconstruction, tmp_path: Path
+) -> None:
+    blank = np.full((300, 300, 3), 127, np.uint8)
+    album = engine.album([CALM, blank, pixels()], strategy="mean")
+    assert album.photos_used == 2
+    assert len(album.photos) == 3
+    np.testing.assert_allclose(album.identity, face.coefficients[:80], atol=1e-3)
+    album.write_glb(tmp_path / "album.glb")
+    loaded = trimesh.load(tmp_path / "album.glb", force="mesh", process=False)
+    np.testing.assert_allclose(loaded.extents, 1e-3 * np.ptp(album.mesh().vertices, axis=0), 1e-3)
+
+
+def test_mistakes_are_told(engine: facewright.Engine) -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        engine.album([CALM])
+    with pytest.raises(pydantic.ValidationError):
+        engine.album([CALM, CALM], strategy="loudest")
+    with pytest.raises(AttributeError, match="no attribute"):
+        facewright.nonsense  # noqa: B018
