@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -23,8 +23,8 @@ from service.align import crop_face, face_crop_transform
 from service.detection import DetectedFace, Detector, TooCoarse, detect_any_orientation
 from service.errors import NoFaceFound
 
-Regress = Callable[[npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
-"""Crops (N, 224, 224, 3) to coefficients (N, 239) and confidences (N, 80)."""
+Regress = Callable[[npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], ...]]
+"""Crops (N, 224, 224, 3) to coefficients (N, 239), confidences (N, 80), and maybe descriptors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,9 @@ class ObservedFace:
     """(239,), in the order of `LAYOUT_239`."""
     confidences: npt.NDArray[np.float32]
     """(80,) in 0..1, one per identity coefficient."""
+    descriptor: npt.NDArray[np.float32] | None = field(default=None, kw_only=True)
+    """(D,) of unit length: tells people apart, and so belongs neither into an answer nor into a
+    log; None of weights without."""
 
     def moved(self, scale: float, shift: npt.NDArray[np.float64]) -> ObservedFace:
         """The same face in a photo whose pixels are `scale` times as many, `shift` (2,) further."""
@@ -164,9 +167,12 @@ class Reconstructor:
         if max(_zoom(transform) for _, transform in aligned) > largest_zoom:
             raise TooCoarse
         crops = np.stack([crop_face(rgb_u8, transform) for _, transform in aligned])
-        coefficients, confidences = self._regress(crops)
+        coefficients, confidences, *more = self._regress(crops)
+        descriptors = more[0] if more else [None] * len(crops)
         return [
-            ObservedFace(face, transform, coefficients[i], confidences[i])
+            ObservedFace(
+                face, transform, coefficients[i], confidences[i], descriptor=descriptors[i]
+            )
             for i, (face, transform) in enumerate(aligned)
         ]
 
@@ -212,6 +218,7 @@ def reconstruct_faces(
                 crop_transform=one.crop_transform,
                 coefficients=one.coefficients,
                 confidences=one.confidences,
+                descriptor=one.descriptor,
                 geometry=Geometry(model, cages[i], parts.identity[i], parts.albedo[i]),
                 rotation_matrix=rotation[i],
                 translation_mm=translation[i],

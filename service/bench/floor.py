@@ -16,7 +16,7 @@ from service.engine import Engine
 from service.inference import open_session
 from service.processors import usable_processors
 from service.reconstruction import Reconstructor
-from service.regression import INPUT, OUTPUTS, Prediction
+from service.regression import INPUT, Prediction
 from service.settings import Settings
 from service.stages import StageClock
 
@@ -45,7 +45,7 @@ class Floor:
 
         def regress(crops_u8: RgbU8) -> Prediction:
             batch = _nchw(crops_u8) / np.float32(255)
-            self._calls.append((regressor, list(OUTPUTS), INPUT, batch))
+            self._calls.append((regressor, None, INPUT, batch))
             return engine.regressor.regress(crops_u8)
 
         assert isinstance(engine.detector, CenterFace)
