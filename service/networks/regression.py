@@ -1,4 +1,4 @@
-"""R-Net and C-Net in ONNX Runtime: from crops to coefficients and confidences."""
+"""R-Net and C-Net in ONNX Runtime: from crops to coefficients, confidences and descriptors."""
 
 from __future__ import annotations
 
@@ -10,30 +10,36 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from facewright.models.agreement import STRANGER_DISTANCE
+from facewright.models.agreement import STRANGER_COSINE, STRANGER_DISTANCE
 from facewright.models.camera import CROP_SIZE
 from facewright.models.layout import LAYOUT_239
 from facewright.service.errors import ModelError
 from facewright.service.runtime.sessions import CPU_PROVIDERS, Provider, nchw, open_session, runner
 
-Prediction = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-"""Coefficients (N, 239) and confidences (N, 80) of crops, or (239,) and (80,) of one."""
+Prediction = tuple[npt.NDArray[np.float32], ...]
+"""Coefficients (N, 239) and confidences (N, 80) of crops, or (239,) and (80,) of one.
+
+Of weights that have them, descriptors (N, D) of unit length come third.
+"""
 
 INPUT = "crops"
 OUTPUTS = ("coefficients", "confidences")
+DESCRIPTORS = "descriptors"
+"""A third output, which not all weights have: whose cosines tell people apart."""
 
 
 class Regressor:
     """The regression network; safe to call from several threads.
 
     `onnx_path` is an exported graph: input `crops` (N, 3, 224, 224) float32 in [0, 1],
-    outputs `coefficients` (N, 239) and `confidences` (N, 80) float32.  `providers` and
-    `threads` are those of `open_session`.  `face_model_sha256` is the checksum of the face
-    model that the coefficients will drive; coefficients mean nothing to another one.
+    outputs `coefficients` (N, 239) and `confidences` (N, 80) float32, and maybe `descriptors`
+    (N, D).  `providers` and `threads` are those of `open_session`.  `face_model_sha256` is the
+    checksum of the face model that the coefficients will drive; coefficients mean nothing to
+    another one.
 
     Raises `ModelError` when the file is missing or no such graph, when its layout is not the
-    paper's 239, its stranger distance no positive number, or when it was trained for another face
-    model.
+    paper's 239, its stranger distance no positive number or its stranger cosine none in -1..1, or
+    when it was trained for another face model.
     """
 
     def __init__(
@@ -52,7 +58,15 @@ class Regressor:
         """What the export wrote: name, version, licence, layout, face_model, stranger_distance."""
         self.stranger_distance = _stranger_distance(self.metadata)
         """Sigmas beyond which these weights take a photo of an album for a stranger's."""
-        self._check_signature()
+        outputs = {value.name: value.shape for value in self._session.get_outputs()}
+        self._check_signature(outputs)
+        self.describes = DESCRIPTORS in outputs
+        """Whether predictions have descriptors."""
+        self._outputs = (*OUTPUTS, DESCRIPTORS) if self.describes else OUTPUTS
+        dimension = outputs[DESCRIPTORS][1] if self.describes else 0
+        self._nothing = [np.zeros((0, n), np.float32) for n in (LAYOUT_239.size, 80, dimension)]
+        self.stranger_cosine = _stranger_cosine(self.metadata)
+        """Cosine of descriptors below which a photo of an album shows a stranger."""
         layout = self.metadata.get("layout")
         if layout != LAYOUT_239.name:
             raise ModelError(f"the weights have layout {layout}, not {LAYOUT_239.name}")
@@ -69,24 +83,24 @@ class Regressor:
             self.regress(np.zeros((size, CROP_SIZE, CROP_SIZE, 3), dtype=np.uint8))
 
     def regress(self, crops_u8: npt.NDArray[np.uint8]) -> Prediction:
-        """Coefficients (N, 239) and confidences (N, 80) of RGB crops (N, 224, 224, 3), N >= 0.
+        """The prediction for RGB crops (N, 224, 224, 3), N >= 0.
 
         Raises ValueError for another shape or dtype, `ModelError` when the network answers
         any of them with numbers that are not finite.
         """
-        coefficients, confidences = self._run(crops_u8)
-        if not _finite(coefficients, confidences).all():
+        prediction = self._run(crops_u8)
+        if not _finite(prediction).all():
             raise _not_finite()
-        return coefficients, confidences
+        return prediction
 
     def regress_each(self, crops_u8: npt.NDArray[np.uint8]) -> list[Prediction | ModelError]:
         """Like `regress` for crops of different callers: an answer or an error for each crop.
 
-        An answer is the crop's coefficients (239,) and confidences (80,).
+        An answer is the crop's coefficients (239,), confidences (80,) and maybe descriptor (D,).
         """
-        coefficients, confidences = self._run(crops_u8)
-        rows = zip(coefficients, confidences, _finite(coefficients, confidences), strict=True)
-        return [(row[0], row[1]) if row[2] else _not_finite() for row in rows]
+        prediction = self._run(crops_u8)
+        rows = zip(_finite(prediction), *prediction, strict=True)
+        return [tuple(row) if finite else _not_finite() for finite, *row in rows]
 
     def _run(self, crops_u8: npt.NDArray[np.uint8]) -> Prediction:
         if crops_u8.dtype != np.uint8 or crops_u8.shape[1:] != (CROP_SIZE, CROP_SIZE, 3):
@@ -95,15 +109,13 @@ class Regressor:
                 f"got {crops_u8.dtype} {crops_u8.shape}"
             )
         if not len(crops_u8):
-            return np.zeros((0, LAYOUT_239.size), np.float32), np.zeros((0, 80), np.float32)
+            return tuple(self._nothing[: len(self._outputs)])
         crops_nchw = nchw(crops_u8)
         crops_nchw *= np.float32(1 / 255)
-        coefficients, confidences = self._network(OUTPUTS, {INPUT: crops_nchw})
-        return coefficients, confidences
+        return tuple(self._network(self._outputs, {INPUT: crops_nchw}))
 
-    def _check_signature(self) -> None:
+    def _check_signature(self, outputs: Mapping[str, list[int | str]]) -> None:
         inputs = {value.name: value.shape for value in self._session.get_inputs()}
-        outputs = {value.name: value.shape for value in self._session.get_outputs()}
         identity = LAYOUT_239.identity.stop - LAYOUT_239.identity.start
         if (
             set(inputs) != {INPUT}
@@ -111,15 +123,14 @@ class Regressor:
             or not set(OUTPUTS) <= set(outputs)
             or outputs["coefficients"][1:] != [LAYOUT_239.size]
             or outputs["confidences"][1:] != [identity]
+            or not isinstance(outputs.get(DESCRIPTORS, ["N", 0])[1], int)
         ):
             raise ModelError(f"no regression network: it maps {inputs} to {outputs}")
 
 
-def _finite(
-    coefficients: npt.NDArray[np.float32], confidences: npt.NDArray[np.float32]
-) -> npt.NDArray[np.bool_]:
+def _finite(prediction: Prediction) -> npt.NDArray[np.bool_]:
     """(N,): whether all numbers of a row are finite."""
-    return np.isfinite(np.concatenate([coefficients, confidences], axis=1)).all(axis=1)
+    return np.isfinite(np.concatenate([*prediction], axis=1)).all(axis=1)
 
 
 def _not_finite() -> ModelError:
@@ -135,3 +146,14 @@ def _stranger_distance(metadata: Mapping[str, str]) -> float:
     if not 0 < distance < math.inf:
         raise ModelError(f"the weights have the stranger distance {text!r}")
     return distance
+
+
+def _stranger_cosine(metadata: Mapping[str, str]) -> float:
+    text = metadata.get("stranger_cosine", str(STRANGER_COSINE))
+    try:
+        cosine = float(text)
+    except ValueError:
+        cosine = math.nan
+    if not -1 <= cosine <= 1:
+        raise ModelError(f"the weights have the stranger cosine {text!r}")
+    return cosine

@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from facewright.models.aggregation import aggregate, shares
 from facewright.models.agreement import (
-    STRANGER_SIMILARITY,
     album_distances,
     album_similarities,
     consistent_faces,
@@ -86,17 +85,19 @@ class AlbumFace:
     """Beyond which the photo shows somebody else, by the weights in use."""
     similarity: float | None
     """To the rest of the album (`models.agreement.album_similarities`); None without a rest, or
-    without a recogniser."""
+    without embeddings or descriptors."""
     used: bool
     """False for a photo that was left out of the album."""
     share: float
     """Part in the identity, mean of all coefficients; 0 for a photo that was left out."""
+    stranger_similarity: float | None = None
+    """Below which the photo shows somebody else; None where its shape decides."""
 
     @property
     def is_stranger(self) -> bool:
-        """Whether it seems to show somebody else: by its embedding, or by its shape without one."""
-        if self.similarity is not None:
-            return self.similarity < STRANGER_SIMILARITY
+        """Whether it seems to show somebody else: by what tells faces apart, or by its shape."""
+        if self.similarity is not None and self.stranger_similarity is not None:
+            return self.similarity < self.stranger_similarity
         return self.distance is not None and self.distance > self.stranger_distance
 
 
@@ -161,7 +162,8 @@ def solve_album(
     if not any(isinstance(photo, _Seen) for photo in seen):
         raise TooFewPhotos(_too_few(seen, 0, options.min_photos))
     with clock.stage("reconstruct"):
-        album = _aggregate(seen, options, engine.regressor.stranger_distance)
+        limits = engine.regressor.stranger_distance, engine.stranger_similarity
+        album = _aggregate(seen, options, *limits)
     if album.photos_used < options.min_photos:
         raise TooFewPhotos(_too_few(seen, album.photos_used, options.min_photos))
     return album
@@ -220,7 +222,10 @@ def album_overlay(
 
 
 def _aggregate(
-    seen: Sequence[_Seen | FailedPhoto], options: AlbumOptions, stranger_distance: float
+    seen: Sequence[_Seen | FailedPhoto],
+    options: AlbumOptions,
+    stranger_distance: float,
+    stranger_similarity: float | None,
 ) -> Album:
     usable = [photo for photo in seen if isinstance(photo, _Seen)]
     chosen = consistent_faces(
@@ -255,6 +260,7 @@ def _aggregate(
             similarity=similarities[row],
             used=True,
             share=0.0,
+            stranger_similarity=stranger_similarity,
         )
         for row, (photo, face) in enumerate(zip(usable, faces, strict=True))
     ]

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from facewright.models.agreement import STRANGER_SIMILARITY
 from facewright.models.assets import FACE_MODEL, WEIGHTS, WeightsName, asset_path
 from facewright.models.assets import sha256 as file_sha256
 from facewright.models.camera import CROP_SIZE
@@ -51,6 +52,7 @@ from facewright.service.pipeline.reconstruction import (
     Reconstructor,
     reconstruct_faces,
 )
+from facewright.service.results.schemas import Evidence
 from facewright.service.runtime.batch_events import BatchObserver
 from facewright.service.runtime.batching import MicroBatcher
 from facewright.service.runtime.deadline import Deadline
@@ -203,8 +205,7 @@ class Engine:
         def regress(crops_u8: RgbU8) -> Prediction:
             with clock.stage("regress"):
                 answers = self._regression.ask(list(crops_u8), deadline)
-            coefficients, confidences = zip(*answers, strict=True)
-            return np.stack(coefficients), np.stack(confidences)
+            return tuple(np.stack(part) for part in zip(*answers, strict=True))
 
         detector: Detector = self.detector
         if isinstance(detector, CenterFace):
@@ -226,17 +227,33 @@ class Engine:
         deadline: Deadline,
         clock: StageClock,
     ) -> npt.NDArray[np.float32] | None:
-        """Embeddings (N, D) of N >= 1 faces of a photo; None without a recogniser.
+        """What tells N >= 1 faces of a photo apart, (N, D) of unit length, by `evidence`.
 
-        Raises `DeadlinePassed`, and `ModelError` when the network fails.
+        The detector's recogniser comes before the weights' descriptors, because somebody chose it.
+        None where there is neither.  Raises `DeadlinePassed`, and `ModelError` when the network
+        fails.
         """
         if self.recognizer is None:
-            return None
+            known = [face.descriptor for face in faces if face.descriptor is not None]
+            return np.stack(known) if known else None
         deadline.check()
         with clock.stage("recognize"):
             points = np.stack([face.face.points for face in faces])
             seen = ((points - photo.shift) / photo.reduction).astype(np.float32)
             return self.recognizer.embed(photo.rgb_u8, seen)
+
+    @property
+    def evidence(self) -> Evidence:
+        """What people of an album are told apart by."""
+        if self.recognizer is not None:
+            return "embedding"
+        return "descriptor" if self.regressor.describes else "shape"
+
+    @property
+    def stranger_similarity(self) -> float | None:
+        """Below which what `embed` gives is of different people; None without."""
+        limits = {"embedding": STRANGER_SIMILARITY, "descriptor": self.regressor.stranger_cosine}
+        return limits.get(self.evidence)
 
     def decode(self, data: bytes, deadline: Deadline, clock: StageClock) -> RgbU8:
         """The pixels (H, W, 3) of a photo.  Raises `BadPhoto` and `DeadlinePassed`."""

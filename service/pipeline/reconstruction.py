@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -30,8 +30,8 @@ from facewright.service.pipeline.align import (
     realign,
 )
 
-Regress = Callable[[npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
-"""Crops (N, 224, 224, 3) to coefficients (N, 239) and confidences (N, 80)."""
+Regress = Callable[[npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], ...]]
+"""Crops (N, 224, 224, 3) to coefficients (N, 239), confidences (N, 80), and maybe descriptors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +46,9 @@ class ObservedFace:
     """(239,), in the order of `LAYOUT_239`; pose and light are those of the crop."""
     confidences: npt.NDArray[np.float32]
     """(80,) in 0..1, one per identity coefficient."""
+    descriptor: npt.NDArray[np.float32] | None = field(default=None, kw_only=True)
+    """(D,) of unit length: tells people apart, and so belongs neither into an answer nor into a
+    log; None of weights without."""
 
     def moved(self, scale: float, shift: npt.NDArray[np.float64]) -> ObservedFace:
         """The same face in a photo whose pixels are `scale` times as many, `shift` (2,) further."""
@@ -184,9 +187,12 @@ class Reconstructor:
     ) -> list[ObservedFace]:
         """What the network says of faces with their crop transforms, in one batch."""
         crops = np.stack([crop_face(rgb_u8, transform) for _, transform in aligned])
-        coefficients, confidences = self._regress(crops)
+        coefficients, confidences, *more = self._regress(crops)
+        descriptors = more[0] if more else [None] * len(crops)
         return [
-            ObservedFace(face, transform, coefficients[i], confidences[i])
+            ObservedFace(
+                face, transform, coefficients[i], confidences[i], descriptor=descriptors[i]
+            )
             for i, (face, transform) in enumerate(aligned)
         ]
 
@@ -262,6 +268,7 @@ def reconstruct_faces(
                 crop_transform=one.crop_transform,
                 coefficients=one.coefficients,
                 confidences=one.confidences,
+                descriptor=one.descriptor,
                 geometry=Geometry(model, cages[i], parts.identity[i], parts.albedo[i]),
                 rotation_matrix=rotation_photo,
                 translation_mm=translation_photo,

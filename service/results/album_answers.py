@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from facewright.models.agreement import STRANGER_SIMILARITY
 from facewright.service.errors import BadPhoto
 from facewright.service.formats.media_types import (
     EXTENSIONS,
@@ -91,7 +90,6 @@ class AlbumWriter:
     def result(self) -> schemas.AlbumResult:
         """The JSON document, with what `include` asks for."""
         album, options = self._album, self._options
-        recognizes = self._engine.recognizer is not None
         mesh = None
         if "mesh" in options.include:
             form = options.mesh_format
@@ -103,9 +101,9 @@ class AlbumWriter:
             strategy=options.strategy,
             faces=options.faces,
             outliers=options.outliers,
-            judged_by="embedding" if recognizes else "shape",
+            judged_by=self._engine.evidence,
             stranger_distance=self._engine.regressor.stranger_distance,
-            stranger_similarity=STRANGER_SIMILARITY if recognizes else None,
+            stranger_similarity=self._engine.stranger_similarity,
             texture=options.texture,
             identity=schemas.AlbumIdentity(
                 coefficients=rounded(album.identity),

@@ -20,7 +20,7 @@ Matrix3 = Annotated[list[Vector3], Field(min_length=3, max_length=3)]
 Point2 = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 PhotoStatus = Literal["used", "left_out", "failed"]
-Evidence = Literal["shape", "embedding"]
+Evidence = Literal["shape", "descriptor", "embedding"]
 
 
 class Photo(BaseModel):
@@ -171,8 +171,8 @@ class Likeness(BaseModel):
     )
     similarity: float | None = Field(
         default=None,
-        description="With judged_by=embedding: mean cosine of its face's embedding to those that "
-        "most other photos agree on.",
+        description="With judged_by=embedding or descriptor: mean cosine of what describes its "
+        "face to that of the photos that agree best.",
         examples=[0.63],
     )
     stranger: bool = Field(
@@ -244,9 +244,9 @@ class AlbumResult(BaseModel):
     faces: AlbumFaces
     outliers: Outliers
     judged_by: Evidence = Field(
-        description="What tells strangers, and with faces=consistent the faces to choose: the "
-        "`shape` of the faces, or `embedding`s where the detector comes with a recognition "
-        "network."
+        description="What tells strangers, and with faces=consistent the faces to choose: "
+        "`embedding`s where the detector comes with a recognition network, else `descriptor`s "
+        "of the weights, or the `shape` of the faces where the weights have none."
     )
     stranger_distance: float = Field(
         description="With judged_by=shape: the distance beyond which a photo counts as a "
@@ -254,8 +254,8 @@ class AlbumResult(BaseModel):
     )
     stranger_similarity: float | None = Field(
         default=None,
-        description="With judged_by=embedding: the similarity below which a photo counts as a "
-        "stranger's.",
+        description="With judged_by=embedding or descriptor: the similarity below which a photo "
+        "counts as a stranger's.",
     )
     texture: Texture = Field(description="Where the colours of the identity's mesh come from.")
     identity: AlbumIdentity

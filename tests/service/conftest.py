@@ -98,8 +98,12 @@ def _write_network(
     face_model_sha256: str,
     identity_slope: float = 1.0,
     confidence_slopes: tuple[float, float] = (-1, 1),
+    describes: bool = False,
 ) -> None:
-    """An ONNX graph of R-Net's signature: the brightness of a crop decides its coefficients."""
+    """An ONNX graph of R-Net's signature: the brightness of a crop decides its coefficients.
+
+    With `describes` its hue decides descriptors.
+    """
     pose = np.zeros(239, np.float32)
     pose[LAYOUT_239.light] = [0.8, 0, 0.3, 0, 0, 0, 0, 0, 0]
     pose[LAYOUT_239.rotation] = [0.02, -0.05, 0.03]
@@ -123,13 +127,26 @@ def _write_network(
     ]
     constants["as_column"] = np.array([-1, 1], np.int64)
     del constants["column"]
+    outputs = {"coefficients": 239, "confidences": 80}
+    if describes:
+        outputs["descriptors"] = 3
+        constants |= {"within": np.array([2, 3], np.int64), "across": np.array([1], np.int64)}
+        constants["little"] = np.array(1e-9, np.float32)
+        nodes += [
+            helper.make_node("ReduceMean", ["crops", "within"], ["color"], keepdims=0),
+            helper.make_node("ReduceMean", ["color", "across"], ["gray"], keepdims=1),
+            helper.make_node("Sub", ["color", "gray"], ["hue"]),
+            helper.make_node("ReduceL2", ["hue", "across"], ["length"], keepdims=1),
+            helper.make_node("Add", ["length", "little"], ["divisor"]),
+            helper.make_node("Div", ["hue", "divisor"], ["descriptors"]),
+        ]
     graph = helper.make_graph(
         nodes,
         "rnet",
         [helper.make_tensor_value_info("crops", TensorProto.FLOAT, ["N", 3, 224, 224])],
         [
-            helper.make_tensor_value_info("coefficients", TensorProto.FLOAT, ["N", 239]),
-            helper.make_tensor_value_info("confidences", TensorProto.FLOAT, ["N", 80]),
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size])
+            for name, size in outputs.items()
         ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
@@ -142,6 +159,8 @@ def _write_network(
         "stranger_distance": "2.5",
         "face_model": face_model_sha256,
     }
+    if describes:
+        about["stranger_cosine"] = "0.35"
     for key, value in about.items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model)
@@ -179,6 +198,14 @@ def telling_weights(assets: Assets) -> Path:
     """A network like that of `assets`, but a darker photo is somebody else's to it."""
     weights = assets.weights.with_name("telling.onnx")
     _write_network(weights, assets.model.sha256, identity_slope=6.0, confidence_slopes=(-1, 3))
+    return weights
+
+
+@pytest.fixture(scope="session")
+def describing_weights(assets: Assets) -> Path:
+    """A network like that of `telling_weights` that tells people apart by their hue."""
+    weights = assets.weights.with_name("describing.onnx")
+    _write_network(weights, assets.model.sha256, 6.0, (-1, 3), describes=True)
     return weights
 
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from facewright.models.agreement import STRANGER_DISTANCE
+from facewright.models.agreement import STRANGER_COSINE, STRANGER_DISTANCE
 
 app = typer.Typer(
     help="Measure a network beside the mean face.", no_args_is_help=True, add_completion=False
@@ -195,15 +195,23 @@ def strangers(
     hold_out: Annotated[
         float, typer.Option(min=0, max=1, help="share of people that training never sees")
     ] = 0.15,
+    descriptors: Annotated[
+        bool, typer.Option("--descriptors", help="by the network's descriptors, not by shape")
+    ] = False,
     distance: Annotated[
         float, typer.Option(min=0, help="sigmas beyond which a photo counts as a stranger's")
     ] = STRANGER_DISTANCE,
+    cosine: Annotated[
+        float, typer.Option(min=-1, max=1, help="with --descriptors: below which it does")
+    ] = STRANGER_COSINE,
     limit: Annotated[int | None, typer.Option(help="use about this many photos")] = None,
     seed: Annotated[int, typer.Option(help="of the choice of photos and albums")] = 0,
     json: JsonOption = None,
     face_model: FaceModelOption = None,
 ) -> None:
     """How many strangers in albums are noticed, and how many photos are taken for such."""
+    from dataclasses import replace
+
     from facewright.models.assets import FACE_MODEL, asset_path
     from facewright.models.morphable_model import MorphableModel
     from facewright.training.evaluation.network import load_network
@@ -219,14 +227,21 @@ def strangers(
         chosen = known.take(choose_photos(known.names, limit, seed))
         model = MorphableModel.load(face_model or asset_path(FACE_MODEL))
         loaded = load_network(network)
-        predictions = predict_photos(loaded, model, directory, chosen, track=_track)
+        if descriptors:
+            if loaded.describe is None:
+                raise ValueError(f"{network} has no descriptors")
+            loaded = replace(loaded, predict=loaded.describe)
+        described = predict_photos(loaded, model, directory, chosen, track=_track).coefficients
+        if not descriptors:
+            described = loaded.layout.split(described).identity
         whose = "" if people == "all" else f", {people} people"
         figures = stranger_figures(
-            loaded.layout.split(predictions.coefficients).identity,
+            described,
             [person_of(name) for name in chosen.names],
             seed,
             f"albums of {len(chosen.names)} photos of {directory.name}{whose}",
-            threshold=distance,
+            threshold=cosine if descriptors else distance,
+            by="cosine" if descriptors else "distance",
         )
         if not figures:
             raise ValueError("albums need two people, one of them with two photos")

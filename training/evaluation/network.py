@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,13 @@ class Network:
         predict: coefficients (N, layout.size) of crops (N, 224, 224, 3) uint8 RGB.
         layout: of the coefficients.
         face_model_sha256: of the face model they belong to; "" when the file does not say.
+        describe: descriptors (N, D) of unit length of such crops; None of a network without.
     """
 
     predict: Callable[[Crops], Coefficients]
     layout: CoefficientLayout
     face_model_sha256: str
+    describe: Callable[[Crops], Coefficients] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,21 +114,24 @@ def _session(path: Path) -> tuple[onnxruntime.InferenceSession, CoefficientLayou
 def _onnx(path: Path) -> Network:
     session, layout, sha256 = _session(path)
 
-    def predict(crops: Crops) -> Coefficients:
+    def run(output: str, crops: Crops) -> Coefficients:
         crops_nchw = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) / 255
-        out: Coefficients = session.run(["coefficients"], {"crops": crops_nchw})[0]
+        out: Coefficients = session.run([output], {"crops": crops_nchw})[0]
         return out
 
-    return Network(predict, layout, sha256)
+    describes = "descriptors" in {output.name for output in session.get_outputs()}
+    describe = partial(run, "descriptors") if describes else None
+    return Network(partial(run, "coefficients"), layout, sha256, describe)
 
 
 def _checkpoint(path: Path) -> Network:
     rnet, _, info = load_checkpoint(path)
 
     @torch.no_grad()
-    def predict(crops: Crops) -> Coefficients:
+    def run(output: str, crops: Crops) -> Coefficients:
         crops_nchw = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
-        out: npt.NDArray[Any] = rnet(crops_nchw).numpy()
+        out: npt.NDArray[Any] = getattr(rnet.regress(crops_nchw), output).numpy()
         return out
 
-    return Network(predict, rnet.layout, info.face_model_sha256)
+    describe = None if rnet.branch is None else partial(run, "descriptors")
+    return Network(partial(run, "coefficients"), rnet.layout, info.face_model_sha256, describe)

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from facewright.models.agreement import STRANGER_DISTANCE
+from facewright.models.agreement import STRANGER_COSINE, STRANGER_DISTANCE
 from facewright.service.errors import ModelError
 from facewright.service.networks.regression import Regressor
 
@@ -26,6 +26,8 @@ def constant_network(
     value: float = 0.5,
     layout: str | None = "239",
     stranger_distance: str | None = None,
+    descriptors: int = 0,
+    stranger_cosine: str | None = None,
 ) -> Path:
     """A graph that answers `value` everywhere, of any signature."""
     nodes = [
@@ -42,13 +44,18 @@ def constant_network(
         "first": np.full((1, coefficients), value, np.float32),
         "second": np.full((1, confidences), 0.5, np.float32),
     }
+    outputs = {"coefficients": coefficients, "confidences": confidences}
+    if descriptors:
+        outputs["descriptors"] = descriptors
+        nodes.append(helper.make_node("Add", ["rows", "third"], ["descriptors"]))
+        constants["third"] = np.full((1, descriptors), descriptors**-0.5, np.float32)
     graph = helper.make_graph(
         nodes,
         "constant",
         [helper.make_tensor_value_info("crops", TensorProto.FLOAT, ["N", 3, side, side])],
         [
-            helper.make_tensor_value_info("coefficients", TensorProto.FLOAT, ["N", coefficients]),
-            helper.make_tensor_value_info("confidences", TensorProto.FLOAT, ["N", confidences]),
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size])
+            for name, size in outputs.items()
         ],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
@@ -57,6 +64,8 @@ def constant_network(
         model.metadata_props.add(key="layout", value=layout)
     if stranger_distance is not None:
         model.metadata_props.add(key="stranger_distance", value=stranger_distance)
+    if stranger_cosine is not None:
+        model.metadata_props.add(key="stranger_cosine", value=stranger_cosine)
     onnx.save(model, path)
     return path
 
@@ -199,3 +208,27 @@ def test_missing_and_broken_files_are_model_errors(tmp_path: Path) -> None:
     broken.write_bytes(b"\x08\x07junk")
     with pytest.raises(ModelError, match="cannot load"):
         Regressor(broken)
+
+
+def test_descriptors_come_third_where_the_weights_have_them(
+    tmp_path: Path, crops_u8: np.ndarray
+) -> None:
+    path = tmp_path / "network.onnx"
+    describing = Regressor(constant_network(path, descriptors=16, stranger_cosine="0.75"))
+    assert describing.describes
+    assert describing.stranger_cosine == 0.75
+    coefficients, confidences, descriptors = describing.regress(crops_u8)
+    assert (coefficients.shape, confidences.shape) == ((5, 239), (5, 80))
+    np.testing.assert_allclose(descriptors, np.full((5, 16), 0.25))
+    assert [part.shape for part in describing.regress_each(crops_u8)[0]] == [(239,), (80,), (16,)]
+    assert [part.shape for part in describing.regress(crops_u8[:0])] == [(0, 239), (0, 80), (0, 16)]
+    plain = Regressor(constant_network(path))
+    assert not plain.describes
+    assert plain.stranger_cosine == STRANGER_COSINE
+    assert len(plain.regress(crops_u8)) == 2
+
+
+@pytest.mark.parametrize("text", ["1.5", "nan", "much"])
+def test_another_stranger_cosine_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ModelError, match="stranger cosine"):
+        Regressor(constant_network(tmp_path / "n.onnx", descriptors=4, stranger_cosine=text))

@@ -1,4 +1,4 @@
-"""Albums where the detector comes with a recogniser: strangers are told by embeddings."""
+"""Albums whose strangers are told by embeddings or by the weights' descriptors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import time
 import types
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,32 @@ class HueAnalysis:
         return (colour - colour.mean()).astype(np.float32)[None]
 
 
+@contextmanager
+def serving(settings: Settings) -> Iterator[TestClient]:
+    with TestClient(create_app(settings)) as client:
+        # The server starts while it loads.
+        patience = time.monotonic() + 60
+        while client.get("/readyz").status_code != 200:
+            assert time.monotonic() < patience
+            time.sleep(0.05)
+        yield client
+
+
 @pytest.fixture(scope="module")
+def describing(assets: Any, describing_weights: Path) -> Iterator[TestClient]:
+    """A server whose weights have descriptors, with a detector that recognises nobody."""
+    settings = Settings(
+        face_model=assets.face_model, weights=describing_weights, inference_threads=1
+    )
+    with serving(settings) as client:
+        yield client
+
+
+@pytest.fixture(scope="module", params=["telling_weights", "describing_weights"])
 def client(
-    assets: Any, telling_weights: Path, tmp_path_factory: pytest.TempPathFactory
+    assets: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TestClient]:
+    """A server with a pack, which counts whether or not the weights have descriptors."""
     root = tmp_path_factory.mktemp("insightface")
     (root / "models" / "hue").mkdir(parents=True)
     (root / "models" / "hue" / "model.onnx").write_bytes(b"")
@@ -56,7 +79,7 @@ def client(
     app.FaceAnalysis = HueAnalysis  # type: ignore[attr-defined]
     settings = Settings(
         face_model=assets.face_model,
-        weights=telling_weights,
+        weights=request.getfixturevalue(request.param),
         inference_threads=1,
         detector="insightface",
         insightface_pack="hue",
@@ -65,12 +88,7 @@ def client(
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "insightface", types.ModuleType("insightface"))
         patch.setitem(sys.modules, "insightface.app", app)
-        with TestClient(create_app(settings)) as client:
-            # The server starts while it loads.
-            patience = time.monotonic() + 60
-            while client.get("/readyz").status_code != 200:
-                assert time.monotonic() < patience
-                time.sleep(0.05)
+        with serving(settings) as client:
             yield client
 
 
@@ -90,8 +108,10 @@ def post(client: TestClient, photos: Sequence[bytes], **query: str) -> AlbumResu
     files = [("images", photo) for photo in photos]
     response = client.post("/v1/albums/reconstruct", params=query, files=files)
     assert response.status_code == 200, response.text
-    assert "recognize;dur=" in response.headers["server-timing"]
-    return AlbumResult.model_validate_json(response.content)
+    answer = AlbumResult.model_validate_json(response.content)
+    by_pack = answer.judged_by == "embedding"
+    assert ("recognize;dur=" in response.headers["server-timing"]) is by_pack
+    return answer
 
 
 def test_the_embedding_judges_and_not_the_shape(
@@ -99,10 +119,26 @@ def test_the_embedding_judges_and_not_the_shape(
 ) -> None:
     answer = post(client, [*person, blue_jpeg], outliers="drop")
     assert answer.judged_by == "embedding"
+    assert answer.stranger_similarity == 0.2
+    check_hues(answer)
+
+
+def test_the_descriptor_judges_where_there_is_no_pack(
+    describing: TestClient, person: list[bytes], blue_jpeg: bytes
+) -> None:
+    answer = post(describing, [*person, blue_jpeg], outliers="drop")
+    assert answer.judged_by == "descriptor"
+    assert answer.stranger_similarity == 0.35
+    check_hues(answer)
+    page = album_page("album", answer, [PhotoRow(photo, None, None) for photo in answer.photos])
+    assert "(similarity below 0.35)" in page
+
+
+def check_hues(answer: AlbumResult) -> None:
+    """Strangers are those of another hue; by their shapes, the dark ones."""
     assert answer.stranger_similarity is not None
     likeness = [photo.likeness for photo in answer.photos if photo.likeness]
     assert [one.stranger for one in likeness] == [False] * 4 + [True]
-    # By their shapes it would be the other way round.
     assert likeness[3].distance > answer.stranger_distance > likeness[4].distance
     similarities = [one.similarity or 0.0 for one in likeness]
     assert min(similarities[:4]) > 0.9
@@ -111,9 +147,11 @@ def test_the_embedding_judges_and_not_the_shape(
     assert answer.photos[4].share == 0
 
 
+@pytest.mark.parametrize("server", ["client", "describing"])
 def test_the_consistent_face_is_the_one_of_the_same_embedding(
-    client: TestClient, person: list[bytes]
+    server: str, person: list[bytes], request: pytest.FixtureRequest
 ) -> None:
+    client = request.getfixturevalue(server)
     crowd = np.full((512, 800, 3), 128, np.uint8)
     crowd[:, :512] = pictures.astronaut()  # blue to OpenCV
     small = cv2.resize(pictures.astronaut(), (256, 256), interpolation=cv2.INTER_AREA)
@@ -143,6 +181,14 @@ def test_a_single_usable_photo_has_nothing_to_be_compared_with(
 def test_embeddings_stay_inside(client: TestClient, person: list[bytes]) -> None:
     answer = post(client, person, include="confidences")
     assert "embedding" not in answer.model_dump_json().replace('"judged_by":"embedding"', "")
+
+
+def test_descriptors_stay_inside(describing: TestClient, person: list[bytes]) -> None:
+    answer = post(describing, person, include="confidences")
+    assert "descriptor" not in answer.model_dump_json().replace('"judged_by":"descriptor"', "")
+    response = describing.post("/v1/reconstruct", files={"image": person[0]})
+    assert response.status_code == 200
+    assert "descriptor" not in response.text
 
 
 def test_the_page_of_an_album_says_what_it_went_by(
