@@ -17,7 +17,7 @@ from onnx.utils import Extractor
 
 from facewright.models.assets import WEIGHTS, asset_path
 
-ASSET = asset_path(WEIGHTS["synthetic"])
+ASSET = asset_path(WEIGHTS)
 BATCHES = (1, 8)
 TARGET = 0.05
 WARM_UP = 3

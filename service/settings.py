@@ -12,8 +12,6 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from facewright.models.assets import WeightsName
-
 ENV_PREFIX = "FACEWRIGHT_"
 
 
@@ -43,11 +41,8 @@ class Settings(BaseSettings):
     face_model: Path | None = Field(
         default=None, description="Face model (.npz) to use in place of the shipped one."
     )
-    weights: WeightsName | Path = Field(
-        default="synthetic",
-        description="Regression network: a shipped set, `synthetic`, or `photographs`, which tells "
-        "people apart better but is trained on research photographs too (see its model card), or "
-        "a path (.onnx).",
+    weights: Path | None = Field(
+        default=None, description="Regression network (.onnx) to use in place of the shipped one."
     )
     detector: Literal["centerface", "insightface"] = Field(
         default="centerface",

@@ -12,6 +12,7 @@ from facewright.training.face_model.scan_command import measure_floors, register
 from facewright.training.identity_branch.command import fit_branch
 from facewright.training.import_onnx import import_weights
 from facewright.training.photos.command import fit_label_convention, measure_shift, prepare_photos
+from facewright.training.rebase import rebase_checkpoint
 from facewright.training.rnet.command import train_rnet
 from facewright.training.synthetic.command import make_portraits
 
@@ -34,4 +35,5 @@ app.command("identity-branch")(fit_branch)
 app.command("cnet")(train_cnet)
 app.command("export")(export)
 app.command("import")(import_weights)
+app.command("rebase")(rebase_checkpoint)
 app.add_typer(evaluate, name="evaluate")

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
 
 FACE_MODEL = "face_model.npz"
 
-WeightsName = Literal["synthetic", "photographs"]
-WEIGHTS: dict[WeightsName, str] = {
-    "synthetic": "rnet_v1.onnx",
-    "photographs": "rnet_v1_photos.onnx",
-}
-"""Shipped sets of weights by the pictures that they were trained on; R-Net and C-Net in one file.
-
-Each has a record (``.json``) and a model card (``.md``) of the same name beside it.
-"""
+WEIGHTS = "rnet_v2.onnx"
+"""R-Net and C-Net in one file; its record (``.json``) and model card (``.md``) lie beside it."""
 
 _DIRECTORY = Path(__file__).resolve().parent
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from facewright.models.agreement import STRANGER_SIMILARITY
-from facewright.models.assets import FACE_MODEL, WEIGHTS, WeightsName, asset_path
+from facewright.models.assets import FACE_MODEL, WEIGHTS, asset_path
 from facewright.models.assets import sha256 as file_sha256
 from facewright.models.camera import CROP_SIZE
 from facewright.models.morphable_model import MorphableModel
@@ -107,7 +107,7 @@ class Engine:
         # Photos are worked on side by side already: more threads would only switch.
         cv2.setNumThreads(1)
         self.settings = settings
-        weights = self.weights = _weights_file(settings.weights)
+        weights = self.weights = settings.weights or _shipped(WEIGHTS)
         self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
         self.baker = TextureBaker(self.model)
         self.regressor, self.detector, self.providers = _open_networks(
@@ -446,10 +446,6 @@ def _shipped(name: str) -> Path:
         return asset_path(name)
     except FileNotFoundError as error:
         raise ModelError(str(error)) from error
-
-
-def _weights_file(weights: WeightsName | Path) -> Path:
-    return weights if isinstance(weights, Path) else _shipped(WEIGHTS[weights])
 
 
 def _load_face_model(path: Path) -> MorphableModel:

@@ -38,19 +38,8 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert settings.max_upload_bytes == 1234
     assert settings.face_model == Path("/models/own.npz")
     assert settings.device == "cuda"
-    assert settings.weights == "synthetic"
+    assert settings.weights is None
     assert settings.model_fields_set == {"max_upload_bytes", "face_model", "device"}
-
-
-@pytest.mark.parametrize(
-    ("value", "weights"),
-    [("photographs", "photographs"), ("/own/photographs", Path("/own/photographs"))],
-)
-def test_weights_are_a_shipped_set_or_a_file(
-    monkeypatch: pytest.MonkeyPatch, value: str, weights: str | Path
-) -> None:
-    monkeypatch.setenv("FACEWRIGHT_WEIGHTS", value)
-    assert Settings().weights == weights
 
 
 def test_what_is_given_precedes_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

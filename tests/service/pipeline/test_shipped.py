@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from facewright.models.assets import FACE_MODEL, WEIGHTS, WeightsName, asset_path, sha256
+from facewright.models.assets import FACE_MODEL, WEIGHTS, asset_path, sha256
 from facewright.models.landmarks import LEFT_EYE, RIGHT_EYE
 
 PORTRAITS = sorted(
@@ -23,11 +23,9 @@ PORTRAITS = sorted(
 )
 
 
-@pytest.fixture(scope="module", params=list(WEIGHTS))
-def client(
-    start_server: Callable[..., Any], request: pytest.FixtureRequest
-) -> Iterator[httpx.Client]:
-    with start_server(shipped=True, weights=request.param) as server, server.client() as client:
+@pytest.fixture(scope="module")
+def client(start_server: Callable[..., Any]) -> Iterator[httpx.Client]:
+    with start_server(shipped=True) as server, server.client() as client:
         yield client
 
 
@@ -39,9 +37,8 @@ def post(client: httpx.Client, photo: bytes, accept: str, query: str = "") -> ht
     return response
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_the_record_describes_the_shipped_files(name: WeightsName) -> None:
-    network = asset_path(WEIGHTS[name])
+def test_the_record_describes_the_shipped_files() -> None:
+    network = asset_path(WEIGHTS)
     record = json.loads(network.with_suffix(".json").read_text())
     assert record["sha256"] == sha256(network)
     assert record["face_model"]["sha256"] == sha256(asset_path(FACE_MODEL))
@@ -51,7 +48,7 @@ def test_the_record_describes_the_shipped_files(name: WeightsName) -> None:
 def test_the_default_may_be_used_commercially(start_server: Callable[..., Any]) -> None:
     with start_server(shipped=True) as server, server.client() as client:
         weights = client.get("/v1/models").json()["weights"]
-    assert weights["sha256"] == sha256(asset_path(WEIGHTS["synthetic"]))
+    assert weights["sha256"] == sha256(asset_path(WEIGHTS))
     assert weights["licence"] == "MIT"
 
 
