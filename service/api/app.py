@@ -18,9 +18,10 @@ from facewright.service.api.lifecycle import Lifecycle, drain_before_exit
 from facewright.service.api.middleware import REQUEST_ID_HEADER, RequestMiddleware
 from facewright.service.api.problems import add_problem_schema, install_problem_handlers
 from facewright.service.api.routes import albums, models, page, probes, reconstruct
+from facewright.service.api.state import State
 from facewright.service.api.tracing import TracingMiddleware
 from facewright.service.pipeline.engine import Engine
-from facewright.service.runtime.admission import Places, WorkRoom
+from facewright.service.runtime.admission import Slots, WorkerPool
 from facewright.service.runtime.batch_events import BatchObserver
 from facewright.service.settings import Settings
 from facewright.service.telemetry.metrics import Metrics
@@ -59,9 +60,9 @@ def create_app(
     lifecycle = Lifecycle(
         lambda: load(settings, metrics), metrics, settings.stall_seconds, on_failure
     )
-    uploads = Places(settings.max_uploads, "Too many photos are arriving.", metrics.uploads.set)
-    work_room = WorkRoom(settings.concurrency, settings.max_waiting, metrics.in_flight.set)
-    album_room = WorkRoom(settings.max_albums, 0, metrics.albums.set, of="albums")
+    uploads = Slots(settings.max_uploads, "Too many photos are arriving.", metrics.uploads.set)
+    photos = WorkerPool(settings.concurrency, settings.max_waiting, metrics.in_flight.set)
+    album_pool = WorkerPool(settings.max_albums, 0, metrics.albums.set, of="albums")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -73,8 +74,8 @@ def create_app(
         restore_signal()
         lifecycle.drain()
         await loading
-        await asyncio.to_thread(album_room.close)  # albums put their photos into the other
-        await asyncio.to_thread(work_room.close)
+        await asyncio.to_thread(album_pool.close)  # albums put their photos into the other
+        await asyncio.to_thread(photos.close)
         await asyncio.to_thread(lifecycle.close)
         if tracing is not None:
             await asyncio.to_thread(tracing.close)
@@ -92,12 +93,7 @@ def create_app(
         # The framework's own would send paths, queries and exceptions' messages out.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.settings = settings
-    app.state.metrics = metrics
-    app.state.lifecycle = lifecycle
-    app.state.uploads = uploads
-    app.state.work_room = work_room
-    app.state.album_room = album_room
+    app.state.server = State(settings, metrics, lifecycle, uploads, photos, album_pool)
     described = []
     if settings.api_keys_file is not None:
         app.add_middleware(ApiKeyMiddleware, keys=ApiKeys(settings.api_keys_file))

@@ -58,7 +58,7 @@ def reconstruct_files(
         writer = AnswerWriter(engine, scene, options, deadline, clock)
         write(f"{stem}.json", writer.json_answer().body)
         if overlay is not None:
-            write(f"{stem}_overlay.{overlay}", writer.overlay(OVERLAY_TYPES[overlay]))
+            write(f"{stem}_overlay.{overlay}", writer.picture(OVERLAY_TYPES[overlay]))
         for index, face in enumerate(scene.faces):
             for form in forms:
                 for name, data in writer.mesh_files(face, form, f"{stem}_face{index}"):

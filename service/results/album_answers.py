@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from facewright.service.errors import BadPhoto
 from facewright.service.formats.media_types import (
-    EXTENSIONS,
-    GLB,
     JPEG,
-    JSON,
-    MESH_TYPES,
-    OBJ,
-    PNG,
-    ZIP,
 )
 from facewright.service.formats.pictures import encode_picture
 from facewright.service.options import MESH_FORMATS, AlbumOptions, MeshFormat
@@ -34,16 +27,14 @@ from facewright.service.pipeline.album_texture import album_texture
 from facewright.service.pipeline.engine import Engine
 from facewright.service.results import schemas
 from facewright.service.results.answers import (
-    Answer,
+    Writer,
     describe_face,
     face_model_reference,
-    json_answer,
     mesh_in_json,
     picture_in_json,
     rounded,
     weights_reference,
     write_mesh_files,
-    zip_answer,
 )
 from facewright.service.results.contact_sheet import TILE_SIDE, Tile, draw_sheet
 from facewright.service.runtime.deadline import Deadline
@@ -55,12 +46,13 @@ OVERLAY_SIDE = 1280
 """Longer side in pixels of an album's overlays: 64 of them fit into memory and one answer."""
 
 
-class AlbumWriter:
-    """Turns one album into the form asked for; what it costs goes to `clock`.
+class AlbumWriter(Writer):
+    """Writes one album: JSON, the identity's mesh, a sheet of overlays, or everything.
 
-    Every method raises `DeadlinePassed` before its next file when `deadline` has passed.
     `names` are those of the photos, where there are any.
     """
+
+    mesh_name, picture_name, archive_name = "identity", "album", "album"
 
     def __init__(
         self,
@@ -73,19 +65,14 @@ class AlbumWriter:
         clock: SharedClock,
         names: Sequence[str] | None = None,
     ) -> None:
-        self._engine = engine
+        super().__init__(engine, deadline, clock)
         self._album = album
         self._sources = sources
         self._options = options
         self._map = photo_map
-        self._deadline = deadline
-        self._clock = clock
+        self._clock: SharedClock = clock
         self._names = names
         self._baked: RgbU8 | None = None
-
-    def write(self, media_type: str) -> Answer:
-        """The answer as one of `ALBUM_FORMS`."""
-        return ALBUM_FORMS[media_type](self)
 
     def result(self) -> schemas.AlbumResult:
         """The JSON document, with what `include` asks for."""
@@ -157,32 +144,18 @@ class AlbumWriter:
         )
         return picture, overlay
 
-    def sheet(self, media_type: str) -> bytes:
+    def picture(self, media_type: str) -> bytes:
         """All photos with the identity drawn on them as one picture, a JPEG or PNG file."""
         tiles = list(self._map(self._tile, range(len(self._album.photos))))
         with self._clock.stage("encode"):
             return encode_picture(draw_sheet(tiles), media_type)
 
-    def json_answer(self) -> Answer:
-        """`result` as a body."""
-        result = self.result()
-        with self._clock.stage("encode"):
-            return json_answer(result)
+    def main_mesh(self, form: MeshFormat) -> bytes:
+        """The neutral mesh of the identity."""
+        return self.mesh(form)
 
-    def mesh_answer(self, form: MeshFormat) -> Answer:
-        """`mesh` as a body."""
-        return Answer(self.mesh(form), MESH_TYPES[form], f"identity.{form}")
-
-    def sheet_answer(self, media_type: str) -> Answer:
-        """`sheet` as a body."""
-        return Answer(self.sheet(media_type), media_type, "album" + EXTENSIONS[media_type])
-
-    def zip_answer(self) -> Answer:
-        """JSON, the identity's meshes and a folder for each photo in one file."""
-        return zip_answer(self._files(), "album.zip", self._deadline, self._clock)
-
-    def _files(self) -> Iterator[tuple[str, bytes]]:
-        """Names and contents for the archive, one at a time."""
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """JSON, the identity's meshes and a folder for each photo."""
         yield "result.json", self.json_answer().body
         yield from self.mesh_files()
 
@@ -268,14 +241,3 @@ class AlbumWriter:
             face=describe_face(face, confidences="confidences" in self._options.include),
             overlay=overlay,
         )
-
-
-ALBUM_FORMS: dict[str, Callable[[AlbumWriter], Answer]] = {
-    JSON: AlbumWriter.json_answer,
-    GLB: lambda writer: writer.mesh_answer("glb"),
-    OBJ: lambda writer: writer.mesh_answer("obj"),
-    JPEG: lambda writer: writer.sheet_answer(JPEG),
-    PNG: lambda writer: writer.sheet_answer(PNG),
-    ZIP: AlbumWriter.zip_answer,
-}
-"""What can be asked for, from the default to the least usual."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,10 @@ MOST_OBJ_IN_JSON = 8
 """Faces whose OBJ meshes fit into JSON: each is some 7 MB of base64, held several times over."""
 
 
+FORMS = (JSON, GLB, OBJ, JPEG, PNG, ZIP)
+"""What can be asked for, from the default to the least usual."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A finished body."""
@@ -48,11 +53,61 @@ class Answer:
     """The name under which a browser saves it."""
 
 
-class AnswerWriter:
-    """Turns one scene into the form asked for; what it costs goes to `clock`.
+class Writer(ABC):
+    """Turns what was reconstructed into one of `FORMS`; what it costs goes to `clock`.
 
     Every method raises `DeadlinePassed` before its next file when `deadline` has passed.
     """
+
+    mesh_name: ClassVar[str]
+    """Names of the files, without their endings."""
+    picture_name: ClassVar[str]
+    archive_name: ClassVar[str]
+
+    def __init__(self, engine: Engine, deadline: Deadline, clock: StageClock) -> None:
+        self._engine = engine
+        self._deadline = deadline
+        self._clock = clock
+
+    def write(self, media_type: str) -> Answer:
+        """The answer as one of `FORMS`."""
+        if media_type == JSON:
+            return self.json_answer()
+        if media_type in (JPEG, PNG):
+            name = self.picture_name + EXTENSIONS[media_type]
+            return Answer(self.picture(media_type), media_type, name)
+        if media_type == ZIP:
+            return zip_answer(self.files(), f"{self.archive_name}.zip", self._deadline, self._clock)
+        form: MeshFormat = "glb" if media_type == GLB else "obj"
+        return Answer(self.main_mesh(form), media_type, f"{self.mesh_name}.{form}")
+
+    def json_answer(self) -> Answer:
+        """`result` as a body."""
+        result = self.result()
+        with self._clock.stage("encode"):
+            return json_answer(result)
+
+    @abstractmethod
+    def result(self) -> BaseModel:
+        """The JSON document, with what `include` asks for."""
+
+    @abstractmethod
+    def main_mesh(self, form: MeshFormat) -> bytes:
+        """The one mesh of a form that holds a single mesh."""
+
+    @abstractmethod
+    def picture(self, media_type: str) -> bytes:
+        """What was reconstructed, drawn on the photo or photos, as a JPEG or PNG file."""
+
+    @abstractmethod
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Names and contents for the archive, one at a time: many meshes are much memory."""
+
+
+class AnswerWriter(Writer):
+    """Writes the faces of one photo; single-mesh forms hold the largest."""
+
+    mesh_name, picture_name, archive_name = "face", "overlay", "faces"
 
     def __init__(
         self,
@@ -62,16 +117,10 @@ class AnswerWriter:
         deadline: Deadline,
         clock: StageClock,
     ) -> None:
-        self._engine = engine
+        super().__init__(engine, deadline, clock)
         self._scene = scene
         self._options = options
-        self._deadline = deadline
-        self._clock = clock
         self._baked: tuple[Reconstruction, npt.NDArray[np.uint8]] | None = None
-
-    def write(self, media_type: str) -> Answer:
-        """The answer as one of `FORMS`; single-mesh forms hold the largest face."""
-        return FORMS[media_type](self)
 
     def result(self) -> schemas.ReconstructResult:
         """The JSON document, with what `include` asks for.
@@ -81,7 +130,7 @@ class AnswerWriter:
         self._check_size()
         overlay = None
         if "overlay" in self._options.include:
-            overlay = picture_in_json(self.overlay(JPEG))
+            overlay = picture_in_json(self.picture(JPEG))
         return schemas.ReconstructResult(
             photo=schemas.Photo(width=self._scene.width, height=self._scene.height),
             face_model=face_model_reference(self._engine),
@@ -120,34 +169,20 @@ class AnswerWriter:
 
         return write_mesh_files(write, self._texture(face), [form], stem, self._clock)
 
-    def overlay(self, media_type: str) -> bytes:
+    def picture(self, media_type: str) -> bytes:
         """The picture with all faces drawn on it, as a JPEG or PNG file."""
         self._deadline.check()
         picture = self._engine.overlay(self._scene, self._options.landmarks, self._clock)
         with self._clock.stage("encode"):
             return encode_picture(picture, media_type)
 
-    def json_answer(self) -> Answer:
-        """`result` as a body."""
-        result = self.result()
-        with self._clock.stage("encode"):
-            return json_answer(result)
+    def main_mesh(self, form: MeshFormat) -> bytes:
+        """The mesh of the largest face."""
+        return self.mesh(self._scene.faces[0], form)
 
-    def mesh_answer(self, form: MeshFormat) -> Answer:
-        """The mesh of the largest face as a body."""
-        return Answer(self.mesh(self._scene.faces[0], form), MESH_TYPES[form], f"face.{form}")
-
-    def overlay_answer(self, media_type: str) -> Answer:
-        """`overlay` as a body."""
-        return Answer(self.overlay(media_type), media_type, "overlay" + EXTENSIONS[media_type])
-
-    def zip_answer(self) -> Answer:
-        """Overlay, JSON and every mesh in both formats in one file."""
-        return zip_answer(self._files(), "faces.zip", self._deadline, self._clock)
-
-    def _files(self) -> Iterator[tuple[str, bytes]]:
-        """Names and contents for the archive, one at a time: many meshes are much memory."""
-        yield "overlay.jpg", self.overlay(JPEG)
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Overlay, JSON and every mesh in both formats."""
+        yield "overlay.jpg", self.picture(JPEG)
         yield "result.json", self.json_answer().body
         for index, face in enumerate(self._scene.faces):
             for form in MESH_FORMATS:
@@ -177,17 +212,6 @@ class AnswerWriter:
             form = self._options.mesh_format
             mesh = mesh_in_json(self.mesh(face, form), form, self._engine)
         return describe_face(face, confidences="confidences" in self._options.include, mesh=mesh)
-
-
-FORMS: dict[str, Callable[[AnswerWriter], Answer]] = {
-    JSON: AnswerWriter.json_answer,
-    GLB: lambda writer: writer.mesh_answer("glb"),
-    OBJ: lambda writer: writer.mesh_answer("obj"),
-    JPEG: lambda writer: writer.overlay_answer(JPEG),
-    PNG: lambda writer: writer.overlay_answer(PNG),
-    ZIP: AnswerWriter.zip_answer,
-}
-"""What can be asked for, from the default to the least usual."""
 
 
 def shows_photo(media_type: str, options: ReconstructOptions) -> bool:

@@ -1,8 +1,8 @@
 """Taking in work: how many photos arrive, how many are in the house, and who works on them.
 
-The event loop only moves bytes; everything that computes runs on the threads of a `WorkRoom`.
+The event loop only moves bytes; everything that computes runs on the threads of a `WorkerPool`.
 Uploads and photos in the house are bounded one by one, so memory is bounded as well as
-processor time, and clients that send slowly take no place from photos that are there.
+processor time, and clients that send slowly take no slot from photos that are there.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _LONGEST_RETRY = 60
 """Seconds; a client that waits longer has better things to do."""
 
 
-class Places:
-    """A bounded number of places; thread safe.
+class Slots:
+    """A bounded number of slots; thread safe.
 
     Args:
         capacity: how many there are, >= 1.
         full: what to tell who finds none.
-        observe: is told the number of places taken when it changes.
+        observe: is told the number of slots taken when it changes.
     """
 
     def __init__(self, capacity: int, full: str, observe: Callable[[float], None]) -> None:
@@ -48,7 +48,7 @@ class Places:
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Raise `QueueFull` while all places are taken.
+        """Raise `QueueFull` while all slots are taken.
 
         It tells to come back when those who are here now will have left, at the present rate.
         """
@@ -57,7 +57,7 @@ class Places:
             raise QueueFull(self._full, min(max(1, seconds), _LONGEST_RETRY))
 
     def take(self) -> None:
-        """Take a place; raises `QueueFull` when there is none."""
+        """Take a slot; raises `QueueFull` when there is none."""
         with self._lock:
             self.check()
             if not self._taken:
@@ -66,7 +66,7 @@ class Places:
             self._observe(self._taken)
 
     def give_back(self) -> None:
-        """Leave a place to others."""
+        """Leave a slot to others."""
         with self._lock:
             now = time.monotonic()
             self._interval += (now - self._since - self._interval) * _SMOOTHING
@@ -76,7 +76,7 @@ class Places:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Hold a place for the length of the `with` block; raises `QueueFull`."""
+        """Hold a slot for the length of the `with` block; raises `QueueFull`."""
         self.take()
         try:
             yield
@@ -87,7 +87,7 @@ class Places:
 def map_bounded(
     pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], parallel: int
 ) -> Iterator[Result]:
-    """Yield the results of `work` on `items`, in order; see `WorkRoom.map`."""
+    """Yield the results of `work` on `items`, in order; see `WorkerPool.map`."""
     running: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -102,7 +102,7 @@ def map_bounded(
         wait(running)
 
 
-class WorkRoom:
+class WorkerPool:
     """A thread pool that admits at most `concurrency + max_waiting` photos at a time.
 
     Args:
@@ -120,11 +120,11 @@ class WorkRoom:
         of: str = "photos",
     ) -> None:
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix=of)
-        self._places = Places(concurrency + max_waiting, f"Too many {of} are waiting.", observe)
+        self._slots = Slots(concurrency + max_waiting, f"Too many {of} are waiting.", observe)
 
     def check(self) -> None:
         """Raise `QueueFull` while the house is full: a photo need not even be sent."""
-        self._places.check()
+        self._slots.check()
 
     @contextmanager
     def admit(self) -> Iterator[Ticket]:
@@ -133,8 +133,8 @@ class WorkRoom:
         Raises:
             QueueFull: the house is full.
         """
-        self._places.take()
-        ticket = Ticket(self._pool, self._places.give_back)
+        self._slots.take()
+        ticket = Ticket(self._pool, self._slots.give_back)
         try:
             yield ticket
         finally:
@@ -143,13 +143,13 @@ class WorkRoom:
     def map(
         self, work: Callable[[Item], Result], items: Iterable[Item], parallel: int
     ) -> Iterator[Result]:
-        """Yield the results of `work` on `items`, in order, computed on this room's threads.
+        """Yield the results of `work` on `items`, in order, computed on this pool's threads.
 
-        For work that another room has admitted, such as the photos of an album: it waits for
-        threads like any other, but takes no places.  At most `parallel` items are in hand, so
+        For work that another pool has admitted, such as the photos of an album: it waits for
+        threads like any other, but takes no slots.  At most `parallel` items are in hand, so
         others get their turn, and results that nobody takes hold the rest up.  When the
         iterator is closed, or an item fails, the others in hand are waited for and no more are
-        begun.  Must not be called on a thread of this room, which would wait for itself.
+        begun.  Must not be called on a thread of this pool, which would wait for itself.
         """
         return map_bounded(self._pool, work, items, parallel)
 
@@ -159,7 +159,7 @@ class WorkRoom:
 
 
 class Ticket:
-    """The right of one photo to be worked on; see `WorkRoom.admit`."""
+    """The right of one photo to be worked on; see `WorkerPool.admit`."""
 
     def __init__(self, pool: ThreadPoolExecutor, give_back: Callable[[], object]) -> None:
         self._pool = pool
@@ -170,7 +170,7 @@ class Ticket:
         """Run `work` on a thread, in the caller's context; call once.
 
         When time runs out, or the caller is cancelled, `deadline` is cancelled: work that
-        looks at it ends early.  Until it does, the place in the house stays taken.
+        looks at it ends early.  Until it does, the slot stays taken.
 
         Raises:
             DeadlinePassed: no result in time.
@@ -191,7 +191,7 @@ class Ticket:
             deadline.cancel()
 
     def leave(self) -> None:
-        """Give the place back, at once or when the thread lets go of the work."""
+        """Give the slot back, at once or when the thread lets go of the work."""
         if self._work is None:
             self._give_back()
         else:

@@ -9,16 +9,16 @@ from fastapi import APIRouter, Query, Request, Response
 
 from facewright.models.agreement import STRANGER_DISTANCE
 from facewright.service import errors
-from facewright.service.api.lifecycle import Lifecycle
 from facewright.service.api.negotiation import choose_media_type
 from facewright.service.api.problems import problem_responses
 from facewright.service.api.routes.answering import respond, stages_ms, success, unless_disconnected
+from facewright.service.api.state import Server
 from facewright.service.api.upload import ALBUM_PART, FORM, PHOTO_TYPES, Upload, read_album
 from facewright.service.formats.media_types import JSON
 from facewright.service.options import AlbumOptions
 from facewright.service.pipeline.album import Source, solve_album
-from facewright.service.results.album_answers import ALBUM_FORMS, AlbumWriter
-from facewright.service.results.answers import Answer
+from facewright.service.results.album_answers import AlbumWriter
+from facewright.service.results.answers import FORMS, Answer
 from facewright.service.results.schemas import (
     AlbumIdentity,
     AlbumPhoto,
@@ -28,10 +28,7 @@ from facewright.service.results.schemas import (
     Photo,
     PhotoProblem,
 )
-from facewright.service.runtime.admission import WorkRoom
 from facewright.service.runtime.deadline import Deadline
-from facewright.service.settings import Settings
-from facewright.service.telemetry.metrics import Metrics
 from facewright.service.telemetry.stages import SharedClock
 
 PHOTO_COUNT_HEADER = "Facewright-Photos"
@@ -44,7 +41,7 @@ Result = TypeVar("Result")
 _PROBLEMS = problem_responses(
     (errors.MalformedRequest, "The body is not well-formed multipart/form-data."),
     (errors.Unauthorized, "Send a valid key in the header X-API-Key."),
-    (errors.NotAcceptable, f"Possible forms of the answer: {', '.join(ALBUM_FORMS)}."),
+    (errors.NotAcceptable, f"Possible forms of the answer: {', '.join(FORMS)}."),
     (errors.UploadTimeout, "The album did not arrive within 60 seconds."),
     (errors.PhotoTooLarge, "The album has more than 300000000 bytes."),
     (errors.UnsupportedMediaType, "Send the photos as parts `images` of a multipart/form-data "
@@ -136,7 +133,7 @@ _SUCCESS[200]["content"][JSON] = {"example": _EXAMPLE.model_dump(exclude_none=Tr
     openapi_extra=_BODY,
 )
 async def reconstruct_album(
-    request: Request, options: Annotated[AlbumOptions, Query()]
+    request: Request, server: Server, options: Annotated[AlbumOptions, Query()]
 ) -> Response:
     """Reconstruct the one identity of 2 to 64 photos of a person.
 
@@ -146,17 +143,12 @@ async def reconstruct_album(
     reported in the JSON and does not stop the others. The header `Facewright-Photos` says how
     many photos were used.
     """
-    lifecycle: Lifecycle = request.app.state.lifecycle
-    settings: Settings = request.app.state.settings
-    metrics: Metrics = request.app.state.metrics
-    album_room: WorkRoom = request.app.state.album_room
-    work_room: WorkRoom = request.app.state.work_room
-
+    settings, metrics = server.settings, server.metrics
     accept = ", ".join(request.headers.getlist("accept"))
-    media_type = choose_media_type(accept, tuple(ALBUM_FORMS))
-    engine = lifecycle.engine
+    media_type = choose_media_type(accept, FORMS)
+    engine = server.lifecycle.engine
     # An album is large: it has its place from the first byte to the answer.
-    with album_room.admit() as ticket:
+    with server.albums.admit() as ticket:
         uploads = await read_album(
             request,
             max_photos=settings.max_album_photos,
@@ -169,7 +161,7 @@ async def reconstruct_album(
         clock = SharedClock(metrics.observe_stages)
 
         def photo_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-            return work_room.map(work, items, settings.album_concurrency)
+            return server.photos.map(work, items, settings.album_concurrency)
 
         def work() -> tuple[Answer, int]:
             album = solve_album(engine, sources, options, photo_map, deadline, clock)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 
 from facewright import __version__
-from facewright.service.api.lifecycle import Lifecycle
 from facewright.service.api.problems import problem_responses
+from facewright.service.api.state import Server
 from facewright.service.errors import FacewrightError, NotReady, Unauthorized
 from facewright.service.results.answers import describe_models
 from facewright.service.results.schemas import ModelsResult
@@ -24,7 +24,6 @@ router = APIRouter(prefix="/v1", tags=["reconstruction"])
         instance="/v1/models",
     ),
 )
-async def models(request: Request) -> ModelsResult:
+async def models(server: Server) -> ModelsResult:
     """Names, versions, licences, checksums and topology of the loaded models."""
-    lifecycle: Lifecycle = request.app.state.lifecycle
-    return describe_models(lifecycle.engine, __version__)
+    return describe_models(server.lifecycle.engine, __version__)

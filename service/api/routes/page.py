@@ -7,9 +7,9 @@ import hashlib
 import re
 from pathlib import Path
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from facewright.service.settings import Settings
+from facewright.service.api.state import Server
 
 router = APIRouter()
 
@@ -36,11 +36,10 @@ _POLICY = (
 
 
 @router.get("/", include_in_schema=False)
-async def page(request: Request) -> Response:
+async def page(server: Server) -> Response:
     """The page: everything in one file, nothing from elsewhere."""
-    settings: Settings = request.app.state.settings
     return Response(
-        _PAGE.replace("<!-- key -->", _KEY_FIELD if settings.api_keys_file else ""),
+        _PAGE.replace("<!-- key -->", _KEY_FIELD if server.settings.api_keys_file else ""),
         media_type="text/html; charset=utf-8",
         headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"},
     )

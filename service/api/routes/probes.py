@@ -5,13 +5,13 @@ Some probes send HEAD.
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from facewright.service.api.lifecycle import Lifecycle
 from facewright.service.api.problems import problem_responses
+from facewright.service.api.state import Server
 from facewright.service.errors import NotReady
 from facewright.service.results.schemas import Health
-from facewright.service.telemetry.metrics import CONTENT_TYPE, Metrics
+from facewright.service.telemetry.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["operation"])
 
@@ -22,13 +22,12 @@ router = APIRouter(tags=["operation"])
     summary="Is the process of use?",
     responses=problem_responses((NotReady, "The models cannot be loaded."), instance="/livez"),
 )
-async def livez(request: Request) -> Health:
+async def livez(server: Server) -> Health:
     """Answer 200 unless the models could not be loaded or the network's queue is no longer served.
 
     Only a restart can mend either.
     """
-    lifecycle: Lifecycle = request.app.state.lifecycle
-    lifecycle.check_alive()
+    server.lifecycle.check_alive()
     return Health()
 
 
@@ -38,10 +37,9 @@ async def livez(request: Request) -> Health:
     summary="May requests be sent here?",
     responses=problem_responses((NotReady, "The models are being loaded."), instance="/readyz"),
 )
-async def readyz(request: Request) -> Health:
+async def readyz(server: Server) -> Health:
     """Answer 200 once the models are loaded and warmed up, and until draining begins."""
-    lifecycle: Lifecycle = request.app.state.lifecycle
-    lifecycle.check_ready()
+    server.lifecycle.check_ready()
     return Health()
 
 
@@ -52,7 +50,6 @@ async def readyz(request: Request) -> Health:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics(request: Request) -> Response:
+async def metrics(server: Server) -> Response:
     """Requests, stage times, batch sizes and queues in the text format of Prometheus."""
-    collected: Metrics = request.app.state.metrics
-    return Response(collected.render(), media_type=CONTENT_TYPE)
+    return Response(server.metrics.render(), media_type=CONTENT_TYPE)

@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from facewright.service import errors
-from facewright.service.api.lifecycle import Lifecycle
 from facewright.service.api.negotiation import choose_media_type
 from facewright.service.api.problems import problem_responses
 from facewright.service.api.routes.answering import (
@@ -17,14 +16,12 @@ from facewright.service.api.routes.answering import (
     success,
     unless_disconnected,
 )
+from facewright.service.api.state import Server
 from facewright.service.api.upload import FORM, PHOTO_PART, PHOTO_TYPES, RAW_TYPES, read_photo
 from facewright.service.options import ReconstructOptions
 from facewright.service.results.answers import FORMS, Answer, AnswerWriter, shows_photo
 from facewright.service.results.schemas import ReconstructResult
-from facewright.service.runtime.admission import Places, WorkRoom
 from facewright.service.runtime.deadline import Deadline
-from facewright.service.settings import Settings
-from facewright.service.telemetry.metrics import Metrics
 from facewright.service.telemetry.stages import StageClock
 
 FACE_COUNT_HEADER = "Facewright-Faces"
@@ -86,7 +83,7 @@ _BODY = {
     openapi_extra=_BODY,
 )
 async def reconstruct(
-    request: Request, options: Annotated[ReconstructOptions, Query()]
+    request: Request, server: Server, options: Annotated[ReconstructOptions, Query()]
 ) -> Response:
     """Reconstruct every face of a photo, or the largest, in 3D.
 
@@ -95,18 +92,13 @@ async def reconstruct(
     or PNG, or a ZIP file with everything. The header `Facewright-Faces` says how many faces
     there are.
     """
-    lifecycle: Lifecycle = request.app.state.lifecycle
-    settings: Settings = request.app.state.settings
-    metrics: Metrics = request.app.state.metrics
-    uploads: Places = request.app.state.uploads
-    work_room: WorkRoom = request.app.state.work_room
-
-    media_type = choose_media_type(", ".join(request.headers.getlist("accept")), tuple(FORMS))
-    engine = lifecycle.engine
-    work_room.check()
-    with uploads.one():
+    settings, metrics = server.settings, server.metrics
+    media_type = choose_media_type(", ".join(request.headers.getlist("accept")), FORMS)
+    engine = server.lifecycle.engine
+    server.photos.check()
+    with server.uploads.one():
         photo = await read_photo(request, settings.max_upload_bytes, settings.upload_timeout)
-    with work_room.admit() as ticket:
+    with server.photos.admit() as ticket:
         deadline = Deadline(settings.request_timeout)
         clock = StageClock()
 

@@ -205,7 +205,7 @@ def test_work_ends_when_the_client_goes_away(
             "app": app,
         }
         async with app.router.lifespan_context(app):
-            while app.state.lifecycle.state.value != "ready":
+            while app.state.server.lifecycle.state.value != "ready":
                 await asyncio.sleep(0.01)
             await asyncio.wait_for(app(scope, receive, send), 10)
             assert await asyncio.to_thread(engine.ended.wait, 5)

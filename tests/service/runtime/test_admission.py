@@ -1,4 +1,4 @@
-"""Admission: the house is never fuller than told, and every place is given back."""
+"""Admission: the house is never fuller than told, and every slot is given back."""
 
 from __future__ import annotations
 
@@ -9,49 +9,49 @@ import time
 import pytest
 
 from facewright.service.errors import DeadlinePassed, QueueFull
-from facewright.service.runtime.admission import Places, WorkRoom
+from facewright.service.runtime.admission import Slots, WorkerPool
 from facewright.service.runtime.deadline import Deadline
 
 
-class Room:
+class House:
     def __init__(self, concurrency: int = 1, max_waiting: int = 1) -> None:
         self.counts: list[float] = []
-        self.room = WorkRoom(concurrency, max_waiting, self.counts.append)
+        self.pool = WorkerPool(concurrency, max_waiting, self.counts.append)
 
 
 def test_the_house_is_bounded_and_places_come_back() -> None:
-    house = Room(concurrency=1, max_waiting=1)
-    with house.room.admit(), house.room.admit(), pytest.raises(QueueFull), house.room.admit():
+    house = House(concurrency=1, max_waiting=1)
+    with house.pool.admit(), house.pool.admit(), pytest.raises(QueueFull), house.pool.admit():
         pass
-    with house.room.admit():
+    with house.pool.admit():
         pass
     assert house.counts == [1, 2, 1, 0, 1, 0]
 
 
 def test_a_full_house_says_so_beforehand() -> None:
-    room = Room(concurrency=1, max_waiting=0).room
-    room.check()
-    with room.admit(), pytest.raises(QueueFull):
-        room.check()
-    room.check()
+    pool = House(concurrency=1, max_waiting=0).pool
+    pool.check()
+    with pool.admit(), pytest.raises(QueueFull):
+        pool.check()
+    pool.check()
 
 
 def test_places_are_given_back_when_something_goes_wrong() -> None:
     counts: list[float] = []
-    places = Places(1, "full", counts.append)
+    slots = Slots(1, "full", counts.append)
     for _ in range(3):
-        with pytest.raises(QueueFull, match="full"), places.one(), places.one():
+        with pytest.raises(QueueFull, match="full"), slots.one(), slots.one():
             pass
     assert counts == [1, 0] * 3
 
 
 def test_a_place_stays_taken_while_the_thread_is_at_work() -> None:
-    house = Room()
+    house = House()
     gate = threading.Event()
     deadline = Deadline(0.05)
 
     async def call() -> None:
-        with house.room.admit() as ticket:
+        with house.pool.admit() as ticket:
             await ticket.run(lambda: gate.wait(10), deadline)
 
     with pytest.raises(DeadlinePassed):
@@ -59,21 +59,21 @@ def test_a_place_stays_taken_while_the_thread_is_at_work() -> None:
     assert house.counts == [1]
     assert deadline.remaining == 0
     gate.set()
-    house.room.close()
+    house.pool.close()
     assert house.counts == [1, 0]
 
 
 def test_work_that_waits_for_a_thread_is_withdrawn_in_time() -> None:
-    house = Room(concurrency=1, max_waiting=5)
+    house = House(concurrency=1, max_waiting=5)
     gate = threading.Event()
     ran: list[int] = []
 
     async def hold() -> None:
-        with house.room.admit() as ticket:
+        with house.pool.admit() as ticket:
             await ticket.run(lambda: gate.wait(10), Deadline(10))
 
     async def late() -> None:
-        with house.room.admit() as ticket:
+        with house.pool.admit() as ticket:
             await ticket.run(lambda: ran.append(1), Deadline(0.05))
 
     async def both() -> None:
@@ -86,13 +86,13 @@ def test_work_that_waits_for_a_thread_is_withdrawn_in_time() -> None:
         await holding
 
     asyncio.run(both())
-    house.room.close()
+    house.pool.close()
     assert ran == []
     assert house.counts[-1] == 0
 
 
 def test_cancelling_the_caller_cancels_the_work() -> None:
-    house = Room()
+    house = House()
     ended = threading.Event()
     deadline = Deadline(60)
 
@@ -104,7 +104,7 @@ def test_cancelling_the_caller_cancels_the_work() -> None:
             ended.set()
 
     async def call() -> None:
-        with house.room.admit() as ticket:
+        with house.pool.admit() as ticket:
             await ticket.run(work, deadline)
 
     async def cancel() -> None:
@@ -115,29 +115,29 @@ def test_cancelling_the_caller_cancels_the_work() -> None:
 
     asyncio.run(cancel())
     assert ended.wait(5)
-    house.room.close()
+    house.pool.close()
     assert house.counts[-1] == 0
 
 
 @pytest.mark.parametrize("error", [TimeoutError("own"), ValueError("own")])
 def test_errors_of_the_work_are_its_own(error: Exception) -> None:
-    house = Room()
+    house = House()
 
     def work() -> None:
         raise error
 
     async def call() -> None:
-        with house.room.admit() as ticket:
+        with house.pool.admit() as ticket:
             await ticket.run(work, Deadline(5))
 
     with pytest.raises(type(error), match="own"):
         asyncio.run(call())
-    house.room.close()
+    house.pool.close()
     assert house.counts[-1] == 0
 
 
 def test_a_map_keeps_the_order_and_has_few_in_hand() -> None:
-    room = WorkRoom(8, 0, lambda count: None)
+    pool = WorkerPool(8, 0, lambda count: None)
     lock = threading.Lock()
     begun: list[int] = []
     in_hand: list[int] = []
@@ -152,19 +152,19 @@ def test_a_map_keeps_the_order_and_has_few_in_hand() -> None:
             in_hand.remove(item)
         return 10 * item
 
-    results = room.map(work, range(9), 2)
+    results = pool.map(work, range(9), 2)
     assert begun == []
     assert next(results) == 0
     time.sleep(0.1)
     assert begun == [0, 1]  # what nobody takes holds the rest up
     assert list(results) == [10 * item for item in range(1, 9)]
-    assert list(room.map(work, [], 2)) == []
-    room.close()
+    assert list(pool.map(work, [], 2)) == []
+    pool.close()
 
 
 @pytest.mark.parametrize("how", ["error", "close"])
 def test_a_map_that_ends_early_leaves_nothing_running(how: str) -> None:
-    room = WorkRoom(4, 0, lambda count: None)
+    pool = WorkerPool(4, 0, lambda count: None)
     running = threading.Semaphore(0)
     begun: list[int] = []
 
@@ -177,7 +177,7 @@ def test_a_map_that_ends_early_leaves_nothing_running(how: str) -> None:
         begun.append(-item)
         return item
 
-    results = room.map(work, range(100), 3)
+    results = pool.map(work, range(100), 3)
     assert next(results) == 0
     if how == "error":
         with pytest.raises(ValueError, match="own"):
@@ -188,59 +188,59 @@ def test_a_map_that_ends_early_leaves_nothing_running(how: str) -> None:
     begun_then = list(begun)
     time.sleep(0.1)
     assert begun == begun_then
-    room.close()
+    pool.close()
 
 
 def test_albums_get_turns_beside_single_photos() -> None:
     """A long album has few photos in hand, so somebody else's need not wait for all of them."""
-    room = WorkRoom(1, 5, lambda count: None)
+    pool = WorkerPool(1, 5, lambda count: None)
     order: list[str] = []
 
     def album() -> None:
-        for _ in room.map(lambda item: time.sleep(0.01), range(30), 1):
+        for _ in pool.map(lambda item: time.sleep(0.01), range(30), 1):
             order.append("album")
 
     async def call() -> None:
         thread = threading.Thread(target=album)
         thread.start()
         await asyncio.sleep(0.05)
-        with room.admit() as ticket:
+        with pool.admit() as ticket:
             await ticket.run(lambda: order.append("single"), Deadline(5))
         thread.join()
 
     asyncio.run(call())
-    room.close()
+    pool.close()
     assert order.index("single") < 29
 
 
 def test_a_full_place_tells_when_it_will_have_emptied() -> None:
-    places = Places(3, "full", lambda taken: None)
+    slots = Slots(3, "full", lambda taken: None)
     for _ in range(3):
-        places.take()
+        slots.take()
     with pytest.raises(QueueFull) as refusal:
-        places.check()
+        slots.check()
     assert refusal.value.retry_after == 1  # nobody has left yet: no rate
     for _ in range(12):
         time.sleep(0.2)
-        places.give_back()
-        places.take()
+        slots.give_back()
+        slots.take()
     with pytest.raises(QueueFull) as refusal:
-        places.check()
+        slots.check()
     # Three at one in 0.2 s; a busy machine may be slower.
     assert 1 <= refusal.value.retry_after <= 3
-    places._interval = 1.5
+    slots._interval = 1.5
     with pytest.raises(QueueFull) as refusal:
-        places.check()
+        slots.check()
     assert refusal.value.retry_after == 5
-    places._interval = 1000.0
+    slots._interval = 1000.0
     with pytest.raises(QueueFull) as refusal:
-        places.check()
+        slots.check()
     assert refusal.value.retry_after == 60
 
 
 def test_an_idle_time_does_not_count_as_slowness() -> None:
-    places = Places(1, "full", lambda taken: None)
+    slots = Slots(1, "full", lambda taken: None)
     time.sleep(0.3)
-    places.take()
-    places.give_back()
-    assert places._interval < 0.05
+    slots.take()
+    slots.give_back()
+    assert slots._interval < 0.05
