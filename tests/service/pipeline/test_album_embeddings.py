@@ -67,11 +67,11 @@ def describing(assets: Any, describing_weights: Path) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture(scope="module", params=["telling_weights", "describing_weights"])
+@pytest.fixture(scope="module")
 def client(
-    assets: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    assets: Any, describing_weights: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TestClient]:
-    """A server with a pack, which counts whether or not the weights have descriptors."""
+    """A server with a pack, which goes before the descriptors that its weights have as well."""
     root = tmp_path_factory.mktemp("insightface")
     (root / "models" / "hue").mkdir(parents=True)
     (root / "models" / "hue" / "model.onnx").write_bytes(b"")
@@ -79,7 +79,7 @@ def client(
     app.FaceAnalysis = HueAnalysis  # type: ignore[attr-defined]
     settings = Settings(
         face_model=assets.face_model,
-        weights=request.getfixturevalue(request.param),
+        weights=describing_weights,
         inference_threads=1,
         detector="insightface",
         insightface_pack="hue",
