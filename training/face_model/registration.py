@@ -112,10 +112,10 @@ def bending_energy(points: Array, triangles: Indices, matrix: sp.csr_matrix) -> 
     corners = points[triangles]
     rows, columns, values = [], [], []
     for k in range(3):
-        i, j, o = (triangles[:, (k + m) % 3] for m in range(3))
-        first, second = corners[:, k] - corners[:, (k + 2) % 3], corners[:, (k + 1) % 3]
-        second = second - corners[:, (k + 2) % 3]
-        del o
+        # The edge from i to j, seen from the corner across.
+        i, j = triangles[:, k], triangles[:, (k + 1) % 3]
+        across = corners[:, (k + 2) % 3]
+        first, second = corners[:, k] - across, corners[:, (k + 1) % 3] - across
         sine = np.linalg.norm(np.cross(first, second), axis=1)
         cotangent = np.clip((first * second).sum(1) / np.maximum(sine, 1e-9), 0.02, 4.0) / 2
         rows += [i, j]
