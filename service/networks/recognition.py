@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+Evidence = Literal["shape", "descriptor", "embedding"]
+"""What tells a stranger: the identity's shape, the weights' descriptor, or a pack's embedding."""
 
 
 class Recognizer(Protocol):

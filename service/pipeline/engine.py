@@ -39,7 +39,7 @@ from facewright.service.networks.centerface import (
 )
 from facewright.service.networks.detection import DetectedFace, Detector, TooCoarse
 from facewright.service.networks.insightface import InsightFace
-from facewright.service.networks.recognition import Recognizer
+from facewright.service.networks.recognition import Evidence, Recognizer
 from facewright.service.networks.regression import Prediction, Regressor
 from facewright.service.options import MESH_FORMATS, Expression, Faces, MeshFormat, Pose
 from facewright.service.pipeline.meshing import colored_mesh, face_mesh
@@ -52,7 +52,6 @@ from facewright.service.pipeline.reconstruction import (
     Reconstructor,
     reconstruct_faces,
 )
-from facewright.service.results.schemas import Evidence
 from facewright.service.runtime.batch_events import BatchObserver
 from facewright.service.runtime.batching import MicroBatcher
 from facewright.service.runtime.deadline import Deadline

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, Field
 
+from facewright.service.networks.recognition import Evidence
 from facewright.service.options import AlbumFaces, Expression, Outliers, Pose, Strategy, Texture
 
 SCHEMA_VERSION: Final = "1.0"
@@ -20,7 +21,6 @@ Matrix3 = Annotated[list[Vector3], Field(min_length=3, max_length=3)]
 Point2 = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 PhotoStatus = Literal["used", "left_out", "failed"]
-Evidence = Literal["shape", "descriptor", "embedding"]
 
 
 class Photo(BaseModel):

@@ -319,7 +319,7 @@ def test_models_tells_what_is_loaded(client: httpx.Client, assets: Any) -> None:
     described = ModelsResult.model_validate_json(client.get("/v1/models").content)
     assert described.face_model.sha256 == assets.model.sha256 == described.weights.face_model
     assert described.face_model.vertices == assets.model.n_vertices
-    assert described.face_model.licence == "CC0-1.0 AND MIT"
+    assert described.face_model.licence == "CC0-1.0"
     assert described.weights.name == "brightness"
     assert described.weights.providers == ["CPUExecutionProvider"]
     assert described.detector.name == "centerface"
