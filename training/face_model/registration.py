@@ -393,14 +393,3 @@ def barycentric(corners: Array, points: Array) -> Array:
     b = (d11 * d20 - d01 * d21) / determinant
     c = (d00 * d21 - d01 * d20) / determinant
     return np.stack([1 - b - c, b, c], axis=1)
-
-
-def similarity(source: Array, target: Array) -> tuple[float, Array, Array]:
-    """Least-squares (s, R, t) with target ~ s R source + t (Umeyama 1991)."""
-    source_mean, target_mean = source.mean(0), target.mean(0)
-    centred = source - source_mean
-    u, values, vt = np.linalg.svd((target - target_mean).T @ centred)
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    rotation = (u * signs) @ vt
-    scale = float((values * signs).sum() / (centred**2).sum())
-    return scale, rotation, target_mean - scale * rotation @ source_mean

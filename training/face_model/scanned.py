@@ -15,8 +15,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from facewright.training.evaluation.similarity import fit_similarity
 from facewright.training.face_model.cage import EYEBALL, POCKET, SKIN, Cage
 from facewright.training.face_model.components import mirror_field
+from facewright.training.face_model.lids import sphere
 from facewright.training.face_model.people import Population
 from facewright.training.face_model.registration import (
     INNER,
@@ -24,7 +26,6 @@ from facewright.training.face_model.registration import (
     Registration,
     Target,
     Template,
-    similarity,
 )
 from facewright.training.face_model.rigid import align, face_metric, face_rows
 from facewright.training.face_model.scans import LEFT_EYE, RIGHT_EYE, ScanStatistics
@@ -164,7 +165,8 @@ def register_scans(
     start = adult_mean(topology, cage, population)
     template = make_template(topology, cage, start, landmarks)
     marks = (template.landmark_rows @ start)[INNER]
-    scale, rotation, offset = similarity(marks, scans.mean[scans.landmarks][INNER])
+    scale, rotation, offset = fit_similarity(marks, scans.mean[scans.landmarks][INNER])
+    scale = float(scale)
     # Both are symmetric, so that what is left of the rotation is pitch.
     scans = scans.moved(rotation.T, offset)
     template = make_template(topology, cage, scale * start, landmarks)
@@ -229,8 +231,8 @@ def _carry_eyeballs(
         own = template.cage[rows]
         # The surface lies inside its control points.
         surface = np.unique(template.matrix[:, rows].nonzero()[0])
-        center, radius = fit_sphere((template.matrix @ template.cage)[surface])
-        ball, ball_radius = fit_sphere(scans.mean[scans.parts[name]])
+        center, radius = sphere((template.matrix @ template.cage)[surface])
+        ball, ball_radius = sphere(scans.mean[scans.parts[name]])
         ball[2] += ball_radius - EYE_RADIUS - EYE_BEHIND
         mean[rows] = ball + (own - center) * (EYE_RADIUS / radius)
         _follow(scans, scans.parts[name], rows, mean, modes)
@@ -250,11 +252,3 @@ def _follow(
         shift = mode.mean(axis=0)
         growth = ((mode - shift) * offset).sum() / (offset**2).sum()
         carried[rows] = shift + growth * (mean[rows] - center)
-
-
-def fit_sphere(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Center (3,) and radius of the algebraic least-squares sphere through points (n, 3)."""
-    system = np.column_stack([2 * points, np.ones(len(points))])
-    solution = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
-    center = solution[:3]
-    return center, float(np.sqrt(solution[3] + center @ center))

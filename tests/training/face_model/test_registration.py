@@ -14,7 +14,6 @@ from facewright.training.face_model.registration import (
     barycentric,
     bending_energy,
     seen_vertices,
-    similarity,
 )
 from facewright.training.face_model.subdivision import subdivide
 
@@ -131,14 +130,3 @@ def test_barycentric_coordinates_give_the_point_back(seed: int) -> None:
     shares = rng.dirichlet(np.ones(3), 5)
     points = np.einsum("nk,nkj->nj", shares, corners)
     np.testing.assert_allclose(barycentric(corners, points), shares, atol=1e-6)
-
-
-def test_a_similarity_is_found() -> None:
-    rng = np.random.default_rng(3)
-    source = rng.normal(size=(20, 3))
-    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
-    turn *= np.sign(np.linalg.det(turn))
-    scale, rotation, offset = similarity(source, 1.3 * source @ turn.T + [1, 2, 3])
-    assert scale == pytest.approx(1.3)
-    np.testing.assert_allclose(rotation, turn, atol=1e-9)
-    np.testing.assert_allclose(offset, [1, 2, 3], atol=1e-9)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facewright.training.face_model.scanned import FILE, ScannedHeads, fit_sphere
+from facewright.training.face_model.scanned import FILE, ScannedHeads
 from facewright.training.face_model.scans import ScanStatistics
 
 
@@ -69,12 +69,3 @@ def test_the_shipped_statistics_are_symmetric_and_life_size() -> None:
     assert 1.0 < heads.scale < 1.05
     rms = np.sqrt((heads.modes**2).sum(axis=(0, 2)).mean())
     assert 3 < rms < 12
-
-
-def test_a_sphere_is_found_from_a_cap() -> None:
-    rng = np.random.default_rng(2)
-    directions = rng.normal(size=(40, 3)) + [0, 0, 3]
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    center, radius = fit_sphere(12.3 * directions + [30, 1, -4])
-    np.testing.assert_allclose(center, [30, 1, -4], atol=1e-9)
-    assert radius == pytest.approx(12.3)
