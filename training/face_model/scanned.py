@@ -42,7 +42,7 @@ EYE_RADIUS, EYE_BEHIND = 12.3, 0.5
 #: reach (mm), strength and rounds.
 CORNERS = (60, 64)
 CORNER_REACH, CORNER_STRENGTH, CORNER_ROUNDS = 2.5, 0.6, 6
-#: Behind this plane of the scans' frame (mm in front of the eyes' middle) ears are not matched.
+#: Corners of the box, mm from the middle between the eyes, whose vertices are not matched: ears.
 EAR_BOX = ((66.0, -62.0, -80.0), (130.0, 32.0, -8.0))
 
 
