@@ -117,6 +117,75 @@ def photos(
         write(figures, json)
 
 
+@app.command("proportions")
+def proportions(
+    network: NetworkArgument,
+    directory: Annotated[Path, typer.Argument(help="directory of photos")],
+    labels: Annotated[Path, typer.Option(help=".npz of names, mesh468 and maybe landmarks68")],
+    points: Annotated[
+        Path | None,
+        typer.Option(help=".npz of names and points (N, 5, 2) to align by, such as a detector's"),
+    ] = None,
+    people: Annotated[
+        Literal["train", "held-out", "all"], typer.Option(help="whose photos, as `prepare` splits")
+    ] = "all",
+    person: Annotated[
+        Literal["folder", "name", "file"] | None, typer.Option(help="who is on a photo, likewise")
+    ] = None,
+    hold_out: Annotated[
+        float, typer.Option(min=0, max=1, help="share of people that training never sees")
+    ] = 0.15,
+    limit: Annotated[int | None, typer.Option(help="use about this many photos")] = None,
+    seed: Annotated[int, typer.Option(help="of the choice of photos")] = 0,
+    json: JsonOption = None,
+    face_model: FaceModelOption = None,
+) -> None:
+    """Whether predicted mouths, eyes, widths and skin follow the photographs."""
+    import numpy as np
+
+    from facewright.models.assets import FACE_MODEL, asset_path
+    from facewright.models.morphable_model import MorphableModel
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.photos import choose_photos, predict_photos
+    from facewright.training.evaluation.proportions import (
+        albedo_figures,
+        lightness,
+        lightness_figures,
+        proportion_figures,
+    )
+    from facewright.training.evaluation.report import show, write
+    from facewright.training.photos.conventions import read_convention
+    from facewright.training.photos.labels import read_labels
+    from facewright.training.photos.people import person_of, rows_of
+
+    try:
+        known = read_labels(labels, points)
+        known = known.take(rows_of(known.names, people, hold_out, person))
+        known = known.take(choose_photos(known.names, limit, seed))
+        model = MorphableModel.load(face_model or asset_path(FACE_MODEL))
+        loaded = load_network(network)
+        whose = "" if people == "all" else f", {people} people"
+        on = f"{len(known.names)} photos of {directory.name}{whose}"
+        drawn: list[np.ndarray] = []
+
+        def look(crops_u8: np.ndarray, coefficients: np.ndarray) -> None:
+            drawn.append(lightness(model, loaded.layout, coefficients, crops_u8))
+
+        predictions = predict_photos(loaded, model, directory, known, look=look, track=_track)
+        albedo = loaded.layout.split(predictions.coefficients).albedo
+        figures = proportion_figures(
+            model, loaded.layout, known, predictions, convention=read_convention(model), on=on
+        )
+        figures += lightness_figures(np.concatenate(drawn), on)
+        names = [person_of(name, person) for name in known.names]
+        figures += albedo_figures(model, albedo, names, on)
+    except (KeyError, ValueError, OSError) as error:
+        _fail(error)
+    show(figures, Console())
+    if json is not None:
+        write(figures, json)
+
+
 @app.command("albums")
 def albums(
     network: Annotated[Path, typer.Argument(help="checkpoint with C-Net, or ONNX file")],

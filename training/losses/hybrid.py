@@ -17,6 +17,7 @@ from facewright.models.morphable_model_torch import TorchMorphableModel
 from facewright.models.normals_torch import vertex_normals
 from facewright.training.losses.affinity import affinity_loss
 from facewright.training.losses.landmarks import landmark_loss, paper_landmark_weights
+from facewright.training.losses.openings import opening_loss
 from facewright.training.losses.perceptual import composite, perceptual_loss
 from facewright.training.losses.photometric import photometric_loss
 from facewright.training.losses.regularization import albedo_variance, coefficient_prior
@@ -50,6 +51,8 @@ class HybridWeights(BaseModel):
     albedo_flattening: NonNegativeFloat = 5.0
     affinity: NonNegativeFloat = 0.0
     """Not in the paper, see :mod:`training.losses.affinity`."""
+    openings: NonNegativeFloat = 0.0
+    """Not in the paper, see :mod:`training.losses.openings`."""
     identity: NonNegativeFloat = 1.0
     """Within the coefficients' term, w_alpha."""
     expression: NonNegativeFloat = 0.8
@@ -70,8 +73,9 @@ class HybridLoss(nn.Module):
     """Terms of the weakly-supervised loss, from coefficients to scalars.
 
     Terms, each a mean over the batch: ``photometric`` (equation 2), ``landmarks`` (3),
-    ``perceptual`` (4), ``coefficients`` (5), ``albedo_flattening`` (6) and ``affinity``
-    (:mod:`training.losses.affinity`, over the pairs of the batch).  A term of weight 0 is not
+    ``perceptual`` (4), ``coefficients`` (5), ``albedo_flattening`` (6), ``affinity``
+    (:mod:`training.losses.affinity`, over the pairs of the batch) and ``openings``
+    (:mod:`training.losses.openings`).  A term of weight 0 is not
     computed, and without a recogniser there is no ``perceptual`` and no ``affinity``.
 
     Nothing here is trained, and the face model stays out of checkpoints.  Computed in the
@@ -110,6 +114,7 @@ class HybridLoss(nn.Module):
             "coefficients": weights.coefficients,
             "albedo_flattening": weights.albedo_flattening,
             "affinity": weights.affinity if recognizer is not None else 0.0,
+            "openings": weights.openings,
         }
         if not any(self.weights.values()):
             raise ValueError("every term of the loss has weight 0")
@@ -176,6 +181,8 @@ class HybridLoss(nn.Module):
             terms["albedo_flattening"] = albedo_variance(face.albedo[:, self.skin_vertices])
         if self.weights["affinity"]:
             terms["affinity"] = affinity_loss(parts.identity, of_photos)
+        if self.weights["openings"]:
+            terms["openings"] = opening_loss(landmarks, targets.landmarks, targets.landmark_known)
         return terms
 
     def _points_on_photos(self, landmarks: Tensor, targets: PhotoTargets) -> Tensor:

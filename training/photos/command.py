@@ -41,10 +41,10 @@ def prepare_photos(
         Path | None, typer.Option(help="What `facewright detect PHOTOS` wrote; else it is run.")
     ] = None,
     person: Annotated[
-        Literal["folder", "name"] | None,
+        Literal["folder", "name", "file"] | None,
         typer.Option(
-            help="Who is on a photo: its folder, or its file name up to the last underscore "
-            "[default: the folder if there is one]."
+            help="Who is on a photo: its folder, its file name up to the last underscore, or "
+            "somebody else on every file [default: the folder if there is one]."
         ),
     ] = None,
     split: Annotated[

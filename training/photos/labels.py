@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from facewright.training.photos.crops import PIXEL_CENTRE
 from facewright.training.photos.facemesh import five_points, yaw_degrees
+from facewright.training.photos.facemesh import landmarks68 as facemesh_landmarks
 from facewright.training.photos.faces import read_faces
 
 Array = npt.NDArray[Any]
@@ -30,12 +31,14 @@ class PhotoLabels:
         names: file names relative to the photo directory.
         points: (N, 5, 2) px, in the order of :mod:`models.alignment`; NaN where unknown.
         landmarks: (N, 68, 2) px, or None.
+        of_mesh: (N, 68, 2) px, the face model's landmarks by FaceMesh; NaN where it knows none.
         yaw: (N,) degrees by FaceMesh, NaN where it found no face.
     """
 
     names: Sequence[str]
     points: Array
     landmarks: Array | None
+    of_mesh: Array
     yaw: Array
 
     def take(self, rows: Array) -> PhotoLabels:
@@ -44,6 +47,7 @@ class PhotoLabels:
             [self.names[k] for k in rows],
             self.points[rows],
             None if self.landmarks is None else self.landmarks[rows],
+            self.of_mesh[rows],
             self.yaw[rows],
         )
 
@@ -72,7 +76,9 @@ def read_labels(path: Path, points_path: Path | None = None) -> PhotoLabels:
         for row, name in enumerate(names):
             if name in faces:
                 points[row] = faces[name].points
-    labels = PhotoLabels(names, points, landmarks, yaw_degrees(mesh468))
+    of_mesh, known = facemesh_landmarks(mesh468)
+    of_mesh = np.where(known[..., None], of_mesh + PIXEL_CENTRE, np.nan)
+    labels = PhotoLabels(names, points, landmarks, of_mesh, yaw_degrees(mesh468))
     return labels.take(np.flatnonzero(np.isfinite(points).all((1, 2))))
 
 

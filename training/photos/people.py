@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-PersonRule = Literal["folder", "name"]
+PersonRule = Literal["folder", "name", "file"]
 People = Literal["train", "held-out", "all"]
 
 HELD_OUT = 0.15
@@ -27,12 +27,15 @@ def person_of(name: str, rule: PersonRule | None = None) -> str:
     Args:
         name: path with slashes.
         rule: "folder" takes the photo's folder, "name" the file name up to its last underscore;
-            None takes the folder where there is one, and else the file name.
+            "file" takes every photo for somebody else; None takes the folder where there is
+            one, and else the file name.
 
     Raises:
         ValueError: "folder" is asked of a photo that is in none.
     """
     path = PurePosixPath(name)
+    if rule == "file":
+        return str(path.with_suffix(""))
     in_folder = len(path.parts) > 1
     if rule == "folder" and not in_folder:
         raise ValueError(f"{name} is in no folder that could name a person")

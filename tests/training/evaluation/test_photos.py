@@ -51,7 +51,7 @@ def album(tmp_path, face_model):
     for name in names:
         cv2.imwrite(str(tmp_path / name), rng.integers(0, 256, (260, 260, 3), np.uint8))
     yaw = np.array([0, 10, -20, 31, -40, 59, 61, -70, 80.0])
-    return tmp_path, x, PhotoLabels(names, points, landmarks, yaw), transforms
+    return tmp_path, x, PhotoLabels(names, points, landmarks, landmarks, yaw), transforms
 
 
 def true_landmarks(model, vertices, x, transforms):

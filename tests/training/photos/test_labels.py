@@ -79,7 +79,9 @@ def test_labels_shift_to_continuous_coordinates(tmp_path):
     np.testing.assert_array_equal(labels.points[0], points[0])
     assert np.isnan(labels.yaw[0])
     assert five_points(np.ones((2, 468, 3))).shape == (2, 5, 2)
-    both = PhotoLabels(["a", "b"], np.zeros((2, 5, 2)), None, np.array([1.0, 2]))
+    both = PhotoLabels(
+        ["a", "b"], np.zeros((2, 5, 2)), None, np.zeros((2, 68, 2)), np.array([1.0, 2])
+    )
     assert both.take(np.array([1])).names == ["b"]
     assert both.take(np.array([1])).yaw == [2]
 

@@ -22,6 +22,7 @@ def test_people_by_folder_or_file_name():
     assert person_of("news/Ann_Lee_12.jpg", "name") == "Ann_Lee"
     assert person_of("a/Ann_Lee/x.jpg", "folder") == "Ann_Lee"
     assert person_of("alone.jpg") == "alone"
+    assert person_of("a/made_up_1.jpg", "file") != person_of("a/made_up_2.jpg", "file")
     with pytest.raises(ValueError, match="no folder"):
         person_of("Ann_Lee_12.jpg", "folder")
 
