@@ -1,4 +1,4 @@
-"""Do predicted faces follow the photographs: how far mouths and eyes open, how wide faces are, skin?
+"""Do predicted faces follow the photographs: mouths and eyes, widths of faces, lightness of skin?
 
 A network that errs towards the mean has small errors and dull faces. The slope of what it predicts
 over what a photograph shows tells them apart: 1 for a network that follows, 0 for one that does
@@ -96,8 +96,10 @@ def proportion_figures(
     figures = []
     own = predicted()
     for title, measure in (
-        ("mouth opening", mouth_opening), ("mouth width", mouth_width), ("eye opening", eye_opening),
-    ):  # fmt: skip
+        ("mouth opening", mouth_opening),
+        ("mouth width", mouth_width),
+        ("eye opening", eye_opening),
+    ):
         true = measure(labels.of_mesh)
         rows = near & np.isfinite(true)
         if rows.sum() > 2:

@@ -28,9 +28,12 @@ N_POINTS = 3000
 N_STEPS = 15
 #: Weights of a squared coefficient beside the squared distances (mm) of all points, one per round:
 #: while correspondences are still wrong, fine modes must not follow them.
-RIDGES = np.geomspace(1000.0, 3.0, 12)
+RIDGES = np.geomspace(1000.0, 1.0, 12)
 #: Weight of distances along the surface beside those along its normal.
 TANGENTIAL = 0.05
+#: Distance (mm) below which points count alike; beyond, by its inverse. A few points lie on
+#: surfaces that the other mesh lacks, up to 15 mm away: squared, they would bend the whole face.
+ROBUST = 0.2
 #: Landmarks that start the registration: corners of eyes and mouth, nose.
 START = [36, 39, 42, 45, 27, 30, 31, 35, 48, 54]
 
@@ -140,6 +143,8 @@ def fit(model: MorphableModel, truth: TrueFace) -> Array:
         inside = ~posed.surface.on_border(found)
         weights, corners, normal = weights[inside], corners[inside], normal[inside]
         points, offsets = points[inside], offsets[inside]
+        counts = 1 / np.maximum(np.linalg.norm(offsets, axis=1), ROBUST)
+        counts /= np.median(counts)
         moves = np.einsum("nk,mnkj->mnj", weights, basis[:, corners])
         # The pose moves along: rotation, translation and scale of the truth.
         arms = points - points.mean(0)
@@ -149,8 +154,9 @@ def fit(model: MorphableModel, truth: TrueFace) -> Array:
         jacobian = np.concatenate([moves, -np.stack(rigid)])
         along = np.einsum("mnj,nj->nm", jacobian, normal)
         flat = jacobian.transpose(1, 2, 0).reshape(-1, len(jacobian))
-        form = along.T @ along + TANGENTIAL * flat.T @ flat
-        right = along.T @ (offsets * normal).sum(1) + TANGENTIAL * flat.T @ offsets.ravel()
+        counted, counted_flat = along.T * counts, flat.T * np.repeat(counts, 3)
+        form = counted @ along + TANGENTIAL * counted_flat @ flat
+        right = counted @ (offsets * normal).sum(1) + TANGENTIAL * counted_flat @ offsets.ravel()
         ridge = np.zeros(len(jacobian))
         ridge[: model.n_identity] = weight
         right[: model.n_identity] -= weight * coefficients

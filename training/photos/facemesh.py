@@ -4,7 +4,8 @@ Most of FaceMesh's points sit on anatomy that has one place: corners of eyes and
 of the lips, the ridge of the nose. Its numbering is MediaPipe's canonical face model's; the
 table below lists, for every iBUG landmark, the FaceMesh points on the same place, two where the
 landmark lies between them. Where several would do (lids, brows, wings of the nose) those were
-taken that lie nearest to the face model's landmarks on predicted faces of training people.
+taken that lie nearest to the face model's landmarks on predicted faces of training people; the
+inner ends of the brows have none within 2% of the face's size and are unknown.
 
 The jaw is different. FaceMesh's outline follows the visible silhouette rather than bone, and
 its points from the ears to the corners of the jaw (landmarks 0-4 and 12-16) match none of the
@@ -34,13 +35,13 @@ LARGEST_YAW_OF_FAR_JAW: Final = 30.0
 """Degrees; see above."""
 
 _POINTS: Final[dict[int, tuple[int, ...]]] = {
-    5: (150,), 6: (176,), 7: (148,), 8: (152,), 9: (377,), 10: (400,), 11: (379,),
-    17: (70, 46), 18: (63, 105), 19: (105, 66), 20: (66, 107), 21: (107,),
-    22: (336,), 23: (296, 336), 24: (334, 296), 25: (293, 334), 26: (300, 276),
-    27: (6,), 28: (197,), 29: (5,), 30: (4,),
-    31: (240,), 32: (97,), 33: (2,), 34: (326,), 35: (460,),
-    36: (33,), 37: (161,), 38: (158,), 39: (133,), 40: (153,), 41: (163,),
-    42: (362,), 43: (385,), 44: (388,), 45: (263,), 46: (390,), 47: (380,),
+    5: (150, 169), 6: (170, 176), 7: (171,), 8: (175,), 9: (396,), 10: (395, 400), 11: (379, 394),
+    17: (70,), 18: (63, 105), 19: (104, 65), 20: (108, 222),
+    23: (337, 442), 24: (333, 295), 25: (293, 334), 26: (300,),
+    27: (168,), 28: (6, 197), 29: (195,), 30: (4,),
+    31: (240, 97), 32: (97,), 33: (2,), 34: (326,), 35: (460, 326),
+    36: (33,), 37: (160, 161), 38: (158,), 39: (133,), 40: (153,), 41: (163,),
+    42: (362,), 43: (385,), 44: (387, 388), 45: (263,), 46: (390,), 47: (380,),
     48: (61,), 49: (39, 40), 50: (37,), 51: (0,), 52: (267,), 53: (269, 270), 54: (291,),
     55: (321,), 56: (314, 405), 57: (17,), 58: (84, 181), 59: (91,),
     60: (78,), 61: (81,), 62: (13,), 63: (311,), 64: (308,), 65: (402,), 66: (14,), 67: (178,),

@@ -7,8 +7,9 @@ from facewright.training.photos.labels import PhotoLabels, landmark_shift, read_
 
 # Image-left and -right FaceMesh points, paired by the symmetry of MediaPipe's canonical face.
 MIRROR = {
-    150: 379, 176: 400, 148: 377, 152: 152, 70: 300, 46: 276, 63: 293, 105: 334, 66: 296, 107: 336,
-    6: 6, 197: 197, 5: 5, 4: 4, 240: 460, 97: 326, 2: 2, 33: 263, 161: 388, 158: 385, 133: 362,
+    150: 379, 169: 394, 170: 395, 176: 400, 171: 396, 175: 175, 70: 300, 63: 293, 105: 334,
+    104: 333, 65: 295, 108: 337, 222: 442, 160: 387, 168: 168, 195: 195, 6: 6, 197: 197, 4: 4,
+    240: 460, 97: 326, 2: 2, 33: 263, 161: 388, 158: 385, 133: 362,
     153: 380, 163: 390, 61: 291, 39: 269, 40: 270, 37: 267, 0: 0, 321: 91, 314: 84, 405: 181,
     17: 17, 78: 308, 81: 311, 13: 13, 402: 178, 14: 14,
 }  # fmt: skip
@@ -34,7 +35,7 @@ def test_the_landmark_table_is_symmetric():
     from facewright.models.landmarks import MIRROR_ORDER
 
     both_ways = MIRROR | {right: left for left, right in MIRROR.items()}
-    assert len(_POINTS) == 58
+    assert len(_POINTS) == 56
     for landmark, points in _POINTS.items():
         assert {both_ways[p] for p in points} == set(_POINTS[int(MIRROR_ORDER[landmark])])
 
@@ -49,13 +50,13 @@ def test_landmarks_of_facemesh_points():
     landmarks, known = landmarks68(mesh)
     np.testing.assert_array_equal(landmarks[0, 30], mesh[0, 4, :2])
     np.testing.assert_allclose(landmarks[1, 18], (mesh[1, 63, :2] + mesh[1, 105, :2]) / 2)
-    around_ears = [0, 1, 2, 3, 4, 12, 13, 14, 15, 16]
-    assert np.flatnonzero(~known[0]).tolist() == np.flatnonzero(~known[1]).tolist() == around_ears
-    assert np.flatnonzero(~known[2]).tolist() == sorted([*around_ears, 9, 10, 11])
+    never = [0, 1, 2, 3, 4, 12, 13, 14, 15, 16, 21, 22]
+    assert np.flatnonzero(~known[0]).tolist() == np.flatnonzero(~known[1]).tolist() == never
+    assert np.flatnonzero(~known[2]).tolist() == sorted([*never, 9, 10, 11])
     assert not known[3].any()
     assert (landmarks[~known] == 0).all()
     mesh[2, 263, 2] = -10
-    assert np.flatnonzero(~landmarks68(mesh)[1][2]).tolist() == sorted([*around_ears, 5, 6, 7])
+    assert np.flatnonzero(~landmarks68(mesh)[1][2]).tolist() == sorted([*never, 5, 6, 7])
 
 
 def test_labels_shift_to_continuous_coordinates(tmp_path):
