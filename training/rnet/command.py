@@ -24,7 +24,7 @@ def train_rnet(
     experiment: Annotated[
         str,
         typer.Option(
-            help="Name (paper, cpu, cpu_photos, photos, table1, …) or YAML file of the settings."
+            help="Name (paper, cpu, open_photos, photos, table1, …) or YAML file of the settings."
         ),
     ] = "paper",
     minutes: Annotated[

@@ -57,12 +57,12 @@ def test_bad_settings_are_named(tmp_path, text, message):
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ExperimentError, match="papers.*cpu, cpu_frozen, cpu_photos, paper"):
+    with pytest.raises(ExperimentError, match="papers.*cpu, cpu_frozen, open_photos, paper"):
         read_experiment("papers")
 
 
 def test_the_experiments_that_come_along_are_sound():
-    assert {"cpu", "cpu_photos", "paper"} <= set(named_experiments())
+    assert {"cpu", "open_photos", "paper"} <= set(named_experiments())
     for name in named_experiments():
         read_experiment(name)
 
