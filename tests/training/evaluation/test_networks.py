@@ -11,8 +11,8 @@ from facewright.models.checkpoints_torch import CheckpointInfo, save_checkpoint
 from facewright.models.layout import LAYOUT_239
 from facewright.models.morphable_model import PART_SKIN
 from facewright.models.rnet_torch import RNet
+from facewright.training.commands.evaluate import app
 from facewright.training.data.shards import ShardSet
-from facewright.training.evaluation.command import app
 from facewright.training.evaluation.measures import face_errors
 from facewright.training.evaluation.network import Network, load_network
 from facewright.training.evaluation.report import Figure, show, write

@@ -13,8 +13,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from facewright.training.commands.synth import make_portraits
 from facewright.training.data.shards import ShardMeta, ShardReader, shard_path
-from facewright.training.synthetic.command import make_portraits
 from facewright.training.synthetic.dataset import (
     GENERATOR_VERSION,
     LARGEST_SEED,

@@ -8,7 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from facewright.training.options import FaceModelFile, PhotoShards, PortraitShards, RunDirectory
+from facewright.training.commands.options import (
+    FaceModelFile,
+    PhotoShards,
+    PortraitShards,
+    RunDirectory,
+)
 
 
 def train_cnet(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from facewright.models.recognition_torch import CHIP_SIZE
-from facewright.training.options import FaceModelFile, PortraitShards
+from facewright.training.commands.options import FaceModelFile, PortraitShards
 
 
 def fit_branch(
