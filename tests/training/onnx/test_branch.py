@@ -14,9 +14,9 @@ from facewright.models.identity_branch_torch import IdentityBranch
 from facewright.models.layout import LAYOUT_239
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.rnet_torch import RNet
-from facewright.training.import_onnx import import_onnx
-from facewright.training.onnx_builder import Precision
-from facewright.training.onnx_graph import build_onnx, serialize
+from facewright.training.onnx.builder import Precision
+from facewright.training.onnx.graph import build_onnx, serialize
+from facewright.training.onnx.importing import import_onnx
 
 OUTPUTS = ["coefficients", "confidences", "descriptors"]
 METADATA = {"layout": LAYOUT_239.name, "variant": "paper", "face_model": "ab" * 32}

@@ -10,7 +10,7 @@ from facewright.models.chips_torch import dlib_reference
 from facewright.models.identity_branch_torch import SHAPE_COEFFICIENTS, IdentityBranch
 from facewright.models.recognition_torch import INPUT_SCALE, PIXEL_RANGE, FaceResNet, ResidualUnit
 from facewright.models.rnet_torch import RNet
-from facewright.training.onnx_builder import GraphBuilder, double, single
+from facewright.training.onnx.builder import GraphBuilder, double, single
 
 POINT_MEAN, POINT_BASIS = "branch.point_mean", "branch.point_basis"
 """The landmarks' constants: all x, then all y, then all z."""

@@ -82,7 +82,7 @@ def read_figures(path: str | Path) -> Figures:
 
 
 def render_model_card(record: Mapping[str, Any]) -> str:
-    """Markdown of a record as :func:`training.export.export_checkpoint` writes it."""
+    """Markdown of a record as :func:`training.onnx.export.export_checkpoint` writes it."""
     network, training, check = record["network"], record["training"], record["export_check"]
     face_model = record["face_model"]
     story: Figures = record["figures"]

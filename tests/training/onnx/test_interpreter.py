@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from facewright.training.recognition.onnx_network import OnnxNetwork, UnsupportedNetwork
+from facewright.training.onnx.interpreter import OnnxNetwork, UnsupportedNetwork
 
 Node = tuple[str, list[str], str, dict[str, Any]]
 

@@ -17,8 +17,8 @@ from facewright.models.resnet_torch import Bottleneck
 from facewright.models.rnet_torch import RNet
 from facewright.training.cli import app
 from facewright.training.data.shards import LABEL_SHAPES, ShardMeta, ShardWriter
-from facewright.training.import_onnx import ImportRefused, import_onnx
-from facewright.training.onnx_graph import build_onnx, serialize
+from facewright.training.onnx.graph import build_onnx, serialize
+from facewright.training.onnx.importing import ImportRefused, import_onnx
 
 SIZE = 64
 

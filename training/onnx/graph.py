@@ -18,8 +18,8 @@ from facewright.models.cnet_torch import N_CONFIDENCES, CNet
 from facewright.models.recognition_torch import DIMENSION
 from facewright.models.resnet_torch import Bottleneck, ResNet50
 from facewright.models.rnet_torch import RNet
-from facewright.training.onnx_branch import add_branch
-from facewright.training.onnx_builder import GraphBuilder, Precision
+from facewright.training.onnx.branch import add_branch
+from facewright.training.onnx.builder import GraphBuilder, Precision
 
 OPSET = 17
 IR_VERSION = 8  # the oldest that has opset 17, so that older runtimes read it too

@@ -1,4 +1,4 @@
-"""``facewright-train export``: a checkpoint becomes the ONNX file that is served.
+"""A checkpoint becomes the ONNX file that is served.
 
 The file is checked before it is written: ONNX Runtime must give what the trained networks give,
 and storing the weights in 8 bits must not move the mesh visibly. A record of everything
@@ -13,17 +13,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
-import typer
 from torch import nn
 
 from facewright.models.agreement import STRANGER_COSINE, STRANGER_DISTANCE
-from facewright.models.assets import FACE_MODEL, asset_path
 from facewright.models.camera import CROP_SIZE
 from facewright.models.checkpoints_torch import CheckpointInfo, load_checkpoint
 from facewright.models.cnet_torch import CNet
@@ -31,8 +29,8 @@ from facewright.models.layout import CoefficientLayout
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.rnet_torch import RNet
 from facewright.training.data.shards import ShardSet
-from facewright.training.model_card import read_figures, render_model_card
-from facewright.training.onnx_graph import OPSET, build_onnx, serialize
+from facewright.training.onnx.graph import OPSET, build_onnx, serialize
+from facewright.training.onnx.model_card import read_figures, render_model_card
 
 DEFAULT_NAME = "facewright-rnet"
 MAX_DIFFERENCE = 1e-3  # of any output, graph against torch
@@ -94,8 +92,8 @@ def export_checkpoint(
             have its name with ``.json`` and ``.md``.
         face_model: the file of the face model that the checkpoint was trained for.
         crops: data directory of shards whose crops the check runs on; noise when None.
-        figures: JSON file, see :class:`training.model_card.Figures`; without it the record has no
-            figures and no card is written.
+        figures: JSON file, see `onnx.model_card.Figures`; without it the record has no figures
+            and no card is written.
         name: of the weights, for the file's metadata.
         version: likewise.
         licence: likewise.
@@ -172,63 +170,6 @@ def export_checkpoint(
     if story is not None:
         _write(output.with_suffix(".md"), render_model_card(record).encode())
     return record
-
-
-def export(
-    checkpoint: Annotated[Path, typer.Argument(help="checkpoint of the trainer")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="ONNX file; record and card go next to it")
-    ],
-    crops: Annotated[
-        Path | None, typer.Option(help="data directory whose crops to check with; else noise")
-    ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(help="JSON file with figures and texts of the model card")
-    ] = None,
-    face_model: Annotated[
-        Path | None, typer.Option(help="face model of the checkpoint; else the shipped one")
-    ] = None,
-    name: Annotated[str, typer.Option(help="name of the weights")] = DEFAULT_NAME,
-    version: Annotated[str, typer.Option(help="version of the weights")] = "0",
-    licence: Annotated[str, typer.Option(help="licence of the weights")] = "MIT",
-    stranger_distance: Annotated[
-        float, typer.Option(help="what `evaluate strangers` fitted to the weights, sigmas")
-    ] = STRANGER_DISTANCE,
-    stranger_cosine: Annotated[
-        float,
-        typer.Option(help="what `evaluate strangers --descriptors` fitted to them", min=-1, max=1),
-    ] = STRANGER_COSINE,
-    stored_in: Annotated[Storage, typer.Option(help="how weights are stored")] = "int8",
-) -> None:
-    """Export a checkpoint to ONNX, checked against torch, with its model card."""
-    try:
-        record = export_checkpoint(
-            checkpoint,
-            output,
-            face_model=asset_path(FACE_MODEL) if face_model is None else face_model,
-            crops=crops,
-            figures=figures,
-            name=name,
-            version=version,
-            licence=licence,
-            stranger_distance=stranger_distance,
-            stranger_cosine=stranger_cosine,
-            stored_in=stored_in,
-        )
-    except (ExportError, ValueError, OSError) as error:
-        typer.echo(f"export failed: {error}", err=True)
-        raise typer.Exit(1) from error
-    check = record["export_check"]
-    typer.echo(f"{output}: {record['size_bytes'] / 1e6:.1f} MB, sha256 {record['sha256']}")
-    typer.echo(f"checked with {check['crops']}")
-    typer.echo(f"graph against torch: {check['graph_difference']:.2e} (limit {MAX_DIFFERENCE:g})")
-    typer.echo(
-        f"{stored_in} storage: coefficients {check['stored_difference']:.2e},"
-        f" vertices {check['vertex_drift_mm']:.4f} mm on average (limit {MAX_DRIFT_MM:g}),"
-        f" {check['largest_drift_mm']:.3f} at most"
-    )
-    if record["figures"] is None:
-        typer.echo("no --figures given: model card not written")
 
 
 def _check(

@@ -8,7 +8,7 @@ import torch
 
 from facewright.models.layout import LAYOUT_239
 from facewright.models.rnet_torch import RNet
-from facewright.training.rebase import RebaseError, coefficient_map, rebase
+from facewright.training.rnet.rebase import RebaseError, coefficient_map, rebase
 
 
 def test_a_turned_basis_is_turned_back() -> None:

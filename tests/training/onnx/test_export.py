@@ -24,12 +24,13 @@ from facewright.models.layout import LAYOUT_239
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.resnet_torch import Bottleneck
 from facewright.models.rnet_torch import RNet
-from facewright.training import export as export_module
+from facewright.training.commands.export import export
 from facewright.training.data.shards import LABEL_SHAPES, ShardMeta, ShardWriter
-from facewright.training.export import ExportError, export, export_checkpoint
-from facewright.training.model_card import FiguresError, read_figures, render_model_card
-from facewright.training.onnx_builder import SMALL, UnstorableWeights, eight_bits
-from facewright.training.onnx_graph import build_onnx, serialize
+from facewright.training.onnx import export as export_module
+from facewright.training.onnx.builder import SMALL, UnstorableWeights, eight_bits
+from facewright.training.onnx.export import ExportError, export_checkpoint
+from facewright.training.onnx.graph import build_onnx, serialize
+from facewright.training.onnx.model_card import FiguresError, read_figures, render_model_card
 
 FIGURES: dict[str, Any] = {
     "data": "Portraits that nobody sat for.",

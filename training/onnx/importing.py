@@ -1,4 +1,4 @@
-"""``facewright-train import``: an exported ONNX file becomes a checkpoint again.
+"""An exported ONNX file becomes a checkpoint again.
 
 So the shipped weights can be trained further. The export folded every batch normalisation into the
 convolution before it; here each gets a new one, whose statistics are measured on crops and whose
@@ -8,15 +8,13 @@ factors undo them. The network computes the same as the file, and in training st
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-import typer
 from onnx import numpy_helper
 from torch import Tensor, nn
 
@@ -26,15 +24,13 @@ from facewright.models.checkpoints_torch import (
     CheckpointInfo,
     branch_like,
     cnet_like,
-    save_checkpoint,
 )
 from facewright.models.cnet_torch import CNet
 from facewright.models.identity_branch_torch import SHAPE_COEFFICIENTS, IdentityBranch
 from facewright.models.recognition_torch import INPUT_SCALE, PIXEL_RANGE
 from facewright.models.rnet_torch import RNet
-from facewright.training.data.shards import ShardSet
-from facewright.training.onnx_branch import CHIP_X, POINT_BASIS, POINT_MEAN, STEM
-from facewright.training.onnx_builder import SCALE, SHRINK_ROWS
+from facewright.training.onnx.branch import CHIP_X, POINT_BASIS, POINT_MEAN, STEM
+from facewright.training.onnx.builder import SCALE, SHRINK_ROWS
 
 BATCH = 16
 # Of the last layer's fit, relative to the features' mean square.
@@ -232,41 +228,3 @@ def _spread_normalisations(
         norm.running_var.copy_(variance)
         norm.weight.copy_((variance + norm.eps).sqrt())
         norm.bias += mean.to(norm.bias)
-
-
-def import_weights(
-    source: Annotated[Path, typer.Argument(help="ONNX file that `export` wrote")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="checkpoint to write")],
-    crops: Annotated[Path, typer.Option(exists=True, help="data directory to measure on")],
-    size: Annotated[
-        int | None, typer.Option(help="side of R-Net's images from now on, px", min=32, max=224)
-    ] = None,
-    count: Annotated[int, typer.Option(help="crops to measure on", min=1)] = 256,
-    refit: Annotated[
-        int,
-        typer.Option(
-            help="portraits to fit the last layer to, when they are of another face model", min=0
-        ),
-    ] = 0,
-) -> None:
-    """Turn an exported file into a checkpoint to train further (`rnet --init`)."""
-    shards = ShardSet(crops)
-    margin = shards.meta.margin
-    rows = np.arange(min(max(count, refit), len(shards)))
-    rgb_u8 = shards.images(rows)[:, margin : margin + CROP_SIZE, margin : margin + CROP_SIZE]
-    crops_nchw = torch.from_numpy(rgb_u8).permute(0, 3, 1, 2).float() / 255
-    try:
-        rnet, cnet, info = import_onnx(source, crops_nchw[:count], size)
-    except (ImportRefused, FileNotFoundError) as error:
-        typer.echo(f"import failed: {error}", err=True)
-        raise typer.Exit(1) from error
-    if refit:
-        labels = shards.labels.take(rows)
-        parts = [labels.identity, labels.expression, labels.albedo, labels.light]
-        parts += [labels.rotation, labels.translation]
-        refit_last_layer(rnet, crops_nchw, torch.from_numpy(np.concatenate(parts, axis=1)))
-        # C-Net and the branch know coefficients that no longer exist.
-        rnet.branch, cnet = None, None
-        info = replace(info, face_model_sha256=shards.meta.face_model_sha256)
-    save_checkpoint(output, rnet, cnet, info)
-    typer.echo(f"{output}: R-Net at {info.input_size} px, C-Net {'yes' if cnet else 'untrained'}")
