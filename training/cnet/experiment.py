@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from facewright.training.experiment_files import ExperimentError, Settings, checked, read_settings
 from facewright.training.losses.hybrid import HybridWeights
-from facewright.training.rnet.experiment import Count, Interval, Optimizer, Share, Weight
+from facewright.training.trainer.optimizer import Count, Interval, Optimizer, Share, Weight
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments" / "cnet"
 # The paper's weights of eq. 8; it names no others.
@@ -48,7 +48,7 @@ class CNetExperiment(Settings):
         degraded_sets: share of the sets in which one or two photos are degraded.
         held_out: share of the people whose sets only measure.
         measure_sets: of held-out people, in one measurement.
-        optimizer: see :class:`training.rnet.experiment.Optimizer`.
+        optimizer: see :class:`training.trainer.optimizer.Optimizer`.
         feature_gb: limit of the features kept on disk.
         save_minutes, measure_minutes: intervals.
         seed: of everything random.

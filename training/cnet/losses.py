@@ -11,8 +11,7 @@ from facewright.models.layout import CoefficientLayout
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.cnet.experiment import ShapeWeights
 from facewright.training.losses.hybrid import HybridLoss, PhotoTargets
-from facewright.training.rnet.losses import root_mean_form
-from facewright.training.rnet.quadratic_forms import face_forms
+from facewright.training.losses.quadratic_forms import face_forms, root_mean_form
 
 
 class ShapeLoss(nn.Module):

@@ -51,7 +51,7 @@ def train_cnet(
     from facewright.training.cnet.experiment import read_cnet_experiment
     from facewright.training.cnet.run import FINAL, CNetPaths, CNetRun
     from facewright.training.experiment_files import ExperimentError
-    from facewright.training.rnet.launch import LOG_FORMAT, handling_signals
+    from facewright.training.trainer.signals import LOG_FORMAT, handling_signals
 
     if (out / FINAL).exists():
         typer.echo(f"The run in {out} is finished: {out / FINAL}")

@@ -1,7 +1,7 @@
 """From recognition features to identity coefficients: ridge regression or a small network.
 
 Both are fitted to people and judged by others. Targets are in sigmas, and an error is measured in
-mm: the square root of a quadratic form of :func:`training.rnet.quadratic_forms.face_forms`.
+mm: the square root of a quadratic form of :func:`training.losses.quadratic_forms.face_forms`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ The defaults are the paper's (Deng et al. 2019, arXiv 1903.08527, sections 3 and
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -21,13 +21,9 @@ from facewright.training.experiment_files import (
     read_settings,
 )
 from facewright.training.losses.hybrid import HybridWeights
+from facewright.training.trainer.optimizer import Count, Interval, Optimizer, Share, Weight
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-
-Weight = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Interval = Annotated[float, Field(gt=0)]
 
 
 class Stage(Settings):
@@ -57,28 +53,6 @@ class Stage(Settings):
         if not self.batch:
             raise ValueError("a stage needs portraits or photos")
         return self
-
-
-class Optimizer(Settings):
-    """How the weights follow the gradients.
-
-    Attributes:
-        name: Adam, or AdamW whose decay is apart from the gradient.
-        rate: learning rate, its peak where a schedule moves it.
-        schedule: what follows the warm-up: the same rate, or half a cosine down to zero.
-        warm_up: share of the run in which the rate rises linearly.
-        weight_decay: of weights of more than one dimension.
-        beta2: of the second moment.
-        clip: largest norm of the gradient, if any.
-    """
-
-    name: Literal["adam", "adamw"] = "adam"
-    rate: Annotated[float, Field(gt=0)] = 1e-4
-    schedule: Literal["constant", "cosine"] = "constant"
-    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    weight_decay: Weight = 0.0
-    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
-    clip: Annotated[float, Field(gt=0)] | None = None
 
 
 class LossWeights(Settings):

@@ -14,10 +14,11 @@ import torch
 from facewright.models.checkpoints_torch import CheckpointInfo, save_checkpoint
 from facewright.models.layout import LAYOUT_239
 from facewright.models.rnet_torch import RNet
+from facewright.training.data.stock import Stock
 from facewright.training.rnet.averaging import WeightAverage
 from facewright.training.rnet.batches import Batch
 from facewright.training.rnet.clock import Clock
-from facewright.training.rnet.data import RNetData, Stock
+from facewright.training.rnet.data import RNetData
 from facewright.training.rnet.experiment import Experiment, ExperimentError
 from facewright.training.rnet.records import Report, ReportTo
 from facewright.training.rnet.validation import Validation

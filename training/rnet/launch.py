@@ -24,12 +24,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from facewright.training.rnet.data import Stock
+from facewright.training.data.stock import Stock
 from facewright.training.rnet.experiment import Experiment
 from facewright.training.rnet.records import Report
 from facewright.training.rnet.run import RunPaths, prepare_run, train
+from facewright.training.trainer.signals import LOG_FORMAT, handling_signals
 
-LOG_FORMAT = "%(asctime)s %(message)s"
 POLL_SECONDS = 0.5
 # Tensors of tens of megabytes come and go in every step. Left alone, the C library returns their
 # pages to the system each time and faults them in again, which costs about a tenth of the speed.
@@ -118,17 +118,6 @@ def _environment() -> dict[str, str]:
         port = free.getsockname()[1]
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return WORKER_ENVIRONMENT | meeting
-
-
-@contextmanager
-def handling_signals(handler: Any) -> Iterator[None]:
-    """SIGINT and SIGTERM go to ``handler`` for a while."""
-    old = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, former in old.items():
-            signal.signal(number, former)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from facewright.training.losses.hybrid import HybridLoss
 from facewright.training.rnet.batches import Batch
 from facewright.training.rnet.experiment import Experiment
 from facewright.training.rnet.losses import RNetLoss
-from facewright.training.rnet.schedule import rate_at
+from facewright.training.trainer.optimizer import rate_at
 
 PHOTO_PREFIX = "photo_"
 

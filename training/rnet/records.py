@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 from facewright.training.rnet.batches import Batch
 from facewright.training.rnet.clock import Clock
 from facewright.training.rnet.module import RNetModule
+from facewright.training.trainer.tables import append_row, one_line
 
 log = logging.getLogger(__name__)
 
@@ -39,24 +39,6 @@ class Report:
 
 
 ReportTo = Callable[[Report], None]
-
-
-def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a row to a CSV file, under the columns of its first row."""
-    columns = list(row)
-    if path.exists():
-        with path.open(newline="") as file:
-            columns = next(csv.reader(file))
-    else:
-        with path.open("w", newline="") as file:
-            csv.writer(file).writerow(columns)
-    with path.open("a", newline="") as file:
-        csv.DictWriter(file, columns, extrasaction="ignore").writerow(row)
-
-
-def one_line(values: Mapping[str, float]) -> str:
-    """Names and values for people."""
-    return " ".join(f"{name} {value:.3g}" for name, value in values.items())
 
 
 def time_columns(batch: Batch, clock: Clock) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from facewright.models.layout import LAYOUT_239
 from facewright.models.mirror import mirror_matrices
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.rnet_torch import RNet
+from facewright.training.data.stock import Stock, take_stock
 from facewright.training.losses.hybrid import HybridLoss, HybridWeights
 from facewright.training.recognition.recognizer import FaceRecognizer, load_recognizer
 from facewright.training.render import Rendering, make_renderer
 from facewright.training.rnet.averaging import WeightAverage
 from facewright.training.rnet.clock import Clock
-from facewright.training.rnet.data import RNetData, Stock, check_stock, take_stock
+from facewright.training.rnet.data import RNetData, check_stock
 from facewright.training.rnet.experiment import Experiment, ExperimentError
 from facewright.training.rnet.keeper import CHECKPOINT, Keeper, stock_to_resume
 from facewright.training.rnet.losses import RNetLoss

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-from facewright.training.rnet.experiment import Experiment, Optimizer, Stage
+from facewright.training.rnet.experiment import Experiment, Stage
 
 
 def progress_of(experiment: Experiment, images: int, seconds: float) -> float:
@@ -23,17 +21,6 @@ def stage_at(experiment: Experiment, progress: float) -> Stage:
         if progress < end:
             return stage
     return experiment.stages[-1]
-
-
-def rate_at(optimizer: Optimizer, progress: float) -> float:
-    """Learning rate: linear warm-up, then constant or half a cosine down to zero."""
-    if progress < optimizer.warm_up:
-        # Not zero in the first step, which would be lost.
-        return optimizer.rate * max(progress / optimizer.warm_up, 0.01)
-    if optimizer.schedule == "constant":
-        return optimizer.rate
-    falling = (progress - optimizer.warm_up) / (1 - optimizer.warm_up)
-    return optimizer.rate * 0.5 * (1 + math.cos(math.pi * min(falling, 1.0)))
 
 
 def average_weight(window_images: int | None, step: int, images: int) -> float:

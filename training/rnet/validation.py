@@ -30,8 +30,8 @@ from facewright.training.rnet.experiment import Experiment
 from facewright.training.rnet.metrics import photo_figures, validation_figures
 from facewright.training.rnet.module import PHOTO_PREFIX, regress
 from facewright.training.rnet.panels import panel
-from facewright.training.rnet.records import append_row, one_line
 from facewright.training.rnet.schedule import stage_at
+from facewright.training.trainer.tables import append_row, one_line
 
 log = logging.getLogger(__name__)
 

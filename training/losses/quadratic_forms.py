@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from facewright.models.light import sh_basis
 from facewright.models.morphable_model import PART_EYEBALL, PART_SKIN, MorphableModel
@@ -26,6 +27,8 @@ IGNORED_SIZE_SHARE = 0.95
 # Lids and lips move over small areas that people look at first.
 FEATURE_EMPHASIS = 4.0
 FEATURE_RADIUS = 8.0  # mm
+# Added under square roots, so that their gradients stay finite at zero.
+ROUNDING = 1e-3
 
 
 def vertex_areas(vertices: npt.NDArray[Any], triangles: npt.NDArray[Any]) -> Array:
@@ -129,3 +132,9 @@ def face_forms(model: MorphableModel) -> dict[str, Array]:
         "albedo": displacement_form(model.albedo_basis, visible) / 3,
         "light": light_form(),
     }
+
+
+def root_mean_form(difference: Tensor, form: Tensor, rounding: float = ROUNDING) -> Tensor:
+    """Mean over N of √(dᵀ G d + rounding); difference (N, k), form (k, k)."""
+    squares = ((difference @ form) * difference).sum(1)
+    return (squares.clamp(min=0) + rounding).sqrt().mean()
