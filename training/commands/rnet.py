@@ -57,8 +57,8 @@ def train_rnet(
     import torch
 
     from facewright.models.assets import FACE_MODEL, asset_path
+    from facewright.training.rnet.checkpoints import FINAL
     from facewright.training.rnet.experiment import ExperimentError, read_experiment
-    from facewright.training.rnet.keeper import FINAL
     from facewright.training.rnet.launch import launch
     from facewright.training.rnet.run import RunPaths
 

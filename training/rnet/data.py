@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
-
-import pytorch_lightning as lightning
 
 from facewright.models.mirror import MirrorMatrices
 from facewright.training.data.stock import Stock, open_shards
@@ -35,12 +33,11 @@ def check_stock(experiment: Experiment, stock: Stock, face_model_sha256: str) ->
         open_shards(paths, face_model_sha256)
 
 
-class RNetData(lightning.LightningDataModule):
+class RNetData:
     """Batches in an order that can be resumed exactly, prepared in the background.
 
-    The run is one pass over :meth:`train_dataloader`, whose batches are planned from the cursor;
-    the owner moves the cursor on when a batch has been trained on. Lightning keeps it in
-    checkpoints.
+    The run is one pass over `training_batches`, which are planned from the cursor; the owner moves
+    the cursor on when a batch has been trained on.
 
     Args:
         experiment: settings.
@@ -68,7 +65,6 @@ class RNetData(lightning.LightningDataModule):
         progress: Callable[[int], float],
         threads: int,
     ) -> None:
-        super().__init__()
         opened = {
             name: open_shards(getattr(stock, name), face_model_sha256) for name in stock.as_dict()
         }
@@ -84,9 +80,9 @@ class RNetData(lightning.LightningDataModule):
         self._progress = progress
         self._threads = threads
 
-    def train_dataloader(self) -> Iterable[Batch]:
+    def training_batches(self) -> Iterator[Batch]:
         """Batches from the cursor to the end of the run."""
-        return _Stream(self._steps, self._make, self._threads)
+        return self._prepared(self._steps())
 
     def calibration_batches(self, images: int) -> Iterator[Batch]:
         """Fresh batches of the last stage, of about so many images over all workers."""
@@ -100,7 +96,7 @@ class RNetData(lightning.LightningDataModule):
                 yield step
                 cursor = step.after
 
-        return iter(_Stream(steps, self._make, self._threads))
+        return self._prepared(steps())
 
     def state_dict(self) -> dict[str, Any]:
         """Cursor and shards, plain values only."""
@@ -120,21 +116,13 @@ class RNetData(lightning.LightningDataModule):
             yield step
             cursor = step.after
 
-
-class _Stream:
-    """Batches of planned steps, prepared in the background; each iteration starts anew."""
-
-    def __init__(
-        self, steps: Callable[[], Iterator[Step]], make: Callable[[Step], Batch], ahead: int
-    ) -> None:
-        self._steps, self._make, self._ahead = steps, make, ahead
-
-    def __iter__(self) -> Iterator[Batch]:
+    def _prepared(self, steps: Iterator[Step]) -> Iterator[Batch]:
+        """The batches of steps, prepared in the background."""
         waiting: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(self._ahead, thread_name_prefix="batches") as pool:
-            for step in self._steps():
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="batches") as pool:
+            for step in steps:
                 waiting.append(pool.submit(self._make, step))
-                if len(waiting) > self._ahead:
+                if len(waiting) > self._threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

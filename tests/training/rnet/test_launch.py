@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from facewright.models.checkpoints_torch import load_checkpoint
 from facewright.training.cli import app
-from facewright.training.rnet.keeper import CHECKPOINT, FINAL
+from facewright.training.rnet.checkpoints import CHECKPOINT, FINAL
 from facewright.training.rnet.run import RunPaths
 
 ROOT = Path(__file__).parents[3]
