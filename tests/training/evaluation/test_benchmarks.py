@@ -32,6 +32,8 @@ from facewright.training.evaluation.scans import (
 from facewright.training.evaluation.similarity import Similarity
 from facewright.training.photos.faces import Face
 
+pytestmark = pytest.mark.slow
+
 COLOURS = np.array([[220, 40, 40], [40, 220, 40], [40, 40, 220]])
 LEFT, TOP, ZOOM = 150.0, 90.0, 1.7
 

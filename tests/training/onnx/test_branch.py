@@ -18,6 +18,8 @@ from facewright.training.onnx.builder import Precision
 from facewright.training.onnx.graph import build_onnx, serialize
 from facewright.training.onnx.importing import import_onnx
 
+pytestmark = pytest.mark.slow
+
 OUTPUTS = ["coefficients", "confidences", "descriptors"]
 METADATA = {"layout": LAYOUT_239.name, "variant": "paper", "face_model": "ab" * 32}
 

@@ -32,6 +32,8 @@ from facewright.training.onnx.export import ExportError, export_checkpoint
 from facewright.training.onnx.graph import build_onnx, serialize
 from facewright.training.onnx.model_card import FiguresError, read_figures, render_model_card
 
+pytestmark = pytest.mark.slow
+
 FIGURES: dict[str, Any] = {
     "data": "Portraits that nobody sat for.",
     "procedure": "AdamW, coarse to fine.",

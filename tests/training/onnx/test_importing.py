@@ -20,6 +20,8 @@ from facewright.training.data.shards import LABEL_SHAPES, ShardMeta, ShardWriter
 from facewright.training.onnx.graph import build_onnx, serialize
 from facewright.training.onnx.importing import ImportRefused, import_onnx
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64
 
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -11,6 +12,8 @@ from facewright.training.rnet.plan import Cursor, plan_step
 from facewright.training.rnet.run import prepare_run, train
 from facewright.training.rnet.schedule import average_weight
 from facewright.training.rnet.workers import Workers
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_average_is_that_of_the_newest_weights(run_paths, small, small_net, monkeypatch):

@@ -21,6 +21,8 @@ from facewright.training.rnet.experiment import Experiment, ExperimentError
 from facewright.training.rnet.module import RNetModule
 from facewright.training.rnet.run import RunPaths, prepare_run, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def losses(monkeypatch):

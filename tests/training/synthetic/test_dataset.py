@@ -25,6 +25,8 @@ from facewright.training.synthetic.dataset import (
 )
 from facewright.training.synthetic.sheet import contact_sheet
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 
