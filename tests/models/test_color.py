@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facewright.training.appearance.color import linear_from_srgb, srgb_from_linear
+from facewright.models.color import linear_from_srgb, srgb_from_linear
 
 
 @given(st.floats(0, 1))
