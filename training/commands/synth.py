@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.training.contact_sheets import contact_sheet
 from facewright.training.data.shards import ShardMeta, ShardReader, shard_path
 from facewright.training.synthetic.dataset import (
     GENERATOR_VERSION,
@@ -29,7 +30,6 @@ from facewright.training.synthetic.dataset import (
     write_shards,
 )
 from facewright.training.synthetic.generate import PortraitGenerator
-from facewright.training.synthetic.sheet import contact_sheet
 from facewright.training.synthetic.verify import landmark_errors
 
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from facewright.models.camera import CROP_SIZE, pose_points
 from facewright.models.layout import LAYOUT_239, CoefficientLayout
 from facewright.models.morphable_model import MorphableModel
+from facewright.training.contact_sheets import contact_sheet
 from facewright.training.data.shards import COEFFICIENTS, ShardSet
 from facewright.training.drawing import BACKGROUND, Drawing, draw
 from facewright.training.evaluation.network import Network
-from facewright.training.synthetic.sheet import contact_sheet
 
 Picture = NDArray[np.uint8]
 
