@@ -1,4 +1,4 @@
-"""``facewright-train``: everything that makes the shipped files, one command each."""
+"""`facewright-train`: everything that makes the shipped files, one command each."""
 
 from __future__ import annotations
 

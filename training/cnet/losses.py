@@ -17,10 +17,10 @@ from facewright.training.losses.quadratic_forms import face_forms, root_mean_for
 class ShapeLoss(nn.Module):
     """Terms of sets whose true identity is known, each a mean over the sets.
 
-    * ``normal``: root mean square distance of the aggregated from the true neutral face along
+    * `normal`: root mean square distance of the aggregated from the true neutral face along
       normals after alignment, mm;
-    * ``sigma``: root mean square of the difference of their coefficients;
-    * ``likelihood``: negative log-likelihood of the single photos' coefficients, as if each erred
+    * `sigma`: root mean square of the difference of their coefficients;
+    * `likelihood`: negative log-likelihood of the single photos' coefficients, as if each erred
       by a normal distribution whose precision is its confidence times a constant of the
       coefficient, which is learned along. Inverse variances are the best weights of a mean of
       independent estimates, and every photo says something about its own, not only its set.

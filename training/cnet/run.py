@@ -50,7 +50,7 @@ class CNetPaths:
     Attributes:
         rnet: checkpoint whose R-Net is kept as it is.
         portraits, photos: directories of shards.
-        out: of the run: ``checkpoint.pt``, at the end ``cnet.pt``, ``train.csv``.
+        out: of the run: `checkpoint.pt`, at the end `cnet.pt`, `train.csv`.
         face_model: file of R-Net's face model.
         features: directory of R-Net's features of the pictures; several runs can share it, one
             after the other.
@@ -137,7 +137,7 @@ class CNetRun:
     def train(self, report: Callable[[float, str], None] = lambda done, remark: None) -> bool:
         """Train to the end of the run or until asked to stop; whether the end was reached.
 
-        ``report`` is called after every step with the part of the run that is done and a remark.
+        `report` is called after every step with the part of the run that is done and a remark.
 
         Raises:
             FloatingPointError: the loss is not finite any more.

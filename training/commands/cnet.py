@@ -1,4 +1,4 @@
-"""``facewright-train cnet``: train C-Net on sets of photos, with R-Net frozen."""
+"""`facewright-train cnet`: train C-Net on sets of photos, with R-Net frozen."""
 
 from __future__ import annotations
 

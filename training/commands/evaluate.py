@@ -1,4 +1,4 @@
-"""``facewright-train evaluate``: measure a network on portraits or on photographs."""
+"""`facewright-train evaluate`: measure a network on portraits or on photographs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``facewright-train identity-branch``: fit recognition features to portraits' identities."""
+"""`facewright-train identity-branch`: fit recognition features to portraits' identities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``facewright-train prepare``, ``landmark-shift`` and ``landmark-convention``."""
+"""`facewright-train prepare`, `landmark-shift` and `landmark-convention`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``facewright-train rnet``: train R-Net on shards of portraits and photographs."""
+"""`facewright-train rnet`: train R-Net on shards of portraits and photographs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``facewright-train synth``: write a data set of portraits, or a contact sheet of some."""
+"""`facewright-train synth`: write a data set of portraits, or a contact sheet of some."""
 
 from __future__ import annotations
 

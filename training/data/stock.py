@@ -31,14 +31,14 @@ class Stock:
 
     @staticmethod
     def from_dict(plain: Mapping[str, Iterable[str]]) -> Stock:
-        """Inverse of :meth:`as_dict`."""
+        """Inverse of `as_dict`."""
         return Stock(**{name: tuple(map(Path, paths)) for name, paths in plain.items()})
 
 
 def take_stock(
     portraits: Iterable[Path], photos: Iterable[Path], held_out: Iterable[Path], known: Stock
 ) -> Stock:
-    """All shards of some data directories, those of ``known`` first and in its order.
+    """All shards of some data directories, those of `known` first and in its order.
 
     Args:
         portraits: directories of training data.

@@ -18,7 +18,7 @@ from facewright.training.evaluation.network import Network
 
 Picture = NDArray[np.uint8]
 
-#: Skin, brows and lips shine through the drawn face.
+# Skin, brows and lips shine through the drawn face.
 OPACITY = 0.7
 
 
@@ -32,7 +32,7 @@ def comparison_sheet(
     side: int = CROP_SIZE,
     track: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Picture:
-    """One strip for each picture; ``columns`` strips stand side by side.
+    """One strip for each picture; `columns` strips stand side by side.
 
     A strip holds the picture, the face that each network finds in it drawn over it, the true face
     where it is known (portraits), and each network's face alone.

@@ -35,7 +35,7 @@ def photo_targets(photos: Images, masks: Images, landmarks: Array, known: Array)
 def plain_photo_targets(
     images: Images, attention: Images, labels: Labels, size: int, margin: int
 ) -> PhotoTargets:
-    """Targets ``size`` px wide of the center crops of stored pictures."""
+    """Targets `size` px wide of the center crops of stored pictures."""
     corners = np.full((len(images), 2), margin)
     photos, masks = (cut_crops(stored, corners, size) for stored in (images, attention))
     return photo_targets(photos, masks, labels.landmarks, labels.landmark_visible)

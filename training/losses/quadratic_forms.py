@@ -55,7 +55,7 @@ def without_size(form: Array, basis: npt.NDArray[Any], mean: Array, weights: Arr
     """A displacement form with most of the overall size projected out.
 
     Args:
-        form: of ``basis`` under ``weights``, (k, k).
+        form: of `basis` under `weights`, (k, k).
         basis: (k, V, 3) mm.
         mean: (V, 3) mm.
         weights: (V,).
@@ -104,9 +104,9 @@ def face_forms(model: MorphableModel) -> dict[str, Array]:
     """The forms used in training.
 
     Returns:
-        ``identity`` (80, 80) mm², overall size mostly ignored; ``expression`` (64, 64) mm², lids
-        and lips emphasised; ``shape_normal`` (144, 144) mm² for identity and expression together,
-        within :data:`FACE_RADIUS`; ``albedo`` (80, 80) sRGB², per channel; ``light`` (9, 9).
+        `identity` (80, 80) mm², overall size mostly ignored; `expression` (64, 64) mm², lids
+        and lips emphasised; `shape_normal` (144, 144) mm² for identity and expression together,
+        within `FACE_RADIUS`; `albedo` (80, 80) sRGB², per channel; `light` (9, 9).
     """
     mean = model.mean_vertices.astype(np.float64)
     skin = vertex_areas(mean, model.triangles) * (model.parts == PART_SKIN)

@@ -1,4 +1,4 @@
-"""The identity branch as a part of the ONNX graph, see :mod:`models.identity_branch_torch`."""
+"""The identity branch as a part of the ONNX graph, see `models.identity_branch_torch`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHIP_X = "branch.chip_x"
 
 
 def add_branch(builder: GraphBuilder, crops: str, coefficients: str, rnet: RNet) -> None:
-    """Add the outputs ``coefficients``, with the joined identity, and ``descriptors``.
+    """Add the outputs `coefficients`, with the joined identity, and `descriptors`.
 
     Args:
         builder: of the graph.

@@ -92,7 +92,7 @@ class GraphBuilder:
         )
 
     def shrink(self, x: str, side: int) -> str:
-        """Average the crops' pixels by area, see :meth:`models.rnet_torch.RNet.shrink`."""
+        """Average the crops' pixels by area, see `models.rnet_torch.RNet.shrink`."""
         weights = area_weights(CROP_SIZE, side)
         rows = self.initializer(SHRINK_ROWS, weights)
         columns = self.initializer("shrink.columns", weights.T)

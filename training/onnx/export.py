@@ -2,7 +2,7 @@
 
 The file is checked before it is written: ONNX Runtime must give what the trained networks give,
 and storing the weights in 8 bits must not move the mesh visibly. A record of everything
-known about the file (``.json``) and, when figures are given, the model card go next to it.
+known about the file (`.json`) and, when figures are given, the model card go next to it.
 """
 
 from __future__ import annotations
@@ -84,12 +84,12 @@ def export_checkpoint(
     stranger_cosine: float = STRANGER_COSINE,
     stored_in: Storage = "int8",
 ) -> dict[str, Any]:
-    """Write ``output`` (ONNX), its record (same name, ``.json``) and the model card.
+    """Write `output` (ONNX), its record (same name, `.json`) and the model card.
 
     Args:
-        checkpoint: of the trainer, or a released one (then ``face_model`` is taken on trust).
+        checkpoint: of the trainer, or a released one (then `face_model` is taken on trust).
         output: path of the ONNX file; nothing is written unless all checks pass. Record and card
-            have its name with ``.json`` and ``.md``.
+            have its name with `.json` and `.md`.
         face_model: the file of the face model that the checkpoint was trained for.
         crops: data directory of shards whose crops the check runs on; noise when None.
         figures: JSON file, see `onnx.model_card.Figures`; without it the record has no figures
@@ -98,7 +98,7 @@ def export_checkpoint(
         version: likewise.
         licence: likewise.
         stranger_distance: sigmas beyond which a photo of an album shows somebody else, see
-            :mod:`models.agreement`.
+            `models.agreement`.
         stranger_cosine: likewise the cosine of descriptors below which it does, of weights with an
             identity branch.
         stored_in: how weights are stored.

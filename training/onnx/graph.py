@@ -29,12 +29,12 @@ BATCH = "N"
 def build_onnx(
     rnet: RNet, cnet: CNet, precision: Precision, metadata: Mapping[str, str]
 ) -> onnx.ModelProto:
-    """Graph ``crops -> coefficients, confidences[, descriptors]`` of the networks in eval mode.
+    """Graph `crops -> coefficients, confidences[, descriptors]` of the networks in eval mode.
 
-    Input ``crops`` is (N, 3, 224, 224) float32, RGB in [0, 1], which the graph itself shrinks to
-    the size that R-Net was trained on; outputs are ``coefficients``
-    (N, layout.size), ``confidences`` (N, 80) and, of a network with an identity branch,
-    ``descriptors`` (N, 128), float32. All arithmetic is in float32: the precision concerns only
+    Input `crops` is (N, 3, 224, 224) float32, RGB in [0, 1], which the graph itself shrinks to
+    the size that R-Net was trained on; outputs are `coefficients`
+    (N, layout.size), `confidences` (N, 80) and, of a network with an identity branch,
+    `descriptors` (N, 128), float32. All arithmetic is in float32: the precision concerns only
     how weights are stored. Biases are stored in float32.
 
     Raises:

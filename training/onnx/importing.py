@@ -49,7 +49,7 @@ def import_onnx(
     """The networks of an exported file.
 
     Args:
-        path: written by ``facewright-train export``.
+        path: written by `facewright-train export`.
         crops_nchw: (N, 3, S, S) float32 in [0, 1], some hundreds, whose activations set the
             statistics of the batch normalisations.
         size: side of the images that R-Net is to see from now on, px; the file's own when None.

@@ -1,6 +1,6 @@
 """The model card: written from the machine-readable record that the export leaves.
 
-The record (``rnet_v1.json``) and the card hold the same facts; the card is for people.
+The record (`rnet_v2.json`) and the card hold the same facts; the card is for people.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class Figures(TypedDict):
 
 
 class FiguresError(ValueError):
-    """The figures file does not have the form of :class:`Figures`."""
+    """The figures file does not have the form of `Figures`."""
 
 
 def read_figures(path: str | Path) -> Figures:
     """Read a figures file.
 
     Raises:
-        FiguresError: it is not JSON or not of the form of :class:`Figures`; the message says
+        FiguresError: it is not JSON or not of the form of `Figures`; the message says
             which entry is wrong.
         FileNotFoundError: no such file.
     """

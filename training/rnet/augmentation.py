@@ -41,7 +41,7 @@ def shift_pose(
 
 
 def mirror_pictures(pictures: Images, flips: npt.NDArray[np.bool_]) -> None:
-    """Replace the pictures (N, S, S, ...) that ``flips`` (N,) names by their mirror images."""
+    """Replace the pictures (N, S, S, ...) that `flips` (N,) names by their mirror images."""
     pictures[flips] = pictures[flips][:, :, ::-1]
 
 

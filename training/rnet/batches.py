@@ -250,7 +250,7 @@ class BatchMaker:
 def people_together(
     order: npt.NDArray[np.int64], person: npt.NDArray[np.int64], count: int
 ) -> npt.NDArray[np.int64]:
-    """The pictures of an order (N,) so that ``count`` of the same person follow each other.
+    """The pictures of an order (N,) so that `count` of the same person follow each other.
 
     Every group stands where its first picture stood; what is left of a person is a smaller group.
 

@@ -35,7 +35,7 @@ CHANGEABLE = (
 
 
 def stock_to_resume(out: Path, experiment: Experiment, face_model_sha256: str) -> Stock | None:
-    """Shards of the interrupted run in ``out``, or None when there is none.
+    """Shards of the interrupted run in `out`, or None when there is none.
 
     Raises:
         ExperimentError: the run has other settings or another face model.

@@ -1,7 +1,7 @@
 """An experiment: every setting of a training run, read from YAML and checked.
 
 The defaults are the paper's (Deng et al. 2019, arXiv 1903.08527, sections 3 and 5), so that
-``paper.yaml`` says nothing else; other experiments name what they change.
+`paper.yaml` says nothing else; other experiments name what they change.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Stage(Settings):
 
 
 class LossWeights(Settings):
-    """Factors of the terms on portraits; see :class:`training.rnet.losses.RNetLoss` for units."""
+    """Factors of the terms on portraits; see `rnet.losses.RNetLoss` for units."""
 
     identity: Weight = 0.5
     expression: Weight = 0.5
@@ -86,9 +86,9 @@ class Augmentation(Settings):
             the common factor, of the factors of the colour channels and of the spread around mid
             grey.
         grey: probability of removing the colour.
-        coarse: probability of losing resolution, down to ``coarsest`` of the side.
-        noise: probability of noise, of up to ``noise_sigma`` grey levels.
-        cutout: probability of a rectangle of one colour, up to ``cutout_side`` of the side.
+        coarse: probability of losing resolution, down to `coarsest` of the side.
+        noise: probability of noise, of up to `noise_sigma` grey levels.
+        cutout: probability of a rectangle of one colour, up to `cutout_side` of the side.
     """
 
     shift: Annotated[int, Field(ge=0, le=MARGIN)] = 0
@@ -112,7 +112,7 @@ class Experiment(Settings):
     Attributes:
         minutes, images: length of the run; one of them is set when it starts.
         stages: one after the other; shares sum to 1.
-        optimizer: see :class:`Optimizer`.
+        optimizer: see `Optimizer`.
         average_images: window of the exponential moving average of the weights, in images; none
             keeps the newest weights.
         calibration_images: that set the batch-norm statistics of the averaged weights at the end;
@@ -121,7 +121,7 @@ class Experiment(Settings):
         photo_loss: factors of the hybrid loss.
         recognizer: network of the perceptual loss: "dlib", or a path of a .dat or .onnx file.
         render_size: side of the pictures that the hybrid loss compares, px.
-        portrait_augmentation, photo_augmentation: see :class:`Augmentation`.
+        portrait_augmentation, photo_augmentation: see `Augmentation`.
         validate_minutes, save_minutes: intervals.
         validation_portraits, validation_photos: of a validation, the first of the held-out ones.
         imagenet: the experiment is meant to start from ImageNet weights.
@@ -209,9 +209,9 @@ def named_experiments() -> list[str]:
 
 
 def read_experiment(source: str) -> Experiment:
-    """The experiment of a name (``paper``, ``cpu``, …) or of a YAML file.
+    """The experiment of a name (`paper`, `cpu`, …) or of a YAML file.
 
     Raises:
-        ExperimentError: see :func:`training.experiment_files.read_settings`.
+        ExperimentError: see `experiment_files.read_settings`.
     """
     return read_settings(Experiment, source, EXPERIMENTS)

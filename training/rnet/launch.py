@@ -41,10 +41,10 @@ WORKER_ENVIRONMENT = {
 
 
 def launch(experiment: Experiment, paths: RunPaths, workers: int) -> None:
-    """Train with ``workers`` processes until the run ends or SIGINT or SIGTERM asks to stop.
+    """Train with `workers` processes until the run ends or SIGINT or SIGTERM asks to stop.
 
     Raises:
-        ExperimentError: the run cannot start, see :func:`training.rnet.run.prepare_run`.
+        ExperimentError: the run cannot start, see `rnet.run.prepare_run`.
         torch.multiprocessing.ProcessRaisedException: a worker failed; its traceback is in the
             message, the others have been ended.
     """
@@ -122,7 +122,7 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _display(on_terminal: bool) -> Iterator[Any]:
-    """A function that shows a :class:`Report`: as a progress bar, or not at all."""
+    """A function that shows a `Report`: as a progress bar, or not at all."""
     if not on_terminal:
         yield lambda report: None
         return

@@ -76,15 +76,15 @@ class RNetLoss(nn.Module):
 
     Terms, each a mean over the batch:
 
-    * ``identity`` mm, ``expression`` mm: root mean square over the surface;
-    * ``identity_normal``, ``shape_normal`` mm: along normals after alignment, of the neutral face
+    * `identity` mm, `expression` mm: root mean square over the surface;
+    * `identity_normal`, `shape_normal` mm: along normals after alignment, of the neutral face
       and of the face with its expression;
-    * ``identity_sigma``: root mean square of the identity's coefficients, in which small features
+    * `identity_sigma`: root mean square of the identity's coefficients, in which small features
       count as much as the size of the head: they tell people apart;
-    * ``landmarks`` px under the predicted pose, ``landmarks_true_pose`` px under the known one;
-    * ``rotation``: of matrices; ``translation``: x and y, 100 mm; ``depth``: logarithm;
-    * ``albedo`` sRGB units, ``light``: of the shading factor;
-    * ``views`` mm: between the identities predicted from two views of one person.
+    * `landmarks` px under the predicted pose, `landmarks_true_pose` px under the known one;
+    * `rotation`: of matrices; `translation`: x and y, 100 mm; `depth`: logarithm;
+    * `albedo` sRGB units, `light`: of the shading factor;
+    * `views` mm: between the identities predicted from two views of one person.
     """
 
     identity_form: Tensor
@@ -120,7 +120,7 @@ class RNetLoss(nn.Module):
         return project(torch.cat([posed[..., :2], posed[..., 2:].minimum(farthest)], -1))
 
     def forward(self, coefficients: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Unweighted terms by name for predicted ``coefficients`` (N, 239), float32."""
+        """Unweighted terms by name for predicted `coefficients` (N, 239), float32."""
         predicted = LAYOUT_239.split(coefficients)
         identity = predicted.identity - targets.identity
         expression = predicted.expression - targets.expression

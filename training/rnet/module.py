@@ -49,7 +49,7 @@ class RNetModule(nn.Module):
     """R-Net under the supervised loss on portraits and the hybrid loss on photographs.
 
     Args:
-        net: network with the interface of ``RNet``: ``features`` and ``fc``; ``backbone`` where
+        net: network with the interface of `RNet`: `features` and `fc`; `backbone` where
             stages are frozen.
         experiment: settings.
         portrait_loss: needed when the experiment uses portraits.

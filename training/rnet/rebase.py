@@ -30,8 +30,8 @@ def coefficient_map(old: Array, new: Array, shift: Array | None = None) -> tuple
         shift: (n,) how much the old mean is off the new one; none by default.
 
     Returns:
-        (k, k) matrix and (k,) offset: ``matrix @ c + offset`` in the new basis is nearest to
-        ``c`` in the old one.
+        (k, k) matrix and (k,) offset: `matrix @ c + offset` in the new basis is nearest to
+        `c` in the old one.
     """
     gram = np.linalg.inv(new @ new.T)
     matrix = gram @ new @ old.T
@@ -40,7 +40,7 @@ def coefficient_map(old: Array, new: Array, shift: Array | None = None) -> tuple
 
 
 def rebase(rnet: RNet, old: MorphableModel, new: MorphableModel) -> float:
-    """Compose the last layer, in place, with the map from the coefficients of ``old`` to ``new``.
+    """Compose the last layer, in place, with the map from the coefficients of `old` to `new`.
 
     Returns the largest root mean square, in mm, by which an old identity mode of one sigma is off
     its image in the new model.

@@ -45,8 +45,8 @@ class RunPaths:
     Attributes:
         portraits, photos: directories of training shards.
         validation: directories of held-out shards of either kind.
-        out: of the run: ``checkpoint.pt``, at the end ``rnet.pt``, ``train.csv``,
-            ``validation.csv``, ``train.log``, TensorBoard's files and pictures.
+        out: of the run: `checkpoint.pt`, at the end `rnet.pt`, `train.csv`,
+            `validation.csv`, `train.log`, TensorBoard's files and pictures.
         face_model: file of the model whose coefficients are trained.
         init: weights that a new run starts from (ImageNet's or another run's), if any.
     """
@@ -99,18 +99,18 @@ def train(
     report: ReportTo = lambda _: None,
     make_net: Callable[[Experiment], nn.Module] | None = None,
 ) -> tuple[RNetModule, WeightAverage]:
-    """One worker's part of a run, new or resumed, to its end or until ``should_stop``.
+    """One worker's part of a run, new or resumed, to its end or until `should_stop`.
 
     Args:
         experiment: settings; those of an interrupted run must be the same, but for its length.
         paths: of the run.
-        stock: shards, see :func:`prepare_run`.
+        stock: shards, see `prepare_run`.
         rank: this process's number.
         workers: number of processes; where there are more than one, the environment says how
-            they meet (``MASTER_PORT``, ``LOCAL_RANK``).
+            they meet (`MASTER_PORT`, `LOCAL_RANK`).
         should_stop: asked in the first process after every step.
         report: called in the first process every few seconds.
-        make_net: the network; its ``features`` and ``fc`` are used as those of ``RNet``.
+        make_net: the network; its `features` and `fc` are used as those of `RNet`.
 
     Returns:
         The module as trained, and the averaged weights.

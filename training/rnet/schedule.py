@@ -14,7 +14,7 @@ def progress_of(experiment: Experiment, images: int, seconds: float) -> float:
 
 
 def stage_at(experiment: Experiment, progress: float) -> Stage:
-    """The stage of the run at ``progress``."""
+    """The stage of the run at `progress`."""
     end = 0.0
     for stage in experiment.stages:
         end += stage.share
@@ -24,7 +24,7 @@ def stage_at(experiment: Experiment, progress: float) -> Stage:
 
 
 def average_weight(window_images: int | None, step: int, images: int) -> float:
-    """Weight of the newest parameters in the moving average after a step of ``images`` images.
+    """Weight of the newest parameters in the moving average after a step of `images` images.
 
     Early on the window is a tenth of the steps so far, so that the random start is forgotten.
     Without a window the average is the newest parameters.

@@ -12,7 +12,7 @@ LOG_FORMAT = "%(asctime)s %(message)s"
 
 @contextmanager
 def handling_signals(handler: Any) -> Iterator[None]:
-    """SIGINT and SIGTERM go to ``handler`` for a while."""
+    """SIGINT and SIGTERM go to `handler` for a while."""
     old = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
