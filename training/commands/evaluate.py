@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import track
 
 from facewright.models.agreement import STRANGER_COSINE, STRANGER_DISTANCE
+from facewright.training.commands.options import load_face_model
+
+if TYPE_CHECKING:
+    from facewright.training.photos.labels import PhotoLabels
 
 app = typer.Typer(
     help="Measure a network beside the mean face.", no_args_is_help=True, add_completion=False
@@ -22,6 +27,18 @@ JsonOption = Annotated[Path | None, typer.Option("--json", help="write the figur
 FaceModelOption = Annotated[
     Path | None, typer.Option(help="face model of the network; else the shipped one")
 ]
+LabelsOption = Annotated[Path, typer.Option(help=".npz of names, mesh468 and maybe landmarks68")]
+PointsOption = Annotated[
+    Path | None,
+    typer.Option(help=".npz of names and points (N, 5, 2) to align by, such as a detector's"),
+]
+PeopleOption = Annotated[
+    Literal["train", "held-out", "all"], typer.Option(help="whose photos, as `prepare` splits")
+]
+HoldOutOption = Annotated[
+    float, typer.Option(min=0, max=1, help="share of people that training never sees")
+]
+LimitOption = Annotated[int | None, typer.Option(help="use about this many photos")]
 
 
 @app.command("synthetic")
@@ -35,69 +52,48 @@ def synthetic(
     face_model: FaceModelOption = None,
 ) -> None:
     """Shape, landmark and pose errors on portraits whose coefficients are known."""
-    from facewright.models.assets import FACE_MODEL, asset_path
-    from facewright.models.morphable_model import MorphableModel
     from facewright.training.data.shards import ShardSet
     from facewright.training.evaluation.network import load_network
-    from facewright.training.evaluation.report import show, write
     from facewright.training.evaluation.synthetic import evaluate_synthetic
 
-    try:
+    with _one_line():
         shards = ShardSet(data)
         figures = evaluate_synthetic(
             load_network(network),
-            MorphableModel.load(face_model or asset_path(FACE_MODEL)),
+            load_face_model(face_model),
             shards,
             measured_on=f"{len(shards)} held-out synthetic portraits",
             scans=scans,
             track=_track,
         )
-    except (ValueError, OSError) as error:
-        _fail(error)
-    show(figures, Console())
-    if json is not None:
-        write(figures, json)
+    _report(figures, json)
 
 
 @app.command("photos")
 def photos(
     network: NetworkArgument,
     directory: Annotated[Path, typer.Argument(help="directory of photos")],
-    labels: Annotated[Path, typer.Option(help=".npz of names, mesh468 and maybe landmarks68")],
-    points: Annotated[
-        Path | None,
-        typer.Option(help=".npz of names and points (N, 5, 2) to align by, such as a detector's"),
-    ] = None,
-    people: Annotated[
-        Literal["train", "held-out", "all"], typer.Option(help="whose photos, as `prepare` splits")
-    ] = "all",
-    hold_out: Annotated[
-        float, typer.Option(min=0, max=1, help="share of people that training never sees")
-    ] = 0.15,
+    labels: LabelsOption,
+    points: PointsOption = None,
+    people: PeopleOption = "all",
+    hold_out: HoldOutOption = 0.15,
     landmark_shift: Annotated[
         tuple[float, float],
         typer.Option(help="px right and down that landmarks68 are off; see `landmark-shift`"),
     ] = (0.0, 0.0),
-    limit: Annotated[int | None, typer.Option(help="use about this many photos")] = None,
+    limit: LimitOption = None,
     seed: Annotated[int, typer.Option(help="of the choice of photos and pairs")] = 0,
     json: JsonOption = None,
     face_model: FaceModelOption = None,
 ) -> None:
     """Landmark and colour errors and separability of identities on photographs."""
-    from facewright.models.assets import FACE_MODEL, asset_path
-    from facewright.models.morphable_model import MorphableModel
     from facewright.training.evaluation.network import load_network
-    from facewright.training.evaluation.photos import choose_photos, evaluate_photos
-    from facewright.training.evaluation.report import show, write
+    from facewright.training.evaluation.photos import evaluate_photos
     from facewright.training.photos.conventions import read_convention
-    from facewright.training.photos.labels import read_labels
-    from facewright.training.photos.people import rows_of
 
-    try:
-        known = read_labels(labels, points)
-        known = known.take(rows_of(known.names, people, hold_out))
-        chosen = known.take(choose_photos(known.names, limit, seed))
-        model = MorphableModel.load(face_model or asset_path(FACE_MODEL))
+    with _one_line():
+        chosen = _choose(labels, points, people, hold_out, limit, seed)
+        model = load_face_model(face_model)
         whose = "" if people == "all" else f", {people} people"
         figures = evaluate_photos(
             load_network(network),
@@ -110,11 +106,7 @@ def photos(
             seed=seed,
             track=_track,
         )
-    except (KeyError, ValueError, OSError) as error:
-        _fail(error)
-    show(figures, Console())
-    if json is not None:
-        write(figures, json)
+    _report(figures, json)
 
 
 @app.command("albums")
@@ -134,8 +126,6 @@ def albums(
     face_model: FaceModelOption = None,
 ) -> None:
     """Errors of albums of 1 to 20 photos by how their identities are made one."""
-    from facewright.models.assets import FACE_MODEL, asset_path
-    from facewright.models.morphable_model import MorphableModel
     from facewright.training.data.shards import ShardSet
     from facewright.training.evaluation.album_report import AlbumReport, insert
     from facewright.training.evaluation.albums import (
@@ -147,12 +137,12 @@ def albums(
     )
     from facewright.training.evaluation.network import load_album_network
 
-    try:
+    with _one_line():
         shards = ShardSet(data)
         if not len(shards):
             raise ValueError(f"no shards in {', '.join(map(str, data))}")
         known = shards.meta.kind == "portraits"
-        model = MorphableModel.load(face_model or asset_path(FACE_MODEL))
+        model = load_face_model(face_model)
         net = load_album_network(network)
         photos = predict_albums(
             net,
@@ -176,25 +166,16 @@ def albums(
         report.write(out)
         if page is not None:
             insert(report.markdown(), page)
-    except (ValueError, OSError) as error:
-        _fail(error)
 
 
 @app.command("strangers")
 def strangers(
     network: NetworkArgument,
     directory: Annotated[Path, typer.Argument(help="directory of photos, a few per person")],
-    labels: Annotated[Path, typer.Option(help=".npz of names, mesh468 and maybe landmarks68")],
-    points: Annotated[
-        Path | None,
-        typer.Option(help=".npz of names and points (N, 5, 2) to align by, such as a detector's"),
-    ] = None,
-    people: Annotated[
-        Literal["train", "held-out", "all"], typer.Option(help="whose photos, as `prepare` splits")
-    ] = "all",
-    hold_out: Annotated[
-        float, typer.Option(min=0, max=1, help="share of people that training never sees")
-    ] = 0.15,
+    labels: LabelsOption,
+    points: PointsOption = None,
+    people: PeopleOption = "all",
+    hold_out: HoldOutOption = 0.15,
     descriptors: Annotated[
         bool, typer.Option("--descriptors", help="by the network's descriptors, not by shape")
     ] = False,
@@ -204,7 +185,7 @@ def strangers(
     cosine: Annotated[
         float, typer.Option(min=-1, max=1, help="with --descriptors: below which it does")
     ] = STRANGER_COSINE,
-    limit: Annotated[int | None, typer.Option(help="use about this many photos")] = None,
+    limit: LimitOption = None,
     seed: Annotated[int, typer.Option(help="of the choice of photos and albums")] = 0,
     json: JsonOption = None,
     face_model: FaceModelOption = None,
@@ -212,20 +193,14 @@ def strangers(
     """How many strangers in albums are noticed, and how many photos are taken for such."""
     from dataclasses import replace
 
-    from facewright.models.assets import FACE_MODEL, asset_path
-    from facewright.models.morphable_model import MorphableModel
     from facewright.training.evaluation.network import load_network
-    from facewright.training.evaluation.photos import choose_photos, predict_photos
-    from facewright.training.evaluation.report import show, write
+    from facewright.training.evaluation.photos import predict_photos
     from facewright.training.evaluation.strangers import stranger_figures
-    from facewright.training.photos.labels import read_labels
-    from facewright.training.photos.people import person_of, rows_of
+    from facewright.training.photos.people import person_of
 
-    try:
-        known = read_labels(labels, points)
-        known = known.take(rows_of(known.names, people, hold_out))
-        chosen = known.take(choose_photos(known.names, limit, seed))
-        model = MorphableModel.load(face_model or asset_path(FACE_MODEL))
+    with _one_line():
+        chosen = _choose(labels, points, people, hold_out, limit, seed)
+        model = load_face_model(face_model)
         loaded = load_network(network)
         if descriptors:
             if loaded.describe is None:
@@ -245,11 +220,7 @@ def strangers(
         )
         if not figures:
             raise ValueError("albums need two people, one of them with two photos")
-    except (KeyError, ValueError, OSError) as error:
-        _fail(error)
-    show(figures, Console())
-    if json is not None:
-        write(figures, json)
+    _report(figures, json)
 
 
 @app.command("sheet")
@@ -266,18 +237,16 @@ def sheet(
     import cv2
     import numpy as np
 
-    from facewright.models.assets import FACE_MODEL, asset_path
-    from facewright.models.morphable_model import MorphableModel
     from facewright.training.data.shards import ShardSet
     from facewright.training.evaluation.network import load_network
     from facewright.training.evaluation.sheets import comparison_sheet
 
-    try:
+    with _one_line():
         shards = ShardSet(data)
         rows = np.unique(np.linspace(0, len(shards) - 1, min(count, len(shards))).round())
         picture = comparison_sheet(
             [load_network(network) for network in networks],
-            MorphableModel.load(face_model or asset_path(FACE_MODEL)),
+            load_face_model(face_model),
             shards,
             rows.astype(np.int64),
             columns=columns,
@@ -287,10 +256,12 @@ def sheet(
         out.parent.mkdir(parents=True, exist_ok=True)
         jpeg = out.suffix.lower() in (".jpg", ".jpeg")
         options = [cv2.IMWRITE_JPEG_QUALITY, 85] if jpeg else []
-        if not cv2.imwrite(str(out), picture[..., ::-1], options):
+        try:
+            written = cv2.imwrite(str(out), picture[..., ::-1], options)
+        except cv2.error as error:
+            raise OSError(f"cannot write {out}: {error}") from error
+        if not written:
             raise OSError(f"cannot write {out}")
-    except (ValueError, OSError, cv2.error) as error:
-        _fail(error)
 
 
 class Layout(str, Enum):
@@ -336,16 +307,13 @@ def scans(
     """Shape errors against the scans of MICC Florence, NoW or FaceWarehouse."""
     from dataclasses import replace
 
-    from facewright.models.assets import FACE_MODEL, asset_path
-    from facewright.models.morphable_model import MorphableModel
     from facewright.training.evaluation import benchmark_run as run
     from facewright.training.evaluation.benchmarks import Benchmark, FaceWarehouse, Florence, Now
     from facewright.training.evaluation.network import load_network
-    from facewright.training.evaluation.report import show, write
     from facewright.training.evaluation.scans import NOW, NOW_METRICAL, PAPER
     from facewright.training.photos.faces import read_faces
 
-    try:
+    with _one_line():
         if layout is not Layout.now and (metrical or subset != "validation"):
             raise ValueError("--metrical and --subset belong to NoW")
         if layout is not Layout.micc and landmarks is not None:
@@ -364,7 +332,7 @@ def scans(
             benchmark = Now(folder, subset="test" if subset == "test" else "validation")
         else:
             benchmark = FaceWarehouse(folder, **units)
-        model = MorphableModel.load(face_model or asset_path(FACE_MODEL))
+        model = load_face_model(face_model)
         chosen = run.with_points(benchmark, read_faces(points))
         missing = len(benchmark.photos) - len(chosen)
         if missing:
@@ -390,8 +358,25 @@ def scans(
             photos, identities = run.video_means(photos, identities)
             errors = run.compare(benchmark, model, photos, identities, protocol, track=_track)
             figures += run.paper_figures(errors, measured_on, "mean shapes of videos")
-    except (KeyError, ValueError, OSError) as error:
-        _fail(error)
+    _report(figures, json)
+
+
+def _choose(
+    labels: Path, points: Path | None, people: str, hold_out: float, limit: int | None, seed: int
+) -> PhotoLabels:
+    """Labels of the photos to measure on."""
+    from facewright.training.evaluation.photos import choose_photos
+    from facewright.training.photos.labels import read_labels
+    from facewright.training.photos.people import rows_of
+
+    known = read_labels(labels, points)
+    known = known.take(rows_of(known.names, people, hold_out))
+    return known.take(choose_photos(known.names, limit, seed))
+
+
+def _report(figures: Any, json: Path | None) -> None:
+    from facewright.training.evaluation.report import show, write
+
     show(figures, Console())
     if json is not None:
         write(figures, json)
@@ -401,6 +386,11 @@ def _track(rows: Iterable[int]) -> Iterable[int]:
     return track(rows, description="evaluating", console=Console(stderr=True))
 
 
-def _fail(error: Exception) -> NoReturn:
-    typer.echo(f"evaluation failed: {error}", err=True)
-    raise typer.Exit(1) from error
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """What is wrong with the input ends the command in one line."""
+    try:
+        yield
+    except (KeyError, ValueError, OSError) as error:
+        typer.echo(f"evaluation failed: {error}", err=True)
+        raise typer.Exit(1) from error

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from facewright.models.morphable_model import MorphableModel
 
 RunDirectory = Annotated[
     Path,
@@ -27,3 +30,15 @@ FaceModelFile = Annotated[
         show_default="the shipped one",
     ),
 ]
+
+
+def load_face_model(file: Path | None) -> MorphableModel:
+    """The face model of a file, or the shipped one.
+
+    Raises:
+        FaceModelFileError, OSError: see `MorphableModel.load`.
+    """
+    from facewright.models.assets import FACE_MODEL, asset_path
+    from facewright.models.morphable_model import MorphableModel
+
+    return MorphableModel.load(file or asset_path(FACE_MODEL))

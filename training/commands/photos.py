@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
+from facewright.training.commands.options import load_face_model
+
 if TYPE_CHECKING:
     from facewright.training.photos.landmarks import LandmarkSource
 
@@ -68,8 +70,6 @@ def prepare_photos(
     from rich.console import Console
     from rich.progress import Progress
 
-    from facewright.models.assets import FACE_MODEL, asset_path
-    from facewright.models.morphable_model import MorphableModel
     from facewright.training.photos.faces import read_faces
     from facewright.training.photos.prepare import plan_photos, write_shards
 
@@ -78,7 +78,7 @@ def prepare_photos(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         source = _landmark_source(landmarks, labels, landmark_model, landmark_shift)
-        face_model = MorphableModel.load(model or asset_path(FACE_MODEL))
+        face_model = load_face_model(model)
         faces = read_faces(points or _detect(photos, out))
         plan = plan_photos(
             photos, faces, people=split, hold_out=hold_out, rule=person, shard_size=shard_size
@@ -140,8 +140,6 @@ def fit_label_convention(
     from rich.console import Console
     from rich.progress import track
 
-    from facewright.models.assets import FACE_MODEL, asset_path
-    from facewright.models.morphable_model import MorphableModel
     from facewright.training.evaluation.network import load_network
     from facewright.training.evaluation.photos import choose_photos, predict_photos
     from facewright.training.photos.conventions import fit_convention, write_convention
@@ -160,7 +158,7 @@ def fit_label_convention(
         known = known.take(choose_photos(known.names, limit, 0))
         assert known.landmarks is not None
         loaded = load_network(network)
-        face_model = MorphableModel.load(model or asset_path(FACE_MODEL))
+        face_model = load_face_model(model)
         predictions = predict_photos(loaded, face_model, photos, known, track=show)
         fit = fit_convention(
             face_model, loaded.layout, predictions.coefficients, predictions.transforms,
