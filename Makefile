@@ -11,9 +11,10 @@ PORT ?= 8000
 FUZZ_CASES ?= 10000
 FAULT_ROUNDS ?= 20
 TORCH ?= torch==2.13.0
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz faults lint types demo bench soak assets lock image-test clean
+.PHONY: help serve test test-fast pytest fuzz faults lint types demo bench soak assets lock image-test clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,8 +22,18 @@ help:  ## this list
 serve: $(VENV)/.serve  ## install what serving needs and serve on :8000 (PORT=...)
 	$(BIN)/facewright serve --port $(PORT)
 
-test: $(VENV)/.dev lint types  ## install the rest; lint, types, tests
-	$(BIN)/python -m pytest
+# Each worker computes with one thread, so that two of them do not share two cores four ways.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup \
+	--no-loadscope-reorder -rs --durations=20
+
+test: $(VENV)/.dev  ## install the rest; lint, types and tests, side by side
+	$(MAKE) --no-print-directory --jobs=3 lint types pytest
+
+pytest: $(VENV)/.dev  ## the tests alone, in two processes (WORKERS=...)
+	$(PYTEST)
+
+test-fast: $(VENV)/.dev  ## the tests that start no server or program and train nothing
+	$(PYTEST) -m "not slow and not image"
 
 fuzz: $(VENV)/.dev  ## 10,000 hostile requests against a real server (FUZZ_CASES=...)
 	FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest -rP tests/service/api/test_fuzz.py

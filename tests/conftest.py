@@ -16,6 +16,28 @@ settings.register_profile("hand", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "hand")
 
 
+SERVING = {"server", "start_server"}
+"""Fixtures that start the server in a process of its own."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Share the tests out between workers.
+
+    The tests of a file stay together, and so do all that watch the clock, wherever they are
+    (`xdist_group("clock")`). Files with slow tests start first, so that none is left at the end.
+    """
+    for item in items:
+        if SERVING & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+    if config.getoption("dist", "no") == "loadgroup":
+        for item in items:
+            if item.get_closest_marker("xdist_group") is None:
+                item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 @pytest.fixture
 def longest_shutdown(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, str]], float]:
     """Seconds from SIGTERM until a server with these variables has surely ended."""

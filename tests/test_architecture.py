@@ -29,6 +29,19 @@ MAY_IMPORT = {
 """What each package of `service` may import from the others."""
 
 
+TRAINING_GROUND = {"experiment_files", "drawing", "contact_sheets"}
+TRAINING_ROWS = (
+    {"appearance", "data", "render", "skin", "trainer"},
+    {"onnx", "photos"},
+    {"recognition", "evaluation"},
+    {"losses", "face_model"},
+    {"cnet", "identity_branch", "rnet", "synthetic"},
+    {"commands"},
+)
+"""Packages of `training`; each row may import the rows before it, and those of one row not
+each other."""
+
+
 def modules(place: str) -> list[Path]:
     found = sorted((ROOT / place).rglob("*.py"))
     assert found
@@ -109,6 +122,35 @@ def test_the_ground_stands_on_nothing() -> None:
         path = ROOT / "service" / f"{name}.py"
         rooms = {n.split(".")[2] for n in imported(path) if n.startswith("facewright.service.")}
         assert rooms <= GROUND, path.relative_to(ROOT)
+
+
+def test_training_has_a_room_for_everything() -> None:
+    found = {path.name.removesuffix(".py") for path in (ROOT / "training").iterdir()}
+    known = TRAINING_GROUND.union(*TRAINING_ROWS) | {"cli", "experiments", "__init__"}
+    assert found - {"__pycache__"} == known
+
+
+@pytest.mark.parametrize("number", range(len(TRAINING_ROWS)))
+def test_rooms_of_training_import_downwards_only(number: int) -> None:
+    below = TRAINING_GROUND.union(*TRAINING_ROWS[:number])
+    for room in TRAINING_ROWS[number]:
+        for path in modules(f"training/{room}"):
+            for name in imported(path):
+                if name.startswith("facewright.training."):
+                    assert name.split(".")[2] in below | {room}, path.relative_to(ROOT)
+
+
+def test_the_ground_of_training_stands_on_nothing() -> None:
+    for name in TRAINING_GROUND:
+        for needed in imported(ROOT / "training" / f"{name}.py"):
+            assert not needed.startswith("facewright.training."), name
+
+
+@pytest.mark.parametrize("room", sorted(set().union(*TRAINING_ROWS) - {"commands", "face_model"}))
+def test_only_commands_know_the_command_line(room: str) -> None:
+    """The builder of the face model has its two commands beside it."""
+    for path in modules(f"training/{room}"):
+        assert "typer" not in libraries(path), path.relative_to(ROOT)
 
 
 @pytest.mark.parametrize("room", [room for room in MAY_IMPORT if room != "api"])

@@ -1,20 +1,20 @@
-"""``facewright-train``: everything that makes the shipped files, one command each."""
+"""`facewright-train`: everything that makes the shipped files, one command each."""
 
 from __future__ import annotations
 
 import typer
 
-from facewright.training.cnet.command import train_cnet
-from facewright.training.evaluation.command import app as evaluate
-from facewright.training.export import export
+from facewright.training.commands.cnet import train_cnet
+from facewright.training.commands.evaluate import app as evaluate
+from facewright.training.commands.export import export
+from facewright.training.commands.identity_branch import fit_branch
+from facewright.training.commands.import_weights import import_weights
+from facewright.training.commands.photos import fit_label_convention, measure_shift, prepare_photos
+from facewright.training.commands.rebase import rebase_checkpoint
+from facewright.training.commands.rnet import train_rnet
+from facewright.training.commands.synth import make_portraits
 from facewright.training.face_model.command import build_face_model
 from facewright.training.face_model.scan_command import measure_floors, register_scan_statistics
-from facewright.training.identity_branch.command import fit_branch
-from facewright.training.import_onnx import import_weights
-from facewright.training.photos.command import fit_label_convention, measure_shift, prepare_photos
-from facewright.training.rebase import rebase_checkpoint
-from facewright.training.rnet.command import train_rnet
-from facewright.training.synthetic.command import make_portraits
 
 app = typer.Typer(
     name="facewright-train",

@@ -12,12 +12,12 @@ from facewright.models.morphable_model import MorphableModel
 from facewright.models.normals import vertex_normals
 from facewright.models.rasterizer import interpolate, rasterize
 
-#: Image samples per pixel and axis.
+# Image samples per pixel and axis.
 SUPERSAMPLING = 2
 BACKGROUND = 0.22
 GREY = 0.72
 AMBIENT = 0.36
-#: Directions to the lamps (x right, y up, z to the camera) and their strengths.
+# Directions to the lamps (x right, y up, z to the camera) and their strengths.
 LAMPS = (((0.5, 0.6, 0.8), 0.62), ((-0.7, 0.2, 0.5), 0.22), ((0.0, 1.0, 0.1), 0.10))
 
 
@@ -41,11 +41,11 @@ def draw(
     albedo: NDArray[np.float32] | None = None,
     size: int = CROP_SIZE,
 ) -> Drawing:
-    """Draw a posed face (V, 3) mm as the crop camera sees it, ``size`` pixels wide.
+    """Draw a posed face (V, 3) mm as the crop camera sees it, `size` pixels wide.
 
     Args:
         model: whose triangles are drawn.
-        posed_mm: vertices in the frame of the camera, see :func:`models.camera.pose_points`.
+        posed_mm: vertices in the frame of the camera, see `models.camera.pose_points`.
         albedo: (V, 3) sRGB in [0, 1], or None for grey clay.
         size: of the picture in pixels.
     """

@@ -29,7 +29,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def read_settings(kind: type[S], source: str, folder: Path) -> S:
-    """The experiment of a name in ``folder``, or of a YAML file.
+    """The experiment of a name in `folder`, or of a YAML file.
 
     Raises:
         ExperimentError: neither a name nor a file, or the file has unknown settings or values
@@ -49,7 +49,7 @@ def read_settings(kind: type[S], source: str, folder: Path) -> S:
 
 
 def checked(kind: type[S], content: Mapping[str, Any], source: str) -> S:
-    """Settings of plain values; ``source`` stands in front of what is wrong with them.
+    """Settings of plain values; `source` stands in front of what is wrong with them.
 
     Raises:
         ExperimentError: a setting is unknown or its value makes no sense.

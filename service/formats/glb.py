@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.color import linear_from_srgb
 from facewright.service.formats.media_types import JPEG
 from facewright.service.formats.mesh import Mesh
 from facewright.service.formats.pictures import encode_picture
@@ -27,16 +28,8 @@ _UNSIGNED_SHORT, _UNSIGNED_INT, _FLOAT = 5123, 5125, 5126
 # The largest value of an index type restarts a primitive and must not occur (section 3.7.2.1).
 _MOST_SHORT_VERTICES = 0xFFFF
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP_TO_EDGE = 9729, 9987, 33071
-
-
-def _linear_from_srgb() -> NDArray[np.uint16]:
-    """Table of IEC 61966-2-1: 8-bit sRGB to 16-bit linear light, as COLOR_0 is linear."""
-    srgb = np.arange(256) / 255.0
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    return np.rint(linear * 65535.0).astype(np.uint16)
-
-
-_LINEAR_U16 = _linear_from_srgb()
+# 8-bit sRGB to 16-bit linear light, as COLOR_0 is linear.
+_LINEAR_U16 = np.rint(linear_from_srgb(np.arange(256) / 255.0) * 65535.0).astype(np.uint16)
 
 
 def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:

@@ -13,6 +13,8 @@ import trimesh
 
 import facewright
 
+pytestmark = pytest.mark.slow
+
 PORTRAITS = Path(__file__).parents[2] / "docs" / "images" / "portraits"
 CALM = PORTRAITS / "3_calm.png"
 

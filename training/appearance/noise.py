@@ -67,13 +67,13 @@ def random_field(
     feature_mm: float,
     stretch: tuple[float, float, float] | None = None,
 ) -> FloatArray:
-    """One random scalar field at ``points``.
+    """One random scalar field at `points`.
 
     Args:
         rng: source of the field's placement.
         points: (V, 3) float32, mm.
         feature_mm: size of the field's blobs.
-        stretch: blob size along x, y, z as multiples of ``feature_mm``; the field then keeps its
+        stretch: blob size along x, y, z as multiples of `feature_mm`; the field then keeps its
             axes. Without it the field has a random orientation.
 
     Returns:

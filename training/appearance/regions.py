@@ -1,6 +1,6 @@
 """Anatomical weight maps and coordinates on a surface: where cheeks, brows, beards, folds are.
 
-Everything is measured in the frame of ``Surface.relative`` (reference millimetres from the middle
+Everything is measured in the frame of `Surface.relative` (reference millimetres from the middle
 between the eyes), so the same numbers hold for the face model and for whole heads.
 """
 
@@ -17,7 +17,7 @@ from facewright.training.appearance.surface import EYEBALL, INSIDE, SKIN, TEETH,
 
 FloatArray = NDArray[np.float32]
 
-#: Height of a tooth that shows out of the gums, mm.
+# Height of a tooth that shows out of the gums, mm.
 _TOOTH_MM = 9.0
 
 
@@ -27,7 +27,7 @@ def sigmoid(x: FloatArray) -> FloatArray:
 
 
 def smoothstep(x: FloatArray, low: float, high: float) -> FloatArray:
-    """Cubic step from 0 at ``low`` to 1 at ``high``."""
+    """Cubic step from 0 at `low` to 1 at `high`."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
@@ -234,7 +234,7 @@ class FaceRegions:
         return rays * reach * (dx > 0) * self.front * self.skin
 
     def forehead_lines(self, first_mm: float, gap_mm: float, count: int) -> FloatArray:
-        """``count`` horizontal creases, the lowest ``first_mm`` above the eyes."""
+        """`count` horizontal creases, the lowest `first_mm` above the eyes."""
         arch = 3 * np.cos(self.x_abs / 12)
         lines = np.zeros(len(self.y), np.float32)
         for k in range(count):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.training.appearance.color import srgb_from_linear
+from facewright.models.color import srgb_from_linear
 from facewright.training.appearance.noise import random_field
 from facewright.training.appearance.regions import FaceRegions, sigmoid, smoothstep
 from facewright.training.appearance.surface import Surface

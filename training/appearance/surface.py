@@ -80,11 +80,11 @@ class Surface:
 
     @cached_property
     def relative_landmarks(self) -> FloatArray:
-        """(68, 3), as :attr:`relative`."""
+        """(68, 3), as `relative`."""
         return self.to_relative(self.landmarks)
 
     def to_relative(self, points: FloatArray) -> FloatArray:
-        """Express (N, 3) mm points in the frame of :attr:`relative`."""
+        """Express (N, 3) mm points in the frame of `relative`."""
         origin = self.eye_centres.mean(axis=0)
         return ((points - origin) / np.float32(self.scale)).astype(np.float32)
 

@@ -59,7 +59,7 @@ def melanin_of(angle: float) -> float:
 
 
 def angle_of(melanin: float) -> float:
-    """Typology angle in degrees of a position on the tone range, see :func:`melanin_of`."""
+    """Typology angle in degrees of a position on the tone range, see `melanin_of`."""
     return LIGHTEST - melanin / 1.15 * (LIGHTEST - DARKEST)
 
 

@@ -12,9 +12,9 @@ IntArray = NDArray[np.int32]
 
 @numba.njit(cache=True, fastmath=True)
 def fill_depth_map(points, triangles, both_sides, depth):  # type: ignore[no-untyped-def]
-    """Keep in ``depth`` (S, S) the largest z per pixel of ``triangles`` (x px, y px up, z up).
+    """Keep in `depth` (S, S) the largest z per pixel of `triangles` (x px, y px up, z up).
 
-    Without ``both_sides`` only counter-clockwise triangles count: enough for a closed mesh.
+    Without `both_sides` only counter-clockwise triangles count: enough for a closed mesh.
     """
     height, width = depth.shape
     for t in range(triangles.shape[0]):
@@ -65,7 +65,7 @@ def lit_fractions(points, depth, bias, out):  # type: ignore[no-untyped-def]
 
 
 def light_frame(direction: FloatArray) -> FloatArray:
-    """Orthonormal (3, 3) rows x, y, z with z along ``direction`` (towards the light)."""
+    """Orthonormal (3, 3) rows x, y, z with z along `direction` (towards the light)."""
     z = np.asarray(direction, np.float64)
     z = z / np.linalg.norm(z)
     helper = np.array([0.0, 1.0, 0.0]) if abs(z[1]) < 0.95 else np.array([1.0, 0.0, 0.0])
@@ -81,7 +81,7 @@ def visible_fractions(
     size: int = 192,
     bias_mm: float = 3.0,
 ) -> FloatArray:
-    """How much of a distant light from ``direction`` reaches each vertex.
+    """How much of a distant light from `direction` reaches each vertex.
 
     Args:
         points: (V, 3) float32 mm.

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from facewright.training.experiment_files import ExperimentError, Settings, checked, read_settings
 from facewright.training.losses.hybrid import HybridWeights
-from facewright.training.rnet.experiment import Count, Interval, Optimizer, Share, Weight
+from facewright.training.trainer.optimizer import Count, Interval, Optimizer, Share, Weight
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments" / "cnet"
 # The paper's weights of eq. 8; it names no others.
@@ -17,7 +17,7 @@ PAPER = HybridWeights(perceptual=0.1, coefficients=0.0, albedo_flattening=0.0)
 
 
 class ShapeWeights(Settings):
-    """Factors of the terms of :class:`training.cnet.losses.ShapeLoss`.
+    """Factors of the terms of `cnet.losses.ShapeLoss`.
 
     Attributes:
         normal: of the aggregated identity, mm along normals.
@@ -41,14 +41,14 @@ class CNetExperiment(Settings):
         shape: loss of portraits' sets by their known shape.
         weak: factor of the hybrid loss of sets of both kinds (eq. 8).
         hybrid: weights of its terms.
-        level: factor of :func:`training.cnet.losses.level`.
+        level: factor of `cnet.losses.level`.
         recognizer: network of its perceptual term: "dlib", or a path of a .dat or .onnx file.
         render_size: side of the pictures that it compares, px.
         degraded_copies: of every picture, made once.
         degraded_sets: share of the sets in which one or two photos are degraded.
         held_out: share of the people whose sets only measure.
         measure_sets: of held-out people, in one measurement.
-        optimizer: see :class:`training.rnet.experiment.Optimizer`.
+        optimizer: see `trainer.optimizer.Optimizer`.
         feature_gb: limit of the features kept on disk.
         save_minutes, measure_minutes: intervals.
         seed: of everything random.
@@ -113,9 +113,9 @@ class CNetExperiment(Settings):
 
 
 def read_cnet_experiment(source: str) -> CNetExperiment:
-    """The experiment of a name (``weak``, ``shape``, ``both``) or of a YAML file.
+    """The experiment of a name (`weak`, `shape`, `both`) or of a YAML file.
 
     Raises:
-        ExperimentError: see :func:`training.experiment_files.read_settings`.
+        ExperimentError: see `experiment_files.read_settings`.
     """
     return read_settings(CNetExperiment, source, EXPERIMENTS)

@@ -1,7 +1,7 @@
 """What a frozen R-Net makes of pictures and of degraded copies of them, computed once.
 
 C-Net's training asks for the same features again and again; they are kept in memory-mapped files:
-``stage1.npy`` float16, ``pooled.npy`` and ``coefficients.npy`` float32, a row per copy.
+`stage1.npy` float16, `pooled.npy` and `coefficients.npy` float32, a row per copy.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Features:
     """Features of pictures: of each one as it is (copy 0) and of degraded copies (1, 2, …).
 
     Degradation follows from the seed, the picture's number and the copy's. An interrupted
-    computation goes on; features of anything else in ``directory`` are thrown away.
+    computation goes on; features of anything else in `directory` are thrown away.
 
     Args:
         directory: of the files.
@@ -113,7 +113,7 @@ class Features:
         return stage1, pooled, coefficients.view(*rows.shape, -1)
 
     def take_coefficients(self, rows: npt.NDArray[np.int64]) -> Tensor:
-        """Coefficients (..., layout.size) of the pictures ``rows`` (...) as they are."""
+        """Coefficients (..., layout.size) of the pictures `rows` (...) as they are."""
         values = self._arrays["coefficients"][rows * (1 + self.copies)]
         return torch.from_numpy(values).to(self._device)
 

@@ -11,17 +11,16 @@ from facewright.models.layout import CoefficientLayout
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.cnet.experiment import ShapeWeights
 from facewright.training.losses.hybrid import HybridLoss, PhotoTargets
-from facewright.training.rnet.losses import root_mean_form
-from facewright.training.rnet.quadratic_forms import face_forms
+from facewright.training.losses.quadratic_forms import face_forms, root_mean_form
 
 
 class ShapeLoss(nn.Module):
     """Terms of sets whose true identity is known, each a mean over the sets.
 
-    * ``normal``: root mean square distance of the aggregated from the true neutral face along
+    * `normal`: root mean square distance of the aggregated from the true neutral face along
       normals after alignment, mm;
-    * ``sigma``: root mean square of the difference of their coefficients;
-    * ``likelihood``: negative log-likelihood of the single photos' coefficients, as if each erred
+    * `sigma`: root mean square of the difference of their coefficients;
+    * `likelihood`: negative log-likelihood of the single photos' coefficients, as if each erred
       by a normal distribution whose precision is its confidence times a constant of the
       coefficient, which is learned along. Inverse variances are the best weights of a mean of
       independent estimates, and every photo says something about its own, not only its set.

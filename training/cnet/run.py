@@ -25,13 +25,13 @@ from facewright.training.cnet.features import Features
 from facewright.training.cnet.losses import ShapeLoss, level, rerendered
 from facewright.training.cnet.sets import MEASURED, PHOTOS, PORTRAITS, People, Sets, draw_sets
 from facewright.training.data.shards import ShardSet
+from facewright.training.data.stock import Stock, open_shards, take_stock
 from facewright.training.experiment_files import ExperimentError
 from facewright.training.losses.hybrid import HybridLoss
+from facewright.training.losses.photo_targets import plain_photo_targets
 from facewright.training.recognition.recognizer import load_recognizer
 from facewright.training.render import make_renderer
-from facewright.training.rnet.batches import plain_photos
-from facewright.training.rnet.data import Stock, open_shards, take_stock
-from facewright.training.rnet.schedule import rate_at
+from facewright.training.trainer.optimizer import rate_at
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class CNetPaths:
     Attributes:
         rnet: checkpoint whose R-Net is kept as it is.
         portraits, photos: directories of shards.
-        out: of the run: ``checkpoint.pt``, at the end ``cnet.pt``, ``train.csv``.
+        out: of the run: `checkpoint.pt`, at the end `cnet.pt`, `train.csv`.
         face_model: file of R-Net's face model.
         features: directory of R-Net's features of the pictures; several runs can share it, one
             after the other.
@@ -137,7 +137,7 @@ class CNetRun:
     def train(self, report: Callable[[float, str], None] = lambda done, remark: None) -> bool:
         """Train to the end of the run or until asked to stop; whether the end was reached.
 
-        ``report`` is called after every step with the part of the run that is done and a remark.
+        `report` is called after every step with the part of the run that is done and a remark.
 
         Raises:
             FloatingPointError: the loss is not finite any more.
@@ -277,15 +277,13 @@ class CNetRun:
         assert pictures.hybrid is not None
         clean = pictures.features.take_coefficients(sets.rows)
         rows, shards = sets.rows[sets.present], pictures.shards
-        size = self._experiment.render_size
-        targets = plain_photos(
+        targets = plain_photo_targets(
             shards.images(rows),
             shards.attention(rows),
             shards.labels.take(rows),
-            size,
-            size,
+            self._experiment.render_size,
             shards.meta.margin,
-        ).targets
+        )
         targets = type(targets)(*(t.to(self._device) for t in targets))
         layout = self._rnet.layout
         return rerendered(pictures.hybrid, layout, identity, confidence, present, clean, targets)

@@ -40,11 +40,11 @@ def degrade_badly(image: Image, rng: np.random.Generator) -> Image:
 def degrade(image: Image, kind: Kind, strength: float, rng: np.random.Generator) -> Image:
     """A copy of a crop that is bad in one way.
 
-    * ``blur``: Gaussian, its standard deviation up to 0.036 of the side;
-    * ``noise``: Gaussian, its standard deviation up to 90 grey levels;
-    * ``resolution``: lost, down to a sixteenth (the side's logarithm is linear in the strength);
-    * ``exposure``: up to 4.5 stops too dark or 2 stops too bright;
-    * ``occlusion``: shapes of one colour, or of other parts of the picture, over up to 85% of an
+    * `blur`: Gaussian, its standard deviation up to 0.036 of the side;
+    * `noise`: Gaussian, its standard deviation up to 90 grey levels;
+    * `resolution`: lost, down to a sixteenth (the side's logarithm is linear in the strength);
+    * `exposure`: up to 4.5 stops too dark or 2 stops too bright;
+    * `occlusion`: shapes of one colour, or of other parts of the picture, over up to 85% of an
       ellipse about the face.
 
     Args:
@@ -81,7 +81,7 @@ def degrade(image: Image, kind: Kind, strength: float, rng: np.random.Generator)
 
 
 def _cover(image: Image, share: float, rng: np.random.Generator) -> Image:
-    """Cover about ``share`` of the face's ellipse, from one side or from anywhere."""
+    """Cover about `share` of the face's ellipse, from one side or from anywhere."""
     side = len(image)
     face = np.zeros((side, side), np.uint8)
     centre = tuple(round(c * side) for c in CENTRE)

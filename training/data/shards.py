@@ -1,12 +1,12 @@
 """Shards: directories of pictures with labels, written once and memory-mapped ever after.
 
-A data directory holds ``shard_00000``, ``shard_00001``, … Each shard is
+A data directory holds `shard_00000`, `shard_00001`, … Each shard is
 
-* ``images.npy``: (n, 240, 240, 3) uint8 RGB, the 224 px crop with 8 px of margin on each side;
-* ``attention.npy``: (n, 240, 240) uint8, skin attention (A of eq. 2), 0..255 for 0..1: of
+* `images.npy`: (n, 240, 240, 3) uint8 RGB, the 224 px crop with 8 px of margin on each side;
+* `attention.npy`: (n, 240, 240) uint8, skin attention (A of eq. 2), 0..255 for 0..1: of
   portraits the skin of the face that can be seen, of photographs a guess from colour;
-* ``labels.npz``: the arrays of :class:`Labels`, relative to the crop that leaves out the margin;
-* ``meta.json``: the fields of :class:`ShardMeta`.
+* `labels.npz`: the arrays of `Labels`, relative to the crop that leaves out the margin;
+* `meta.json`: the fields of `ShardMeta`.
 
 Portraits (synthetic) and photographs share the format; of a photograph the coefficients are not
 known and stand as NaN.
@@ -78,7 +78,7 @@ class Labels:
 
     @staticmethod
     def concatenate(parts: Sequence[Labels]) -> Labels:
-        """Join labels row by row. ``parts`` must not be empty."""
+        """Join labels row by row. `parts` must not be empty."""
         return Labels(
             **{name: np.concatenate([getattr(p, name) for p in parts]) for name in LABEL_SHAPES}
         )
@@ -113,7 +113,7 @@ class ShardMeta:
         generator_version: of the code that drew the portraits or prepared the photographs.
         face_model_sha256: of the morphable model whose coefficients the labels are, or whose
             template the photographs were aligned by.
-        image_size, margin: px; the crop is the centre ``image_size - 2 margin`` square.
+        image_size, margin: px; the crop is the centre `image_size - 2 margin` square.
     """
 
     kind: Literal["portraits", "photos"]
@@ -125,7 +125,7 @@ class ShardMeta:
 
 
 def shard_path(directory: str | Path, index: int) -> Path:
-    """Path of shard number ``index`` of a data directory."""
+    """Path of shard number `index` of a data directory."""
     return Path(directory) / f"shard_{index:05d}"
 
 
@@ -135,7 +135,7 @@ class ShardWriter:
     >>> with ShardWriter("runs/synth", 3, capacity=1000, meta=meta) as writer:
     ...     writer.add(image_u8, attention_u8, identity=..., expression=..., ...)
 
-    Fewer pictures than ``capacity`` may be added. Leaving the ``with`` block through an exception
+    Fewer pictures than `capacity` may be added. Leaving the `with` block through an exception
     discards the shard.
 
     Raises:
@@ -175,7 +175,7 @@ class ShardWriter:
         Args:
             image: (240, 240, 3) uint8 RGB.
             attention: (240, 240) uint8.
-            labels: one row of every array of :class:`Labels`, by name.
+            labels: one row of every array of `Labels`, by name.
         """
         picture, mask = np.asarray(image), np.asarray(attention)
         if self._count == len(self._images):
@@ -263,7 +263,7 @@ class ShardReader:
 class ShardSet:
     """Every shard of one or more data directories as one sequence with random access.
 
-    The order is directory by directory, shard by shard; :meth:`refresh` appends shards that have
+    The order is directory by directory, shard by shard; `refresh` appends shards that have
     appeared since, so the index of a picture never changes during a run.
 
     Raises:
@@ -323,7 +323,7 @@ class ShardSet:
         ]
 
     def extend(self, paths: Iterable[str | Path]) -> None:
-        """Append the shards at ``paths`` in this order."""
+        """Append the shards at `paths` in this order."""
         for path in paths:
             shard = ShardReader(path)
             if self._shards and (

@@ -66,7 +66,7 @@ class AlbumReport:
             console.print(f"rank correlation of confidence and accuracy, {name}: {value:.3f}")
 
     def write(self, directory: Path) -> None:
-        """Write ``albums.json``, ``albums.csv``, ``confidences.csv`` and two charts (PNG)."""
+        """Write `albums.json`, `albums.csv`, `confidences.csv` and two charts (PNG)."""
         directory.mkdir(parents=True, exist_ok=True)
         albums, probes = ([as_plain(row) for row in rows] for rows in (self.albums, self.probes))
         content = {

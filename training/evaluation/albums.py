@@ -2,7 +2,7 @@
 
 Portraits are measured in millimetres against their known shape, photographs by how well the
 identity of one half of a person's photos finds that of the other half. Every album is evaluated
-as it is and with two in five of its photos degraded (:mod:`training.data.degradation`).
+as it is and with two in five of its photos degraded (`data.degradation`).
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def evaluate_albums(
     """Every strategy on albums of every size.
 
     The error of portraits is the mean point-to-plane distance of the neutral face after
-    similarity alignment within 95 mm of the nose tip, mean over ``draws`` albums of each person;
+    similarity alignment within 95 mm of the nose tip, mean over `draws` albums of each person;
     of photographs it is the area under the curve of the cosine of the identities of two albums
     without a common photo. "single photo" is the mean over the album's photos, and the oracle
     knows which is nearest; photographs have only the album's first.
@@ -265,8 +265,8 @@ def confidence_ranks(photos: Photos, model: MorphableModel) -> dict[str, float]:
     """Spearman's rank correlation of confidence and accuracy (the negative error) of portraits.
 
     Returns:
-        ``"photo, clean"``, ``"photo, degraded"``, ``"photo, both"``: of the mean confidence and
-        the point-to-plane error over all photos; ``"coefficient"``: of a coefficient's confidence
+        `"photo, clean"`, `"photo, degraded"`, `"photo, both"`: of the mean confidence and
+        the point-to-plane error over all photos; `"coefficient"`: of a coefficient's confidence
         and its absolute error over both copies of all photos, mean over the coefficients.
     """
     mm = photo_errors(photos, NeutralErrors(model))

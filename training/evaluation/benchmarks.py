@@ -75,7 +75,7 @@ class Florence:
 
     The data come without landmarks: points picked on each scan are expected beside it or in a
     second folder of the same layout, with the scan's name and a suffix of
-    :data:`training.evaluation.scan_files.LANDMARK_SUFFIXES`.  Subjects without scan, landmarks
+    `evaluation.scan_files.LANDMARK_SUFFIXES`.  Subjects without scan, landmarks
     or frames are left out.
 
     Args:

@@ -66,7 +66,7 @@ def register(
         surface: the mesh.
         scan: (N, 3) points, finite.
         start: maps the mesh near the scan.
-        scaled: fit an isotropic scale too; else that of ``start`` stays.
+        scaled: fit an isotropic scale too; else that of `start` stays.
         trim: share of the scan points, the farthest ones, that do not count; in [0, 1).
         rng: draws the points of the coarse registration.
 
@@ -132,7 +132,7 @@ def _measure(
 
 
 def _energy(state: Registration, kept: int) -> tuple[float, NDArray[Any]]:
-    """Sum of the ``kept`` smallest squared distances, and which they are."""
+    """Sum of the `kept` smallest squared distances, and which they are."""
     if kept == len(state.distances):
         return float((state.distances**2).sum()), np.arange(kept)
     smallest = np.argpartition(state.distances, kept - 1)[:kept]

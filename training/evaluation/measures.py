@@ -31,7 +31,7 @@ def align_similarity(moving: Array, fixed: Array) -> Array:
         fixed: (N, V, 3) their partners.
 
     Returns:
-        ``moving`` after its similarity, (N, V, 3).
+        `moving` after its similarity, (N, V, 3).
     """
     return fit_similarity(moving, fixed).apply(moving)
 
@@ -80,7 +80,7 @@ def area_under_curve(positive: Array, negative: Array) -> float:
 
 
 class NeutralErrors:
-    """The point-to-plane error of neutral faces, as in :class:`FaceErrors`, many of one person.
+    """The point-to-plane error of neutral faces, as in `FaceErrors`, many of one person.
 
     Args:
         model: the face model.
@@ -94,7 +94,7 @@ class NeutralErrors:
         self._mean = model.mean_vertices[self._region].astype(np.float32)
 
     def __call__(self, identity: Array, true: Array) -> Array:
-        """Errors (N,) in mm of identities (N, 80) whose true one is ``true`` (80,)."""
+        """Errors (N,) in mm of identities (N, 80) whose true one is `true` (80,)."""
         face = self._model.shape(
             true[None].astype(np.float32), np.zeros((1, len(self._model.expression_basis)))
         )

@@ -115,7 +115,7 @@ class Surface:
 
 
 def finite_points(points: NDArray[Any], what: str) -> NDArray[np.float64]:
-    """``points`` as (N, 3) float64, contiguous.
+    """`points` as (N, 3) float64, contiguous.
 
     Raises:
         MeshError: another shape, no point at all, or values that are not finite.
@@ -138,7 +138,7 @@ def _build(
 ) -> None:
     """Halve the triangles at the median of their centres along the widest axis, over and over.
 
-    ``order`` is permuted in place.  ``nodes[k]`` is (first place in order, count) of a leaf, and
+    `order` is permuted in place.  `nodes[k]` is (first place in order, count) of a leaf, and
     (first of two neighbouring children, 0) of another node.
     """
     centres = np.empty((corners.shape[0], 3))

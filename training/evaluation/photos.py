@@ -1,6 +1,6 @@
 """Errors of a network on photographs: landmarks, colours, and whether identities can be told apart.
 
-Labels are those of :mod:`training.photos.labels`. The yaw of a photo is its label's, by
+Labels are those of `photos.labels`. The yaw of a photo is its label's, by
 FaceMesh, so that the bins do not depend on the network.
 """
 
@@ -39,7 +39,7 @@ DIFFERENT_PAIRS = 1_000_000
 
 
 def choose_photos(names: Sequence[str], limit: int | None, seed: int) -> Array:
-    """Rows of whole people in random order, up to about ``limit`` photos; all if None.
+    """Rows of whole people in random order, up to about `limit` photos; all if None.
 
     People with a single photo come last: they say less about identity.
     """
@@ -117,7 +117,7 @@ def projected_landmarks(
 ) -> Array:
     """Landmarks (N, 68, 2) in photo px of coefficients (N, size) under crop transforms.
 
-    ``vertices`` (68,) takes the place of the model's landmarks.
+    `vertices` (68,) takes the place of the model's landmarks.
     """
     parts = layout.split(coefficients.astype(np.float32))
     chosen = model.landmarks if vertices is None else vertices

@@ -8,18 +8,22 @@ photographs that are turned away little.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from facewright.models.color import linear_from_srgb
 from facewright.models.layout import CoefficientLayout
 from facewright.models.morphable_model import MorphableModel
-from facewright.training.appearance.color import linear_from_srgb
 from facewright.training.appearance.tone import lab_from_linear
+from facewright.training.evaluation.network import Network
 from facewright.training.evaluation.photos import (
     OUTER_EYE_CORNERS,
     Predictions,
+    predict_photos,
     projected_landmarks,
 )
 from facewright.training.evaluation.report import Figure
@@ -119,6 +123,48 @@ def proportion_figures(
             title = f"slope of face width, in the labels' convention ({rows.sum()} photos)"
             figures.append(Figure(on, title, "", value, 0.0))
     return figures
+
+
+def evaluate_proportions(
+    network: Network,
+    model: MorphableModel,
+    directory: Path,
+    labels: PhotoLabels,
+    people: list[str],
+    *,
+    measured_on: str,
+    convention: LandmarkConvention | None = None,
+    track: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
+) -> list[Figure]:
+    """Slopes of proportions, lightness of drawn faces, and how constant a person's skin is.
+
+    Args:
+        network: to evaluate.
+        model: its face model.
+        directory: of the photos.
+        labels: of the photos to use.
+        people: of the photos.
+        measured_on: description of the data.
+        convention: of the labels' own landmarks, None to leave the width of faces out.
+        track: wraps the loop over batches to show progress.
+
+    Raises:
+        ValueError: network and face model do not belong together, there is no photo, or one is
+            missing or no picture.
+    """
+    layout = network.layout
+    drawn: list[Array] = []
+
+    def look(crops_u8: Array, coefficients: Array) -> None:
+        drawn.append(lightness(model, layout, coefficients, crops_u8))
+
+    predictions = predict_photos(network, model, directory, labels, look=look, track=track)
+    figures = proportion_figures(
+        model, layout, labels, predictions, convention=convention, on=measured_on
+    )
+    figures += lightness_figures(np.concatenate(drawn), measured_on)
+    albedo = layout.split(predictions.coefficients).albedo
+    return figures + albedo_figures(model, albedo, people, measured_on)
 
 
 def lightness(

@@ -44,7 +44,7 @@ def show(figures: Sequence[Figure], console: Console) -> None:
 
 
 def write(figures: Sequence[Figure], path: Path) -> None:
-    """Write ``{"figures": [...]}``, numbers to four decimals."""
+    """Write `{"figures": [...]}`, numbers to four decimals."""
     rows = [asdict(figure) for figure in figures]
     for row in rows:
         for key in ("value", "baseline"):

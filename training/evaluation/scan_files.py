@@ -60,8 +60,8 @@ def write_obj(path: Path, vertices: NDArray[Any], triangles: NDArray[Any]) -> No
 def read_points(path: Path) -> NDArray[np.float64]:
     """Points (K, 3) picked on a scan, in the order of the file.
 
-    By suffix: ``.pp`` (MeshLab's picked points), ``.ljson`` (menpo's landmark file, version 2 or
-    3), ``.txt`` (three numbers a line).
+    By suffix: `.pp` (MeshLab's picked points), `.ljson` (menpo's landmark file, version 2 or
+    3), `.txt` (three numbers a line).
 
     Raises:
         LandmarkError: an unknown suffix, or a file that cannot be read as what its suffix says.

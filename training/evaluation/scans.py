@@ -132,7 +132,7 @@ class Prediction:
 
     @staticmethod
     def of(model: MorphableModel, vertices: Array) -> Prediction:
-        """The prediction whose vertices (V, 3) are those of ``model``'s mesh.
+        """The prediction whose vertices (V, 3) are those of `model`'s mesh.
 
         Raises:
             MeshError: vertices that are not finite.
@@ -248,7 +248,7 @@ def measure(
     Args:
         scan: mm.
         prediction: of the face on it, in any pose; mm.
-        protocol: such as :data:`PAPER`.
+        protocol: such as `PAPER`.
         mean_landmarks: (68, 3) mm, of the mean face.
         seed: of the points that the registration starts with.
 

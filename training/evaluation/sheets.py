@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from facewright.models.camera import CROP_SIZE, pose_points
 from facewright.models.layout import LAYOUT_239, CoefficientLayout
 from facewright.models.morphable_model import MorphableModel
+from facewright.training.contact_sheets import contact_sheet
 from facewright.training.data.shards import COEFFICIENTS, ShardSet
 from facewright.training.drawing import BACKGROUND, Drawing, draw
 from facewright.training.evaluation.network import Network
-from facewright.training.synthetic.sheet import contact_sheet
 
 Picture = NDArray[np.uint8]
 
-#: Skin, brows and lips shine through the drawn face.
+# Skin, brows and lips shine through the drawn face.
 OPACITY = 0.7
 
 
@@ -32,7 +32,7 @@ def comparison_sheet(
     side: int = CROP_SIZE,
     track: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Picture:
-    """One strip for each picture; ``columns`` strips stand side by side.
+    """One strip for each picture; `columns` strips stand side by side.
 
     A strip holds the picture, the face that each network finds in it drawn over it, the true face
     where it is known (portraits), and each network's face alone.

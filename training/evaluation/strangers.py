@@ -33,7 +33,7 @@ def stranger_figures(
 ) -> list[Figure]:
     """False alarms and detections in random albums, and the threshold for 2% of false alarms.
 
-    For each size, ``albums`` albums of one random person, and as many in which one photo is
+    For each size, `albums` albums of one random person, and as many in which one photo is
     replaced by somebody else's.  In an album of two the photos cannot be told apart: there a
     detection means that they are seen to disagree.
 
@@ -49,7 +49,7 @@ def stranger_figures(
 
     Returns:
         Per size: share of photos of one-person albums beyond the threshold, share of strangers
-        beyond it. Then the share of strangers beyond the threshold that ``FALSE_ALARMS`` of the
+        beyond it. Then the share of strangers beyond the threshold that `FALSE_ALARMS` of the
         photos of one-person albums of all sizes lie beyond, and that one. Empty where no size can
         be measured.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import cv2
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from facewright.models.camera import CROP_SIZE, pose_points, project
 from facewright.models.morphable_model import MorphableModel
+from facewright.training.contact_sheets import contact_sheet
 from facewright.training.drawing import BACKGROUND, draw
 
 SEED = 7
@@ -42,13 +42,8 @@ def render(
     return draw(model, posed, albedo, size).over(BACKGROUND)
 
 
-def tile(pictures: list[Picture], columns: int) -> Picture:
-    """Put equal pictures side by side, ``columns`` in a row."""
-    blank = np.full_like(pictures[0], int(BACKGROUND * 255))
-    rows = math.ceil(len(pictures) / columns)
-    padded = pictures + [blank] * (rows * columns - len(pictures))
-    lines = [np.concatenate(padded[r * columns : (r + 1) * columns], axis=1) for r in range(rows)]
-    return np.concatenate(lines, axis=0)
+def _tiled(pictures: list[Picture], columns: int) -> Picture:
+    return contact_sheet(pictures, columns, int(BACKGROUND * 255))
 
 
 def _labelled(picture: Picture, text: str) -> Picture:
@@ -76,7 +71,7 @@ def mean_sheet(model: MorphableModel) -> Picture:
     """The mean from four sides, as clay and in colour."""
     views = [(0.0, 0.0, 0.0), (0.0, 40.0, 0.0), (0.0, 85.0, 0.0), (-25.0, 0.0, 0.0)]
     mean, colour = model.mean_vertices, model.mean_albedo
-    return tile([render(model, mean, a, v) for a in (None, colour) for v in views], 4)
+    return _tiled([render(model, mean, a, v) for a in (None, colour) for v in views], 4)
 
 
 def people_sheet(model: MorphableModel, in_colour: bool) -> Picture:
@@ -93,7 +88,7 @@ def people_sheet(model: MorphableModel, in_colour: bool) -> Picture:
             for i in range(start, start + 4):
                 albedo = albedos[i] if in_colour else None
                 rows.append(render(model, shapes[i], albedo, (0.0, sign * yaw[i], 0.0)))
-    return tile(rows, 8)
+    return _tiled(rows, 8)
 
 
 def modes_sheet(model: MorphableModel) -> Picture:
@@ -105,7 +100,7 @@ def modes_sheet(model: MorphableModel) -> Picture:
         for k, shape in enumerate(model.shape(sign * modes, neutral)):
             picture = render(model, shape, None, (0.0, 30.0, 0.0))
             pictures.append(_labelled(picture, f"mode {k + 1}: {sign:+d} sigma"))
-    return tile(pictures, 8)
+    return _tiled(pictures, 8)
 
 
 def units_sheet(model: MorphableModel) -> Picture:
@@ -116,7 +111,7 @@ def units_sheet(model: MorphableModel) -> Picture:
         _labelled(render(model, shape, model.mean_albedo, (0.0, 15.0, 0.0), 200), name)
         for name, shape in zip(model.expression_units, shapes, strict=True)
     ]
-    return tile(pictures, 12)
+    return _tiled(pictures, 12)
 
 
 def albedo_sheet(model: MorphableModel) -> Picture:
@@ -124,7 +119,7 @@ def albedo_sheet(model: MorphableModel) -> Picture:
     rng = np.random.default_rng(SEED)
     albedos = model.albedo(rng.normal(size=(12, model.n_albedo)))
     mean = model.mean_vertices
-    return tile([render(model, mean, albedo, (0.0, 0.0, 0.0)) for albedo in albedos], 6)
+    return _tiled([render(model, mean, albedo, (0.0, 0.0, 0.0)) for albedo in albedos], 6)
 
 
 def landmark_sheet(model: MorphableModel, size: int = 900) -> Picture:
@@ -156,7 +151,7 @@ def overview(model: MorphableModel) -> Picture:
         pictures.append(render(model, shapes[i], albedos[i], (0.0, views[i % 6], 0.0), size))
     for i in range(6):
         pictures.append(render(model, lively[i], lively_albedos[i], (0.0, views[i] / 2, 0.0), size))
-    return tile(pictures, 6)
+    return _tiled(pictures, 6)
 
 
 def write_sheets(model: MorphableModel, directory: Path) -> list[Path]:

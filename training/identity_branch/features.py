@@ -1,6 +1,6 @@
 """What a frozen R-Net and a recognition network make of portraits, computed once.
 
-Kept in memory-mapped files with a row per portrait: ``trunk.npy`` and ``identity.npy`` float32.
+Kept in memory-mapped files with a row per portrait: `trunk.npy` and `identity.npy` float32.
 """
 
 from __future__ import annotations

@@ -17,11 +17,11 @@ from facewright.models.morphable_model import MorphableModel
 from facewright.models.recognition_torch import FaceResNet
 from facewright.models.rnet_torch import RNet
 from facewright.training.data.shards import ShardSet
+from facewright.training.data.stock import open_shards
 from facewright.training.experiment_files import ExperimentError
 from facewright.training.identity_branch.features import portrait_features
 from facewright.training.identity_branch.heads import Head, distance, fit_heads, joining_weights
-from facewright.training.rnet.data import open_shards
-from facewright.training.rnet.quadratic_forms import face_forms
+from facewright.training.losses.quadratic_forms import face_forms
 
 LEADING = 20
 """Coefficients whose correlation with the truth is reported: the rest is small."""

@@ -1,7 +1,7 @@
 """From recognition features to identity coefficients: ridge regression or a small network.
 
 Both are fitted to people and judged by others. Targets are in sigmas, and an error is measured in
-mm: the square root of a quadratic form of :func:`training.rnet.quadratic_forms.face_forms`.
+mm: the square root of a quadratic form of `losses.quadratic_forms.face_forms`.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def _unstandardised(
 def joining_weights(rnet: Array, own: Array, true: Array) -> tuple[Array, Array]:
     """How much each of two estimates of a coefficient should count.
 
-    The least-squares weights, drawn towards those of the inverse variances, see :data:`PRIOR`.
+    The least-squares weights, drawn towards those of the inverse variances, see `PRIOR`.
 
     Args:
         rnet: (N, 80), R-Net's.

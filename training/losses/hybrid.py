@@ -50,9 +50,9 @@ class HybridWeights(BaseModel):
     coefficients: NonNegativeFloat = 3e-4
     albedo_flattening: NonNegativeFloat = 5.0
     affinity: NonNegativeFloat = 0.0
-    """Not in the paper, see :mod:`training.losses.affinity`."""
+    """Not in the paper, see `losses.affinity`."""
     openings: NonNegativeFloat = 0.0
-    """Not in the paper, see :mod:`training.losses.openings`."""
+    """Not in the paper, see `losses.openings`."""
     identity: NonNegativeFloat = 1.0
     """Within the coefficients' term, w_alpha."""
     expression: NonNegativeFloat = 0.8
@@ -72,11 +72,10 @@ class _Face(NamedTuple):
 class HybridLoss(nn.Module):
     """Terms of the weakly-supervised loss, from coefficients to scalars.
 
-    Terms, each a mean over the batch: ``photometric`` (equation 2), ``landmarks`` (3),
-    ``perceptual`` (4), ``coefficients`` (5), ``albedo_flattening`` (6), ``affinity``
-    (:mod:`training.losses.affinity`, over the pairs of the batch) and ``openings``
-    (:mod:`training.losses.openings`).  A term of weight 0 is not
-    computed, and without a recogniser there is no ``perceptual`` and no ``affinity``.
+    Terms, each a mean over the batch: `photometric` (equation 2), `landmarks` (3),
+    `perceptual` (4), `coefficients` (5), `albedo_flattening` (6), `affinity` (`losses.affinity`,
+    over the pairs of the batch) and `openings` (`losses.openings`).  A term of weight 0 is not
+    computed, and without a recogniser there is no `perceptual` and no `affinity`.
 
     Nothing here is trained, and the face model stays out of checkpoints.  Computed in the
     precision of the face model whatever autocast is on: millimetres need more than eight bits.

@@ -1,4 +1,4 @@
-"""The faces that ``facewright detect`` finds, the service's own detector."""
+"""The faces that `facewright detect` finds, the service's own detector."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 class Face(NamedTuple):
     """A detected face; coordinates in photo px, pixel centres at halves.
 
-    points: (5, 2) in the order of :mod:`models.alignment`.
+    points: (5, 2) in the order of `models.alignment`.
     box: (4,) x0, y0, x1, y1; NaN where the detector's file has none.
     """
 
@@ -23,7 +23,7 @@ class Face(NamedTuple):
 
 
 def read_faces(path: Path) -> dict[str, Face]:
-    """Faces by photo name, as ``facewright detect`` writes them; the first of several counts.
+    """Faces by photo name, as `facewright detect` writes them; the first of several counts.
 
     Photos without a face are left out.
 

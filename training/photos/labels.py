@@ -1,8 +1,8 @@
 """Label files of photo collections, and the constant shift between two kinds of labels in one.
 
-A label file is an ``.npz`` with ``names`` (N,), paths relative to the photo directory, and
-``mesh468`` (N, 468, 3), FaceMesh points in px with pixel centres at integers and NaN where no
-face was found; optionally ``landmarks68`` (N, 68, 2) in the same coordinates.
+A label file is an `.npz` with `names` (N,), paths relative to the photo directory, and
+`mesh468` (N, 468, 3), FaceMesh points in px with pixel centres at integers and NaN where no
+face was found; optionally `landmarks68` (N, 68, 2) in the same coordinates.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PhotoLabels:
 
     Attributes:
         names: file names relative to the photo directory.
-        points: (N, 5, 2) px, in the order of :mod:`models.alignment`; NaN where unknown.
+        points: (N, 5, 2) px, in the order of `models.alignment`; NaN where unknown.
         landmarks: (N, 68, 2) px, or None.
         of_mesh: (N, 68, 2) px, the face model's landmarks by FaceMesh; NaN where it knows none.
         yaw: (N,) degrees by FaceMesh, NaN where it found no face.
@@ -57,7 +57,7 @@ def read_labels(path: Path, points_path: Path | None = None) -> PhotoLabels:
 
     Args:
         path: the label file.
-        points_path: ``.npz`` with ``names`` and ``points`` (N, 5, 2) px, pixel centres at halves,
+        points_path: `.npz` with `names` and `points` (N, 5, 2) px, pixel centres at halves,
             to align by instead, such as a detector's.
 
     Raises:
@@ -107,7 +107,7 @@ def landmark_shift(mesh468: Array, landmarks68: Array) -> tuple[float, float]:
         landmarks68: (N, 68, 2) px of the same photos, in the same coordinates.
 
     Returns:
-        Right and down, px; to be subtracted from ``landmarks68``.
+        Right and down, px; to be subtracted from `landmarks68`.
 
     Raises:
         ValueError: fewer than ten near-frontal photos have both, or all faces are of one size.

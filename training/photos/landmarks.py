@@ -1,7 +1,7 @@
 """Where the 68 landmarks of a photograph come from.
 
 A source gives landmarks as the face model has them, because losses compare them with the
-model's own: what a source marks elsewhere (see :mod:`training.photos.conventions`) is unknown.
+model's own: what a source marks elsewhere (see `photos.conventions`) is unknown.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class LandmarkSource(Protocol):
     def find(self, name: str, photo_rgb_u8: npt.NDArray[np.uint8], face: Face) -> Landmarks | None:
         """Landmarks of a face on a photo (H, W, 3); None if the source has none.
 
-        ``name`` is the photo's path relative to its collection. Called from several threads.
+        `name` is the photo's path relative to its collection. Called from several threads.
         """
         ...
 
@@ -60,13 +60,13 @@ LabelKind = Literal["facemesh", "labels68"]
 
 
 class LabelFile:
-    """Landmarks of a label file, see :mod:`training.photos.labels`.
+    """Landmarks of a label file, see `photos.labels`.
 
     Args:
-        path: ``.npz`` with ``names`` and ``mesh468``, and ``landmarks68`` if asked for.
+        path: `.npz` with `names` and `mesh468`, and `landmarks68` if asked for.
         kind: "facemesh" takes the model's landmarks from FaceMesh's points; "labels68" takes
-            ``landmarks68``, of which only 27 to 67 are the face model's.
-        shift: px right and down by which ``landmarks68`` are off.
+            `landmarks68`, of which only 27 to 67 are the face model's.
+        shift: px right and down by which `landmarks68` are off.
 
     Raises:
         KeyError: an array is missing. FileNotFoundError: no such file.
@@ -93,7 +93,7 @@ class LabelFile:
         self._rows = {name: row for row, name in enumerate(names)}
 
     def find(self, name: str, photo_rgb_u8: npt.NDArray[np.uint8], face: Face) -> Landmarks | None:
-        """See :class:`LandmarkSource`."""
+        """See `LandmarkSource`."""
         row = self._rows.get(name)
         if row is None or not self._known[row].any():
             return None
@@ -101,14 +101,14 @@ class LabelFile:
 
 
 class InsightFace:
-    """The 68-point 3D model (``1k3d68.onnx``) of an insightface model pack.
+    """The 68-point 3D model (`1k3d68.onnx`) of an insightface model pack.
 
     The library is MIT-licensed and not among this project's dependencies; the packs are for
     non-commercial research only and the user's own. Its jaw and brows follow the collections of
     3D-aware landmarks rather than the face model, so only landmarks 27 to 67 are known.
 
     Args:
-        path: of the ``.onnx`` file.
+        path: of the `.onnx` file.
 
     Raises:
         ValueError: the library is not installed or cannot use the file.
@@ -130,7 +130,7 @@ class InsightFace:
         self._face = InsightFaceFace
 
     def find(self, name: str, photo_rgb_u8: npt.NDArray[np.uint8], face: Face) -> Landmarks | None:
-        """See :class:`LandmarkSource`; None for faces on their side and without a box."""
+        """See `LandmarkSource`; None for faces on their side and without a box."""
         if not _upright(face.points) or not np.isfinite(face.box).all():
             return None
         bgr = np.ascontiguousarray(photo_rgb_u8[..., ::-1])

@@ -58,11 +58,11 @@ def is_held_out(person: str, share: float = HELD_OUT) -> bool:
     held out whom a smaller one does.
 
     Args:
-        person: as :func:`person_of` gives it.
+        person: as `person_of` gives it.
         share: of people to hold out, 0..1.
 
     Raises:
-        ValueError: ``share`` is not in 0..1.
+        ValueError: `share` is not in 0..1.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"the share of held-out people must lie in 0..1, got {share}")

@@ -2,7 +2,7 @@
 
 Shards hold numbers of people, never names or file names: training needs no more, and held-out
 people are recognised by the names of the photographs themselves
-(:func:`training.photos.people.is_held_out`), which stay where they are.
+(`photos.people.is_held_out`), which stay where they are.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def write_shards(
         How many photos of these shards were left out, by reason.
 
     Raises:
-        ValueError: ``out`` has shards made from something else, or no photo of a shard can be
+        ValueError: `out` has shards made from something else, or no photo of a shard can be
             used.
         KeyboardInterrupt: passed on; whole shards are kept.
     """

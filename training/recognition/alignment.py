@@ -1,6 +1,6 @@
 """The chips that ArcFace networks are trained with.
 
-Points are continuous px (pixel centres at halves) in ``(x, y)`` order.
+Points are continuous px (pixel centres at halves) in `(x, y)` order.
 """
 
 from __future__ import annotations

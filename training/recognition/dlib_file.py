@@ -1,10 +1,10 @@
-"""Reader of dlib's serialised networks (``.dat``), as far as its face recognition needs it.
+"""Reader of dlib's serialised networks (`.dat`), as far as its face recognition needs it.
 
-The format is dlib's own (``serialize.h``, ``dnn/core.h``, ``dnn/layers.h`` of dlib 19):
+The format is dlib's own (`serialize.h`, `dnn/core.h`, `dnn/layers.h` of dlib 19):
 
 * an integer is a byte, whose low 4 bits count the bytes that follow and whose top bit is the
   sign, and then that many little-endian bytes; a real number is an integer mantissa and an
-  integer exponent of two; a text is its length and its bytes; a truth value is ``"0"`` or ``"1"``;
+  integer exponent of two; a text is its length and its bytes; a truth value is `"0"` or `"1"`;
 * a tensor is the integer 2, four sizes, and little-endian float32;
 * a network is its loss, then one number per layer from the outermost to the innermost (2 for a
   layer, 1 for a tag, 3 for the layer next to the input), then the input, then the layers'
@@ -60,7 +60,7 @@ class Convolution:
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """``scale * x + offset`` per channel: batch normalisation after training.
+    """`scale * x + offset` per channel: batch normalisation after training.
 
     Attributes:
         scale, offset: (channels,) float32.

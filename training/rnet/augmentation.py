@@ -10,14 +10,12 @@ import numpy.typing as npt
 
 from facewright.models.camera import (
     CAMERA_DISTANCE,
-    CROP_SIZE,
     FOCAL_LENGTH,
     TRANSLATION_UNIT,
     rotation_matrix,
 )
+from facewright.training.data.crops import Images
 from facewright.training.rnet.experiment import Augmentation
-
-Images = npt.NDArray[np.uint8]
 
 
 def shift_pose(
@@ -42,29 +40,8 @@ def shift_pose(
     return turn @ rotation, moved
 
 
-def cut_crops(images: Images, corners: npt.NDArray[Any], size: int) -> Images:
-    """Crops of stored pictures, shrunk by area.
-
-    Args:
-        images: (N, 240, 240, ...) uint8.
-        corners: (N, 2) x and y of the upper left corners, px.
-        size: side of the result.
-
-    Returns:
-        (N, size, size, ...) uint8.
-    """
-    out = np.empty((len(images), size, size, *images.shape[3:]), np.uint8)
-    for k, (x, y) in enumerate(corners):
-        crop = images[k, y : y + CROP_SIZE, x : x + CROP_SIZE]
-        if size == CROP_SIZE:
-            out[k] = crop
-        else:
-            cv2.resize(crop, (size, size), dst=out[k], interpolation=cv2.INTER_AREA)
-    return out
-
-
 def mirror_pictures(pictures: Images, flips: npt.NDArray[np.bool_]) -> None:
-    """Replace the pictures (N, S, S, ...) that ``flips`` (N,) names by their mirror images."""
+    """Replace the pictures (N, S, S, ...) that `flips` (N,) names by their mirror images."""
     pictures[flips] = pictures[flips][:, :, ::-1]
 
 

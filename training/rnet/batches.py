@@ -15,11 +15,11 @@ from facewright.models.camera import rotation_matrix
 from facewright.models.landmarks import MIRROR_ORDER
 from facewright.models.layout import Coefficients
 from facewright.models.mirror import MirrorMatrices, mirror_coefficients, mirror_landmarks
+from facewright.training.data.crops import Images, crops_nchw, cut_crops
 from facewright.training.data.shards import Labels, ShardSet
 from facewright.training.losses.hybrid import PhotoTargets
+from facewright.training.losses.photo_targets import photo_targets, plain_photo_targets
 from facewright.training.rnet.augmentation import (
-    Images,
-    cut_crops,
     degrade,
     mirror_pictures,
     shift_pose,
@@ -112,7 +112,7 @@ def augmented_portraits(
     # The crop was cut before it was mirrored.
     shift[flips, 0] *= -1
     person = 2 * labels.person + flips
-    return Portraits(_crops_nchw(crops), _targets(coefficients, landmarks, shift, person))
+    return Portraits(crops_nchw(crops), _targets(coefficients, landmarks, shift, person))
 
 
 def plain_portraits(images: Images, labels: Labels, size: int, margin: int) -> Portraits:
@@ -121,7 +121,7 @@ def plain_portraits(images: Images, labels: Labels, size: int, margin: int) -> P
     corners = np.full((count, 2), margin)
     still = np.zeros((count, 2))
     targets = _targets(_coefficients(labels), labels.landmarks, still, 2 * labels.person)
-    return Portraits(_crops_nchw(cut_crops(images, corners, size)), targets)
+    return Portraits(crops_nchw(cut_crops(images, corners, size)), targets)
 
 
 def augmented_photos(
@@ -159,7 +159,7 @@ def augmented_photos(
     known = np.where(
         flips[:, None], labels.landmark_visible[:, MIRROR_ORDER], labels.landmark_visible
     )
-    return Photos(_crops_nchw(crops), _photo_targets(photos, masks, landmarks, known))
+    return Photos(crops_nchw(crops), photo_targets(photos, masks, landmarks, known))
 
 
 def plain_photos(
@@ -167,10 +167,8 @@ def plain_photos(
 ) -> Photos:
     """The centre crops as they are, for validation."""
     corners = np.full((len(images), 2), margin)
-    crops = cut_crops(images, corners, size)
-    photos, masks = (cut_crops(stored, corners, render_size) for stored in (images, attention))
-    targets = _photo_targets(photos, masks, labels.landmarks, labels.landmark_visible)
-    return Photos(_crops_nchw(crops), targets)
+    targets = plain_photo_targets(images, attention, labels, render_size, margin)
+    return Photos(crops_nchw(cut_crops(images, corners, size)), targets)
 
 
 class BatchMaker:
@@ -252,7 +250,7 @@ class BatchMaker:
 def people_together(
     order: npt.NDArray[np.int64], person: npt.NDArray[np.int64], count: int
 ) -> npt.NDArray[np.int64]:
-    """The pictures of an order (N,) so that ``count`` of the same person follow each other.
+    """The pictures of an order (N,) so that `count` of the same person follow each other.
 
     Every group stands where its first picture stood; what is left of a person is a smaller group.
 
@@ -302,10 +300,6 @@ def _coefficients(labels: Labels) -> Coefficients:
     )
 
 
-def _crops_nchw(crops: Images) -> Tensor:
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div_(255)
-
-
 def _targets(
     coefficients: Coefficients, landmarks: Array, shift_px: Array, person: Array
 ) -> Targets:
@@ -324,12 +318,3 @@ def _targets(
     )
     tensors = (torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in arrays)
     return Targets(*tensors, person=torch.from_numpy(np.ascontiguousarray(person, np.int64)))
-
-
-def _photo_targets(photos: Images, masks: Images, landmarks: Array, known: Array) -> PhotoTargets:
-    return PhotoTargets(
-        photo=_crops_nchw(photos).contiguous(),
-        attention=torch.from_numpy(masks).float().div_(255),
-        landmarks=torch.from_numpy(np.ascontiguousarray(landmarks, np.float32)),
-        landmark_known=torch.from_numpy(np.ascontiguousarray(known)),
-    )

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
-import pytorch_lightning as lightning
-
-from facewright.training.rnet.data import RNetData
 from facewright.training.rnet.experiment import Experiment
 from facewright.training.rnet.schedule import progress_of
+from facewright.training.rnet.workers import Workers
 
 
-class Clock(lightning.Callback):
-    """Measures the run and says after each step what is due; the first of the callbacks.
+class Clock:
+    """Measures the run and says after each step what is due.
 
     The first process decides, the others hear from it, so that all validate, save and stop
     after the same step.
 
     Args:
         experiment: length of the run and intervals.
+        workers: of the run.
         should_stop: whether to end the run early; asked in the first process.
 
     Attributes:
@@ -28,8 +26,11 @@ class Clock(lightning.Callback):
         validate, save, stop: what is due after this step.
     """
 
-    def __init__(self, experiment: Experiment, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, experiment: Experiment, workers: Workers, should_stop: Callable[[], bool]
+    ) -> None:
         self._experiment = experiment
+        self._workers = workers
         self._should_stop = should_stop
         self.seconds = 0.0
         self.validate = self.save = self.stop = False
@@ -39,43 +40,22 @@ class Clock(lightning.Callback):
         """Part of the run that is done after so many images, 0 to 1."""
         return progress_of(self._experiment, images, self.seconds)
 
-    def on_train_start(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
+    def start(self) -> None:
         """Start to measure."""
         self._last = self._validated = self._saved = time.monotonic()
 
-    def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Move the run's cursor on and decide what is due."""
-        data: RNetData = trainer.datamodule  # type: ignore[attr-defined]
-        data.cursor = batch.step.after
+    def tick(self) -> None:
+        """Decide, after a step, what is due."""
         now = time.monotonic()
         mine = (
             self.seconds + now - self._last,
             now - self._validated > 60 * self._experiment.validate_minutes,
             now - self._saved > 60 * self._experiment.save_minutes,
-            trainer.is_global_zero and self._should_stop(),
+            self._workers.is_first and self._should_stop(),
         )
         self._last = now
-        self.seconds, self.validate, self.save, self.stop = trainer.strategy.broadcast(mine)
+        self.seconds, self.validate, self.save, self.stop = self._workers.of_first(mine)
         if self.validate:
             self._validated = now
         if self.save:
             self._saved = now
-        if self.stop:
-            trainer.should_stop = True
-
-    def state_dict(self) -> dict[str, Any]:
-        """Time so far."""
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
-        self.seconds = state_dict["seconds"]

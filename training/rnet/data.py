@@ -2,77 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-import pytorch_lightning as lightning
-
 from facewright.models.mirror import MirrorMatrices
-from facewright.training.data.shards import ShardSet
+from facewright.training.data.stock import Stock, open_shards
 from facewright.training.rnet.batches import Batch, BatchMaker
 from facewright.training.rnet.experiment import Experiment, ExperimentError
 from facewright.training.rnet.plan import Cursor, Pass, Step, plan_step
 from facewright.training.rnet.schedule import stage_at
-
-
-@dataclass(frozen=True)
-class Stock:
-    """Shards of a run, in their order; the same in all workers.
-
-    Attributes:
-        portraits, photos: of training.
-        held_out_portraits, held_out_photos: of validation.
-    """
-
-    portraits: tuple[Path, ...] = ()
-    photos: tuple[Path, ...] = ()
-    held_out_portraits: tuple[Path, ...] = ()
-    held_out_photos: tuple[Path, ...] = ()
-
-    def as_dict(self) -> dict[str, list[str]]:
-        """Plain values only."""
-        return {name: [str(path) for path in paths] for name, paths in asdict(self).items()}
-
-    @staticmethod
-    def from_dict(plain: Mapping[str, Iterable[str]]) -> Stock:
-        """Inverse of :meth:`as_dict`."""
-        return Stock(**{name: tuple(map(Path, paths)) for name, paths in plain.items()})
-
-
-def take_stock(
-    portraits: Iterable[Path], photos: Iterable[Path], held_out: Iterable[Path], known: Stock
-) -> Stock:
-    """All shards of some data directories, those of ``known`` first and in its order.
-
-    Args:
-        portraits: directories of training data.
-        photos: likewise.
-        held_out: directories of validation data of either kind.
-        known: what an interrupted run has used.
-
-    Raises:
-        ExperimentError: a directory has no shards, or shards of the other kind.
-    """
-    found: dict[str, list[Path]] = {name: [] for name in ("portraits", "photos")}
-    for kind, directories in (("portraits", portraits), ("photos", photos)):
-        for directory in directories:
-            if _kind(directory) != kind:
-                raise ExperimentError(f"{directory} holds {_kind(directory)}, not {kind}")
-            found[kind] += _shards(directory)
-    kept: dict[str, list[Path]] = {name: [] for name in ("portraits", "photos")}
-    for directory in held_out:
-        kept[_kind(directory)] += _shards(directory)
-    return Stock(
-        _appended(known.portraits, found["portraits"]),
-        _appended(known.photos, found["photos"]),
-        tuple(kept["portraits"]),
-        tuple(kept["photos"]),
-    )
 
 
 def check_stock(experiment: Experiment, stock: Stock, face_model_sha256: str) -> None:
@@ -92,28 +33,11 @@ def check_stock(experiment: Experiment, stock: Stock, face_model_sha256: str) ->
         open_shards(paths, face_model_sha256)
 
 
-def open_shards(paths: Iterable[Path], face_model_sha256: str) -> ShardSet | None:
-    """The shards as one sequence, or None when there are none.
-
-    Raises:
-        ExperimentError: they belong to another face model.
-        ValueError: they do not fit each other.
-    """
-    shards = ShardSet(())
-    shards.extend(paths)
-    if not len(shards):
-        return None
-    if shards.meta.face_model_sha256 != face_model_sha256:
-        raise ExperimentError(f"{shards.shard_paths[0]} is of another face model")
-    return shards
-
-
-class RNetData(lightning.LightningDataModule):
+class RNetData:
     """Batches in an order that can be resumed exactly, prepared in the background.
 
-    The run is one pass over :meth:`train_dataloader`, whose batches are planned from the cursor;
-    the owner moves the cursor on when a batch has been trained on. Lightning keeps it in
-    checkpoints.
+    The run is one pass over `training_batches`, which are planned from the cursor; the owner moves
+    the cursor on when a batch has been trained on.
 
     Args:
         experiment: settings.
@@ -141,7 +65,6 @@ class RNetData(lightning.LightningDataModule):
         progress: Callable[[int], float],
         threads: int,
     ) -> None:
-        super().__init__()
         opened = {
             name: open_shards(getattr(stock, name), face_model_sha256) for name in stock.as_dict()
         }
@@ -157,9 +80,9 @@ class RNetData(lightning.LightningDataModule):
         self._progress = progress
         self._threads = threads
 
-    def train_dataloader(self) -> Iterable[Batch]:
+    def training_batches(self) -> Iterator[Batch]:
         """Batches from the cursor to the end of the run."""
-        return _Stream(self._steps, self._make, self._threads)
+        return self._prepared(self._steps())
 
     def calibration_batches(self, images: int) -> Iterator[Batch]:
         """Fresh batches of the last stage, of about so many images over all workers."""
@@ -173,7 +96,7 @@ class RNetData(lightning.LightningDataModule):
                 yield step
                 cursor = step.after
 
-        return iter(_Stream(steps, self._make, self._threads))
+        return self._prepared(steps())
 
     def state_dict(self) -> dict[str, Any]:
         """Cursor and shards, plain values only."""
@@ -193,39 +116,13 @@ class RNetData(lightning.LightningDataModule):
             yield step
             cursor = step.after
 
-
-class _Stream:
-    """Batches of planned steps, prepared in the background; each iteration starts anew."""
-
-    def __init__(
-        self, steps: Callable[[], Iterator[Step]], make: Callable[[Step], Batch], ahead: int
-    ) -> None:
-        self._steps, self._make, self._ahead = steps, make, ahead
-
-    def __iter__(self) -> Iterator[Batch]:
+    def _prepared(self, steps: Iterator[Step]) -> Iterator[Batch]:
+        """The batches of steps, prepared in the background."""
         waiting: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(self._ahead, thread_name_prefix="batches") as pool:
-            for step in self._steps():
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="batches") as pool:
+            for step in steps:
                 waiting.append(pool.submit(self._make, step))
-                if len(waiting) > self._ahead:
+                if len(waiting) > self._threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-
-
-def _kind(directory: Path) -> str:
-    """What the first shard of a directory holds."""
-    shards = _shards(directory)
-    if not shards:
-        raise ExperimentError(f"no shards in {directory}")
-    kind: str = json.loads((shards[0] / "meta.json").read_text())["kind"]
-    return kind
-
-
-def _shards(directory: Path) -> list[Path]:
-    # Absolute, so that a run knows its shards again wherever it is resumed from.
-    return ShardSet(directory.absolute()).shard_paths
-
-
-def _appended(known: tuple[Path, ...], found: list[Path]) -> tuple[Path, ...]:
-    return (*known, *(path for path in found if path not in set(known)))

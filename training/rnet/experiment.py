@@ -1,13 +1,13 @@
 """An experiment: every setting of a training run, read from YAML and checked.
 
 The defaults are the paper's (Deng et al. 2019, arXiv 1903.08527, sections 3 and 5), so that
-``paper.yaml`` says nothing else; other experiments name what they change.
+`paper.yaml` says nothing else; other experiments name what they change.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -21,13 +21,9 @@ from facewright.training.experiment_files import (
     read_settings,
 )
 from facewright.training.losses.hybrid import HybridWeights
+from facewright.training.trainer.optimizer import Count, Interval, Optimizer, Share, Weight
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-
-Weight = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Interval = Annotated[float, Field(gt=0)]
 
 
 class Stage(Settings):
@@ -59,30 +55,8 @@ class Stage(Settings):
         return self
 
 
-class Optimizer(Settings):
-    """How the weights follow the gradients.
-
-    Attributes:
-        name: Adam, or AdamW whose decay is apart from the gradient.
-        rate: learning rate, its peak where a schedule moves it.
-        schedule: what follows the warm-up: the same rate, or half a cosine down to zero.
-        warm_up: share of the run in which the rate rises linearly.
-        weight_decay: of weights of more than one dimension.
-        beta2: of the second moment.
-        clip: largest norm of the gradient, if any.
-    """
-
-    name: Literal["adam", "adamw"] = "adam"
-    rate: Annotated[float, Field(gt=0)] = 1e-4
-    schedule: Literal["constant", "cosine"] = "constant"
-    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    weight_decay: Weight = 0.0
-    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
-    clip: Annotated[float, Field(gt=0)] | None = None
-
-
 class LossWeights(Settings):
-    """Factors of the terms on portraits; see :class:`training.rnet.losses.RNetLoss` for units."""
+    """Factors of the terms on portraits; see `rnet.losses.RNetLoss` for units."""
 
     identity: Weight = 0.5
     expression: Weight = 0.5
@@ -112,9 +86,9 @@ class Augmentation(Settings):
             the common factor, of the factors of the colour channels and of the spread around mid
             grey.
         grey: probability of removing the colour.
-        coarse: probability of losing resolution, down to ``coarsest`` of the side.
-        noise: probability of noise, of up to ``noise_sigma`` grey levels.
-        cutout: probability of a rectangle of one colour, up to ``cutout_side`` of the side.
+        coarse: probability of losing resolution, down to `coarsest` of the side.
+        noise: probability of noise, of up to `noise_sigma` grey levels.
+        cutout: probability of a rectangle of one colour, up to `cutout_side` of the side.
     """
 
     shift: Annotated[int, Field(ge=0, le=MARGIN)] = 0
@@ -138,7 +112,7 @@ class Experiment(Settings):
     Attributes:
         minutes, images: length of the run; one of them is set when it starts.
         stages: one after the other; shares sum to 1.
-        optimizer: see :class:`Optimizer`.
+        optimizer: see `Optimizer`.
         average_images: window of the exponential moving average of the weights, in images; none
             keeps the newest weights.
         calibration_images: that set the batch-norm statistics of the averaged weights at the end;
@@ -147,7 +121,7 @@ class Experiment(Settings):
         photo_loss: factors of the hybrid loss.
         recognizer: network of the perceptual loss: "dlib", or a path of a .dat or .onnx file.
         render_size: side of the pictures that the hybrid loss compares, px.
-        portrait_augmentation, photo_augmentation: see :class:`Augmentation`.
+        portrait_augmentation, photo_augmentation: see `Augmentation`.
         validate_minutes, save_minutes: intervals.
         validation_portraits, validation_photos: of a validation, the first of the held-out ones.
         imagenet: the experiment is meant to start from ImageNet weights.
@@ -235,9 +209,9 @@ def named_experiments() -> list[str]:
 
 
 def read_experiment(source: str) -> Experiment:
-    """The experiment of a name (``paper``, ``cpu``, …) or of a YAML file.
+    """The experiment of a name (`paper`, `cpu`, …) or of a YAML file.
 
     Raises:
-        ExperimentError: see :func:`training.experiment_files.read_settings`.
+        ExperimentError: see `experiment_files.read_settings`.
     """
     return read_settings(Experiment, source, EXPERIMENTS)

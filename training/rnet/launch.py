@@ -24,12 +24,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from facewright.training.rnet.data import Stock
+from facewright.training.data.stock import Stock
 from facewright.training.rnet.experiment import Experiment
 from facewright.training.rnet.records import Report
 from facewright.training.rnet.run import RunPaths, prepare_run, train
+from facewright.training.trainer.signals import LOG_FORMAT, handling_signals
 
-LOG_FORMAT = "%(asctime)s %(message)s"
 POLL_SECONDS = 0.5
 # Tensors of tens of megabytes come and go in every step. Left alone, the C library returns their
 # pages to the system each time and faults them in again, which costs about a tenth of the speed.
@@ -41,10 +41,10 @@ WORKER_ENVIRONMENT = {
 
 
 def launch(experiment: Experiment, paths: RunPaths, workers: int) -> None:
-    """Train with ``workers`` processes until the run ends or SIGINT or SIGTERM asks to stop.
+    """Train with `workers` processes until the run ends or SIGINT or SIGTERM asks to stop.
 
     Raises:
-        ExperimentError: the run cannot start, see :func:`training.rnet.run.prepare_run`.
+        ExperimentError: the run cannot start, see `rnet.run.prepare_run`.
         torch.multiprocessing.ProcessRaisedException: a worker failed; its traceback is in the
             message, the others have been ended.
     """
@@ -121,19 +121,8 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def handling_signals(handler: Any) -> Iterator[None]:
-    """SIGINT and SIGTERM go to ``handler`` for a while."""
-    old = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, former in old.items():
-            signal.signal(number, former)
-
-
-@contextmanager
 def _display(on_terminal: bool) -> Iterator[Any]:
-    """A function that shows a :class:`Report`: as a progress bar, or not at all."""
+    """A function that shows a `Report`: as a progress bar, or not at all."""
     if not on_terminal:
         yield lambda report: None
         return

@@ -13,11 +13,9 @@ from facewright.models.landmarks import INNER_MOUTH, LANDMARK_COUNT, LEFT_EYE, R
 from facewright.models.layout import LAYOUT_239
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.morphable_model_torch import TorchMorphableModel
+from facewright.training.losses.quadratic_forms import ROUNDING, face_forms, root_mean_form
 from facewright.training.rnet.experiment import LossWeights
-from facewright.training.rnet.quadratic_forms import face_forms
 
-# Added under square roots, so that their gradients stay finite at zero.
-ROUNDING = 1e-3
 # Opening of eyes and mouth is a matter of few pixels.
 OPENING_WEIGHT = 2.0
 
@@ -36,12 +34,6 @@ class Targets(NamedTuple):
     translation: Tensor  # (N, 3), units of 100 mm
     landmarks: Tensor  # (N, 68, 2), px of the 224 px crop
     person: Tensor  # (N,), equal for views of one person; a mirrored one is somebody else
-
-
-def root_mean_form(difference: Tensor, form: Tensor, rounding: float = ROUNDING) -> Tensor:
-    """Mean over N of √(dᵀ G d + rounding); difference (N, k), form (k, k)."""
-    squares = ((difference @ form) * difference).sum(1)
-    return (squares.clamp(min=0) + rounding).sqrt().mean()
 
 
 def rotation_distance(predicted: Tensor, true: Tensor) -> Tensor:
@@ -84,15 +76,15 @@ class RNetLoss(nn.Module):
 
     Terms, each a mean over the batch:
 
-    * ``identity`` mm, ``expression`` mm: root mean square over the surface;
-    * ``identity_normal``, ``shape_normal`` mm: along normals after alignment, of the neutral face
+    * `identity` mm, `expression` mm: root mean square over the surface;
+    * `identity_normal`, `shape_normal` mm: along normals after alignment, of the neutral face
       and of the face with its expression;
-    * ``identity_sigma``: root mean square of the identity's coefficients, in which small features
+    * `identity_sigma`: root mean square of the identity's coefficients, in which small features
       count as much as the size of the head: they tell people apart;
-    * ``landmarks`` px under the predicted pose, ``landmarks_true_pose`` px under the known one;
-    * ``rotation``: of matrices; ``translation``: x and y, 100 mm; ``depth``: logarithm;
-    * ``albedo`` sRGB units, ``light``: of the shading factor;
-    * ``views`` mm: between the identities predicted from two views of one person.
+    * `landmarks` px under the predicted pose, `landmarks_true_pose` px under the known one;
+    * `rotation`: of matrices; `translation`: x and y, 100 mm; `depth`: logarithm;
+    * `albedo` sRGB units, `light`: of the shading factor;
+    * `views` mm: between the identities predicted from two views of one person.
     """
 
     identity_form: Tensor
@@ -128,7 +120,7 @@ class RNetLoss(nn.Module):
         return project(torch.cat([posed[..., :2], posed[..., 2:].minimum(farthest)], -1))
 
     def forward(self, coefficients: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Unweighted terms by name for predicted ``coefficients`` (N, 239), float32."""
+        """Unweighted terms by name for predicted `coefficients` (N, 239), float32."""
         predicted = LAYOUT_239.split(coefficients)
         identity = predicted.identity - targets.identity
         expression = predicted.expression - targets.expression

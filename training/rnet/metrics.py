@@ -49,7 +49,7 @@ def validation_figures(
 def photo_figures(
     model: MorphableModel, coefficients: npt.NDArray[Any], labels: Labels
 ) -> dict[str, float]:
-    """Mean distance of the known landmarks, ``landmark_px``, px of the crop.
+    """Mean distance of the known landmarks, `landmark_px`, px of the crop.
 
     Args:
         model: the face model; photographs are prepared with landmarks where it has them.

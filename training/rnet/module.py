@@ -1,11 +1,10 @@
-"""R-Net as Lightning trains it: the losses of a batch and the step of the optimiser."""
+"""R-Net as it is trained: the losses of a batch and the step of the optimizer."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any
 
-import pytorch_lightning as lightning
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +12,6 @@ from facewright.training.losses.hybrid import HybridLoss
 from facewright.training.rnet.batches import Batch
 from facewright.training.rnet.experiment import Experiment
 from facewright.training.rnet.losses import RNetLoss
-from facewright.training.rnet.schedule import rate_at
 
 PHOTO_PREFIX = "photo_"
 
@@ -29,8 +27,7 @@ def computes_bf16(device_type: str) -> bool:
 def regress(net: Any, crops_nchw: Tensor, bf16: bool) -> Tensor:
     """Coefficients (N, size) float32 of crops, convolutions in bfloat16 if asked and possible.
 
-    The last layer always runs in float32: eight bits are too few for a pose. So do the losses,
-    which is why bfloat16 is chosen here and not for Lightning's whole training step.
+    The last layer always runs in float32: eight bits are too few for a pose. So do the losses.
     """
     device = crops_nchw.device.type
     with torch.autocast(device, torch.bfloat16, enabled=bf16 and computes_bf16(device)):
@@ -48,21 +45,16 @@ def first_stages(net: Any, count: int) -> list[nn.Module]:
     return [backbone.conv1, backbone.bn1, *stages[:count]]
 
 
-class RNetModule(lightning.LightningModule):
+class RNetModule(nn.Module):
     """R-Net under the supervised loss on portraits and the hybrid loss on photographs.
 
-    A checkpoint carries the network's weights only; the losses' constants come from the face
-    model's and the recognition network's own files.
-
     Args:
-        net: network with the interface of ``RNet``: ``features`` and ``fc``; ``backbone`` where
+        net: network with the interface of `RNet`: `features` and `fc`; `backbone` where
             stages are frozen.
         experiment: settings.
         portrait_loss: needed when the experiment uses portraits.
         photo_loss: needed when the experiment uses photographs.
 
-    Attributes:
-        gradient_norm: of the last step, before clipping.
     """
 
     def __init__(
@@ -73,14 +65,11 @@ class RNetModule(lightning.LightningModule):
         photo_loss: HybridLoss | None,
     ) -> None:
         super().__init__()
-        self.strict_loading = False
         # Channels-last is how the convolutions of CPUs and tensor cores like their weights.
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.experiment = experiment
         self.portrait_loss = portrait_loss
         self.photo_loss = photo_loss
-        self.gradient_norm = torch.zeros(())
-        self._step = 0
         for part in self._frozen():
             part.requires_grad_(False)
         self.train()
@@ -107,18 +96,9 @@ class RNetModule(lightning.LightningModule):
             names += [PHOTO_PREFIX + name for name, w in self.photo_loss.weights.items() if w]
         return names
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """The network's part of the state."""
-        state = super().state_dict(*args, **kwargs)
-        return {name: value for name, value in state.items() if name.startswith("net.")}
-
-    def forward(self, crops_nchw: Tensor) -> Tensor:
-        """Coefficients (N, 239) of crops (N, 3, S, S) in [0, 1]."""
-        return regress(self.net, crops_nchw, self.experiment.bf16)
-
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Loss of a batch: ``loss``, and ``terms``, the unweighted terms by name."""
-        coefficients = self(batch.crops)
+    def forward(self, batch: Batch) -> dict[str, Any]:
+        """Loss of a batch: `loss`, and `terms`, the unweighted terms by name."""
+        coefficients = regress(self.net, batch.crops, self.experiment.bf16)
         losses, terms = [], {}
         count = 0
         if batch.portraits is not None:
@@ -136,8 +116,8 @@ class RNetModule(lightning.LightningModule):
             "terms": {name: value.detach() for name, value in terms.items()},
         }
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The experiment's optimiser; only weights of more than one dimension decay."""
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """The experiment's optimizer; only weights of more than one dimension decay."""
         settings = self.experiment.optimizer
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         parameters = [p for p in self.net.parameters() if p.requires_grad]
@@ -154,33 +134,17 @@ class RNetModule(lightning.LightningModule):
             fused=True,
         )
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: int | float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Shorten the gradient to the experiment's largest norm.
+    def clip_gradient(self) -> Tensor:
+        """Shorten the gradient to the experiment's largest norm; the norm it had before.
 
         Raises:
             FloatingPointError: the gradient is not finite.
         """
         gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
-        self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
-        if not torch.isfinite(self.gradient_norm):
-            raise FloatingPointError(f"the gradient is not finite in step {self._step}")
+        norm = nn.utils.get_total_norm(gradients)
+        if not torch.isfinite(norm):
+            raise FloatingPointError("the gradient is not finite")
         clip = self.experiment.optimizer.clip
-        if clip is not None and self.gradient_norm > clip:
-            torch.nn.utils.clip_grads_with_norm_(self.net.parameters(), clip, self.gradient_norm)
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set the learning rate of the step."""
-        self._step = batch.step.cursor.step
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = rate_at(self.experiment.optimizer, batch.step.progress)
-
-    def transfer_batch_to_device(
-        self, batch: Batch, device: torch.device, dataloader_idx: int
-    ) -> Batch:
-        """Move a batch."""
-        return batch.to(device)
+        if clip is not None and norm > clip:
+            nn.utils.clip_grads_with_norm_(self.net.parameters(), clip, norm)
+        return norm

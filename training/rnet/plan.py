@@ -33,10 +33,10 @@ class Pass:
     pool: int = 0
 
     def with_room(self, count: int, pool: int) -> Pass:
-        """This pass if ``count`` pictures are left, else the next, over ``pool`` pictures.
+        """This pass if `count` pictures are left, else the next, over `pool` pictures.
 
         Raises:
-            ValueError: there are less than ``count`` pictures at all.
+            ValueError: there are less than `count` pictures at all.
         """
         if self.position + count <= self.pool:
             return self
@@ -106,7 +106,7 @@ def plan_step(
     portrait_pool: int,
     photo_pool: int,
 ) -> Step:
-    """The step at ``cursor``; a pass that has too few pictures left for it is ended.
+    """The step at `cursor`; a pass that has too few pictures left for it is ended.
 
     Raises:
         ValueError: a pool is smaller than a batch.

@@ -1,36 +1,36 @@
-"""A training run: puts experiment, data, networks and Lightning's trainer together."""
+"""A training run: puts experiment, data and networks together, and the loop over its steps."""
 
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytorch_lightning as lightning
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
 
 from facewright.models.checkpoints_torch import initialise
 from facewright.models.layout import LAYOUT_239
 from facewright.models.mirror import mirror_matrices
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.rnet_torch import RNet
+from facewright.training.data.stock import Stock, take_stock
 from facewright.training.losses.hybrid import HybridLoss, HybridWeights
 from facewright.training.recognition.recognizer import FaceRecognizer, load_recognizer
 from facewright.training.render import Rendering, make_renderer
 from facewright.training.rnet.averaging import WeightAverage
+from facewright.training.rnet.checkpoints import CHECKPOINT, Checkpoints, stock_to_resume
 from facewright.training.rnet.clock import Clock
-from facewright.training.rnet.data import RNetData, Stock, check_stock, take_stock
+from facewright.training.rnet.data import RNetData, check_stock
 from facewright.training.rnet.experiment import Experiment, ExperimentError
-from facewright.training.rnet.keeper import CHECKPOINT, Keeper, stock_to_resume
 from facewright.training.rnet.losses import RNetLoss
 from facewright.training.rnet.module import RNetModule, computes_bf16
-from facewright.training.rnet.records import ReportTo, RunLog
+from facewright.training.rnet.records import Report, ReportTo, RunLog
 from facewright.training.rnet.validation import Validation
+from facewright.training.rnet.workers import Workers
+from facewright.training.trainer.optimizer import rate_at
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ class RunPaths:
     Attributes:
         portraits, photos: directories of training shards.
         validation: directories of held-out shards of either kind.
-        out: of the run: ``checkpoint.pt``, at the end ``rnet.pt``, ``train.csv``,
-            ``validation.csv``, ``train.log``, TensorBoard's files and pictures.
+        out: of the run: `checkpoint.pt`, at the end `rnet.pt`, `train.csv`,
+            `validation.csv`, `train.log`, TensorBoard's files and pictures.
         face_model: file of the model whose coefficients are trained.
         init: weights that a new run starts from (ImageNet's or another run's), if any.
     """
@@ -99,18 +99,18 @@ def train(
     report: ReportTo = lambda _: None,
     make_net: Callable[[Experiment], nn.Module] | None = None,
 ) -> tuple[RNetModule, WeightAverage]:
-    """One worker's part of a run, new or resumed, to its end or until ``should_stop``.
+    """One worker's part of a run, new or resumed, to its end or until `should_stop`.
 
     Args:
         experiment: settings; those of an interrupted run must be the same, but for its length.
         paths: of the run.
-        stock: shards, see :func:`prepare_run`.
+        stock: shards, see `prepare_run`.
         rank: this process's number.
         workers: number of processes; where there are more than one, the environment says how
-            they meet (``MASTER_PORT``, ``LOCAL_RANK``).
+            they meet (`MASTER_PORT`, `LOCAL_RANK`).
         should_stop: asked in the first process after every step.
         report: called in the first process every few seconds.
-        make_net: the network; its ``features`` and ``fc`` are used as those of ``RNet``.
+        make_net: the network; its `features` and `fc` are used as those of `RNet`.
 
     Returns:
         The module as trained, and the averaged weights.
@@ -124,17 +124,17 @@ def train(
     resuming = (paths.out / CHECKPOINT).exists()
     if paths.init is not None and not resuming:
         initialise(net, paths.init, model.sha256)  # type: ignore[arg-type]
-    on_gpu = torch.cuda.is_available()
-    device = torch.device("cuda", rank) if on_gpu else torch.device("cpu")
-    if experiment.bf16 and not computes_bf16(device.type):
+    team = Workers.join(rank, workers)
+    if experiment.bf16 and not computes_bf16(team.device.type):
         log.warning("this machine has no bfloat16 arithmetic: float32 serves")
     module = RNetModule(
         net,
         experiment,
         RNetLoss(model, experiment.portrait_loss) if experiment.uses_portraits else None,
-        _photo_loss(experiment, model, device) if experiment.uses_photos else None,
-    )
-    clock = Clock(experiment, should_stop)
+        _photo_loss(experiment, model, team.device) if experiment.uses_photos else None,
+    ).to(team.device)
+    optimizer = module.make_optimizer()
+    clock = Clock(experiment, team, should_stop)
     data = RNetData(
         experiment,
         stock,
@@ -143,39 +143,78 @@ def train(
         rank=rank,
         workers=workers,
         progress=clock.progress,
-        threads=GPU_THREADS if on_gpu else 1,
+        threads=GPU_THREADS if team.device.type == "cuda" else 1,
     )
-    average = WeightAverage(experiment.average_images, experiment.frozen_stages)
+    average = WeightAverage(module.net, experiment.average_images, experiment.frozen_stages)
+    checkpoints = Checkpoints(experiment, paths.out, model.sha256, data, average.net)
+    board = SummaryWriter(paths.out / "tensorboard") if team.is_first else None
+    run_log = None
+    if board is not None:
+        run_log = RunLog(paths.out, module.term_names, clock, report, board)
     validation = Validation(
         experiment,
         paths.out,
+        team,
+        data,
         model,
         clock,
         average,
         module.photo_loss,
-        _Painter(model, module.photo_loss, device),
+        _Painter(model, module.photo_loss, team.device),
+        board,
     )
-    run_log = RunLog(paths.out, module.term_names, clock, report)
-    keeper = Keeper(experiment, paths.out, model.sha256, clock, average, validation, report)
-    _quiet()
-    trainer = lightning.Trainer(
-        accelerator=device.type,
-        devices=workers,
-        strategy=_strategy(device, workers),
-        # The run is one pass over its stream of batches, which knows when it ends.
-        max_epochs=1,
-        callbacks=[clock, average, run_log, validation, keeper],
-        logger=TensorBoardLogger(paths.out, name="", version="tensorboard"),
-        default_root_dir=paths.out,
-        # Figures and checkpoints come from the callbacks.
-        limit_val_batches=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-    checkpoint = paths.out / CHECKPOINT if resuming else None
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if resuming:
+        checkpoints.resume(module, optimizer, clock, run_log)
+    shared = team.sharing_gradients(module)
+    clock.start()
+    if run_log is not None:
+        run_log.start(data.cursor.images)
+    if not data.cursor.step:
+        validation.of_mean_face()
+
+    def save() -> None:
+        if run_log is not None:
+            checkpoints.save(module, optimizer, clock, run_log)
+
+    for batch in data.training_batches():
+        step = batch.step
+        rate = rate_at(experiment.optimizer, step.progress)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+        output = shared(batch.to(team.device))
+        output["loss"].backward()
+        gradient = module.clip_gradient()
+        optimizer.step()
+        data.cursor = step.after
+        clock.tick()
+        average.update(module.net, step)
+        if run_log is not None:
+            totals = {"total": output["loss"].detach(), "gradient": gradient}
+            run_log.take(step, totals | output["terms"], rate)
+        if clock.validate:
+            validation.run()
+        if clock.save or clock.stop:
+            save()
+        if clock.stop:
+            if team.is_first:
+                percent = 100 * clock.progress(data.cursor.images)
+                images = data.cursor.images
+                log.info("stopped at %.1f %%, %d images; run again to go on", percent, images)
+            break
+    else:
+        save()
+        validation.run()
+        if experiment.calibration_images:
+            batches = data.calibration_batches(experiment.calibration_images)
+            average.calibrate(batches, team, experiment.bf16)
+            validation.run()
+        if team.is_first:
+            checkpoints.finish()
+            log.info("done: %d steps over %d images", data.cursor.step, data.cursor.images)
+            report(Report(1.0, "done"))
+    if board is not None:
+        board.close()
     return module, average
 
 
@@ -214,21 +253,3 @@ def _recognizer(experiment: Experiment) -> FaceRecognizer | None:
     if experiment.recognizer is None or not experiment.compares_people:
         return None
     return load_recognizer(experiment.recognizer)
-
-
-def _strategy(device: torch.device, workers: int) -> Strategy:
-    if workers == 1:
-        return SingleDeviceStrategy(device)
-    return DDPStrategy(
-        process_group_backend="nccl" if device.type == "cuda" else "gloo",
-        # The weights that count have batch-norm statistics of their own.
-        broadcast_buffers=False,
-        gradient_as_bucket_view=True,
-    )
-
-
-def _quiet() -> None:
-    """Keep Lightning's advice on data loaders and devices out of the log; errors remain."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")

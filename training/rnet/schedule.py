@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-from facewright.training.rnet.experiment import Experiment, Optimizer, Stage
+from facewright.training.rnet.experiment import Experiment, Stage
 
 
 def progress_of(experiment: Experiment, images: int, seconds: float) -> float:
@@ -16,7 +14,7 @@ def progress_of(experiment: Experiment, images: int, seconds: float) -> float:
 
 
 def stage_at(experiment: Experiment, progress: float) -> Stage:
-    """The stage of the run at ``progress``."""
+    """The stage of the run at `progress`."""
     end = 0.0
     for stage in experiment.stages:
         end += stage.share
@@ -25,19 +23,8 @@ def stage_at(experiment: Experiment, progress: float) -> Stage:
     return experiment.stages[-1]
 
 
-def rate_at(optimizer: Optimizer, progress: float) -> float:
-    """Learning rate: linear warm-up, then constant or half a cosine down to zero."""
-    if progress < optimizer.warm_up:
-        # Not zero in the first step, which would be lost.
-        return optimizer.rate * max(progress / optimizer.warm_up, 0.01)
-    if optimizer.schedule == "constant":
-        return optimizer.rate
-    falling = (progress - optimizer.warm_up) / (1 - optimizer.warm_up)
-    return optimizer.rate * 0.5 * (1 + math.cos(math.pi * min(falling, 1.0)))
-
-
 def average_weight(window_images: int | None, step: int, images: int) -> float:
-    """Weight of the newest parameters in the moving average after a step of ``images`` images.
+    """Weight of the newest parameters in the moving average after a step of `images` images.
 
     Early on the window is a tenth of the steps so far, so that the random start is forgotten.
     Without a window the average is the newest parameters.

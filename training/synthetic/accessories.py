@@ -60,7 +60,7 @@ class GlassesDesign:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, dark: bool) -> GlassesDesign:
-        """Any design; with ``dark`` of sunglasses."""
+        """Any design; with `dark` of sunglasses."""
         colour = rng.uniform(0.004, 0.05, 3) if rng.random() < 0.75 else rng.uniform(0.02, 0.5, 3)
         wire = rng.random() < (0.35 if dark else 0.6)
         grey = 0.5 * np.ones(3)
@@ -129,7 +129,7 @@ class GlassesCase:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, age: float) -> GlassesCase:
-        """Old people need glasses more often; ``age`` in [0, 1]."""
+        """Old people need glasses more often; `age` in [0, 1]."""
         needed = rng.random() < 0.12 + 0.25 * age
         clear = GlassesDesign.draw(rng, dark=False) if needed else None
         return cls(clear, GlassesDesign.draw(rng, dark=True))
@@ -137,7 +137,7 @@ class GlassesCase:
     def take(
         self, rng: np.random.Generator, landmarks: FloatArray, ear_points: FloatArray
     ) -> Glasses | None:
-        """What is worn today, fitted as :meth:`GlassesDesign.fit` does."""
+        """What is worn today, fitted as `GlassesDesign.fit` does."""
         if rng.random() < 0.03:
             return self.dark.fit(rng, landmarks, ear_points)
         if self.clear is not None and rng.random() < 0.85:

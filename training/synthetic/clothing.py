@@ -35,7 +35,7 @@ class Garments:
 
 
 class Wardrobe:
-    """Dresses one head surface; ``scalp_height`` and ``degrees`` as of the hair grower."""
+    """Dresses one head surface; `scalp_height` and `degrees` as of the hair grower."""
 
     def __init__(
         self,

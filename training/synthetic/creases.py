@@ -109,7 +109,7 @@ class FoldRelief:
         }
 
     def activation(self, fold: str, expression: FloatArray) -> tuple[float, float]:
-        """How far ``expression`` (64,) deepens a fold on the left and right side, in [0, 1]."""
+        """How far `expression` (64,) deepens a fold on the left and right side, in [0, 1]."""
         sides = []
         for causes in self._causes[fold]:
             shares = [float(expression @ unit / (unit @ unit)) for unit in causes]

@@ -34,7 +34,7 @@ def split_seed(split: Split, seed: int) -> int:
     """The seed that shards record; the splits' seeds never coincide.
 
     Raises:
-        ValueError: ``seed`` is not in 0..999,999,999.
+        ValueError: `seed` is not in 0..999,999,999.
     """
     if not 0 <= seed <= LARGEST_SEED:
         raise ValueError(f"the seed must be in 0..{LARGEST_SEED}, got {seed}")
@@ -46,10 +46,10 @@ class Job:
     """What to write where.
 
     Attributes:
-        directory: gets ``shard_00000``, ``shard_00001``, ...
+        directory: gets `shard_00000`, `shard_00001`, ...
         head_path: file of `training.face_model.heads.HeadModel`.
         model_path: file of `models.morphable_model.MorphableModel`.
-        seed: as :func:`split_seed` gives it.
+        seed: as `split_seed` gives it.
         count: portraits in all; shard_size: portraits per shard; per_person: of every person.
     """
 
@@ -67,7 +67,7 @@ class Job:
         return [self.shard_size] * whole + ([rest] if rest else [])
 
     def numbers(self, index: int) -> range:
-        """Numbers of the portraits in shard ``index``."""
+        """Numbers of the portraits in shard `index`."""
         start = index * self.shard_size
         return range(start, min(start + self.shard_size, self.count))
 
@@ -102,7 +102,7 @@ def missing_shards(job: Job, meta: ShardMeta) -> list[int]:
 def write_shard(
     generator: PortraitGenerator, job: Job, meta: ShardMeta, index: int, tick: Callable[[], None]
 ) -> None:
-    """Write one shard; ``tick`` is called after every portrait and may raise to abandon it."""
+    """Write one shard; `tick` is called after every portrait and may raise to abandon it."""
     numbers = job.numbers(index)
     with ShardWriter(job.directory, index, capacity=len(numbers), meta=meta) as writer:
         for portrait in generator.portraits(job.seed, numbers, job.per_person):

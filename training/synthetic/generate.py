@@ -127,10 +127,10 @@ class PortraitGenerator:
         ]
 
     def portraits(self, seed: int, numbers: range, per_person: int = 1) -> Iterator[Portrait]:
-        """Draw the portraits of ``seed`` with the given numbers.
+        """Draw the portraits of `seed` with the given numbers.
 
-        A portrait depends on the seed, its number and ``per_person`` only. Numbers
-        ``k * per_person`` up to ``(k + 1) * per_person - 1`` show person ``k``: the same shape,
+        A portrait depends on the seed, its number and `per_person` only. Numbers
+        `k * per_person` up to `(k + 1) * per_person - 1` show person `k`: the same shape,
         skin, eyes, brows, beard and hair colour and mostly the same hairstyle in other poses,
         light, clothes and expressions.
 
@@ -247,7 +247,7 @@ class PortraitGenerator:
         return Portrait(photo_u8, np.round(attention * 255).astype(np.uint8), labels)
 
     def _hide(self, cover: FloatArray) -> None:
-        """Nothing behind ``cover`` (240, 240) can be seen: for the landmarks' visibility."""
+        """Nothing behind `cover` (240, 240) can be seen: for the landmarks' visibility."""
         size = self._frame.size
         self._frame.nearness[cv2.resize(cover, (size, size)) > 0.5] = np.inf
 

@@ -46,7 +46,7 @@ class Roots:
 def scatter_roots(
     rng: np.random.Generator, surface: Surface, chance: FloatArray, count: int
 ) -> Roots:
-    """Draw ``count`` points, evenly by area times the mean of ``chance`` (V,) over a triangle."""
+    """Draw `count` points, evenly by area times the mean of `chance` (V,) over a triangle."""
     corners = surface.points[surface.triangles]
     area = np.linalg.norm(
         np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
@@ -80,7 +80,7 @@ class HairStyle:
     """What a haircut is: numbers in reference mm unless said otherwise.
 
     Attributes:
-        name: one of the styles of :func:`draw_style`.
+        name: one of the styles of `draw_style`.
         length, length_spread: of the strands, the spread relative.
         volume: thickness of the hair over the skull.
         lift: how much a strand leaves along the scalp's normal, 0 flat to 1 upright.
@@ -249,7 +249,7 @@ class HairGrower:
     ) -> Strands | None:
         """Strands of scalp hair on a person's head (V, 3 mm, model space), None when bald.
 
-        ``covered`` (V,) in [0, 1]: where headwear leaves no room for hair.
+        `covered` (V,) in [0, 1]: where headwear leaves no room for hair.
         """
         if style.name == "bald":
             return None

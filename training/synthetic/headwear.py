@@ -25,7 +25,7 @@ class Headwear:
     """What is on a head.
 
     Attributes:
-        kind: a key of the kinds that :class:`Milliner` draws.
+        kind: a key of the kinds that `Milliner` draws.
         weight: (V,) in [0, 1], above 0.5 where it is seen; stand_off: (V,) mm.
         covers_hair: (V,) in [0, 1], where no hair can be seen.
         colour: (3,) linear.

@@ -37,7 +37,7 @@ class LookSampler(SkinSampler):
     """Draws appearances of given people; the pigments are those of the face model's albedo."""
 
     def of(self, rng: np.random.Generator, traits: Traits) -> Appearance:
-        """One look that goes with ``traits``."""
+        """One look that goes with `traits`."""
         person = _Person(
             melanin=traits.melanin,
             colour=draw_skin_colour(rng, angle_of(traits.melanin)),

@@ -94,7 +94,7 @@ def _mirrored(
     rotation: NDArray[np.float64],
     offset: NDArray[np.float64],
 ) -> list[Prop]:
-    """Parts of a right hand mirrored where ``mirror`` is, then placed."""
+    """Parts of a right hand mirrored where `mirror` is, then placed."""
     placed = _place(parts, rotation @ mirror, offset.astype(np.float32))
     if np.linalg.det(mirror) > 0:
         return placed

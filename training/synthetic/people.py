@@ -77,7 +77,7 @@ class _Heights:
         self._slope = basis[n_identity:]
 
     def gap(self, upper: IntArray, lower: IntArray, expression: FloatArray | None = None) -> float:
-        """Mean mm by which ``upper`` landmarks are above ``lower`` ones; neutral without one."""
+        """Mean mm by which `upper` landmarks are above `lower` ones; neutral without one."""
         heights = self._neutral if expression is None else self._neutral + expression @ self._slope
         return float(np.mean([heights[self._place[u]] - heights[self._place[v]]
                               for u, v in zip(upper, lower, strict=True)]))  # fmt: skip

@@ -33,7 +33,7 @@ class Development:
 
 
 def draw_development(rng: np.random.Generator, incident: float) -> Development:
-    """Expose more or less well for a face that ``incident`` light falls on (mean, linear).
+    """Expose more or less well for a face that `incident` light falls on (mean, linear).
 
     As by an incident-light meter: pale skin comes out pale and dark skin dark. A camera that
     meters the face itself would give all skin one brightness, and the light would tell the tone.

@@ -79,7 +79,7 @@ def loft(rings: npt.ArrayLike, closed: bool = True) -> Mesh:
 
 
 def _frame(axis: FloatArray) -> FloatArray:
-    """(3, 3) rows x, y, z of a right-handed frame with z along ``axis``."""
+    """(3, 3) rows x, y, z of a right-handed frame with z along `axis`."""
     z = axis / (np.linalg.norm(axis) + 1e-9)
     helper = np.float32([0, 1, 0]) if abs(z[1]) < 0.9 else np.float32([1, 0, 0])
     x = np.cross(helper, z)
@@ -95,7 +95,7 @@ def capsule(
     sides: int = 8,
     flat: bool = False,
 ) -> Mesh:
-    """A rod from ``start`` to ``end`` (3,) with its radii there, ends rounded or flat."""
+    """A rod from `start` to `end` (3,) with its radii there, ends rounded or flat."""
     a, b = np.asarray(start, np.float32), np.asarray(end, np.float32)
     x, y, z = _frame(b - a)
     length = float(np.linalg.norm(b - a))
@@ -121,7 +121,7 @@ def ellipsoid(centre: npt.ArrayLike, radii: npt.ArrayLike, sides: int = 12, rows
 
 
 def box(half: npt.ArrayLike) -> Mesh:
-    """A box about the origin with half edges ``half`` (3,), its corners a little rounded."""
+    """A box about the origin with half edges `half` (3,), its corners a little rounded."""
     x, y, z = np.asarray(half, np.float64)
     corner = np.radians([8, 45, 82])
     quarter = np.stack([np.cos(corner), np.sin(corner)], 1)

@@ -99,14 +99,14 @@ def shade_pixels(
     image: FloatArray,
     bare: FloatArray,
 ) -> None:
-    """Write the head's linear colours over ``image`` (S, S, 3).
+    """Write the head's linear colours over `image` (S, S, 3).
 
-    ``attributes`` (V, 14): reflectance 3, light 3, highlight 3, reference position 3 (mm), cloth
+    `attributes` (V, 14): reflectance 3, light 3, highlight 3, reference position 3 (mm), cloth
     weight (above 0.5 the pixel shows the garment, below -0.5 headwear), share of painted hair.
-    ``teeth_edge``: reference mm where the rows meet. ``face`` (T,): triangles of the face
-    model's skin; ``bare`` (S, S) float32 becomes the share of bare skin where one of them is seen
-    without cloth, 0 elsewhere. ``relief`` (H, W, 3): of `training.synthetic.creases`;
-    ``slope_light`` (2,): share of the light that a slope of one to the right or up takes away.
+    `teeth_edge`: reference mm where the rows meet. `face` (T,): triangles of the face
+    model's skin; `bare` (S, S) float32 becomes the share of bare skin where one of them is seen
+    without cloth, 0 elsewhere. `relief` (H, W, 3): of `training.synthetic.creases`;
+    `slope_light` (2,): share of the light that a slope of one to the right or up takes away.
     """
     _shade(
         frame.triangle_ids,

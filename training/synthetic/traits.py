@@ -97,7 +97,7 @@ class TraitModel:
         )
 
     def _tone(self, rng: np.random.Generator, expected: float) -> float:
-        """Skin tone, even over its range in the whole population, that leans to ``expected``."""
+        """Skin tone, even over its range in the whole population, that leans to `expected`."""
         rank = (np.searchsorted(self._tones, expected) + 0.5) / (len(self._tones) + 1)
         score = _TONE_BY_ANCESTRY * ndtri(rank) + rng.normal(0, np.sqrt(1 - _TONE_BY_ANCESTRY**2))
         return float(_DARKEST * ndtr(score))

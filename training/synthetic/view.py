@@ -74,7 +74,7 @@ class View:
 
 
 def towards(direction: Array) -> Array:
-    """(3, 3) smallest rotation that turns -z to ``direction`` (3,), which has negative z."""
+    """(3, 3) smallest rotation that turns -z to `direction` (3,), which has negative z."""
     d = direction / np.linalg.norm(direction)
     axis = np.array([d[1], -d[0], 0.0])  # (-z) x d
     cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])

@@ -28,6 +28,8 @@ from facewright.service.api.connections import guarded
 from facewright.service.pipeline.engine import Engine
 from facewright.service.settings import Settings
 
+pytestmark = pytest.mark.xdist_group("clock")
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PATH = "/v1/reconstruct"
 ALBUM = "/v1/albums/reconstruct"

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+pytestmark = pytest.mark.xdist_group("clock")
+
 Start = Callable[..., Any]
 
 READINESS_PERIOD = 0.2

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from skimage import data as pictures
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 # Read off the astronaut's photo (512 x 512) by eye, good to some 2 px.
 POINTS = np.array([[202, 101], [247, 103], [224, 126], [203, 140], [245, 141]])

@@ -45,9 +45,8 @@ def test_the_record_describes_the_shipped_files() -> None:
     assert record["sha256"] in network.with_suffix(".md").read_text()
 
 
-def test_the_default_may_be_used_commercially(start_server: Callable[..., Any]) -> None:
-    with start_server(shipped=True) as server, server.client() as client:
-        weights = client.get("/v1/models").json()["weights"]
+def test_the_default_may_be_used_commercially(client: httpx.Client) -> None:
+    weights = client.get("/v1/models").json()["weights"]
     assert weights["sha256"] == sha256(asset_path(WEIGHTS))
     assert weights["licence"] == "MIT"
 

@@ -12,6 +12,8 @@ from facewright.service.errors import DeadlinePassed, QueueFull
 from facewright.service.runtime.admission import Slots, WorkerPool
 from facewright.service.runtime.deadline import Deadline
 
+pytestmark = pytest.mark.xdist_group("clock")
+
 
 class House:
     def __init__(self, concurrency: int = 1, max_waiting: int = 1) -> None:

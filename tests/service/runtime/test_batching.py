@@ -16,6 +16,8 @@ from facewright.service.errors import DeadlinePassed, NotReady, QueueFull
 from facewright.service.runtime.batching import MicroBatcher
 from facewright.service.runtime.deadline import Deadline
 
+pytestmark = pytest.mark.xdist_group("clock")
+
 
 class Doubler:
     """Doubles numbers, remembers its batches, and can be held until `gate` opens."""

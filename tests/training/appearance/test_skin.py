@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, uniform
 
-from facewright.training.appearance.color import linear_from_srgb
+from facewright.models.color import linear_from_srgb
 from facewright.training.appearance.skin import draw_hair_colours
 from facewright.training.appearance.surface import EYEBALL
 from facewright.training.appearance.tone import DARKEST, LIGHTEST, typology_angle

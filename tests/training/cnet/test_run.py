@@ -19,6 +19,8 @@ from facewright.training.experiment_files import ExperimentError
 
 from .conftest import SHAPE, WEAK
 
+pytestmark = pytest.mark.slow
+
 
 def finish(settings, paths, **kwargs):
     run = CNetRun(CNetExperiment.model_validate(settings), paths, **kwargs)

@@ -36,7 +36,7 @@ from facewright.training.evaluation.albums import (
 )
 from facewright.training.evaluation.measures import NeutralErrors, face_errors
 from facewright.training.evaluation.network import AlbumNetwork, load_album_network
-from facewright.training.onnx_graph import build_onnx, serialize
+from facewright.training.onnx.graph import build_onnx, serialize
 
 PEOPLE, EACH = 12, 6
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from facewright.models.camera import depth, pose_points, project
 from facewright.models.layout import LAYOUT_239
 from facewright.models.rasterizer import rasterize
+from facewright.training.commands.evaluate import app
 from facewright.training.evaluation import benchmark_run as run
-from facewright.training.evaluation import command
 from facewright.training.evaluation.benchmarks import FaceWarehouse, Florence, Now
 from facewright.training.evaluation.errors import BenchmarkError, EmptyCropError, LandmarkError
 from facewright.training.evaluation.network import Network
@@ -31,6 +31,8 @@ from facewright.training.evaluation.scans import (
 )
 from facewright.training.evaluation.similarity import Similarity
 from facewright.training.photos.faces import Face
+
+pytestmark = pytest.mark.slow
 
 COLOURS = np.array([[220, 40, 40], [40, 220, 40], [40, 40, 220]])
 LEFT, TOP, ZOOM = 150.0, 90.0, 1.7
@@ -311,7 +313,7 @@ def call(village, face_model_file, tmp_path, monkeypatch):
         arguments = ["scans", "net.onnx", str(folder), "--layout", layout]
         arguments += ["--points", str(tmp_path / "points.npz")]
         arguments += ["--face-model", str(face_model_file), "--json", str(tmp_path / "f.json")]
-        return CliRunner().invoke(command.app, [*arguments, *map(str, more)])
+        return CliRunner().invoke(app, [*arguments, *map(str, more)])
 
     return invoke
 

@@ -11,13 +11,13 @@ from facewright.models.checkpoints_torch import CheckpointInfo, save_checkpoint
 from facewright.models.layout import LAYOUT_239
 from facewright.models.morphable_model import PART_SKIN
 from facewright.models.rnet_torch import RNet
+from facewright.training.commands.evaluate import app
 from facewright.training.data.shards import ShardSet
-from facewright.training.evaluation.command import app
 from facewright.training.evaluation.measures import face_errors
 from facewright.training.evaluation.network import Network, load_network
 from facewright.training.evaluation.report import Figure, show, write
 from facewright.training.evaluation.synthetic import evaluate_synthetic
-from facewright.training.model_card import read_figures
+from facewright.training.onnx.model_card import read_figures
 
 
 def coefficients_of(labels):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from facewright.models.camera import pose_points, project
+from facewright.models.color import linear_from_srgb
 from facewright.models.layout import LAYOUT_239
-from facewright.training.appearance.color import linear_from_srgb
 from facewright.training.appearance.tone import lab_from_linear
 from facewright.training.evaluation.photos import Predictions
 from facewright.training.evaluation.proportions import (

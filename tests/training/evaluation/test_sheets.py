@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from facewright.models.checkpoints_torch import CheckpointInfo, save_checkpoint
 from facewright.models.layout import LAYOUT_239
 from facewright.models.rnet_torch import RNet
+from facewright.training.commands.evaluate import app
 from facewright.training.data.shards import COEFFICIENTS, ShardSet
-from facewright.training.evaluation.command import app
 from facewright.training.evaluation.network import Network
 from facewright.training.evaluation.sheets import comparison_sheet
 

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from facewright.models.layout import LAYOUT_239
-from facewright.training.evaluation import command
+from facewright.training.commands.evaluate import app
 from facewright.training.evaluation.network import Network
 from facewright.training.evaluation.strangers import stranger_figures
 
@@ -110,7 +110,7 @@ def call(tmp_path, face_model, face_model_file, monkeypatch):
         arguments = ["strangers", "net.onnx", tmp_path, "--labels", tmp_path / "labels.npz"]
         arguments += ["--points", tmp_path / "points.npz", "--face-model", face_model_file]
         arguments += ["--json", tmp_path / "figures.json", *options]
-        return CliRunner().invoke(command.app, [str(argument) for argument in arguments])
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
     return run
 

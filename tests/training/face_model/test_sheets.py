@@ -4,17 +4,7 @@ import numpy as np
 
 from facewright.models.assets import FACE_MODEL, asset_path
 from facewright.models.morphable_model import MorphableModel
-from facewright.training.face_model.sheets import BACKGROUND, render, tile
-
-
-def test_tiles_keep_their_places() -> None:
-    pictures = [np.full((2, 3, 3), value, np.uint8) for value in (10, 20, 30)]
-    sheet = tile(pictures, 2)
-    assert sheet.shape == (4, 6, 3)
-    assert sheet[0, 0, 0] == 10
-    assert sheet[0, 3, 0] == 20
-    assert sheet[2, 0, 0] == 30
-    assert sheet[2, 3, 0] == int(BACKGROUND * 255)
+from facewright.training.face_model.sheets import BACKGROUND, render
 
 
 def test_a_frontal_mean_face_is_drawn_symmetric_and_in_the_middle() -> None:

@@ -19,6 +19,8 @@ from facewright.training.experiment_files import ExperimentError
 from facewright.training.identity_branch import features as features_module
 from facewright.training.identity_branch.fit import BranchSettings, fit_identity_branch
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = 40
 SETTINGS = BranchSettings(hidden=8, chip_size=103, choosing=0.25)
 

@@ -75,6 +75,7 @@ def test_default_weights_are_the_papers() -> None:
         "coefficients": 3e-4,
         "albedo_flattening": 5.0,
         "affinity": 0.0,
+        "openings": 0.0,
         "identity": 1.0,
         "expression": 0.8,
         "albedo": 1.7e-3,

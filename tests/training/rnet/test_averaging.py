@@ -1,6 +1,5 @@
-from types import SimpleNamespace
-
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -9,20 +8,25 @@ from facewright.training.data.shards import ShardSet
 from facewright.training.rnet.averaging import WeightAverage
 from facewright.training.rnet.batches import BatchMaker
 from facewright.training.rnet.experiment import Experiment, Stage
-from facewright.training.rnet.module import RNetModule
 from facewright.training.rnet.plan import Cursor, plan_step
 from facewright.training.rnet.run import prepare_run, train
 from facewright.training.rnet.schedule import average_weight
+from facewright.training.rnet.workers import Workers
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_average_is_that_of_the_newest_weights(run_paths, small, small_net, monkeypatch):
     """Recomputed in NumPy from the weights after every step."""
     steps = []
 
-    def note(self, outputs, batch, batch_idx):
-        steps.append((batch.step, self.net.fc.weight.detach().numpy().copy()))
+    original = WeightAverage.update
 
-    monkeypatch.setattr(RNetModule, "on_train_batch_end", note)
+    def note(self, newest, step):
+        steps.append((step, newest.fc.weight.detach().numpy().copy()))
+        original(self, newest, step)
+
+    monkeypatch.setattr(WeightAverage, "update", note)
     torch.manual_seed(small.seed)
     start = small_net(small).fc.weight.detach().numpy()
     stock = prepare_run(small, run_paths)
@@ -58,12 +62,8 @@ def test_calibration_is_the_mean_over_fresh_batches(shard_directory, face_model,
         step = plan_step(cursor, stage, 0.0, 1, len(shards), 0)
         batches.append(make(step))
         cursor = step.after
-    average = WeightAverage(None)
-    average.net = small_net(settings).eval()
-    strategy = SimpleNamespace(
-        root_device=torch.device("cpu"), reduce=lambda tensor, reduce_op: tensor
-    )
-    average.calibrate(SimpleNamespace(strategy=strategy), batches, bf16=False)
+    average = WeightAverage(small_net(settings), None)
+    average.calibrate(batches, Workers.join(0, 1), bf16=False)
     convolution, norm, *_ = average.net.convolutions
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.momentum == 0.1

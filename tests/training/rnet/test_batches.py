@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from facewright.models.camera import pose_points, project, rotation_matrix
 from facewright.models.mirror import mirror_matrices
+from facewright.training.data.crops import cut_crops
 from facewright.training.data.shards import ShardSet
-from facewright.training.rnet.augmentation import cut_crops, shift_pose, tone_tables
+from facewright.training.rnet.augmentation import shift_pose, tone_tables
 from facewright.training.rnet.batches import (
     BatchMaker,
     augmented_photos,

@@ -5,11 +5,11 @@ from facewright.training.rnet.experiment import (
     Experiment,
     ExperimentError,
     LossWeights,
-    Optimizer,
     named_experiments,
     read_experiment,
 )
-from facewright.training.rnet.schedule import average_weight, progress_of, rate_at, stage_at
+from facewright.training.rnet.schedule import average_weight, progress_of, stage_at
+from facewright.training.trainer.optimizer import Optimizer, rate_at
 
 ONE_STAGE = "stages: [{size: 64, portraits: 8}]\n"
 

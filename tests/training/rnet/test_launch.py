@@ -8,13 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import yaml
 from typer.testing import CliRunner
 
 from facewright.models.checkpoints_torch import load_checkpoint
 from facewright.training.cli import app
-from facewright.training.rnet.keeper import CHECKPOINT, FINAL
+from facewright.training.rnet.checkpoints import CHECKPOINT, FINAL
 from facewright.training.rnet.run import RunPaths
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = {

@@ -10,24 +10,24 @@ from facewright.models.camera import pose_points, project, rotation_matrix
 from facewright.models.layout import LAYOUT_239
 from facewright.models.light import sh_basis
 from facewright.models.normals import vertex_normals
+from facewright.training.losses.quadratic_forms import (
+    FACE_RADIUS,
+    displacement_form,
+    face_forms,
+    light_form,
+    normal_form,
+    root_mean_form,
+    vertex_areas,
+    without_size,
+)
 from facewright.training.rnet.experiment import LossWeights
 from facewright.training.rnet.losses import (
     RNetLoss,
     Targets,
     depth_distance,
     landmark_distance,
-    root_mean_form,
     rotation_distance,
     view_distance,
-)
-from facewright.training.rnet.quadratic_forms import (
-    FACE_RADIUS,
-    displacement_form,
-    face_forms,
-    light_form,
-    normal_form,
-    vertex_areas,
-    without_size,
 )
 
 

@@ -16,27 +16,29 @@ from facewright.models.checkpoints_torch import load_checkpoint
 from facewright.models.rnet_torch import RNet
 from facewright.training.data.shards import ShardSet
 from facewright.training.rnet.averaging import WeightAverage
+from facewright.training.rnet.checkpoints import CHECKPOINT, FINAL
 from facewright.training.rnet.experiment import Experiment, ExperimentError
-from facewright.training.rnet.keeper import CHECKPOINT, FINAL
 from facewright.training.rnet.module import RNetModule
 from facewright.training.rnet.run import RunPaths, prepare_run, train
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def losses(monkeypatch):
     """Terms of every training step, by name; appended to as training goes on."""
     found: list[dict[str, float]] = []
-    original = RNetModule.training_step
+    original = RNetModule.forward
 
-    def recording(self, batch, batch_idx):
-        output = original(self, batch, batch_idx)
+    def recording(self, batch):
+        output = original(self, batch)
         found.append(
             {"loss": float(output["loss"].detach())}
             | {name: float(value) for name, value in output["terms"].items()}
         )
         return output
 
-    monkeypatch.setattr(RNetModule, "training_step", recording)
+    monkeypatch.setattr(RNetModule, "forward", recording)
     return found
 
 
@@ -199,6 +201,20 @@ def test_the_checkpoint_can_be_exported_at_any_time(run_paths, small):
         torch.testing.assert_close(rnet.state_dict()[name], value, rtol=0, atol=0)
 
 
+def test_checkpoints_of_earlier_releases_are_gone_on_from(run_paths, small, small_net, losses):
+    """They hold the same entries, and some of the framework that wrote them."""
+    run(small, run_paths, small_net, 2)
+    path = run_paths.out / CHECKPOINT
+    content = torch.load(path, weights_only=True)
+    assert {"state_dict", "optimizer_states", "callbacks", "RNetData", "model"} < set(content)
+    assert set(content["callbacks"]) == {"Clock", "RunLog"}
+    assert set(content["RNetData"]) == {"cursor", "stock"}
+    further = {"epoch": 0, "global_step": 2, "lr_schedulers": [], "pytorch-lightning_version": "2"}
+    torch.save(content | further, path)
+    run(small, run_paths, small_net, 1)
+    assert torch.load(path, weights_only=True)["RNetData"]["cursor"]["step"] == 3
+
+
 def test_a_run_ends_in_its_last_file_and_another_starts_from_it(run_paths, small, tmp_path):
     short = lasting(small, 4)
     _, average = run(short, run_paths, None)
@@ -241,13 +257,13 @@ def test_missing_data_is_named(run_paths, mixed, small_net, tmp_path):
 
 
 def test_a_wild_gradient_ends_the_run(run_paths, small, small_net, monkeypatch):
-    original = RNetModule.training_step
+    original = RNetModule.forward
 
-    def broken(self, batch, batch_idx):
-        output = original(self, batch, batch_idx)
+    def broken(self, batch):
+        output = original(self, batch)
         return output | {"loss": output["loss"] * float("nan")}
 
-    monkeypatch.setattr(RNetModule, "training_step", broken)
+    monkeypatch.setattr(RNetModule, "forward", broken)
     with pytest.raises(FloatingPointError, match="not finite"):
         run(small, run_paths, small_net)
 
@@ -299,14 +315,14 @@ def _worker(rank: int, experiment: Experiment, paths: RunPaths, make_net, worker
     def make(settings: Experiment) -> nn.Module:
         return _FrozenStatistics(make_net(settings))
 
-    original = RNetModule.configure_gradient_clipping
+    original = RNetModule.clip_gradient
 
-    def saving(self, *args, **kwargs):
+    def saving(self):
         gradients = {name: p.grad.clone() for name, p in self.net.named_parameters()}
         torch.save(gradients, paths.out / f"gradients_{rank}.pt")
-        original(self, *args, **kwargs)
+        return original(self)
 
-    RNetModule.configure_gradient_clipping = saving
+    RNetModule.clip_gradient = saving
     try:
         train(
             experiment,
@@ -318,7 +334,7 @@ def _worker(rank: int, experiment: Experiment, paths: RunPaths, make_net, worker
             make_net=make,
         )
     finally:
-        RNetModule.configure_gradient_clipping = original
+        RNetModule.clip_gradient = original
 
 
 def test_two_workers_give_the_gradients_of_the_joined_batch(

@@ -13,8 +13,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from facewright.training.commands.synth import make_portraits
 from facewright.training.data.shards import ShardMeta, ShardReader, shard_path
-from facewright.training.synthetic.command import make_portraits
 from facewright.training.synthetic.dataset import (
     GENERATOR_VERSION,
     LARGEST_SEED,
@@ -23,7 +23,8 @@ from facewright.training.synthetic.dataset import (
     split_seed,
     write_shard,
 )
-from facewright.training.synthetic.sheet import contact_sheet
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 
@@ -173,12 +174,3 @@ def test_command_draws_a_sheet(run, tmp_path: Path):
     assert result.exit_code == 0, result.output
     assert sheet.read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "unused").exists()
-
-
-def test_contact_sheet_fills_the_last_row():
-    pictures = [np.full((4, 4, 3), k, np.uint8) for k in range(3)]
-    sheet = contact_sheet(pictures, columns=2)
-    assert sheet.shape == (8, 8, 3)
-    assert (sheet[4:, 4:] == 128).all()
-    with pytest.raises(ValueError, match="at least one"):
-        contact_sheet([])

@@ -19,6 +19,8 @@ from facewright.training.synthetic.props import box, prop
 from facewright.training.synthetic.traits import TraitModel
 from facewright.training.synthetic.verify import landmark_errors
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def portraits(generator):

@@ -1,0 +1,442 @@
+"""`facewright-train evaluate`: measure a network on portraits or on photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from facewright.models.agreement import STRANGER_COSINE, STRANGER_DISTANCE
+from facewright.training.commands.options import load_face_model
+
+if TYPE_CHECKING:
+    from facewright.training.photos.labels import PhotoLabels
+    from facewright.training.photos.people import People, PersonRule
+
+app = typer.Typer(
+    help="Measure a network beside the mean face.", no_args_is_help=True, add_completion=False
+)
+
+NetworkArgument = Annotated[Path, typer.Argument(help="ONNX file or checkpoint")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="write the figures here")]
+FaceModelOption = Annotated[
+    Path | None, typer.Option(help="face model of the network; else the shipped one")
+]
+LabelsOption = Annotated[Path, typer.Option(help=".npz of names, mesh468 and maybe landmarks68")]
+PointsOption = Annotated[
+    Path | None,
+    typer.Option(help=".npz of names and points (N, 5, 2) to align by, such as a detector's"),
+]
+PeopleOption = Annotated[
+    Literal["train", "held-out", "all"], typer.Option(help="whose photos, as `prepare` splits")
+]
+HoldOutOption = Annotated[
+    float, typer.Option(min=0, max=1, help="share of people that training never sees")
+]
+LimitOption = Annotated[int | None, typer.Option(help="use about this many photos")]
+
+
+@app.command("synthetic")
+def synthetic(
+    network: NetworkArgument,
+    data: Annotated[Path, typer.Argument(help="directory of held-out shards")],
+    scans: Annotated[
+        int, typer.Option(min=0, help="portraits to measure by the scan protocol too")
+    ] = 100,
+    json: JsonOption = None,
+    face_model: FaceModelOption = None,
+) -> None:
+    """Shape, landmark and pose errors on portraits whose coefficients are known."""
+    from facewright.training.data.shards import ShardSet
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.synthetic import evaluate_synthetic
+
+    with _one_line():
+        shards = ShardSet(data)
+        figures = evaluate_synthetic(
+            load_network(network),
+            load_face_model(face_model),
+            shards,
+            measured_on=f"{len(shards)} held-out synthetic portraits",
+            scans=scans,
+            track=_track,
+        )
+    _report(figures, json)
+
+
+@app.command("photos")
+def photos(
+    network: NetworkArgument,
+    directory: Annotated[Path, typer.Argument(help="directory of photos")],
+    labels: LabelsOption,
+    points: PointsOption = None,
+    people: PeopleOption = "all",
+    hold_out: HoldOutOption = 0.15,
+    landmark_shift: Annotated[
+        tuple[float, float],
+        typer.Option(help="px right and down that landmarks68 are off; see `landmark-shift`"),
+    ] = (0.0, 0.0),
+    limit: LimitOption = None,
+    seed: Annotated[int, typer.Option(help="of the choice of photos and pairs")] = 0,
+    json: JsonOption = None,
+    face_model: FaceModelOption = None,
+) -> None:
+    """Landmark and colour errors and separability of identities on photographs."""
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.photos import evaluate_photos
+    from facewright.training.photos.conventions import read_convention
+
+    with _one_line():
+        chosen = _choose(labels, points, people, hold_out, limit, seed)
+        model = load_face_model(face_model)
+        whose = "" if people == "all" else f", {people} people"
+        figures = evaluate_photos(
+            load_network(network),
+            model,
+            directory,
+            chosen,
+            measured_on=f"{len(chosen.names)} photos of {directory.name}{whose}",
+            convention=read_convention(model),
+            shift=landmark_shift,
+            seed=seed,
+            track=_track,
+        )
+    _report(figures, json)
+
+
+@app.command("proportions")
+def proportions(
+    network: NetworkArgument,
+    directory: Annotated[Path, typer.Argument(help="directory of photos")],
+    labels: LabelsOption,
+    points: PointsOption = None,
+    people: PeopleOption = "all",
+    person: Annotated[
+        Literal["folder", "name", "file"] | None, typer.Option(help="who is on a photo, likewise")
+    ] = None,
+    hold_out: HoldOutOption = 0.15,
+    limit: LimitOption = None,
+    seed: Annotated[int, typer.Option(help="of the choice of photos")] = 0,
+    json: JsonOption = None,
+    face_model: FaceModelOption = None,
+) -> None:
+    """Whether predicted mouths, eyes, widths and skin follow the photographs."""
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.proportions import evaluate_proportions
+    from facewright.training.photos.conventions import read_convention
+    from facewright.training.photos.people import person_of
+
+    with _one_line():
+        chosen = _choose(labels, points, people, hold_out, limit, seed, person)
+        model = load_face_model(face_model)
+        whose = "" if people == "all" else f", {people} people"
+        figures = evaluate_proportions(
+            load_network(network),
+            model,
+            directory,
+            chosen,
+            [person_of(name, person) for name in chosen.names],
+            measured_on=f"{len(chosen.names)} photos of {directory.name}{whose}",
+            convention=read_convention(model),
+            track=_track,
+        )
+    _report(figures, json)
+
+
+@app.command("albums")
+def albums(
+    network: Annotated[Path, typer.Argument(help="checkpoint with C-Net, or ONNX file")],
+    data: Annotated[list[Path], typer.Argument(help="directories of held-out shards of one kind")],
+    out: Annotated[Path, typer.Option(help="directory of tables and charts")],
+    people: Annotated[int, typer.Option(min=2, help="at most, drawn at random")] = 300,
+    draws: Annotated[int, typer.Option(min=1, help="albums of each person and size")] = 3,
+    probes: Annotated[
+        int, typer.Option(min=2, help="pictures whose confidence is followed as they get worse")
+    ] = 40,
+    seed: Annotated[int, typer.Option(help="of people, albums and degradation")] = 0,
+    page: Annotated[
+        Path | None, typer.Option(help="page to put the table into, between its markers")
+    ] = None,
+    face_model: FaceModelOption = None,
+) -> None:
+    """Errors of albums of 1 to 20 photos by how their identities are made one."""
+    from facewright.training.data.shards import ShardSet
+    from facewright.training.evaluation.album_report import AlbumReport, insert
+    from facewright.training.evaluation.albums import (
+        SIZES,
+        confidence_ranks,
+        evaluate_albums,
+        predict_albums,
+        probe_confidences,
+    )
+    from facewright.training.evaluation.network import load_album_network
+
+    with _one_line():
+        shards = ShardSet(data)
+        if not len(shards):
+            raise ValueError(f"no shards in {', '.join(map(str, data))}")
+        known = shards.meta.kind == "portraits"
+        model = load_face_model(face_model)
+        net = load_album_network(network)
+        photos = predict_albums(
+            net,
+            model,
+            shards,
+            people=people,
+            per_person=max(SIZES) if known else 2 * max(SIZES),
+            seed=seed,
+            track=_track,
+        )
+        report = AlbumReport(
+            f"{len(photos.person)} {'synthetic portraits' if known else 'photographs'} of"
+            f" {len(set(photos.person.tolist()))} people",
+            "mean point-to-plane error, neutral" if known else "AUC of the identities' cosine",
+            "mm" if known else "",
+            evaluate_albums(photos, model, draws=draws, seed=seed, track=_track),
+            probe_confidences(net, shards, photos, pictures=probes, seed=seed, track=_track),
+            confidence_ranks(photos, model) if known else {},
+        )
+        report.show(Console())
+        report.write(out)
+        if page is not None:
+            insert(report.markdown(), page)
+
+
+@app.command("strangers")
+def strangers(
+    network: NetworkArgument,
+    directory: Annotated[Path, typer.Argument(help="directory of photos, a few per person")],
+    labels: LabelsOption,
+    points: PointsOption = None,
+    people: PeopleOption = "all",
+    hold_out: HoldOutOption = 0.15,
+    descriptors: Annotated[
+        bool, typer.Option("--descriptors", help="by the network's descriptors, not by shape")
+    ] = False,
+    distance: Annotated[
+        float, typer.Option(min=0, help="sigmas beyond which a photo counts as a stranger's")
+    ] = STRANGER_DISTANCE,
+    cosine: Annotated[
+        float, typer.Option(min=-1, max=1, help="with --descriptors: below which it does")
+    ] = STRANGER_COSINE,
+    limit: LimitOption = None,
+    seed: Annotated[int, typer.Option(help="of the choice of photos and albums")] = 0,
+    json: JsonOption = None,
+    face_model: FaceModelOption = None,
+) -> None:
+    """How many strangers in albums are noticed, and how many photos are taken for such."""
+    from dataclasses import replace
+
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.photos import predict_photos
+    from facewright.training.evaluation.strangers import stranger_figures
+    from facewright.training.photos.people import person_of
+
+    with _one_line():
+        chosen = _choose(labels, points, people, hold_out, limit, seed)
+        model = load_face_model(face_model)
+        loaded = load_network(network)
+        if descriptors:
+            if loaded.describe is None:
+                raise ValueError(f"{network} has no descriptors")
+            loaded = replace(loaded, predict=loaded.describe)
+        described = predict_photos(loaded, model, directory, chosen, track=_track).coefficients
+        if not descriptors:
+            described = loaded.layout.split(described).identity
+        whose = "" if people == "all" else f", {people} people"
+        figures = stranger_figures(
+            described,
+            [person_of(name) for name in chosen.names],
+            seed,
+            f"albums of {len(chosen.names)} photos of {directory.name}{whose}",
+            threshold=cosine if descriptors else distance,
+            by="cosine" if descriptors else "distance",
+        )
+        if not figures:
+            raise ValueError("albums need two people, one of them with two photos")
+    _report(figures, json)
+
+
+@app.command("sheet")
+def sheet(
+    networks: Annotated[list[Path], typer.Argument(help="ONNX files or checkpoints, in order")],
+    data: Annotated[Path, typer.Option(help="directory of shards of either kind")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="picture, .png or .jpg")],
+    count: Annotated[int, typer.Option(min=1, help="pictures, evenly spaced")] = 24,
+    columns: Annotated[int, typer.Option(min=1, help="pictures in a line")] = 1,
+    side: Annotated[int, typer.Option(min=16, help="of a cell, px")] = 224,
+    face_model: FaceModelOption = None,
+) -> None:
+    """Draw what networks make of pictures: overlays, and faces alone, beside the true one."""
+    import cv2
+    import numpy as np
+
+    from facewright.training.data.shards import ShardSet
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.sheets import comparison_sheet
+
+    with _one_line():
+        shards = ShardSet(data)
+        rows = np.unique(np.linspace(0, len(shards) - 1, min(count, len(shards))).round())
+        picture = comparison_sheet(
+            [load_network(network) for network in networks],
+            load_face_model(face_model),
+            shards,
+            rows.astype(np.int64),
+            columns=columns,
+            side=side,
+            track=_track,
+        )
+        out.parent.mkdir(parents=True, exist_ok=True)
+        jpeg = out.suffix.lower() in (".jpg", ".jpeg")
+        options = [cv2.IMWRITE_JPEG_QUALITY, 85] if jpeg else []
+        try:
+            written = cv2.imwrite(str(out), picture[..., ::-1], options)
+        except cv2.error as error:
+            raise OSError(f"cannot write {out}: {error}") from error
+        if not written:
+            raise OSError(f"cannot write {out}")
+
+
+class Layout(str, Enum):
+    """Whose folder it is."""
+
+    micc = "micc"
+    now = "now"
+    facewarehouse = "facewarehouse"
+
+
+@app.command("scans")
+def scans(
+    network: NetworkArgument,
+    folder: Annotated[Path, typer.Argument(help="the benchmark's folder")],
+    layout: Annotated[Layout, typer.Option(help="whose layout the folder has")],
+    points: Annotated[
+        Path, typer.Option(help=".npz of names and points (N, 5, 2): facewright detect FOLDER -o")
+    ],
+    metrical: Annotated[
+        bool, typer.Option("--metrical", help="NoW: align without a scale")
+    ] = False,
+    subset: Annotated[str, typer.Option(help="NoW: validation or test")] = "validation",
+    write_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--write", help="write predicted meshes and landmarks here, as NoW wants them"
+        ),
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="MICC: frames to use of a video")] = 10,
+    landmarks: Annotated[
+        Path | None, typer.Option(help="MICC: folder of the points picked on the scans")
+    ] = None,
+    mm_per_unit: Annotated[
+        float | None, typer.Option(help="of the scans, if not MICC 1, FaceWarehouse 100")
+    ] = None,
+    trim: Annotated[
+        float,
+        typer.Option(min=0, max=0.5, help="share of the scan that does not count in aligning"),
+    ] = 0.0,
+    json: JsonOption = None,
+    face_model: FaceModelOption = None,
+) -> None:
+    """Shape errors against the scans of MICC Florence, NoW or FaceWarehouse."""
+    from dataclasses import replace
+
+    from facewright.training.evaluation import benchmark_run as run
+    from facewright.training.evaluation.benchmarks import Benchmark, FaceWarehouse, Florence, Now
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.scans import NOW, NOW_METRICAL, PAPER
+    from facewright.training.photos.faces import read_faces
+
+    with _one_line():
+        if layout is not Layout.now and (metrical or subset != "validation"):
+            raise ValueError("--metrical and --subset belong to NoW")
+        if layout is not Layout.micc and landmarks is not None:
+            raise ValueError("--landmarks belongs to MICC")
+        if layout is Layout.now and mm_per_unit is not None:
+            raise ValueError("NoW's scans are in mm")
+        if subset not in ("validation", "test"):
+            raise ValueError("--subset must be validation or test")
+        if subset == "test" and write_to is None:
+            raise ValueError("the scans of NoW's test subjects are not public: use --write")
+        benchmark: Benchmark
+        units = {} if mm_per_unit is None else {"mm_per_unit": mm_per_unit}
+        if layout is Layout.micc:
+            benchmark = Florence(folder, landmarks=landmarks, frames=frames, **units)
+        elif layout is Layout.now:
+            benchmark = Now(folder, subset="test" if subset == "test" else "validation")
+        else:
+            benchmark = FaceWarehouse(folder, **units)
+        model = load_face_model(face_model)
+        chosen = run.with_points(benchmark, read_faces(points))
+        missing = len(benchmark.photos) - len(chosen)
+        if missing:
+            typer.echo(f"{missing} of {len(benchmark.photos)} photos have no points", err=True)
+        identities = run.predict_identities(load_network(network), model, chosen, _track)
+        if write_to is not None:
+            run.write_predictions(model, chosen, identities, write_to)
+        if subset == "test":
+            return
+        photos = [photo for photo, _ in chosen]
+        protocol = (NOW_METRICAL if metrical else NOW) if layout is Layout.now else PAPER
+        protocol = replace(protocol, trim=trim)
+        errors = run.compare(benchmark, model, photos, identities, protocol, track=_track)
+        measured_on = benchmark.name
+        if missing:
+            measured_on += f" ({missing} photos without a face left out)"
+        if layout is Layout.now:
+            figures = run.now_figures(errors, measured_on + (", metrical" if metrical else ""))
+        else:
+            of = "frames" if benchmark.videos else "photos"
+            figures = run.paper_figures(errors, measured_on, of)
+        if benchmark.videos:
+            photos, identities = run.video_means(photos, identities)
+            errors = run.compare(benchmark, model, photos, identities, protocol, track=_track)
+            figures += run.paper_figures(errors, measured_on, "mean shapes of videos")
+    _report(figures, json)
+
+
+def _choose(
+    labels: Path,
+    points: Path | None,
+    people: People,
+    hold_out: float,
+    limit: int | None,
+    seed: int,
+    rule: PersonRule | None = None,
+) -> PhotoLabels:
+    """Labels of the photos to measure on."""
+    from facewright.training.evaluation.photos import choose_photos
+    from facewright.training.photos.labels import read_labels
+    from facewright.training.photos.people import rows_of
+
+    known = read_labels(labels, points)
+    known = known.take(rows_of(known.names, people, hold_out, rule))
+    return known.take(choose_photos(known.names, limit, seed))
+
+
+def _report(figures: Any, json: Path | None) -> None:
+    from facewright.training.evaluation.report import show, write
+
+    show(figures, Console())
+    if json is not None:
+        write(figures, json)
+
+
+def _track(rows: Iterable[int]) -> Iterable[int]:
+    return track(rows, description="evaluating", console=Console(stderr=True))
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """What is wrong with the input ends the command in one line."""
+    try:
+        yield
+    except (KeyError, ValueError, OSError) as error:
+        typer.echo(f"evaluation failed: {error}", err=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,209 @@
+"""`facewright-train prepare`, `landmark-shift` and `landmark-convention`."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import typer
+
+from facewright.training.commands.options import load_face_model
+
+if TYPE_CHECKING:
+    from facewright.training.photos.landmarks import LandmarkSource
+
+HoldOut = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of people that training never sees.")
+]
+FaceModel = Annotated[Path | None, typer.Option("--model", help="Face model; else the shipped.")]
+
+
+def prepare_photos(
+    photos: Annotated[Path, typer.Argument(help="Directory of photos, searched with its folders.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the shards.")],
+    labels: Annotated[
+        Path | None, typer.Option(help=".npz of names, mesh468 and maybe landmarks68.")
+    ] = None,
+    landmarks: Annotated[
+        Literal["facemesh", "labels68", "insightface"],
+        typer.Option(help="mesh468 or landmarks68 of --labels, or --landmark-model."),
+    ] = "facemesh",
+    landmark_model: Annotated[
+        Path | None, typer.Option(help="1k3d68.onnx of your own insightface pack.")
+    ] = None,
+    landmark_shift: Annotated[
+        tuple[float, float],
+        typer.Option(help="Px right and down that landmarks68 are off; see `landmark-shift`."),
+    ] = (0.0, 0.0),
+    points: Annotated[
+        Path | None, typer.Option(help="What `facewright detect PHOTOS` wrote; else it is run.")
+    ] = None,
+    person: Annotated[
+        Literal["folder", "name", "file"] | None,
+        typer.Option(
+            help="Who is on a photo: its folder, its file name up to the last underscore, or "
+            "somebody else on every file [default: the folder if there is one]."
+        ),
+    ] = None,
+    split: Annotated[
+        Literal["train", "held-out"], typer.Option(help="Whose photos; by the people's names.")
+    ] = "train",
+    hold_out: HoldOut = 0.15,
+    shard_size: Annotated[int, typer.Option(min=1, help="Photos per shard.")] = 1000,
+    workers: Annotated[int, typer.Option(min=1, help="Photos worked on side by side.")] = 1,
+    model: FaceModel = None,
+) -> None:
+    """Align photographs of people, find landmarks and skin, and write shards of them.
+
+    Faces are found by the service's own detector, `facewright detect`, which is run as a
+    program of its own: training never imports the service. Its file, `points.npz`, is kept in
+    the directory of the shards for the next start; it holds the names of the photos, the
+    shards do not.
+
+    Shards that are complete already are kept; a directory with shards of other photos, labels
+    or settings is refused.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from facewright.training.photos.faces import read_faces
+    from facewright.training.photos.prepare import plan_photos, write_shards
+
+    console = Console(stderr=True)
+    # SIGTERM ends it as cleanly as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        source = _landmark_source(landmarks, labels, landmark_model, landmark_shift)
+        face_model = load_face_model(model)
+        faces = read_faces(points or _detect(photos, out))
+        plan = plan_photos(
+            photos, faces, people=split, hold_out=hold_out, rule=person, shard_size=shard_size
+        )
+        with Progress(console=console) as progress:
+            bar = progress.add_task("preparing", total=len(plan.names))
+            left_out = write_shards(
+                plan, out, face_model, source,
+                workers=workers, advance=lambda count: progress.advance(bar, count),
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        typer.echo("Stopped; the same command goes on from the complete shards.", err=True)
+        raise typer.Exit(130) from None
+    except (KeyError, ValueError, OSError) as error:
+        _fail("prepare", error)
+    for reason, count in sorted(left_out.items()):
+        console.print(f"{count} left out: the photo {reason}")
+    people = len(set(plan.person.tolist()))
+    console.print(
+        f"{len(plan.names) - left_out.total()} photos of up to {people} {split} people in {out}",
+        soft_wrap=True,
+    )
+
+
+def measure_shift(
+    labels: Annotated[Path, typer.Argument(help=".npz of names, mesh468 and landmarks68.")],
+    hold_out: HoldOut = 0.15,
+) -> None:
+    """Measure by how many pixels landmarks68 are off FaceMesh's points; training people only."""
+    import numpy as np
+
+    from facewright.training.photos.labels import landmark_shift
+    from facewright.training.photos.people import rows_of
+
+    try:
+        with np.load(labels) as file:
+            rows = rows_of([str(name) for name in file["names"]], "train", hold_out)
+            mesh468 = file["mesh468"][rows].astype(np.float64)
+            right, down = landmark_shift(mesh468, file["landmarks68"][rows].astype(np.float64))
+    except (KeyError, ValueError, OSError) as error:
+        _fail("landmark-shift", error)
+    typer.echo(f"--landmark-shift {right:.2f} {down:.2f}")
+
+
+def fit_label_convention(
+    network: Annotated[Path, typer.Argument(help="ONNX file or checkpoint.")],
+    photos: Annotated[Path, typer.Argument(help="Directory of photos.")],
+    labels: Annotated[Path, typer.Option(help=".npz of names, mesh468 and landmarks68.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="JSON file of the convention.")],
+    points: Annotated[
+        Path | None, typer.Option(help="What `facewright detect PHOTOS` wrote.")
+    ] = None,
+    hold_out: HoldOut = 0.15,
+    limit: Annotated[int | None, typer.Option(help="Use about this many photos.")] = None,
+    model: FaceModel = None,
+) -> None:
+    """Find where landmarks68 of jaw and brows lie on the face model; training people only."""
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import track
+
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.photos import choose_photos, predict_photos
+    from facewright.training.photos.conventions import fit_convention, write_convention
+    from facewright.training.photos.labels import read_labels
+    from facewright.training.photos.people import rows_of
+
+    def show(rows: Iterable[int]) -> Iterable[int]:
+        return track(rows, "predicting and fitting", console=Console(stderr=True))
+
+    try:
+        known = read_labels(labels, points)
+        if known.landmarks is None:
+            raise ValueError(f"{labels} has no landmarks68")
+        known = known.take(np.flatnonzero(np.isfinite(known.landmarks).all((1, 2))))
+        known = known.take(rows_of(known.names, "train", hold_out))
+        known = known.take(choose_photos(known.names, limit, 0))
+        assert known.landmarks is not None
+        loaded = load_network(network)
+        face_model = load_face_model(model)
+        predictions = predict_photos(loaded, face_model, photos, known, track=show)
+        fit = fit_convention(
+            face_model, loaded.layout, predictions.coefficients, predictions.transforms,
+            known.landmarks, track=show,
+        )  # fmt: skip
+        fitted_on = f"{fit.photos} photos of training people of {photos.name}, by {network.name}"
+        write_convention(fit, face_model, out, fitted_on=fitted_on)
+    except (KeyError, ValueError, OSError) as error:
+        _fail("landmark-convention", error)
+    before, after = fit.before.mean(), fit.after.mean()
+    typer.echo(f"{before:.2f}% of the face box before, {after:.2f}% after, in {out}")
+
+
+def _landmark_source(
+    kind: Literal["facemesh", "labels68", "insightface"],
+    labels: Path | None,
+    landmark_model: Path | None,
+    shift: tuple[float, float],
+) -> LandmarkSource:
+    from facewright.training.photos.landmarks import InsightFace, LabelFile
+
+    if kind == "insightface":
+        if landmark_model is None:
+            raise ValueError("--landmarks insightface needs --landmark-model")
+        return InsightFace(landmark_model)
+    if labels is None:
+        raise ValueError(f"--landmarks {kind} needs --labels")
+    return LabelFile(labels, kind, shift)
+
+
+def _detect(photos: Path, out: Path) -> Path:
+    """Run the service's `facewright detect` unless an earlier start did."""
+    points = out / "points.npz"
+    if points.exists():
+        return points
+    if not photos.is_dir():
+        raise ValueError(f"{photos} is no directory")
+    command = [sys.executable, "-m", "facewright", "detect", str(photos), "--out", str(points)]
+    done = subprocess.run(command, check=False)
+    # 1: some photos cannot be used, and it has said so; the others are in the file.
+    if done.returncode not in (0, 1) or not points.exists():
+        raise ValueError("`facewright detect` failed; its message is above")
+    return points
+
+
+def _fail(command: str, error: Exception) -> NoReturn:
+    typer.echo(f"{command} failed: {error}", err=True)
+    raise typer.Exit(1) from error

@@ -1,0 +1,116 @@
+"""`facewright-train synth`: write a data set of portraits, or a contact sheet of some."""
+
+from __future__ import annotations
+
+import math
+import signal
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.training.contact_sheets import contact_sheet
+from facewright.training.data.shards import ShardMeta, ShardReader, shard_path
+from facewright.training.synthetic.dataset import (
+    GENERATOR_VERSION,
+    Job,
+    missing_shards,
+    split_seed,
+    write_shards,
+)
+from facewright.training.synthetic.generate import PortraitGenerator
+from facewright.training.synthetic.verify import landmark_errors
+
+
+class SplitName(str, Enum):
+    """Splits never share seeds, so no picture of one is in the other."""
+
+    train = "train"
+    val = "val"
+
+
+def make_portraits(
+    out: Annotated[Path, typer.Argument(help="Directory of the shards; made when missing.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of portraits in all.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    split: Annotated[SplitName, typer.Option(help="Which part of the seeds.")] = SplitName.train,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, one core each.")] = 1,
+    shard_size: Annotated[int, typer.Option(min=1, help="Portraits per shard.")] = 1_000,
+    per_person: Annotated[
+        int, typer.Option(min=1, help="Portraits of every person, so that views can agree.")
+    ] = 3,
+    head: Annotated[
+        Path, typer.Option(help="Head model that `facewright-train face-model` writes.")
+    ] = Path("runs/face_model/head.npz"),
+    model: Annotated[
+        Path | None, typer.Option(help="Face model of the labels [default: the shipped one].")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Only draw a contact sheet of --count portraits (PNG).")
+    ] = None,
+) -> None:
+    """Render labelled portraits into OUT. Shards that are complete already are kept."""
+    job = Job(
+        directory=out,
+        head_path=head,
+        model_path=model or asset_path(FACE_MODEL),
+        seed=split_seed(split.value, seed),
+        count=count,
+        shard_size=shard_size,
+        per_person=per_person,
+    )
+    if sheet is not None:
+        _draw_sheet(job, sheet)
+        return
+    meta = ShardMeta(
+        kind="portraits",
+        seed=job.seed,
+        generator_version=GENERATOR_VERSION,
+        face_model_sha256=job.load_head().face_model_sha256,
+    )
+    try:
+        indices = missing_shards(job, meta)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    sizes = job.sizes()
+    # SIGTERM ends it as cleanly as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    columns = (
+        TextColumn("portraits"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    try:
+        with Progress(*columns) as progress:
+            bar = progress.add_task(
+                "portraits", total=count, completed=count - sum(sizes[i] for i in indices)
+            )
+            write_shards(job, meta, indices, workers, lambda n: progress.advance(bar, n))
+    except KeyboardInterrupt:
+        typer.echo("Stopped; the same command goes on from the complete shards.", err=True)
+        raise typer.Exit(130) from None
+    errors = landmark_errors(ShardReader(shard_path(out, 0)).labels, job.model_path)
+    typer.echo(f"{len(sizes)} shards in {out}; labelled pose puts landmarks within {errors}")
+
+
+def _draw_sheet(job: Job, path: Path) -> None:
+    generator = PortraitGenerator(job.load_head())
+    numbers = range(job.count)
+    pictures = [p.image for p in generator.portraits(job.seed, numbers, job.per_person)]
+    columns = max(1, math.ceil(math.sqrt(1.5 * len(pictures))))
+    if not cv2.imwrite(str(path), contact_sheet(pictures, columns)[..., ::-1]):
+        raise typer.BadParameter(f"cannot write {path}")
+    typer.echo(f"{len(pictures)} portraits in {path}")

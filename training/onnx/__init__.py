@@ -1,0 +1,1 @@
+"""Exported networks: written, described, read back as networks, and run layer by layer in torch."""

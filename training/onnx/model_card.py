@@ -1,0 +1,213 @@
+"""The model card: written from the machine-readable record that the export leaves.
+
+The record (`rnet_v2.json`) and the card hold the same facts; the card is for people.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+
+class Figure(TypedDict):
+    """One measured number beside its baseline."""
+
+    measured_on: str
+    measure: str
+    unit: str
+    value: float
+    baseline: float | None
+
+
+class Figures(TypedDict):
+    """What the export cannot know by itself and is told in a JSON file.
+
+    Attributes:
+        data: what the networks were trained on, prose.
+        procedure: how, prose.
+        baseline: what the baseline of the figures is, such as "mean face".
+        figures: measurements of the checkpoint.
+        commands: the commands that made the figures.
+        limits: known limits and biases, one sentence or two each.
+    """
+
+    data: str
+    procedure: str
+    baseline: str
+    figures: list[Figure]
+    commands: list[str]
+    limits: list[str]
+
+
+class FiguresError(ValueError):
+    """The figures file does not have the form of `Figures`."""
+
+
+def read_figures(path: str | Path) -> Figures:
+    """Read a figures file.
+
+    Raises:
+        FiguresError: it is not JSON or not of the form of `Figures`; the message says
+            which entry is wrong.
+        FileNotFoundError: no such file.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FiguresError(f"{path}: not JSON: {error}") from error
+    _expect_keys(content, Figures.__annotations__, str(path))
+    for key in ("data", "procedure", "baseline"):
+        _expect(isinstance(content[key], str), f"{path}: {key} must be text")
+    for key in ("commands", "limits"):
+        texts = content[key]
+        _expect(
+            isinstance(texts, list) and all(isinstance(text, str) for text in texts),
+            f"{path}: {key} must be a list of texts",
+        )
+    _expect(isinstance(content["figures"], list), f"{path}: figures must be a list")
+    for index, figure in enumerate(content["figures"]):
+        where = f"{path}: figures[{index}]"
+        _expect_keys(figure, Figure.__annotations__, where)
+        for key in ("measured_on", "measure", "unit"):
+            _expect(isinstance(figure[key], str), f"{where}: {key} must be text")
+        _expect(_is_number(figure["value"]), f"{where}: value must be a number")
+        baseline = figure["baseline"]
+        _expect(
+            baseline is None or _is_number(baseline), f"{where}: baseline must be a number or null"
+        )
+    result: Figures = content
+    return result
+
+
+def render_model_card(record: Mapping[str, Any]) -> str:
+    """Markdown of a record as :func:`training.onnx.export.export_checkpoint` writes it."""
+    network, training, check = record["network"], record["training"], record["export_check"]
+    face_model = record["face_model"]
+    story: Figures = record["figures"]
+    trained_cnet = training["cnet_trained"]
+    confidences = (
+        "C-Net's confidences of the identity coefficients, in (0, 1)"
+        if trained_cnet
+        else "0.5 for every identity coefficient: C-Net is not trained yet, so an album is"
+        " averaged plainly"
+    )
+    layout = network["layout"]
+    sections = [
+        f"# Model card: {record['name']} {record['version']}",
+        f"R-Net and C-Net of facewright in one ONNX graph, `{record['file']}`. From an aligned"
+        f" photo of a face they regress the {layout} coefficients of a 3D morphable model"
+        " (identity, expression, albedo, light, rotation, translation), as in Deng et al. 2019,"
+        " *Accurate 3D Face Reconstruction with Weakly-Supervised Learning: From Single Image to"
+        " Image Set* (arXiv 1903.08527).",
+        _table(
+            ("", ""),
+            [
+                ("Input `crops`", "(N, 3, 224, 224) float32, RGB in [0, 1]"),
+                ("Output `coefficients`", f"(N, {layout}) float32"),
+                ("Output `confidences`", f"(N, 80) float32: {confidences}"),
+                *_branch_outputs(network),
+                ("R-Net", f'ResNet-50, stride layout "{network["variant"]}"'),
+                ("Parameters", f"{network['parameters'] / 1e6:.1f} million"),
+                (
+                    "File",
+                    f"{record['size_bytes'] / 1e6:.1f} MB; weights stored in"
+                    f" {network['stored_in']}, all arithmetic in float32",
+                ),
+                (
+                    "Face model",
+                    f"{face_model['name']} {face_model['version']} ({face_model['licence']})",
+                ),
+            ],
+        ),
+        "The coefficients mean something only together with the face model named here, whose"
+        " checksum the file carries.",
+        "## Training data",
+        story["data"],
+        "## Procedure",
+        story["procedure"],
+        f"The last run: {training['steps']:,} steps over {training['images']:,} image passes.",
+        "## Figures",
+        _figures_table(story),
+        *_commands(story["commands"]),
+        "## Fidelity of the file",
+        f"Checked by the export with {check['crops']}: the graph differs from the trained network"
+        f" by at most {check['graph_difference']:.1e} in any output, and storing its weights in"
+        f" {network['stored_in']} moves vertices by {check['vertex_drift_mm']:.4f} mm on average"
+        f" ({check['largest_drift_mm']:.3f} mm at most) and a coefficient by at most"
+        f" {check['stored_difference']:.1e}.",
+        "## Limits and biases",
+        "\n".join(f"- {limit}" for limit in story["limits"]),
+        "## Licence",
+        f"{record['licence']}.",
+        "## Checksums (SHA-256)",
+        _table(
+            ("file", "checksum"),
+            [
+                (f"`{record['file']}`", f"`{record['sha256']}`"),
+                (f"`{face_model['file']}`", f"`{face_model['sha256']}`"),
+            ],
+        ),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _branch_outputs(network: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if not network["identity_branch"]:
+        return []
+    return [
+        (
+            "Output `descriptors`",
+            "(N, 128) float32 of unit length: their cosines tell people apart. The identity is"
+            " R-Net's joined with one from the same recognition features",
+        )
+    ]
+
+
+def _figures_table(story: Figures) -> str:
+    def number(value: float | None, unit: str) -> str:
+        if value is None:
+            return "–"
+        return f"{value:.4g} {unit}".strip()
+
+    return _table(
+        ("measured on", "measure", "this network", story["baseline"]),
+        [
+            (
+                figure["measured_on"],
+                figure["measure"],
+                number(figure["value"], figure["unit"]),
+                number(figure["baseline"], figure["unit"]),
+            )
+            for figure in story["figures"]
+        ],
+    )
+
+
+def _commands(commands: Sequence[str]) -> list[str]:
+    if not commands:
+        return []
+    return ["Made by", "```\n" + "\n".join(commands) + "\n```"]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def _expect(condition: bool, message: str) -> None:
+    if not condition:
+        raise FiguresError(message)
+
+
+def _expect_keys(content: Any, keys: Mapping[str, Any], where: str) -> None:
+    _expect(isinstance(content, dict), f"{where}: must be an object")
+    different = sorted(content.keys() ^ keys.keys())
+    _expect(not different, f"{where}: missing or unknown: {', '.join(different)}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,1 @@
+"""What training runs of all networks share: rates, tables, signals."""
