@@ -5,12 +5,12 @@ The same definition for training is :mod:`models.aggregation_torch`.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from facewright.models.arrays import Array
 
 Strategy = Literal["confidence", "scalar", "mean", "best"]
 """How much each photo counts.

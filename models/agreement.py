@@ -12,12 +12,12 @@ there is one; they are compared by their cosine.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from facewright.models.arrays import Array
 
 STRANGER_DISTANCE: Final = 2.7
 """Distance of `album_distances` beyond which a photo shows a stranger, by default.

@@ -35,7 +35,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("dist", "no") == "loadgroup":
         for item in items:
             if item.get_closest_marker("xdist_group") is None:
-                item.add_marker(pytest.mark.xdist_group(str(item.path)))
+                group = f"{item.path.parent.name}/{item.path.stem}"
+                item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture

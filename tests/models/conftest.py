@@ -10,6 +10,7 @@ from scipy import sparse
 from facewright.models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.subdivision import Subdivision
+from tests.face_models import face_model, grid_triangles
 
 COLUMNS, ROWS = 13, 11
 """Vertices of the cage's grid; an odd number of columns has a middle one."""
@@ -41,9 +42,6 @@ def build_model(seed: int = 0, n_identity: int = 80, n_expression: int = 64) -> 
     subdivision = np.kron(_doubling(ROWS), _doubling(COLUMNS))
     n_vertices = rows * columns
     index = np.arange(n_vertices).reshape(rows, columns)
-    quads = np.stack([index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]], axis=-1)
-    quads = quads.reshape(-1, 4)
-    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
     mirror = index[:, ::-1].reshape(-1).astype(np.int32)
 
     def modes(count: int, points: int, sigma: float) -> NDArray[np.float32]:
@@ -69,28 +67,21 @@ def build_model(seed: int = 0, n_identity: int = 80, n_expression: int = 64) -> 
         landmarks[list(indices)] = index[row, column]
 
     u, v = np.meshgrid(np.linspace(0, 1, columns), np.linspace(1, 0, rows))
-    return MorphableModel(
-        mean_shape=cage.astype(np.float32),
-        identity_basis=modes(n_identity, len(cage), 2.0),
-        expression_basis=modes(n_expression, len(cage), 1.5),
+    return face_model(
+        cage,
+        grid_triangles(rows, columns),
+        landmarks,
+        identity=modes(n_identity, len(cage), 2.0),
+        expression=modes(n_expression, len(cage), 1.5),
         subdivision=Subdivision.from_rows(sparse.csr_matrix(subdivision.astype(np.float32))),
-        mean_albedo=rng.uniform(0.3, 0.7, (n_vertices, 3)).astype(np.float32),
-        albedo_basis=modes(80, n_vertices, 0.05),
-        triangles=triangles,
-        landmarks=landmarks.astype(np.int32),
+        mean_albedo=rng.uniform(0.3, 0.7, (n_vertices, 3)),
+        albedo=modes(80, n_vertices, 0.05),
         skin_region=rng.random(n_vertices) > 0.5,
         mirror=mirror,
-        uv=np.stack([u, v], axis=-1).reshape(-1, 2).astype(np.float32),
+        uv=np.stack([u, v], axis=-1).reshape(-1, 2),
         parts=rng.integers(0, 3, n_vertices).astype(np.uint8),
         expression_units=("jawOpen", "mpfb/smile"),
-        expression_unit_coefficients=rng.standard_normal((2, n_expression)).astype(np.float32),
-        metadata={
-            "name": "test",
-            "version": "1",
-            "licence": "CC0-1.0",
-            "source": "formulas",
-            "units": "mm",
-        },
+        expression_unit_coefficients=rng.standard_normal((2, n_expression)),
     )
 
 

@@ -28,6 +28,7 @@ from skimage import data as pictures
 
 from facewright.models.layout import LAYOUT_239
 from facewright.models.morphable_model import MorphableModel
+from tests.face_models import face_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,28 +69,16 @@ def _build_model() -> MorphableModel:
     shape -= shape.mean(0)
     random = np.random.default_rng(0)
     count = len(shape)
-    return MorphableModel(
-        mean_shape=shape.astype(np.float32),
-        identity_basis=random.normal(0, 0.1, (80, count, 3)).astype(np.float32),
-        expression_basis=random.normal(0, 0.1, (64, count, 3)).astype(np.float32),
-        subdivision=None,
-        mean_albedo=np.full((count, 3), (0.7, 0.55, 0.45), np.float32),
-        albedo_basis=random.normal(0, 0.01, (80, count, 3)).astype(np.float32),
-        triangles=triangles,
-        landmarks=np.arange(68, dtype=np.int32),
-        skin_region=np.ones(count, np.bool_),
-        mirror=np.arange(count, dtype=np.int32),
-        uv=((flat - flat.min(0)) / np.ptp(flat, axis=0)).astype(np.float32),
-        parts=np.zeros(count, np.uint8),
-        expression_units=("jawOpen",),
-        expression_unit_coefficients=np.ones((1, 64), np.float32),
-        metadata={
-            "name": "schematic",
-            "version": "1",
-            "licence": "CC0-1.0",
-            "source": "made for tests",
-            "units": "mm",
-        },
+    return face_model(
+        shape,
+        triangles,
+        np.arange(68),
+        identity=random.normal(0, 0.1, (80, count, 3)),
+        expression=random.normal(0, 0.1, (64, count, 3)),
+        albedo=random.normal(0, 0.01, (80, count, 3)),
+        mean_albedo=np.tile([0.7, 0.55, 0.45], (count, 1)),
+        uv=(flat - flat.min(0)) / np.ptp(flat, axis=0),
+        metadata={"name": "schematic", "source": "made for tests"},
     )
 
 

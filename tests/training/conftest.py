@@ -10,6 +10,7 @@ import pytest
 
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.face_model.heads import HeadModel
+from tests.face_models import face_model
 
 N_IDENTITY, N_EXPRESSION, N_ALBEDO, N_RESIDUAL = 80, 64, 80, 2
 
@@ -107,24 +108,18 @@ def toy_head(tmp_path_factory: pytest.TempPathFactory) -> ToyHead:
         for name in ("eyeBlink", "mouthSmile", "cheekSquint", "mouthUpperUp", "mouthLowerDown")
         for side in ("Left", "Right")
     ) + ("jawOpen", "mouthFunnel", "mouthPucker")
-    model = MorphableModel(
-        mean_shape=(face_points - origin).astype(np.float32),
-        identity_basis=of_face[:N_IDENTITY],
-        expression_basis=of_face[N_IDENTITY : N_IDENTITY + N_EXPRESSION],
-        subdivision=None,
-        mean_albedo=np.full((n, 3), [0.7, 0.55, 0.45], np.float32),
-        albedo_basis=rng.normal(0, 0.02, (N_ALBEDO, n, 3)).astype(np.float32),
-        triangles=face_triangles,
-        landmarks=np.arange(len(used), n, dtype=np.int32),
+    model = face_model(
+        face_points - origin,
+        face_triangles,
+        np.arange(len(used), n),
+        identity=of_face[:N_IDENTITY],
+        expression=of_face[N_IDENTITY : N_IDENTITY + N_EXPRESSION],
+        albedo=rng.normal(0, 0.02, (N_ALBEDO, n, 3)),
+        mean_albedo=np.tile([0.7, 0.55, 0.45], (n, 1)),
         skin_region=np.zeros(n, bool),
-        mirror=np.arange(n, dtype=np.int32),
-        uv=np.zeros((n, 2), np.float32),
         parts=np.concatenate([parts[used], np.zeros(68, np.uint8)]),
         expression_units=units,
-        expression_unit_coefficients=rng.normal(0, 1, (len(units), N_EXPRESSION)).astype(
-            np.float32
-        ),
-        metadata={k: "toy" for k in ("name", "version", "licence", "source", "units")},
+        expression_unit_coefficients=rng.normal(0, 1, (len(units), N_EXPRESSION)),
     )
     x, y, z = points.T
     on_skull = np.arange(len(points)) < sizes[0]

@@ -10,9 +10,8 @@ from functools import lru_cache
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from facewright.models.arrays import FloatArray
 
 _VOLUME_SIZE = 48
 _VOXELS_PER_FEATURE = 3.0

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from facewright.models.arrays import FloatArray
 from facewright.training.appearance.surface import EYEBALL, INSIDE, SKIN, TEETH, TONGUE, Surface
-
-FloatArray = NDArray[np.float32]
 
 # Height of a tooth that shows out of the gums, mm.
 _TOOTH_MM = 9.0

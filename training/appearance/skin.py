@@ -13,15 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray
 from facewright.models.color import srgb_from_linear
 from facewright.training.appearance.noise import random_field
 from facewright.training.appearance.regions import FaceRegions, sigmoid, smoothstep
 from facewright.training.appearance.surface import Surface
 from facewright.training.appearance.tone import DARKEST, LIGHTEST, draw_skin_colour, melanin_of
-
-FloatArray = NDArray[np.float32]
 
 _BASE = np.float32([0.83, 0.60, 0.47])
 _MELANIN = np.float32([1.75, 2.35, 2.85])

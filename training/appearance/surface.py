@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from facewright.models.arrays import FloatArray, IntArray
 from facewright.training.appearance.visibility import ambient_occlusion
-
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int32]
 
 SKIN, INSIDE, EYEBALL, TEETH, TONGUE = 0, 1, 2, 3, 4
 REFERENCE_INTEROCULAR_MM = 63.0

@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-Array = NDArray[np.float64]
+from facewright.models.arrays import DoubleArray, FloatArray
 
 DARKEST, LIGHTEST = -60.0, 60.0
 
@@ -30,7 +29,7 @@ _REDNESS = [8.0, 11.0, 12.5, 12.0, 11.0, 9.5]
 _YELLOWNESS = [9.5, 14.5, 19.5, 19.5, 17.0, 13.0]
 
 
-def lab_from_linear(colours: NDArray[np.floating]) -> Array:
+def lab_from_linear(colours: NDArray[np.floating]) -> DoubleArray:
     """CIE L*a*b* (..., 3), D65, of linear sRGB colours (..., 3)."""
     t = np.asarray(colours, np.float64) @ _XYZ_FROM_RGB.T / _WHITE
     f = np.where(t > _KNEE**3, np.cbrt(t), t / (3 * _KNEE**2) + 4 / 29)
@@ -38,7 +37,7 @@ def lab_from_linear(colours: NDArray[np.floating]) -> Array:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-def linear_from_lab(lab: NDArray[np.floating]) -> Array:
+def linear_from_lab(lab: NDArray[np.floating]) -> DoubleArray:
     """Linear sRGB (..., 3) of CIE L*a*b* (..., 3); outside [0, 1] where sRGB has no such colour."""
     lightness, red, yellow = np.moveaxis(np.asarray(lab, np.float64), -1, 0)
     y = (lightness + 16) / 116
@@ -47,7 +46,7 @@ def linear_from_lab(lab: NDArray[np.floating]) -> Array:
     return t * _WHITE @ _RGB_FROM_XYZ.T
 
 
-def typology_angle(colours: NDArray[np.floating]) -> Array:
+def typology_angle(colours: NDArray[np.floating]) -> DoubleArray:
     """Individual typology angle (...,) in degrees of linear sRGB colours (..., 3)."""
     lab = lab_from_linear(colours)
     return np.degrees(np.arctan2(lab[..., 0] - 50, lab[..., 2]))

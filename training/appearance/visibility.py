@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int32]
+from facewright.models.arrays import FloatArray, IntArray
 
 
 @numba.njit(cache=True, fastmath=True)

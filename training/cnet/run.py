@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
 import os
@@ -31,7 +30,8 @@ from facewright.training.losses.hybrid import HybridLoss
 from facewright.training.losses.photo_targets import plain_photo_targets
 from facewright.training.recognition.recognizer import load_recognizer
 from facewright.training.render import make_renderer
-from facewright.training.trainer.optimizer import rate_at
+from facewright.training.trainer.optimizer import make_optimizer, rate_at
+from facewright.training.trainer.tables import append_row
 
 log = logging.getLogger(__name__)
 
@@ -113,13 +113,10 @@ class CNetRun:
         torch.manual_seed(experiment.seed)
         self.cnet = CNet(experiment.channels, experiment.hidden).to(self._device)
         self._shape = ShapeLoss(model, experiment.shape).to(self._device)
-        settings = experiment.optimizer
-        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        self._optimizer = kinds[settings.name](
+        self._optimizer = make_optimizer(
+            experiment.optimizer,
             [*self.cnet.parameters(), *self._shape.parameters()],
-            lr=settings.rate,
-            betas=(0.9, settings.beta2),
-            weight_decay=settings.weight_decay,
+            weight_decay=experiment.optimizer.weight_decay,
         )
         self.step, self._seconds = 0, 0.0
         stock = take_stock(paths.portraits, paths.photos, (), Stock())
@@ -298,13 +295,8 @@ class CNetRun:
         row |= {f"plain_{name}": v for name, v in self.measure(None).items()}
         self.cnet.train()
         log.info(" ".join(f"{name} {value:.4g}" for name, value in row.items()))
-        path = self._paths.out / TABLE
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
+        figures = {name: f"{value:.6g}" for name, value in row.items()}
+        append_row(self._paths.out / TABLE, figures)
 
     def _resume(self) -> None:
         path = self._paths.out / CHECKPOINT

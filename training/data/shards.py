@@ -30,6 +30,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from facewright.models.arrays import Array
+
 CROP_SIZE = 224
 MARGIN = 8
 IMAGE_SIZE = CROP_SIZE + 2 * MARGIN
@@ -37,8 +39,6 @@ IMAGE_SIZE = CROP_SIZE + 2 * MARGIN
 _PEOPLE_OF_A_DIRECTORY = 1 << 32
 
 _SHARD_NAME = re.compile(r"shard_(\d{5})")
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)

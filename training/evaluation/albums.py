@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from facewright.models.aggregation import aggregate
+from facewright.models.arrays import Array
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.data.degradation import KINDS, degrade, degrade_badly
 from facewright.training.data.shards import CROP_SIZE, ShardSet
@@ -28,7 +29,6 @@ from facewright.training.evaluation.bootstrap import (
 from facewright.training.evaluation.measures import NeutralErrors
 from facewright.training.evaluation.network import AlbumNetwork
 
-Array = npt.NDArray[Any]
 Track = Callable[[Iterable[int]], Iterable[int]]
 
 SIZES = (1, 2, 3, 5, 10, 20)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facewright.models.alignment import crop_transform
+from facewright.models.arrays import Array
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.evaluation.benchmarks import Benchmark, BenchmarkPhoto
 from facewright.training.evaluation.errors import BenchmarkError, ScanError
@@ -28,7 +28,6 @@ from facewright.training.evaluation.scans import (
 from facewright.training.photos.crops import cut_crop, read_photo
 from facewright.training.photos.faces import Face
 
-Array = NDArray[Any]
 Track = Callable[[Iterable[int]], Iterable[int]]
 
 BATCH = 16

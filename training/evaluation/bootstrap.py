@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from facewright.models.arrays import Array
 
 RESAMPLES = 1000
 TAILS = (2.5, 97.5)

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from facewright.models.arrays import DoubleArray
 from facewright.training.evaluation.errors import AlignmentError
 from facewright.training.evaluation.nearest import Nearest, Surface
 from facewright.training.evaluation.similarity import Similarity
-
-Array = NDArray[np.float64]
 
 # A first registration with this many points of the scan comes near enough for few steps with all.
 COARSE_POINTS = 3000
@@ -48,12 +47,12 @@ class Registration:
 
     pose: Similarity
     nearest: Nearest
-    distances: Array
+    distances: DoubleArray
 
 
 def register(
     surface: Surface,
-    scan: Array,
+    scan: DoubleArray,
     start: Similarity,
     *,
     scaled: bool,
@@ -88,7 +87,7 @@ def register(
 
 
 def _descend(
-    surface: Surface, scan: Array, start: Similarity, scaled: bool, trim: float
+    surface: Surface, scan: DoubleArray, start: Similarity, scaled: bool, trim: float
 ) -> Registration:
     centre = scan.mean(0)
     radius = float(np.linalg.norm(scan - centre, axis=1).max())
@@ -124,7 +123,7 @@ def _descend(
 
 
 def _measure(
-    surface: Surface, scan: Array, pose: Similarity, guess: NDArray[np.int64] | None
+    surface: Surface, scan: DoubleArray, pose: Similarity, guess: NDArray[np.int64] | None
 ) -> Registration:
     # The scan goes to the mesh and not the other way: the search tree stays as it is.
     nearest = surface.nearest(pose.undo(scan), guess)
@@ -141,13 +140,13 @@ def _energy(state: Registration, kept: int) -> tuple[float, NDArray[Any]]:
 
 def _linearise(
     surface: Surface,
-    scan: Array,
+    scan: DoubleArray,
     state: Registration,
     counting: NDArray[Any],
-    centre: Array,
+    centre: DoubleArray,
     radius: float,
     scaled: bool,
-) -> tuple[Array, Array]:
+) -> tuple[DoubleArray, DoubleArray]:
     """Derivatives (K, 6 or 7) of the surface's advance towards each scan point, and distances (K,).
 
     Columns: turn about the scan's centre (radians), shift (radii), logarithm of scale.
@@ -165,7 +164,7 @@ def _linearise(
     return np.concatenate(columns, 1), np.where(clear, distances, 0) / radius
 
 
-def _moved(pose: Similarity, step: Array, centre: Array, radius: float) -> Similarity:
+def _moved(pose: Similarity, step: DoubleArray, centre: DoubleArray, radius: float) -> Similarity:
     turn = Rotation.from_rotvec(step[:3]).as_matrix()
     growth = np.exp(step[6]) if len(step) == 7 else 1.0
     return Similarity(

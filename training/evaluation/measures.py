@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from facewright.models.arrays import Array
 from facewright.models.camera import pose_points, project, rotation_matrix
 from facewright.models.landmarks import NOSE_TIP
 from facewright.models.layout import LAYOUT_239, CoefficientLayout, Coefficients
@@ -16,8 +15,6 @@ from facewright.models.normals import vertex_normals
 from facewright.training.data.shards import Labels
 from facewright.training.evaluation.scans import FACE_RADIUS
 from facewright.training.evaluation.similarity import fit_similarity
-
-Array = npt.NDArray[Any]
 
 # Faces evaluated at once: bounds memory.
 CHUNK = 32

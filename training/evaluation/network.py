@@ -13,11 +13,11 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 
+from facewright.models.arrays import FloatArray
 from facewright.models.checkpoints_torch import LAYOUTS, load_checkpoint
 from facewright.models.layout import CoefficientLayout
 
 Crops = npt.NDArray[np.uint8]
-Coefficients = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +31,10 @@ class Network:
         describe: descriptors (N, D) of unit length of such crops; None of a network without.
     """
 
-    predict: Callable[[Crops], Coefficients]
+    predict: Callable[[Crops], FloatArray]
     layout: CoefficientLayout
     face_model_sha256: str
-    describe: Callable[[Crops], Coefficients] | None = None
+    describe: Callable[[Crops], FloatArray] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class AlbumNetwork:
         face_model_sha256: of the face model they belong to; "" when the file does not say.
     """
 
-    predict: Callable[[Crops], tuple[Coefficients, Coefficients]]
+    predict: Callable[[Crops], tuple[FloatArray, FloatArray]]
     layout: CoefficientLayout
     face_model_sha256: str
 
@@ -66,7 +66,7 @@ def load_album_network(path: Path) -> AlbumNetwork:
     if path.suffix == ".onnx":
         session, layout, sha256 = _session(path)
 
-        def run(crops: Crops) -> tuple[Coefficients, Coefficients]:
+        def run(crops: Crops) -> tuple[FloatArray, FloatArray]:
             crops_nchw = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) / 255
             out = session.run(["coefficients", "confidences"], {"crops": crops_nchw})
             return out[0], out[1]
@@ -78,7 +78,7 @@ def load_album_network(path: Path) -> AlbumNetwork:
     confide = cnet
 
     @torch.no_grad()
-    def predict(crops: Crops) -> tuple[Coefficients, Coefficients]:
+    def predict(crops: Crops) -> tuple[FloatArray, FloatArray]:
         crops_nchw = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
         found = rnet.regress(crops_nchw)
         return found.coefficients.numpy(), confide(found.stage1, found.pooled).numpy()
@@ -114,9 +114,9 @@ def _session(path: Path) -> tuple[onnxruntime.InferenceSession, CoefficientLayou
 def _onnx(path: Path) -> Network:
     session, layout, sha256 = _session(path)
 
-    def run(output: str, crops: Crops) -> Coefficients:
+    def run(output: str, crops: Crops) -> FloatArray:
         crops_nchw = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) / 255
-        out: Coefficients = session.run([output], {"crops": crops_nchw})[0]
+        out: FloatArray = session.run([output], {"crops": crops_nchw})[0]
         return out
 
     describes = "descriptors" in {output.name for output in session.get_outputs()}
@@ -128,7 +128,7 @@ def _checkpoint(path: Path) -> Network:
     rnet, _, info = load_checkpoint(path)
 
     @torch.no_grad()
-    def run(output: str, crops: Crops) -> Coefficients:
+    def run(output: str, crops: Crops) -> FloatArray:
         crops_nchw = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
         out: npt.NDArray[Any] = getattr(rnet.regress(crops_nchw), output).numpy()
         return out

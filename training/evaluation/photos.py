@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from facewright.models.alignment import crop_transform
+from facewright.models.arrays import Array
 from facewright.models.camera import pose_points, project
 from facewright.models.landmarks import JAW, LANDMARK_COUNT, LEFT_EYE, RIGHT_EYE
 from facewright.models.layout import CoefficientLayout
@@ -27,8 +27,6 @@ from facewright.training.photos.crops import cut_crop, map_points_back, read_pho
 from facewright.training.photos.labels import PhotoLabels
 from facewright.training.photos.people import normalise, person_of
 from facewright.training.photos.rendering import colour_errors
-
-Array = npt.NDArray[Any]
 
 BATCH = 16
 INNER = slice(JAW.stop, LANDMARK_COUNT)

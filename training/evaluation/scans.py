@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.arrays import Array
 from facewright.models.landmarks import (
     LANDMARK_COUNT,
     LEFT_EYE,
@@ -27,8 +27,6 @@ from facewright.training.evaluation.errors import AlignmentError, EmptyCropError
 from facewright.training.evaluation.icp import register
 from facewright.training.evaluation.nearest import Surface, finite_points
 from facewright.training.evaluation.similarity import Similarity, fit_similarity
-
-Array = NDArray[Any]
 
 # The paper, section 5: the radius of the crop around the nose tip, mm.
 FACE_RADIUS = 95.0

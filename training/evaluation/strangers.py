@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from facewright.models.agreement import album_distances, album_similarities
+from facewright.models.arrays import Array
 from facewright.training.evaluation.report import Figure
 from facewright.training.photos.people import number_people
-
-Array = npt.NDArray[Any]
 
 SIZES = (2, 3, 5, 20)
 ALBUMS = 1000

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facewright.models.arrays import Array
 from facewright.models.camera import CROP_SIZE
 from facewright.models.landmarks import NOSE_TIP
 from facewright.models.layout import CoefficientLayout
@@ -27,8 +26,6 @@ from facewright.training.evaluation.scans import (
     measure,
     sample_surface,
 )
-
-Array = NDArray[Any]
 
 BATCH = 16
 # Of a portrait's true face: the mean distance of one portrait is sure to about 0.03 mm with these.

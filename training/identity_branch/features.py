@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from facewright.models.arrays import FloatArray
 from facewright.models.identity_branch_torch import N_IDENTITY, IdentityBranch
 from facewright.models.recognition_torch import TRUNK_FEATURES
 from facewright.models.rnet_torch import RNet
@@ -24,8 +24,6 @@ ROWS_BETWEEN_SAVES = 16 * BATCH
 WIDTHS = {"trunk": TRUNK_FEATURES, "identity": N_IDENTITY}
 META = "meta.json"
 
-Array = npt.NDArray[np.float32]
-
 
 def portrait_features(
     directory: Path,
@@ -34,7 +32,7 @@ def portrait_features(
     shards: ShardSet,
     of: str,
     track: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
-) -> tuple[Array, Array]:
+) -> tuple[FloatArray, FloatArray]:
     """Features of all portraits; an interrupted computation goes on.
 
     Args:

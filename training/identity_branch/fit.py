@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from facewright.models.arrays import DoubleArray
 from facewright.models.checkpoints_torch import load_checkpoint, save_checkpoint
 from facewright.models.identity_branch_torch import IdentityBranch
 from facewright.models.morphable_model import MorphableModel
@@ -25,8 +26,6 @@ from facewright.training.losses.quadratic_forms import face_forms
 
 LEADING = 20
 """Coefficients whose correlation with the truth is reported: the rest is small."""
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,9 @@ def fit_identity_branch(
     branch.to(device)
     networks = f"{_digest(rnet, branch)}, chips of {settings.chip_size} px"
 
-    def seen(name: str, shards: ShardSet) -> tuple[npt.NDArray[np.float32], Array, Array]:
+    def seen(
+        name: str, shards: ShardSet
+    ) -> tuple[npt.NDArray[np.float32], DoubleArray, DoubleArray]:
         trunk_features, identity = portrait_features(
             features / name, rnet, branch, shards, networks, track
         )
@@ -172,7 +173,7 @@ def _chosen_people(
 def _finished(
     branch: IdentityBranch,
     head: Head,
-    weights: tuple[Array, Array],
+    weights: tuple[DoubleArray, DoubleArray],
 ) -> IdentityBranch:
     """The branch with its head and weights."""
     branch = branch.cpu()
@@ -187,7 +188,7 @@ def _finished(
     return finished
 
 
-def _correlation(estimate: Array, true: Array) -> float:
+def _correlation(estimate: DoubleArray, true: DoubleArray) -> float:
     """Mean correlation of the first coefficients with the true ones."""
     pairs = zip(estimate.T[:LEADING], true.T[:LEADING], strict=True)
     return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs]))

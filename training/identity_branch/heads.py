@@ -14,9 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from facewright.models.arrays import DoubleArray
 from facewright.models.identity_branch_torch import N_IDENTITY
-
-Array = npt.NDArray[np.float64]
 
 RIDGES = tuple(10.0**k for k in np.arange(-1.0, 4.1, 0.5))
 """Penalties on standardised features, in portraits."""
@@ -48,23 +47,23 @@ class Head:
     layers: nn.Sequential
     error: float
 
-    def predict(self, features: npt.NDArray[np.float32]) -> Array:
+    def predict(self, features: npt.NDArray[np.float32]) -> DoubleArray:
         """(N, 80) of features (N, D)."""
         with torch.no_grad():
-            found: Array = self.layers(torch.from_numpy(features)).double().numpy()
+            found: DoubleArray = self.layers(torch.from_numpy(features)).double().numpy()
         return found
 
 
-def distance(difference: Array, form: Array) -> float:
+def distance(difference: DoubleArray, form: DoubleArray) -> float:
     """Root mean square distance, mm, of coefficient differences (N, 80)."""
     return float(np.sqrt(np.einsum("ni,ij,nj->n", difference, form, difference).mean()))
 
 
 def fit_heads(
     features: npt.NDArray[np.float32],
-    identity: Array,
+    identity: DoubleArray,
     choosing: npt.NDArray[np.bool_],
-    form: Array,
+    form: DoubleArray,
     hidden: int,
     seed: int,
 ) -> Iterator[Head]:
@@ -92,9 +91,9 @@ def fit_heads(
 
 def _ridge(
     standard: npt.NDArray[np.float32],
-    identity: Array,
+    identity: DoubleArray,
     choosing: npt.NDArray[np.bool_],
-    form: Array,
+    form: DoubleArray,
     ridge: float,
     mean: npt.NDArray[np.float32],
     spread: npt.NDArray[np.float32],
@@ -115,9 +114,9 @@ def _ridge(
 
 def _network(
     standard: npt.NDArray[np.float32],
-    identity: Array,
+    identity: DoubleArray,
     choosing: npt.NDArray[np.bool_],
-    form: Array,
+    form: DoubleArray,
     hidden: int,
     decay: float,
     mean: npt.NDArray[np.float32],
@@ -176,7 +175,9 @@ def _unstandardised(
     return layers.requires_grad_(False)
 
 
-def joining_weights(rnet: Array, own: Array, true: Array) -> tuple[Array, Array]:
+def joining_weights(
+    rnet: DoubleArray, own: DoubleArray, true: DoubleArray
+) -> tuple[DoubleArray, DoubleArray]:
     """How much each of two estimates of a coefficient should count.
 
     The least-squares weights, drawn towards those of the inverse variances, see `PRIOR`.

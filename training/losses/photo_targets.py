@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from facewright.models.arrays import Array
 from facewright.training.data.crops import Images, crops_nchw, cut_crops
 from facewright.training.data.shards import Labels
 from facewright.training.losses.hybrid import PhotoTargets
-
-Array = npt.NDArray[Any]
 
 
 def photo_targets(photos: Images, masks: Images, landmarks: Array, known: Array) -> PhotoTargets:

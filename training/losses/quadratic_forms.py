@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from facewright.models.arrays import DoubleArray
 from facewright.models.light import sh_basis
 from facewright.models.morphable_model import PART_EYEBALL, PART_SKIN, MorphableModel
 from facewright.models.normals import vertex_normals
-
-Array = npt.NDArray[np.float64]
 
 # Radius around the nose tip, mm, in which faces are compared (the evaluation's 95 mm less a rim).
 FACE_RADIUS = 92.0
@@ -31,7 +30,7 @@ FEATURE_RADIUS = 8.0  # mm
 ROUNDING = 1e-3
 
 
-def vertex_areas(vertices: npt.NDArray[Any], triangles: npt.NDArray[Any]) -> Array:
+def vertex_areas(vertices: npt.NDArray[Any], triangles: npt.NDArray[Any]) -> DoubleArray:
     """Surface that belongs to each vertex: a third of its triangles, (V,) in mm²."""
     corners = np.asarray(vertices, np.float64)[triangles]
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -39,7 +38,7 @@ def vertex_areas(vertices: npt.NDArray[Any], triangles: npt.NDArray[Any]) -> Arr
     return np.bincount(triangles.reshape(-1), thirds, minlength=len(vertices)).astype(np.float64)
 
 
-def displacement_form(basis: npt.NDArray[Any], weights: Array) -> Array:
+def displacement_form(basis: npt.NDArray[Any], weights: DoubleArray) -> DoubleArray:
     """Mean square displacement: G_ij = Σ_v w_v ⟨b_iv, b_jv⟩ / Σ_v w_v, (k, k).
 
     Args:
@@ -51,7 +50,9 @@ def displacement_form(basis: npt.NDArray[Any], weights: Array) -> Array:
     return flat @ flat.T
 
 
-def without_size(form: Array, basis: npt.NDArray[Any], mean: Array, weights: Array) -> Array:
+def without_size(
+    form: DoubleArray, basis: npt.NDArray[Any], mean: DoubleArray, weights: DoubleArray
+) -> DoubleArray:
     """A displacement form with most of the overall size projected out.
 
     Args:
@@ -67,7 +68,9 @@ def without_size(form: Array, basis: npt.NDArray[Any], mean: Array, weights: Arr
     return form - IGNORED_SIZE_SHARE * np.outer(along, along) / square
 
 
-def normal_form(basis: npt.NDArray[Any], points: Array, normals: Array, weights: Array) -> Array:
+def normal_form(
+    basis: npt.NDArray[Any], points: DoubleArray, normals: DoubleArray, weights: DoubleArray
+) -> DoubleArray:
     """Mean square displacement along normals that no small similarity explains, (k, k).
 
     This is the point-to-plane distance after alignment (rotation, translation, scale), to first
@@ -89,7 +92,7 @@ def normal_form(basis: npt.NDArray[Any], points: Array, normals: Array, weights:
     return rest.T @ rest
 
 
-def light_form(directions: int = 512) -> Array:
+def light_form(directions: int = 512) -> DoubleArray:
     """Mean square difference of the shading factor over normals that face the camera, (9, 9)."""
     # A Fibonacci spiral over the half sphere z > 0: equal areas.
     k = np.arange(directions) + 0.5
@@ -100,7 +103,7 @@ def light_form(directions: int = 512) -> Array:
     return basis.T @ basis / directions
 
 
-def face_forms(model: MorphableModel) -> dict[str, Array]:
+def face_forms(model: MorphableModel) -> dict[str, DoubleArray]:
     """The forms used in training.
 
     Returns:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 import torch
 from torch import nn
 
 from facewright.models.agreement import STRANGER_COSINE, STRANGER_DISTANCE
+from facewright.models.arrays import FloatArray
 from facewright.models.camera import CROP_SIZE
 from facewright.models.checkpoints_torch import CheckpointInfo, load_checkpoint
 from facewright.models.cnet_torch import CNet
@@ -42,8 +42,6 @@ UNTRAINED_SEED = 0
 UNTRAINED_WIDTH = (64, 128)
 
 Storage = Literal["int8", "float16"]
-
-Array = npt.NDArray[np.float32]
 
 
 class ExportError(RuntimeError):
@@ -207,7 +205,7 @@ def _check(
     return check
 
 
-def _check_crops(directory: Path | None) -> tuple[Array, str]:
+def _check_crops(directory: Path | None) -> tuple[FloatArray, str]:
     """Crops (N, 3, 224, 224) in [0, 1] to check with, and what they are."""
     if directory is None:
         coarse = torch.rand(
@@ -227,7 +225,7 @@ def _check_crops(directory: Path | None) -> tuple[Array, str]:
     return crops_nchw, f"{len(rows)} crops of the data directory {directory.name!r}"
 
 
-def _run_torch(rnet: RNet, cnet: CNet, crops_nchw: Array) -> list[Array]:
+def _run_torch(rnet: RNet, cnet: CNet, crops_nchw: FloatArray) -> list[FloatArray]:
     parts = []
     with torch.inference_mode():
         for batch in torch.from_numpy(crops_nchw).split(CHECK_BATCH):
@@ -239,7 +237,7 @@ def _run_torch(rnet: RNet, cnet: CNet, crops_nchw: Array) -> list[Array]:
     return [torch.cat(values).numpy() for values in zip(*parts, strict=True)]
 
 
-def _run_onnx(file: bytes, crops_nchw: Array) -> list[Array]:
+def _run_onnx(file: bytes, crops_nchw: FloatArray) -> list[FloatArray]:
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     parts = [
         session.run(None, {"crops": crops_nchw[start : start + CHECK_BATCH]})
@@ -248,12 +246,12 @@ def _run_onnx(file: bytes, crops_nchw: Array) -> list[Array]:
     return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
-def _largest_difference(one: list[Array], other: list[Array]) -> float:
+def _largest_difference(one: list[FloatArray], other: list[FloatArray]) -> float:
     return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
 
 
 def _vertex_drift(
-    model: MorphableModel, layout: CoefficientLayout, one: Array, other: Array
+    model: MorphableModel, layout: CoefficientLayout, one: FloatArray, other: FloatArray
 ) -> tuple[float, float]:
     """Mean and largest distance in mm between the vertices of two sets of coefficients."""
     means, largest = [], 0.0

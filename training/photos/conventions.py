@@ -13,11 +13,11 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from facewright.models.arrays import Array
 from facewright.models.camera import pose_points, project
 from facewright.models.landmarks import (
     JAW,
@@ -30,8 +30,6 @@ from facewright.models.landmarks import (
 from facewright.models.layout import CoefficientLayout
 from facewright.models.morphable_model import PART_SKIN, MorphableModel
 from facewright.training.photos.crops import map_points
-
-Array = npt.NDArray[Any]
 
 MOVED = slice(JAW.start, RIGHT_BROW.stop)
 """Jaw and brows: the landmarks a convention may place."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from facewright.models.arrays import Array
 from facewright.models.camera import CROP_SIZE
 from facewright.models.resampling import cut_square
-
-Array = npt.NDArray[Any]
 
 PIXEL_CENTRE = 0.5
 """Labels with pixel centres at integers are this much less than continuous coordinates."""

@@ -16,14 +16,13 @@ to 5-7% at 30-45 degrees and 8-13% after that, so there they are unknown, too.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from facewright.models.arrays import Array
 from facewright.models.landmarks import CHIN, JAW, LANDMARK_COUNT, MIRROR_ORDER
-
-Array = npt.NDArray[Any]
 
 POINT_COUNT: Final = 468
 

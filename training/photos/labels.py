@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from facewright.models.arrays import Array
 from facewright.training.photos.crops import PIXEL_CENTRE
 from facewright.training.photos.facemesh import five_points, yaw_degrees
 from facewright.training.photos.facemesh import landmarks68 as facemesh_landmarks
 from facewright.training.photos.faces import read_faces
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)

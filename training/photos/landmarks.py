@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from facewright.models.arrays import Array
 from facewright.models.landmarks import (
     LANDMARK_COUNT,
     LEFT_EYE,
@@ -25,8 +26,6 @@ from facewright.training.photos.conventions import SHARP
 from facewright.training.photos.crops import PIXEL_CENTRE
 from facewright.training.photos.facemesh import landmarks68
 from facewright.training.photos.faces import Face
-
-Array = npt.NDArray[Any]
 
 
 class Landmarks(NamedTuple):

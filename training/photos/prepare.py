@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from facewright.models.alignment import crop_transform
+from facewright.models.arrays import Array
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.data.shards import (
     COEFFICIENTS,
@@ -48,8 +49,6 @@ from facewright.training.photos.people import (
     rows_of,
 )
 from facewright.training.skin import skin_attention, skin_probability
-
-Array = npt.NDArray[Any]
 
 PREPARATION_VERSION = "2"
 

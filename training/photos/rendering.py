@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
+from facewright.models.arrays import Array
 from facewright.models.camera import CROP_SIZE, depth, pose_points, project
 from facewright.models.layout import CoefficientLayout
 from facewright.models.light import shade
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.normals import vertex_normals
 from facewright.models.rasterizer import EMPTY, interpolate, rasterize
-
-Array = npt.NDArray[Any]
 
 # Faces at once: bounds memory.
 _CHUNK = 8

@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from facewright.models.arrays import FloatArray
 
 MAX_FILE_BYTES: Final = 256 * 2**20
 MAX_LAYERS: Final = 4096

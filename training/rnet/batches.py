@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from facewright.models.arrays import Array
 from facewright.models.camera import rotation_matrix
 from facewright.models.landmarks import MIRROR_ORDER
 from facewright.models.layout import Coefficients
@@ -28,8 +29,6 @@ from facewright.training.rnet.augmentation import (
 from facewright.training.rnet.experiment import Augmentation, Experiment
 from facewright.training.rnet.losses import Targets
 from facewright.training.rnet.plan import PHOTOS, PORTRAITS, Step
-
-Array = npt.NDArray[Any]
 
 
 class Portraits(NamedTuple):

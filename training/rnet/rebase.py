@@ -8,20 +8,20 @@ coefficients of the new model whose surface is nearest to that of the old ones.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from facewright.models.arrays import DoubleArray
 from facewright.models.morphable_model import PART_SKIN, MorphableModel
 from facewright.models.rnet_torch import RNet
-
-Array = npt.NDArray[np.float64]
 
 
 class RebaseError(ValueError):
     """The models do not share a mesh, or the checkpoint belongs to neither."""
 
 
-def coefficient_map(old: Array, new: Array, shift: Array | None = None) -> tuple[Array, Array]:
+def coefficient_map(
+    old: DoubleArray, new: DoubleArray, shift: DoubleArray | None = None
+) -> tuple[DoubleArray, DoubleArray]:
     """Least-squares map of coefficients between bases.
 
     Args:
@@ -52,7 +52,7 @@ def rebase(rnet: RNet, old: MorphableModel, new: MorphableModel) -> float:
         raise RebaseError("the two face models have different meshes")
     skin = new.parts == PART_SKIN
 
-    def flat(model: MorphableModel, which: str) -> Array:
+    def flat(model: MorphableModel, which: str) -> DoubleArray:
         n_id, n_ex = model.n_identity, model.n_expression
         mean = model.mean_vertices
         if which == "identity":

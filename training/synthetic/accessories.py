@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray
 from facewright.models.landmarks import LEFT_EYE, RIGHT_EYE
-
-FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from facewright.models.arrays import FloatArray
 
 BACKDROP_SIZE = 320
 _KINDS = {"wall": 0.3, "clutter": 0.12, "room": 0.17, "people": 0.13, "press": 0.11, "noise": 0.09,

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray
 from facewright.training.appearance.regions import FaceRegions, smoothstep
 from facewright.training.appearance.surface import SKIN, Surface
 from facewright.training.synthetic.headwear import Headwear, Milliner
 from facewright.training.synthetic.props import Prop
 from facewright.training.synthetic.shading import Cloth
 from facewright.training.synthetic.traits import Traits
-
-FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray
 from facewright.training.appearance.noise import random_field
 from facewright.training.appearance.regions import FaceRegions
 from facewright.training.appearance.surface import SKIN, Surface
-
-FloatArray = NDArray[np.float32]
 
 HALF_WIDTH_MM, TOP_MM, BOTTOM_MM = 72.0, 80.0, -112.0
 PIXELS_PER_MM = 2.0

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray
 from facewright.models.normals import vertex_normals
 from facewright.training.appearance.skin import Appearance
 from facewright.training.appearance.surface import TEETH
@@ -36,8 +37,6 @@ from facewright.training.synthetic.scene import Geometry
 from facewright.training.synthetic.shading import EyeShading, grain_volume, shade_pixels
 from facewright.training.synthetic.strands import Strands, draw, light_nodes
 from facewright.training.synthetic.view import View, draw_view, nominal_pose, pose_coefficients
-
-FloatArray = NDArray[np.float32]
 
 SUPERSAMPLING = 1.5
 _BLOCK = 20

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from facewright.models.arrays import FloatArray
 from facewright.training.appearance.noise import random_field
 from facewright.training.appearance.regions import FaceRegions, smoothstep
 from facewright.training.appearance.skin import Appearance
@@ -15,7 +16,6 @@ from facewright.training.appearance.surface import SKIN, Surface
 from facewright.training.synthetic.props import Prop, capsule, ellipsoid, prop
 from facewright.training.synthetic.strands import Strands, grow
 
-FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
 # Height of the hairline above the eyes (reference mm) by the angle from straight ahead, seen from

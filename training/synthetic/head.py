@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray, IntArray
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.appearance.surface import Surface
 from facewright.training.face_model.heads import HeadModel
 from facewright.training.synthetic.traits import TraitModel
-
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray
 from facewright.training.appearance.regions import FaceRegions, smoothstep
 from facewright.training.appearance.surface import SKIN, Surface
 from facewright.training.synthetic.props import Mesh, Prop, join, loft, prop, sheet
 from facewright.training.synthetic.traits import Traits
-
-FloatArray = NDArray[np.float32]
 
 _KINDS = {"none": 0.80, "beanie": 0.025, "cap": 0.045, "hat": 0.02, "helmet": 0.012,
           "headscarf": 0.045, "hood": 0.028, "mask": 0.025}  # fmt: skip

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray
 from facewright.models.light import sh_basis
-
-FloatArray = NDArray[np.float32]
 
 
 def fit_light(colours: FloatArray, albedo: FloatArray, normals: FloatArray) -> FloatArray:

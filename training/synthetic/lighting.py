@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray
 from facewright.training.appearance.surface import EYEBALL, SKIN, TEETH
 from facewright.training.appearance.visibility import fill_depth_map, light_frame, lit_fractions
 from facewright.training.synthetic.props import PROP
 from facewright.training.synthetic.strands import Strands, splat_depth
-
-FloatArray = NDArray[np.float32]
 
 # Red light scatters farther in skin (Jensen et al. 2001: mean free paths roughly 4:2:1), so the
 # terminator is wrapped more for red.

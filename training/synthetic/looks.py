@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray
 from facewright.training.appearance.noise import random_field
 from facewright.training.appearance.regions import smoothstep
 from facewright.training.appearance.skin import Appearance, SkinSampler, _Person, draw_hair_colours
 from facewright.training.appearance.tone import angle_of, draw_skin_colour
 from facewright.training.synthetic.traits import Traits
-
-FloatArray = NDArray[np.float32]
 
 _LASH = np.float32([0.009, 0.007, 0.006])
 _BEARDS = {

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int32]
+from facewright.models.arrays import FloatArray, IntArray
 
 _UPPER, _LOWER = 62, 66
 # How far behind the lips light comes in, and how fast it fades.

@@ -9,11 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray
 from facewright.models.camera import rotation_matrix
 from facewright.models.landmarks import CHIN, LEFT_MOUTH_CORNER, NOSE_TIP, RIGHT_MOUTH_CORNER
 from facewright.training.synthetic.props import Mesh, Prop, box, capsule, ellipsoid, join, prop
-
-FloatArray = NDArray[np.float32]
 
 _FINGER_BASE_X = (-30.0, -10.0, 10.0, 29.0)
 _FINGER_LENGTH = (70.0, 79.0, 74.0, 57.0)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray
 from facewright.training.synthetic.head import Head
 from facewright.training.synthetic.traits import Traits
 
-FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
 # The subject's left is the image's right.

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from facewright.models.arrays import FloatArray
+
 Image = NDArray[np.uint8]
 
 

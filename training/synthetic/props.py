@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int32]
+from facewright.models.arrays import FloatArray, IntArray
+
 PROP = 4
 """Part code of props, next to those of `training.appearance.surface`."""
 

@@ -10,7 +10,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from facewright.models.arrays import FloatArray
+
 EMPTY = -1
 
 

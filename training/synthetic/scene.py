@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray, IntArray
 from facewright.models.normals import vertex_normals
 from facewright.training.appearance.surface import Surface
 from facewright.training.synthetic.props import PROP, Prop
-
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,11 +8,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray
 from facewright.training.appearance.skin import EyeLook
 from facewright.training.synthetic.creases import HALF_WIDTH_MM, PIXELS_PER_MM, TOP_MM
 from facewright.training.synthetic.raster import FrameBuffer
-
-FloatArray = NDArray[np.float32]
 
 GRAIN_SIZE = 64
 _GRAIN_PER_MM = np.float32(2.2)

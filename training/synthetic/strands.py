@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from facewright.models.arrays import FloatArray
 
 
 @dataclass(frozen=True, eq=False)

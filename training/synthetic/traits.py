@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from facewright.models.arrays import FloatArray
 from facewright.training.face_model.heads import TRAITS
-
-FloatArray = NDArray[np.float32]
 
 _RIDGE = 20.0
 # Skin tones that are typical of the ancestries, on the range of melanin; European shares stand for

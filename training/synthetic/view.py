@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.models.alignment import crop_transform
+from facewright.models.arrays import DoubleArray
 from facewright.models.camera import (
     CAMERA_DISTANCE,
     CROP_SIZE,
@@ -29,8 +30,6 @@ from facewright.models.landmarks import (
     RIGHT_EYE,
     RIGHT_MOUTH_CORNER,
 )
-
-Array = NDArray[np.float64]
 
 _PHOTO_FOCAL = 1000.0
 """Of the photo before cropping; the crop's scale makes the choice irrelevant."""
@@ -48,9 +47,9 @@ class View:
         crop: (2, 3) similarity, photo px (principal point at 0) to px of the 224 crop.
     """
 
-    rotation: Array
-    offset: Array
-    crop: Array
+    rotation: DoubleArray
+    offset: DoubleArray
+    crop: DoubleArray
 
     @property
     def turn(self) -> float:
@@ -73,7 +72,7 @@ class View:
         return out
 
 
-def towards(direction: Array) -> Array:
+def towards(direction: DoubleArray) -> DoubleArray:
     """(3, 3) smallest rotation that turns -z to `direction` (3,), which has negative z."""
     d = direction / np.linalg.norm(direction)
     axis = np.array([d[1], -d[0], 0.0])  # (-z) x d
@@ -81,7 +80,7 @@ def towards(direction: Array) -> Array:
     return np.eye(3) + cross + cross @ cross / (1.0 - d[2])
 
 
-def draw_pose(rng: np.random.Generator) -> Array:
+def draw_pose(rng: np.random.Generator) -> DoubleArray:
     """(3, 3) rotation of the head relative to the line of sight.
 
     Most people look at the camera; yaw reaches 90 degrees to both sides, pitch 45, roll 60.
@@ -99,7 +98,7 @@ def draw_pose(rng: np.random.Generator) -> Array:
     return rotation_matrix(angles[None])[0]
 
 
-def five_points(landmarks: Array) -> Array:
+def five_points(landmarks: DoubleArray) -> DoubleArray:
     """(5, k) eyes, nose tip and mouth corners of (68, k) landmarks."""
     return np.stack(
         [
@@ -113,7 +112,9 @@ def five_points(landmarks: Array) -> Array:
 
 
 def draw_view(
-    rng: np.random.Generator, landmarks: NDArray[np.float32], template: tuple[Array, Array]
+    rng: np.random.Generator,
+    landmarks: NDArray[np.float32],
+    template: tuple[DoubleArray, DoubleArray],
 ) -> View:
     """Place the camera and cut the crop as the service does, from rough points or landmarks.
 
@@ -153,7 +154,7 @@ def draw_view(
     return View(rotation, offset, crop)
 
 
-def nominal_pose(view: View, landmarks: NDArray[np.float32]) -> tuple[Array, Array]:
+def nominal_pose(view: View, landmarks: NDArray[np.float32]) -> tuple[DoubleArray, DoubleArray]:
     """Rotation matrix (3, 3) and translation (3,) mm under the nominal crop camera.
 
     Args:
@@ -183,8 +184,11 @@ def nominal_pose(view: View, landmarks: NDArray[np.float32]) -> tuple[Array, Arr
 
 
 def _refine(
-    rotation: Array, position: Array, landmarks: NDArray[np.float32], target: Array
-) -> tuple[Array, Array]:
+    rotation: DoubleArray,
+    position: DoubleArray,
+    landmarks: NDArray[np.float32],
+    target: DoubleArray,
+) -> tuple[DoubleArray, DoubleArray]:
     """One Gauss-Newton step of the nominal pose on the landmarks' image positions."""
     turned = landmarks @ rotation.T
     p = turned + position
@@ -208,6 +212,8 @@ def _refine(
     return turn @ rotation, position + step[3:]
 
 
-def pose_coefficients(rotation: Array, translation: Array) -> tuple[Array, Array]:
+def pose_coefficients(
+    rotation: DoubleArray, translation: DoubleArray
+) -> tuple[DoubleArray, DoubleArray]:
     """Angles (3,) in radians and translation (3,) in 100 mm, the coefficients of a pose."""
     return angles_from_matrix(rotation[None])[0], translation / TRANSLATION_UNIT

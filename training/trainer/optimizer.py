@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
+from torch.optim import Adam, AdamW
 
 from facewright.training.experiment_files import Settings
 
@@ -35,6 +37,13 @@ class Optimizer(Settings):
     weight_decay: Weight = 0.0
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
     clip: Annotated[float, Field(gt=0)] | None = None
+
+
+def make_optimizer(settings: Optimizer, parameters: Iterable[Any], **options: Any) -> Adam:
+    """Adam or AdamW of parameters or groups of them; `options` are those of torch's class."""
+    kinds = {"adam": Adam, "adamw": AdamW}
+    betas = (0.9, settings.beta2)
+    return kinds[settings.name](parameters, lr=settings.rate, betas=betas, **options)
 
 
 def rate_at(optimizer: Optimizer, progress: float) -> float:

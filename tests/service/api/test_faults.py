@@ -28,7 +28,7 @@ from facewright.service.api.connections import guarded
 from facewright.service.pipeline.engine import Engine
 from facewright.service.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("clock")
+pytestmark = [pytest.mark.xdist_group("clock"), pytest.mark.slow]
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PATH = "/v1/reconstruct"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from facewright.models.camera import pose_points, project
 from facewright.models.checkpoints_torch import CheckpointInfo, save_checkpoint
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.rnet_torch import RNet
 from facewright.training.cnet.run import CNetPaths
 from facewright.training.data.shards import COEFFICIENTS, IMAGE_SIZE, ShardMeta, ShardWriter
+from tests.face_models import random_labels
 
 PEOPLE, PHOTOS_OF_EACH = 8, 3
 STEPS = {
@@ -44,18 +44,7 @@ def write_people(directory: Path, model: MorphableModel, kind: str) -> None:
     rng = np.random.default_rng(3)
     count = PEOPLE * PHOTOS_OF_EACH
     person = np.repeat(np.arange(PEOPLE), PHOTOS_OF_EACH)
-    labels = {
-        "identity": rng.normal(size=(PEOPLE, 80))[person],
-        "expression": rng.normal(size=(count, 64)),
-        "albedo": rng.normal(size=(count, 80)),
-        "light": rng.normal(size=(count, 9)) * 0.2 + np.eye(9)[0],
-        "rotation": rng.normal(size=(count, 3)) * 0.2,
-        "translation": rng.normal(size=(count, 3)) * [0.05, 0.05, 0.3],
-    }
-    shape = model.shape(labels["identity"], labels["expression"])[:, model.landmarks]
-    posed = pose_points(shape.astype(np.float64), labels["rotation"], labels["translation"])
-    labels |= {"landmarks": project(posed), "person": person}
-    labels["landmark_visible"] = np.ones((count, 68), bool)
+    labels = random_labels(model, count, rng, person, hidden=0.0)
     if kind == "photos":
         labels |= {name: np.full_like(labels[name], np.nan) for name in COEFFICIENTS}
     meta = ShardMeta(kind, 0, "test", model.sha256)

@@ -14,6 +14,8 @@ from torch.nn.functional import interpolate, normalize
 from facewright.models.landmarks import LANDMARK_COUNT
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.subdivision import Subdivision
+from tests.face_models import face_model as make_face_model
+from tests.face_models import grid_triangles
 
 SIDE = 25
 
@@ -34,30 +36,21 @@ def face_model() -> MorphableModel:
     mean = np.stack([70 * x, 85 * y, z], -1).reshape(-1, 3)
     mean -= mean.mean(0)
     index = np.arange(SIDE**2).reshape(SIDE, SIDE)
-    a, b, c, d = (index[i, j] for i, j in (
-        (slice(-1), slice(-1)), (slice(1, None), slice(-1)),
-        (slice(1, None), slice(1, None)), (slice(-1), slice(1, None)),
-    ))  # fmt: skip
-    triangles = np.stack([a, b, c, a, c, d], -1).reshape(-1, 3)
     patches = 0.5 + 0.15 * np.sin(5 * x + 3 * np.cos(4 * y))[..., None] * [1, 0.7, 0.5]
-    return MorphableModel(
-        mean_shape=mean.astype(np.float32),
-        identity_basis=(1.2 * smooth_modes(rng, 80, x, y)).astype(np.float32),
-        expression_basis=(0.8 * smooth_modes(rng, 64, x, y)).astype(np.float32),
+    return make_face_model(
+        mean,
+        grid_triangles(SIDE, SIDE),
+        identity=1.2 * smooth_modes(rng, 80, x, y),
+        expression=0.8 * smooth_modes(rng, 64, x, y),
+        albedo=0.02 * smooth_modes(rng, 80, x, y),
+        landmarks=rng.choice(SIDE**2, LANDMARK_COUNT, replace=False),
         subdivision=Subdivision.from_rows(
             sparse.eye_array(SIDE**2, dtype=np.float32, format="csr")
         ),
-        mean_albedo=patches.reshape(-1, 3).astype(np.float32),
-        albedo_basis=(0.02 * smooth_modes(rng, 80, x, y)).astype(np.float32),
-        triangles=triangles.astype(np.int32),
-        landmarks=rng.choice(SIDE**2, LANDMARK_COUNT, replace=False).astype(np.int32),
+        mean_albedo=patches.reshape(-1, 3),
         skin_region=(np.abs(x) + np.abs(y) < 1).reshape(-1),
-        mirror=index[:, ::-1].reshape(-1).astype(np.int32),
-        uv=(np.stack([x, y], -1).reshape(-1, 2) / 2 + 0.5).astype(np.float32),
-        parts=np.zeros(SIDE**2, np.uint8),
-        expression_units=("jawOpen",),
-        expression_unit_coefficients=np.ones((1, 64), np.float32),
-        metadata={k: "test" for k in ("name", "version", "licence", "source")} | {"units": "mm"},
+        mirror=index[:, ::-1].reshape(-1),
+        uv=np.stack([x, y], -1).reshape(-1, 2) / 2 + 0.5,
     )
 
 

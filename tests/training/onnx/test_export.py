@@ -31,6 +31,7 @@ from facewright.training.onnx.builder import SMALL, UnstorableWeights, eight_bit
 from facewright.training.onnx.export import ExportError, export_checkpoint
 from facewright.training.onnx.graph import build_onnx, serialize
 from facewright.training.onnx.model_card import FiguresError, read_figures, render_model_card
+from tests.face_models import face_model as make_face_model
 
 pytestmark = pytest.mark.slow
 
@@ -89,28 +90,15 @@ def small_face_model(mm_per_sigma: float = 0.1) -> MorphableModel:
     rng = np.random.default_rng(0)
     n = 60
     corner = np.arange(1, n - 1, dtype=np.int32)
-    return MorphableModel(
-        mean_shape=rng.normal(0, 50, (n, 3)).astype(np.float32),
-        identity_basis=rng.normal(0, mm_per_sigma, (80, n, 3)).astype(np.float32),
-        expression_basis=rng.normal(0, mm_per_sigma, (64, n, 3)).astype(np.float32),
-        subdivision=None,
-        mean_albedo=np.full((n, 3), 0.5, np.float32),
-        albedo_basis=rng.normal(0, 0.01, (80, n, 3)).astype(np.float32),
-        triangles=np.stack([np.zeros_like(corner), corner, corner + 1], axis=1),
-        landmarks=(np.arange(68) % n).astype(np.int32),
-        skin_region=np.ones(n, bool),
-        mirror=np.arange(n, dtype=np.int32),
-        uv=rng.random((n, 2)).astype(np.float32),
-        parts=np.zeros(n, np.uint8),
-        expression_units=("jawOpen",),
-        expression_unit_coefficients=np.ones((1, 64), np.float32),
-        metadata={
-            "name": "fan",
-            "version": "3",
-            "licence": "CC0-1.0",
-            "source": "formulas",
-            "units": "mm",
-        },
+    return make_face_model(
+        rng.normal(0, 50, (n, 3)),
+        np.stack([np.zeros_like(corner), corner, corner + 1], axis=1),
+        np.arange(68) % n,
+        identity=rng.normal(0, mm_per_sigma, (80, n, 3)),
+        expression=rng.normal(0, mm_per_sigma, (64, n, 3)),
+        albedo=rng.normal(0, 0.01, (80, n, 3)),
+        uv=rng.random((n, 2)),
+        metadata={"name": "fan", "version": "3"},
     )
 
 

@@ -11,7 +11,6 @@ import torch
 from scipy import sparse
 from torch import nn
 
-from facewright.models.camera import pose_points, project
 from facewright.models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
 from facewright.models.layout import LAYOUT_239
 from facewright.models.morphable_model import MorphableModel
@@ -20,6 +19,8 @@ from facewright.models.subdivision import Subdivision
 from facewright.training.data.shards import COEFFICIENTS, IMAGE_SIZE, ShardMeta, ShardWriter
 from facewright.training.rnet.experiment import Experiment
 from facewright.training.rnet.run import RunPaths
+from tests.face_models import face_model as make_face_model
+from tests.face_models import grid_triangles, random_labels
 
 SIDE = 15
 
@@ -33,8 +34,6 @@ def build_model(seed: int = 0) -> MorphableModel:
     mean -= mean.mean(0)
     index = np.arange(SIDE**2).reshape(SIDE, SIDE)
     mirror = index[:, ::-1].reshape(-1)
-    quads = np.stack([index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]], -1)
-    quads = quads.reshape(-1, 4)
 
     def modes(count: int, sigma: float, flip: np.ndarray) -> np.ndarray:
         half = rng.standard_normal((count // 2, len(mean), 3))
@@ -51,44 +50,19 @@ def build_model(seed: int = 0) -> MorphableModel:
             landmarks[partner] = mirror[landmarks[i]]
     landmarks[30] = index[SIDE // 2, SIDE // 2]
     flip = np.array([-1.0, 1, 1])
-    return MorphableModel(
-        mean_shape=mean.astype(np.float32),
-        identity_basis=modes(80, 2.0, flip),
-        expression_basis=modes(64, 1.5, flip),
+    return make_face_model(
+        mean,
+        grid_triangles(SIDE, SIDE),
+        landmarks,
+        identity=modes(80, 2.0, flip),
+        expression=modes(64, 1.5, flip),
+        albedo=modes(80, 0.03, np.ones(3)),
         subdivision=Subdivision.from_rows(
             sparse.eye_array(len(mean), dtype=np.float32, format="csr")
         ),
-        mean_albedo=np.full(mean.shape, 0.5, np.float32),
-        albedo_basis=modes(80, 0.03, np.ones(3)),
-        triangles=np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32),
-        landmarks=landmarks.astype(np.int32),
-        skin_region=np.ones(len(mean), np.bool_),
-        mirror=mirror.astype(np.int32),
-        uv=(np.stack([x, y], -1).reshape(-1, 2) / 2 + 0.5).astype(np.float32),
-        parts=np.zeros(len(mean), np.uint8),
-        expression_units=("jawOpen",),
-        expression_unit_coefficients=np.ones((1, 64), np.float32),
-        metadata={k: "test" for k in ("name", "version", "licence", "source")} | {"units": "mm"},
+        mirror=mirror,
+        uv=np.stack([x, y], -1).reshape(-1, 2) / 2 + 0.5,
     )
-
-
-def random_labels(model: MorphableModel, count: int, seed: int) -> dict[str, np.ndarray]:
-    """Label arrays that fit each other."""
-    rng = np.random.default_rng(seed)
-    labels = {
-        "identity": rng.normal(size=(count, 80)),
-        "expression": rng.normal(size=(count, 64)),
-        "albedo": rng.normal(size=(count, 80)),
-        "light": rng.normal(size=(count, 9)) * 0.2 + np.eye(9)[0],
-        "rotation": rng.normal(size=(count, 3)) * 0.2,
-        "translation": rng.normal(size=(count, 3)) * [0.05, 0.05, 0.3],
-    }
-    shape = model.shape(labels["identity"], labels["expression"])[:, model.landmarks]
-    posed = pose_points(shape.astype(np.float64), labels["rotation"], labels["translation"])
-    labels["landmarks"] = project(posed)
-    labels["landmark_visible"] = rng.random((count, 68)) > 0.2
-    labels["person"] = np.arange(count)
-    return labels
 
 
 def write_shard(
@@ -96,7 +70,7 @@ def write_shard(
 ) -> None:
     """Pictures in which a few coefficients show as the brightness of stripes, plus noise."""
     rng = np.random.default_rng([7, index])
-    labels = random_labels(model, count, index)
+    labels = random_labels(model, count, np.random.default_rng(index))
     shown = np.concatenate([labels["identity"][:, :4], labels["rotation"] * 4], 1)
     if kind == "photos":
         labels |= {name: np.full_like(labels[name], np.nan) for name in COEFFICIENTS}
