@@ -78,6 +78,31 @@ class Page:
         self._call("Page.navigate", url=url)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
+    def emulate(self, width: int, height: int, *, dark: bool = False, phone: bool = False) -> None:
+        """Be a window of this size, light or dark, or a phone's screen with a finger on it."""
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone,
+        )  # fmt: skip
+        self._call("Emulation.setTouchEmulationEnabled", enabled=phone)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._call("Emulation.setEmulatedMedia", features=[scheme])
+
+    def limit_upload(self, bytes_per_second: float) -> None:
+        """Make the network slow; -1 for as fast as it is."""
+        self._call("Network.enable")
+        self._call(
+            "Network.emulateNetworkConditions",
+            offline=False, latency=0, downloadThroughput=-1, uploadThroughput=bytes_per_second,
+        )  # fmt: skip
+
+    def swipe_up(self, x: float, y: float, distance: float) -> None:
+        """Swipe with a finger from (x, y), in CSS pixels of the window."""
+        self._call(
+            "Input.synthesizeScrollGesture",
+            x=x, y=y, yDistance=-distance, gestureSourceType="touch", speed=2000,
+        )  # fmt: skip
+
     def run(self, script: str) -> Any:
         """The value of an expression, a promise's if it is one."""
         done = self._call(
