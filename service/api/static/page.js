@@ -25,7 +25,7 @@ function say(text) {
 // Numbers and names as people read them.
 const counted = (count, one, many = `${one}s`) => (
   `${["No", "One", "Two", "Three", "Four", "Five", "Six"][count] ?? count} ${count === 1 ? one : many}`);
-const percent = (share) => `${Math.round(100 * share)}%`;
+const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
 function size(bytes) {
   const [unit, divisor] = bytes < 1e6 ? ["kB", 1e3] : ["MB", 1e6];
   return `${(bytes / divisor).toFixed(bytes < 1e4 || bytes >= 1e6 && bytes < 1e7 ? 1 : 0)} ${unit}`;
@@ -201,12 +201,14 @@ function fail(error, photos) {
   $("doing").textContent = rest.length ? title : "That did not work";
   $("why").textContent = rest.length ? rest.join(": ") : title;
   previews(photos);
+  if (shown) optionsOf(shown.album);
   lay("failed");
   say(`${$("doing").textContent}. ${$("why").textContent}`);
 }
 
 // Back to what was there before: a result, or the empty page.
 function finish(text) {
+  if (shown) optionsOf(shown.album);
   lay(shown ? "result" : "empty");
   say(text);
 }
@@ -223,8 +225,8 @@ function keep(blob) {
 }
 
 async function show(mine, result, timing) {
-  const split = result.faces ? [result.overlay, ...result.faces.map((face) => face.mesh)]
-    : [result.identity.mesh, ...result.photos.map((photo) => photo.overlay)];
+  const split = mine.album ? [result.identity.mesh, ...result.photos.map((photo) => photo.overlay)]
+    : [result.overlay, ...result.faces.map((face) => face.mesh)];
   urls.forEach((url) => URL.revokeObjectURL(url));
   urls = [];
   shown = {...mine, result, picked: 0, timing, curl: curl(mine)};
@@ -330,6 +332,8 @@ async function comparePicture(photo, overlay, name) {
   $("photo").hidden = !readable;
   document.querySelector(".slider").hidden = document.querySelector("#picture i").hidden = !readable || !overlay;
   $("compare").hidden = !readable && !overlay;
+  const {naturalWidth: width, naturalHeight: height} = overlay ? $("overlay") : $("photo");
+  $("picture").style.setProperty("--ratio", width / height || 1);
   $("caption").textContent = readable ? name : `${name} (your browser cannot show the photo itself)`;
   place();
 }
@@ -378,7 +382,7 @@ function card(photo, index, most) {
   if (photo.share !== undefined) {
     const meter = make("span", {className: "meter"}, make("span"));
     meter.firstChild.style.width = percent(photo.share / most);
-    text.append(`${percent(photo.share)} of the face`, meter);
+    text.append(`${percent(photo.share, 1)} of the face`, meter);
   }
   if (stranger) text.append(make("span", {className: "tag stranger"}, "Seems somebody else"));
   if (photo.status === "left_out") text.append(make("span", {className: "tag"}, "Left out"));
@@ -402,7 +406,7 @@ async function pickPhoto(index) {
   const limit = result.stranger_similarity ?? result.stranger_distance;
   facts([
     ["Photo", photos[index].name],
-    ...(photo.share === undefined ? [] : [["Counts", `${percent(photo.share)} of the face`]]),
+    ...(photo.share === undefined ? [] : [["Counts", `${percent(photo.share, 1)} of the face`]]),
     ...(photo.face ? confidence(photo.face.confidence, "this photo tells") : []),
     ...(photo.likeness ? [["Likeness", similarity === undefined
       ? `distance ${distance.toFixed(2)}; somebody else above ${limit.toFixed(2)}`

@@ -78,15 +78,32 @@ class Page:
         self._call("Page.navigate", url=url)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
-    def emulate(self, width: int, height: int, *, dark: bool = False, phone: bool = False) -> None:
-        """Be a window of this size, light or dark, or a phone's screen with a finger on it."""
+    def emulate(
+        self,
+        width: int,
+        height: int,
+        *,
+        dark: bool = False,
+        phone: bool = False,
+        still: bool = False,
+    ) -> None:
+        """Be a window of this size, light or dark, or a phone's screen with a finger on it.
+
+        With `still` nothing moves that does not have to.
+        """
         self._call(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone,
         )  # fmt: skip
         self._call("Emulation.setTouchEmulationEnabled", enabled=phone)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._call("Emulation.setEmulatedMedia", features=[scheme])
+        features = {
+            "prefers-color-scheme": "dark" if dark else "light",
+            "prefers-reduced-motion": "reduce" if still else "no-preference",
+        }
+        self._call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": name, "value": value} for name, value in features.items()],
+        )
 
     def limit_upload(self, bytes_per_second: float) -> None:
         """Make the network slow; -1 for as fast as it is."""

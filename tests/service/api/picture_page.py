@@ -116,7 +116,7 @@ def main(out: Path) -> None:
             served() as url,
             Page(browser, Path(scratch) / "profile") as page,
         ):
-            page.emulate(width, height, dark=dark, phone=phone)
+            page.emulate(width, height, dark=dark, phone=phone, still=True)
             page.open(url)
             for state, reach in states(page, Path(scratch)).items():
                 reach()
