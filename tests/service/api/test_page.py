@@ -20,7 +20,7 @@ from tests.service.api.browser import Page, find_browser
 
 STATUS = "$('status').textContent"
 STATE = "document.body.dataset.state"
-FOCUSED = "document.activeElement.dataset.do || document.activeElement.id || document.activeElement.tagName"
+FOCUSED = "(({dataset, id, tagName}) => dataset.do || id || tagName)(document.activeElement)"
 FIGURES = "[...document.querySelectorAll('#files li')].map((row) => row.innerText)"
 
 
@@ -155,9 +155,8 @@ def test_the_steps_are_named_in_their_order(page: Page, photos: list[Path]) -> N
 def test_what_the_server_counts_is_what_is_named(page: Page) -> None:
     """Of an album of three, whose stages the server counts."""
     page.run(
-        "(() => { lay('working'); announce({photos: [1, 2, 3].map((n) => new File([], `${n}.jpg`)), "
-        "album: true, query: new URLSearchParams('texture=photo'), step: -1}); "
-        "window.job3 = {photos: [1, 2, 3], album: true, step: -1}; })()"
+        "window.job3 = {photos: [1, 2, 3].map((n) => new File([], `${n}.jpg`)), album: true, "
+        "query: new URLSearchParams('texture=photo')}; announce(job3)"
     )
     for counted, current in (
         ({}, ["Find faces", "waiting"]),
