@@ -29,7 +29,7 @@ _OWN_POLICY = frozenset({"/docs", "/docs/oauth2-redirect"})
 log = logging.getLogger("facewright.access")
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
-PROGRESS = "/progress/{identifier}"
+PROGRESS = "/v1/progress/{identifier}"
 """What the page asks for several times a second while it waits."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 

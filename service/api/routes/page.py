@@ -1,4 +1,4 @@
-"""`GET /`: a page to try the service with; `GET /progress/{identifier}`: the steps it names."""
+"""`GET /`: a page to try the service with; `GET /v1/progress/{identifier}`: the steps it names."""
 
 from __future__ import annotations
 

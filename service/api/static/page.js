@@ -35,6 +35,8 @@ function size(bytes) {
 
 class Problem extends Error {}
 
+const keyHeader = () => (key ? {"X-API-Key": key.value.trim()} : {});
+
 // Sends photos and resolves with the answer.  `tell` hears of what is known on the way:
 // {sent} 0..1, {stages} by which the server counts its work, {received} 0..1.
 function send({path, part, photos, query}, accept, signal, tell = () => {}) {
@@ -44,7 +46,7 @@ function send({path, part, photos, query}, accept, signal, tell = () => {}) {
   const request = new XMLHttpRequest();
   let polling = 0;
   async function poll() {
-    const answer = await fetch(`progress/${id}`).catch(() => null);
+    const answer = await fetch(`v1/progress/${id}`, {headers: keyHeader()}).catch(() => null);
     if (answer?.ok) tell({stages: await answer.json()});
     if (polling) polling = setTimeout(poll, 250);
   }
@@ -53,7 +55,7 @@ function send({path, part, photos, query}, accept, signal, tell = () => {}) {
     request.responseType = "blob";
     request.setRequestHeader("Accept", accept);
     request.setRequestHeader("X-Request-ID", id);
-    if (key) request.setRequestHeader("X-API-Key", key.value.trim());
+    for (const [name, value] of Object.entries(keyHeader())) request.setRequestHeader(name, value);
     request.upload.onprogress = ({loaded, total}) => tell({sent: total ? loaded / total : 1});
     request.upload.onload = () => {
       tell({sent: 1});
@@ -535,7 +537,7 @@ $("copy").addEventListener("click", async () => {
 // A link sends no key.
 if (key) $("models").addEventListener("click", async (event) => {
   event.preventDefault();
-  const answer = await fetch("v1/models", {headers: {"X-API-Key": key.value.trim()}});
+  const answer = await fetch("v1/models", {headers: keyHeader()});
   if (answer.ok) location.assign(URL.createObjectURL(await answer.blob()));
   else say("Models: the key is missing or wrong.");
 });

@@ -60,7 +60,7 @@ def test_the_server_tells_the_stages_of_a_request_at_work(
     def ask() -> None:
         with server.client() as client:
             while not over.is_set():
-                answer = client.get("/progress/mine")
+                answer = client.get("/v1/progress/mine")
                 if answer.status_code == 200:
                     told.append(answer.json())
                 time.sleep(0.005)
@@ -77,7 +77,7 @@ def test_the_server_tells_the_stages_of_a_request_at_work(
             assert answer.status_code == 200
         over.set()
         asking.join()
-        gone = client.get("/progress/mine")
+        gone = client.get("/v1/progress/mine")
     assert gone.status_code == 404
     assert gone.json()["code"] == "not_found"
     assert gone.headers["content-type"] == "application/problem+json"
