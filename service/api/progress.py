@@ -25,14 +25,13 @@ class Progress:
         self._begun: dict[str, Counter[str]] = {}
         self._lock = threading.Lock()
 
-    def of(self, identifier: str) -> Mapping[str, int] | None:
+    def of(self, identifier: str) -> Mapping[str, int]:
         """How often each stage has begun (an album begins them for every photo).
 
-        None when no such request is at work.
+        Empty when no such request is at work.
         """
         with self._lock:
-            begun = self._begun.get(identifier)
-            return None if begun is None else dict(begun)
+            return dict(self._begun.get(identifier, {}))
 
     @contextmanager
     def watch(self, identifier: str) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 from facewright.service.api.middleware import PROGRESS
@@ -45,6 +45,4 @@ async def page(server: Server) -> Response:
 async def progress(identifier: str, server: Server) -> Response:
     """How often each stage of the request that its client named so has begun, as JSON."""
     stages = server.progress.of(identifier)
-    if stages is None:
-        raise HTTPException(404, "No request of this name is at work here.")
     return JSONResponse(stages, headers={"Cache-Control": "no-store"})

@@ -47,7 +47,8 @@ function send({path, part, photos, query}, accept, signal, tell = () => {}) {
   let polling = 0;
   async function poll() {
     const answer = await fetch(`v1/progress/${id}`, {headers: keyHeader()}).catch(() => null);
-    if (answer?.ok) tell({stages: await answer.json()});
+    const stages = answer?.ok ? await answer.json() : {};
+    if (stages.decode) tell({stages});
     if (polling) polling = setTimeout(poll, 250);
   }
   const done = new Promise((resolve, reject) => {
@@ -192,8 +193,7 @@ function advance(mine, {sent, stages, received}) {
   else if (sent === 1) step(mine, 1, "waiting");
   else if (stages.texture || stages.mesh || stages.overlay) {
     step(mine, 3, mine.album && stages.overlay ? `drawing ${Math.min(stages.overlay, all)} of ${all}` : "");
-  } else if (!stages.decode) step(mine, 1, "waiting");
-  else if (mine.album && stages.decode < all) step(mine, 1, `photo ${stages.decode} of ${all}`, stages.decode / all);
+  } else if (mine.album && stages.decode < all) step(mine, 1, `photo ${stages.decode} of ${all}`, stages.decode / all);
   else step(mine, stages.regress ? 2 : 1);
 }
 
