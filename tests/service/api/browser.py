@@ -115,10 +115,11 @@ class Page:
 
     def swipe_up(self, x: float, y: float, distance: float) -> None:
         """Swipe with a finger from (x, y), in CSS pixels of the window."""
-        self._call(
-            "Input.synthesizeScrollGesture",
-            x=x, y=y, yDistance=-distance, gestureSourceType="touch", speed=2000,
-        )  # fmt: skip
+        places = [{"x": x, "y": y - distance * step / 10} for step in range(11)]
+        self._call("Input.dispatchTouchEvent", type="touchStart", touchPoints=places[:1])
+        for place in places[1:]:
+            self._call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[place])
+        self._call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def run(self, script: str) -> Any:
         """The value of an expression, a promise's if it is one."""
