@@ -178,7 +178,7 @@ def test_album_writes_mesh_json_and_page(
     assert statuses == ["used", "used", "left_out", "failed", "used"]
     page = (out / "album.html").read_text()
     assert page.count('src="data:image/jpeg;base64,') == 2 * 4
-    assert page.count("<rect") == 80 * 4 + 3  # and the share of each photo used
+    assert page.count("<rect") == 80 * 4 + 4  # and the share of each that did not fail
     assert "1 &lt;b&gt;.jpg" in page
     assert "<b>" not in page.partition("<script>")[0]
     mesh = re.search(r'id="mesh">([^<]+)</script>', page)
