@@ -188,12 +188,12 @@ function makeViewer(holder) {
     void main() {
       vec4 own = factor * colour * (textured ? texture(image, where) : vec4(1.0));
       if (own.a < cutoff) discard;
-      vec3 linear = clay ? vec3(0.56, 0.50, 0.46) : own.rgb;
+      vec3 linear = clay ? vec3(0.50, 0.45, 0.41) : own.rgb;
       if (lit || clay) {
         vec3 n = normalize(facing), e = normalize(eye);
         float key = max(dot(n, KEY), 0.0), fill = max(dot(n, FILL), 0.0);
         float gloss = pow(max(dot(n, normalize(KEY + e)), 0.0), 28.0);
-        linear *= 0.30 + 0.10 * n.y + 0.86 * key + 0.24 * fill;
+        linear *= 0.38 + 0.10 * n.y + 1.0 * key + 0.28 * fill;
         linear += 0.045 * gloss + 0.05 * pow(1.0 - max(dot(n, e), 0.0), 4.0);
       }
       // The inside of the mask is no skin.

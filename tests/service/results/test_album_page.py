@@ -81,7 +81,7 @@ def test_the_face_stands_in_3d_above_its_photos(written: Path, tmp_path: Path) -
         assert page.run("document.documentElement.scrollWidth") == 375
         page.run("document.querySelector('canvas').scrollIntoView()")
         shot = cv2.imdecode(np.frombuffer(page.picture(whole=False), np.uint8), cv2.IMREAD_COLOR)
-        face = shot[250:450, 275:475].reshape(-1, 3).astype(int)
+        face = shot[425:625, 275:475].reshape(-1, 3).astype(int)
         assert (face[:, 2] > face[:, 0] + 15).mean() > 0.9  # skin is red rather than blue
         kinds = page.run("[...document.querySelectorAll('article')].map((one) => one.className)")
         assert kinds == ["card used", "card stranger", "card failed"]
