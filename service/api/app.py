@@ -17,6 +17,7 @@ from facewright.service.api.keys import API_KEY_HEADER, ApiKeyMiddleware, ApiKey
 from facewright.service.api.lifecycle import Lifecycle, drain_before_exit
 from facewright.service.api.middleware import REQUEST_ID_HEADER, RequestMiddleware
 from facewright.service.api.problems import add_problem_schema, install_problem_handlers
+from facewright.service.api.progress import Progress, ProgressMiddleware
 from facewright.service.api.routes import albums, models, page, probes, reconstruct
 from facewright.service.api.state import State
 from facewright.service.api.tracing import TracingMiddleware
@@ -93,7 +94,9 @@ def create_app(
         # The framework's own would send paths, queries and exceptions' messages out.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.server = State(settings, metrics, lifecycle, uploads, photos, album_pool)
+    progress = Progress()
+    app.state.server = State(settings, metrics, lifecycle, uploads, photos, album_pool, progress)
+    app.add_middleware(ProgressMiddleware, progress=progress)
     described = []
     if settings.api_keys_file is not None:
         app.add_middleware(ApiKeyMiddleware, keys=ApiKeys(settings.api_keys_file))

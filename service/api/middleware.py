@@ -29,6 +29,8 @@ _OWN_POLICY = frozenset({"/docs", "/docs/oauth2-redirect"})
 log = logging.getLogger("facewright.access")
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+PROGRESS = "/v1/progress/{identifier}"
+"""What the page asks for several times a second while it waits."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -91,7 +93,7 @@ class RequestMiddleware:
             "ms": round(1000 * seconds, 1),
             **scope["state"]["log"],
         }
-        level = logging.DEBUG if route in PROBES else logging.INFO
+        level = logging.DEBUG if route in PROBES or route == PROGRESS else logging.INFO
         log.log(level, "request", extra=fields)
 
 

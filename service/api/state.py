@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from facewright.service.api.lifecycle import Lifecycle
+from facewright.service.api.progress import Progress
 from facewright.service.runtime.admission import Slots, WorkerPool
 from facewright.service.settings import Settings
 from facewright.service.telemetry.metrics import Metrics
@@ -24,6 +25,7 @@ class State:
     """For photos that are arriving."""
     photos: WorkerPool
     albums: WorkerPool
+    progress: Progress
 
 
 async def _state(request: Request) -> State:

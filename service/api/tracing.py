@@ -5,14 +5,14 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from facewright.service.api.middleware import METHODS, PROBES
+from facewright.service.api.middleware import METHODS, PROBES, PROGRESS
 from facewright.service.telemetry.logging import request_id
 from facewright.service.telemetry.stages import stage_span
 from facewright.service.telemetry.tracing import Tracing
 
 
 class TracingMiddleware:
-    """A span for every request but those of probes; the caller's own trace goes on in it."""
+    """A span for every request but probes and the page's questions; a caller's trace goes on."""
 
     def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
         self._app = app
@@ -20,7 +20,7 @@ class TracingMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI)."""
-        if scope["type"] != "http" or scope["path"] in PROBES:
+        if scope["type"] != "http" or scope["path"] in PROBES or _of_progress(scope["path"]):
             await self._app(scope, receive, send)
             return
         from opentelemetry.propagate import extract
@@ -64,3 +64,7 @@ class TracingMiddleware:
                         span.set_attribute(f"facewright.{name}", value)
                 if status >= 500:
                     span.set_status(StatusCode.ERROR)
+
+
+def _of_progress(path: str) -> bool:
+    return path.startswith(PROGRESS.partition("{")[0])

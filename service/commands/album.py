@@ -77,11 +77,13 @@ def album_files(directory: Path, out: Path, options: AlbumOptions) -> int:
         result = writer.result()
         drawing = photo_map(row, range(len(photos)))
         rows = list(track(drawing, "Drawing", len(photos), console=console))
-    for file, content in writer.mesh_files():
+    meshes = dict(writer.mesh_files())
+    for file, content in meshes.items():
         (out / file).write_bytes(content)
     engine.close()
     (out / "result.json").write_text(result.model_dump_json(exclude_none=True), "utf-8")
-    (out / PAGE).write_text(album_page(directory.resolve().name, result, rows), "utf-8")
+    page = album_page(directory.resolve().name, result, rows, meshes["identity.glb"])
+    (out / PAGE).write_text(page, "utf-8")
 
     for photo in result.photos:
         if photo.problem is not None:

@@ -1,4 +1,4 @@
-"""A page that shows an album's photos beside what was made of them; one file, nothing fetched."""
+"""A page that shows an album's face and what each photo did for it; one file, nothing fetched."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from string import Template
 
 from facewright.service.results.schemas import AlbumPhoto, AlbumResult, Likeness
+from facewright.service.results.single_file import SHARED, hashes, single_file
 
-_PAGE = Template((Path(__file__).parent / "static" / "album.html").read_text("utf-8"))
+_HTML = (SHARED / "album.html").read_text("utf-8")
+_WHOLE = single_file(_HTML, [SHARED])
+_PAGE = Template(_HTML)
 
 _BAR_WIDTH, _BAR_HEIGHT = 3, 48
 
@@ -26,11 +28,18 @@ class PhotoRow:
     overlay: bytes | None
 
 
-def album_page(title: str, result: AlbumResult, rows: Sequence[PhotoRow]) -> str:
-    """The page as HTML; `title` and the photos' names may hold any characters."""
+def album_page(title: str, result: AlbumResult, rows: Sequence[PhotoRow], mesh: bytes) -> str:
+    """The page as HTML; `title` and the photos' names may hold any characters.
+
+    mesh: the identity's GLB file.
+    """
     strangers = sum(bool(row.photo.likeness and row.photo.likeness.stranger) for row in rows)
     failed = sum(row.photo.status == "failed" for row in rows)
-    return _PAGE.substitute(
+    most = max((row.photo.share or 0.0 for row in rows), default=0.0)
+    page = _PAGE.substitute(
+        styles=hashes(_WHOLE, "style"),
+        scripts=hashes(_WHOLE, "script"),
+        mesh=base64.b64encode(mesh).decode(),
         title=escape(title),
         used=result.identity.photos_used,
         count=len(rows),
@@ -42,8 +51,9 @@ def album_page(title: str, result: AlbumResult, rows: Sequence[PhotoRow]) -> str
         else f"similarity below {result.stranger_similarity:g}",
         weights=escape(f"{result.weights.name} {result.weights.version}"),
         face_model=escape(f"{result.face_model.name} {result.face_model.version}"),
-        rows="\n".join(_row(row) for row in rows),
+        rows="\n".join(_row(row, most) for row in rows),
     )
+    return single_file(page, [SHARED])
 
 
 def evidence(likeness: Likeness) -> tuple[str, str]:
@@ -53,10 +63,10 @@ def evidence(likeness: Likeness) -> tuple[str, str]:
     return "distance", f"{likeness.distance:.2f}"
 
 
-def _row(row: PhotoRow) -> str:
+def _row(row: PhotoRow, most: float) -> str:
     photo = row.photo
     stranger = photo.likeness is not None and photo.likeness.stranger
-    facts = []
+    facts, tags = [], []
     if photo.problem is not None:
         facts.append(("Problem", escape(photo.problem.title)))
     if photo.face is not None:
@@ -70,16 +80,23 @@ def _row(row: PhotoRow) -> str:
         name, value = evidence(photo.likeness)
         facts.append((name.capitalize(), value))
     if stranger:
-        facts.append(("Seems", "somebody else"))
+        tags.append('<span class="tag stranger">Seems somebody else</span>')
+    if photo.status == "left_out":
+        tags.append('<span class="tag">Left out</span>')
+    if photo.status == "failed":
+        tags.append('<span class="tag failed">Not used</span>')
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)
-    bars = ""
+    share = bars = ""
+    if photo.share is not None and most > 0.0:
+        share = _share(photo.share / most)
     if photo.face is not None and photo.face.confidences is not None:
         bars = _bars(photo.face.confidences)
     kind = "stranger" if stranger else photo.status
     pictures = _image(row.picture, "photo") + _image(row.overlay, "overlay")
     return (
-        f'<article class="{kind}"><h2>{escape(photo.name or f"photo {photo.index}")}</h2>'
-        f'<div class="pictures">{pictures}</div><dl>{listed}</dl>{bars}</article>'
+        f'<article class="card {kind}"><h2>{escape(photo.name or f"photo {photo.index}")}</h2>'
+        f'<div class="pictures">{pictures}</div>{share}{" ".join(tags)}<dl>{listed}</dl>{bars}'
+        "</article>"
     )
 
 
@@ -87,6 +104,14 @@ def _image(jpeg: bytes | None, what: str) -> str:
     if jpeg is None:
         return f'<div class="empty">no {what}</div>'
     return f'<img alt="{what}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
+
+
+def _share(part: float) -> str:
+    """A bar of the photo's share; full width is the album's largest."""
+    return (
+        f'<svg class="share" aria-hidden="true" viewBox="0 0 100 6" preserveAspectRatio="none">'
+        f'<rect width="{100 * part:.1f}" height="6"/></svg>'
+    )
 
 
 def _bars(confidences: Sequence[float]) -> str:
@@ -98,6 +123,6 @@ def _bars(confidences: Sequence[float]) -> str:
     )
     width = _BAR_WIDTH * len(confidences)
     return (
-        f'<svg role="img" aria-label="confidence of each identity coefficient" '
+        f'<svg class="bars" role="img" aria-label="confidence of each identity coefficient" '
         f'viewBox="0 0 {width} {_BAR_HEIGHT}" preserveAspectRatio="none">{bars}</svg>'
     )

@@ -243,7 +243,7 @@ def test_the_ingress_leaves_refusing_to_the_service() -> None:
     assert routed.pop("/v1/") == "Prefix"
     assert set(routed.values()) == {"Exact"}
     page = (ROOT / "service" / "api" / "static" / "index.html").read_text("utf-8")
-    links = {f"/{link}" for link in re.findall(r'href="([a-z][\w./]*)"', page)}
+    links = {f"/{link}" for link in re.findall(r'<a href="([a-z][\w./]*)"', page)}
     assert set(routed) == {"/"} | {link for link in links if not link.startswith("/v1/")}
 
 

@@ -64,7 +64,10 @@ def test_it_brings_one_name_and_everything_below_it(wheel: Path) -> None:
         "models/assets/face_model.npz",
         "models/assets/rnet_v2.onnx",
         "service/api/static/index.html",
+        "service/api/static/page.js",
+        "service/api/static/samples/calm.jpg",
         "service/results/static/album.html",
+        "service/results/static/viewer.js",
         "training/photos/label_convention.json",
         "training/experiments/cnet/shape.yaml",
     ):

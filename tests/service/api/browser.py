@@ -78,6 +78,49 @@ class Page:
         self._call("Page.navigate", url=url)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
+    def emulate(
+        self,
+        width: int,
+        height: int,
+        *,
+        dark: bool = False,
+        phone: bool = False,
+        still: bool = False,
+    ) -> None:
+        """Be a window of this size, light or dark, or a phone's screen with a finger on it.
+
+        With `still` nothing moves that does not have to.
+        """
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone,
+        )  # fmt: skip
+        self._call("Emulation.setTouchEmulationEnabled", enabled=phone)
+        features = {
+            "prefers-color-scheme": "dark" if dark else "light",
+            "prefers-reduced-motion": "reduce" if still else "no-preference",
+        }
+        self._call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": name, "value": value} for name, value in features.items()],
+        )
+
+    def limit_upload(self, bytes_per_second: float) -> None:
+        """Make the network slow; -1 for as fast as it is."""
+        self._call("Network.enable")
+        self._call(
+            "Network.emulateNetworkConditions",
+            offline=False, latency=0, downloadThroughput=-1, uploadThroughput=bytes_per_second,
+        )  # fmt: skip
+
+    def swipe_up(self, x: float, y: float, distance: float) -> None:
+        """Swipe with a finger from (x, y), in CSS pixels of the window."""
+        places = [{"x": x, "y": y - distance * step / 10} for step in range(11)]
+        self._call("Input.dispatchTouchEvent", type="touchStart", touchPoints=places[:1])
+        for place in places[1:]:
+            self._call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[place])
+        self._call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
     def run(self, script: str) -> Any:
         """The value of an expression, a promise's if it is one."""
         done = self._call(

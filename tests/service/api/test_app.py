@@ -224,44 +224,41 @@ def test_the_page_is_whole_and_keeps_to_itself(client: TestClient) -> None:
     page = response.text
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
     assert "http" not in page
-    labels = re.findall(r"<label.*?</label>", page, re.DOTALL)
-    controls = re.findall(r"<(?:input|select)", page)
-    assert len(controls) == len(labels) == 8
-    assert all(len(re.findall(r"<(?:input|select)", label)) == 1 for label in labels)
+    body = page.partition("<script>")[0]
+    named = re.findall(r"<label.*?</label>", body, re.DOTALL)
+    named += re.findall(r"<input[^>]*aria-label=[^>]*>", body)
+    assert len(re.findall(r"<input", body)) == len(named) > 15
+    assert all(len(re.findall(r"<input", control)) == 1 for control in named)
     assert '<html lang="en">' in page
     policy = response.headers["content-security-policy"]
     assert "default-src 'none'" in policy
-    assert policy.count("'sha256-") == page.count("<script>") + page.count("<style>") == 2
+    assert policy.count("'sha256-") == page.count("<script>") + page.count("<style>") == 4
 
 
 def test_the_page_asks_for_what_the_api_knows(client: TestClient) -> None:
     page = client.get("/").text
-    single, album, both = re.findall(
-        r"<fieldset.*?>(.*?)</fieldset>\s*<fieldset.*?>(.*?)</fieldset>(.*?)</form>",
-        page,
-        re.DOTALL,
-    )[0]
-    shared = {"mesh_format": {"glb", "obj"}, "texture": {"albedo", "photo"}}
-    assert _choices(both) == shared
-    of_photo = {"faces": {"all", "largest"}, "expression": {"keep", "neutral"}}
-    of_album = {"faces": {"largest", "consistent"}, "outliers": {"flag", "drop"}}
-    assert _choices(single) == of_photo
-    assert _choices(album) == of_album
-    (include,) = re.findall(r'set\("include", "([\w,]+)"\)', page)
-    (landmarks,) = re.findall(r'name="landmarks" value="(\w+)"', page)
-    assert page.count('name="image"') == 1
-    for options, choices in ((ReconstructOptions, of_photo), (AlbumOptions, of_album)):
-        for name, values in (choices | shared).items():
-            for value in values:
-                query = {name: value, "include": include, "landmarks": landmarks}
-                assert options.model_validate(query).landmarks
-
-
-def _choices(part: str) -> dict[str, set[str]]:
-    return {
-        name: set(re.findall(r'<option value="(\w+)"', options))
-        for name, options in re.findall(r'<select name="(\w+)">(.*?)</select>', part, re.DOTALL)
+    offered: dict[str, dict[str, set[str]]] = {"photo": {}, "album": {}, "any": {}}
+    for kind, group in re.findall(r'<fieldset data-for="(\w+)">(.*?)</fieldset>', page, re.DOTALL):
+        ((name, *_), values) = zip(
+            *re.findall(r'name="(\w+)[:\w]*" value="(\w+)"', group), strict=True
+        )
+        offered[kind][name] = set(values)
+    assert offered == {
+        "photo": {"faces": {"all", "largest"}, "expression": {"keep", "neutral"}},
+        "album": {
+            "faces": {"largest", "consistent"},
+            "outliers": {"flag", "drop"},
+            "strategy": {"confidence", "mean", "best"},
+        },
+        "any": {"texture": {"albedo", "photo"}, "landmarks": {"false", "true"}},
     }
+    (include,) = set(re.findall(r'"include", "([\w]+,[\w,]+)"', page))
+    formats = re.findall(r'data-formats="([\w ]+)"', page)[0].split()
+    assert formats[0] == "glb"
+    for options, kind in ((ReconstructOptions, "photo"), (AlbumOptions, "album")):
+        for name, values in (offered[kind] | offered["any"] | {"mesh_format": formats}).items():
+            for value in values:
+                options.model_validate({name: value, "include": include})
 
 
 def test_the_api_offers_the_sizes_that_can_be_baked() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -179,11 +180,13 @@ def test_album_writes_mesh_json_and_page(
     assert statuses == ["used", "used", "left_out", "failed", "used"]
     page = (out / "album.html").read_text()
     assert page.count('src="data:image/jpeg;base64,') == 2 * 4
-    assert page.count("<rect") == 80 * 4
+    assert page.count("<rect") == 80 * 4 + 4  # and the share of each that did not fail
     assert "1 &lt;b&gt;.jpg" in page
-    assert "<b>" not in page
-    assert "$" not in page
-    assert not re.findall(r"https?:|url\(|<script|<link", page)
+    assert "<b>" not in page.partition("<script>")[0]
+    mesh = re.search(r'id="mesh">([^<]+)</script>', page)
+    assert mesh is not None
+    assert base64.b64decode(mesh[1]) == (out / "identity.glb").read_bytes()
+    assert not re.findall(r"https?:|url\(|<script src|<link", page)
 
 
 def test_album_needs_two_photos(photos: Path, assets: Any) -> None:

@@ -130,7 +130,8 @@ def test_the_descriptor_judges_where_there_is_no_pack(
     assert answer.judged_by == "descriptor"
     assert answer.stranger_similarity == 0.35
     check_hues(answer)
-    page = album_page("album", answer, [PhotoRow(photo, None, None) for photo in answer.photos])
+    rows = [PhotoRow(photo, None, None) for photo in answer.photos]
+    page = album_page("album", answer, rows, b"")
     assert "(similarity below 0.35)" in page
 
 
@@ -195,7 +196,8 @@ def test_the_page_of_an_album_says_what_it_went_by(
     client: TestClient, person: list[bytes], blue_jpeg: bytes
 ) -> None:
     answer = post(client, [*person, blue_jpeg])
-    page = album_page("album", answer, [PhotoRow(photo, None, None) for photo in answer.photos])
+    rows = [PhotoRow(photo, None, None) for photo in answer.photos]
+    page = album_page("album", answer, rows, b"")
     assert "(similarity below 0.2)" in page
     similarities = re.findall(r"<dt>Similarity</dt><dd>(\S+)</dd>", page)
     assert len(similarities) == 5
