@@ -4,7 +4,7 @@ FacewrightError
 ├── BadPhoto                  400  the bytes that were sent; itself: too small for a face
 │   ├── UndecodablePhoto      400  empty, truncated or corrupt
 │   ├── PhotoTooLarge         413  too many bytes or too many pixels
-│   └── UnsupportedPhotoType  415  not JPEG, PNG or WebP
+│   └── UnsupportedPhotoType  415  no JPEG, PNG, WebP, HEIC or AVIF
 ├── BadRequest                     what was asked for
 │   ├── Unauthorized          401  no valid API key where keys are asked for
 │   ├── MalformedRequest      400  a body that is not what its headers say

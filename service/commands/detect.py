@@ -24,7 +24,7 @@ from facewright.service.pipeline.engine import open_detector
 from facewright.service.pipeline.photo import ImageLimits, decode_photo
 from facewright.service.settings import Settings
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif"})
 """Of the files taken from a directory; photos named themselves may be called anything."""
 
 

@@ -68,7 +68,9 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
     }
     textures: dict[str, Any] = {}
     if mesh.texture is not None:
-        arrays.append((np.frombuffer(encode_picture(mesh.texture.rgb_u8, JPEG), np.uint8), None))
+        # Textures of colours are sRGB (section 3.9.2), whatever a profile says.
+        picture = encode_picture(mesh.texture.rgb_u8, JPEG, tagged=False)
+        arrays.append((np.frombuffer(picture, np.uint8), None))
         material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
         material["extensions"] = {"KHR_materials_unlit": {}}
         textures = {
