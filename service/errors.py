@@ -9,7 +9,7 @@ FacewrightError
 │   ├── Unauthorized          401  no valid API key where keys are asked for
 │   ├── MalformedRequest      400  a body that is not what its headers say
 │   ├── UploadTimeout         408  the body did not arrive in time
-│   ├── UnsupportedMediaType  415  a body that is neither a form nor an image
+│   ├── UnsupportedMediaType  415  a body that is no form, image or JSON
 │   ├── InvalidParameter      422  a parameter is missing or out of range
 │   ├── NotAcceptable         406  no form of the answer matches `Accept`
 │   ├── NoFaceFound           422  a sound photo without a face in it
@@ -27,6 +27,7 @@ holds image content, file names or paths that a client sent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -111,7 +112,7 @@ class UploadTimeout(BadRequest):
 
 
 class UnsupportedMediaType(BadRequest):
-    """The `Content-Type` of the body is neither a form nor an image."""
+    """The `Content-Type` of the body is no form, image or JSON, or it is encoded."""
 
     status = 415
     code = "unsupported_media_type"
@@ -119,11 +120,18 @@ class UnsupportedMediaType(BadRequest):
 
 
 class InvalidParameter(BadRequest):
-    """A parameter is missing, malformed or out of range."""
+    """A parameter is missing, malformed or out of range.
+
+    `fields` are the names of such parameters, each with what is wrong with it.
+    """
 
     status = 422
     code = "invalid_parameter"
     title = "Invalid parameter"
+
+    def __init__(self, detail: str, fields: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(detail)
+        self.fields = fields
 
 
 class NotAcceptable(BadRequest):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
@@ -28,7 +27,7 @@ class FieldProblem(BaseModel):
 
     parameter: str = Field(description="Name of the parameter.", examples=["faces"])
     message: str = Field(
-        description="What is wrong with it.", examples=["Input should be 'all' or 'largest'"]
+        description="What is wrong with it.", examples=["must be one of all, largest"]
     )
 
 
@@ -92,8 +91,17 @@ def error_response(path: str, error: errors.FacewrightError) -> Response:
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, errors.Unauthorized):
         headers["WWW-Authenticate"] = "ApiKey"
+    fields = None
+    if isinstance(error, errors.InvalidParameter) and error.fields:
+        fields = [FieldProblem(parameter=name, message=text) for name, text in error.fields]
     return problem_response(
-        path, error.status, error.code, error.title, error.detail, headers=headers
+        path,
+        error.status,
+        error.code,
+        error.title,
+        error.detail,
+        headers=headers,
+        fields=fields,
     )
 
 
@@ -118,26 +126,12 @@ def install_problem_handlers(app: FastAPI) -> None:
             request.url.path, error.status_code, code, title, error.detail, headers=error.headers
         )
 
-    async def on_invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        # Only places and messages: pydantic's errors would also repeat the input.
-        fields = [
-            FieldProblem(parameter=".".join(str(part) for part in e["loc"][1:]), message=e["msg"])
-            for e in error.errors()
-        ]
-        kind = errors.InvalidParameter
-        detail = "; ".join(f"{field.parameter}: {field.message}" for field in fields)
-        return problem_response(
-            request.url.path, kind.status, kind.code, kind.title, detail, fields=fields
-        )
-
     async def on_disconnect(request: Request, error: Exception) -> Response:
         return Response(status_code=CLIENT_CLOSED_REQUEST)  # for the log: nobody reads it
 
     app.add_exception_handler(ClientDisconnect, on_disconnect)
     app.add_exception_handler(errors.FacewrightError, on_error)
     app.add_exception_handler(HTTPException, on_http_error)
-    app.add_exception_handler(RequestValidationError, on_invalid)
 
 
 def problem_responses(
