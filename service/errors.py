@@ -8,6 +8,9 @@ FacewrightError
 ├── BadRequest                     what was asked for
 │   ├── Unauthorized          401  no valid API key where keys are asked for
 │   ├── MalformedRequest      400  a body that is not what its headers say
+│   ├── HeadersTooLarge       431  the head of the request is too large
+│   ├── UnsupportedTransferEncoding 501  a transfer encoding other than chunked
+│   ├── RequestTimeout        408  the head did not arrive in time
 │   ├── UploadTimeout         408  the body did not arrive in time
 │   ├── UnsupportedMediaType  415  a body that is no form, image or JSON
 │   ├── InvalidParameter      422  a parameter is missing or out of range
@@ -103,6 +106,30 @@ class MalformedRequest(BadRequest):
     title = "Malformed request"
 
 
+class HeadersTooLarge(BadRequest):
+    """The head of the request is larger than the HTTP parser takes."""
+
+    status = 431
+    code = "headers_too_large"
+    title = "Headers too large"
+
+
+class UnsupportedTransferEncoding(BadRequest):
+    """A `Transfer-Encoding` other than chunked."""
+
+    status = 501
+    code = "unsupported_transfer_encoding"
+    title = "Unsupported transfer encoding"
+
+
+class RequestTimeout(BadRequest):
+    """The head of the request did not arrive in time."""
+
+    status = 408
+    code = "request_timeout"
+    title = "Request took too long"
+
+
 class UploadTimeout(BadRequest):
     """The body did not arrive within the time for uploads."""
 
@@ -164,6 +191,8 @@ class Unavailable(FacewrightError):
     status = 503
     code = "unavailable"
     title = "Unavailable"
+    retry_after: int | None = None
+    """Seconds after which another try makes sense; None if nobody knows."""
 
 
 class QueueFull(Unavailable):
@@ -184,6 +213,7 @@ class NotReady(Unavailable):
     status = 503
     code = "not_ready"
     title = "Not ready"
+    retry_after = 2
 
 
 class DeadlinePassed(Unavailable):

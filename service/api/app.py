@@ -10,12 +10,17 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Security
 from fastapi.security import APIKeyHeader
+from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from facewright import __version__
 from facewright.service.api.keys import API_KEY_HEADER, ApiKeyMiddleware, ApiKeys
 from facewright.service.api.lifecycle import Lifecycle, drain_before_exit
-from facewright.service.api.middleware import REQUEST_ID_HEADER, RequestMiddleware
+from facewright.service.api.middleware import (
+    REQUEST_ID_HEADER,
+    HeadMiddleware,
+    RequestMiddleware,
+)
 from facewright.service.api.problems import add_problem_schema, install_problem_handlers
 from facewright.service.api.routes import albums, models, page, probes, reconstruct
 from facewright.service.api.state import State
@@ -81,12 +86,14 @@ def create_app(
             await asyncio.to_thread(tracing.close)
         log.info("stopped")
 
-    app = FastAPI(
+    # FastAPI with the viewer of `/docs` from a package: its own loads it from a CDN.
+    app = FastAPIOffline(
         title="facewright",
         version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,
+        static_url="/docs/static",
         # A redirect would name this server's own scheme: behind a proxy that ends TLS, clients
         # would send the photo again in the clear.
         redirect_slashes=False,
@@ -94,6 +101,7 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.server = State(settings, metrics, lifecycle, uploads, photos, album_pool)
+    app.add_middleware(HeadMiddleware)
     described = []
     if settings.api_keys_file is not None:
         app.add_middleware(ApiKeyMiddleware, keys=ApiKeys(settings.api_keys_file))

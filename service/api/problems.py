@@ -87,7 +87,7 @@ def problem_response(
 def error_response(path: str, error: errors.FacewrightError) -> Response:
     """The answer to one of the service's own errors."""
     headers = {}
-    if isinstance(error, errors.QueueFull):
+    if isinstance(error, errors.Unavailable) and error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, errors.Unauthorized):
         headers["WWW-Authenticate"] = "ApiKey"
@@ -122,8 +122,11 @@ def install_problem_handlers(app: FastAPI) -> None:
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code, title = _HTTP_CODES.get(error.status_code, ("http_error", "HTTP error"))
+        headers = dict(error.headers or {})
+        if headers.get("Allow") == "GET":
+            headers["Allow"] = "GET, HEAD"
         return problem_response(
-            request.url.path, error.status_code, code, title, error.detail, headers=error.headers
+            request.url.path, error.status_code, code, title, error.detail, headers=headers
         )
 
     async def on_disconnect(request: Request, error: Exception) -> Response:
@@ -152,7 +155,7 @@ def problem_responses(
                 },
             },
         )
-        if kind.status == errors.QueueFull.status:
+        if kind.status in (errors.QueueFull.status, errors.NotReady.status):
             response["headers"] = {
                 "Retry-After": {
                     "description": "Seconds to wait before the next try.",
