@@ -20,7 +20,7 @@ Faces = Literal["all", "largest"]
 Include = Literal["mesh", "overlay", "confidences"]
 Expression = Literal["keep", "neutral"]
 Pose = Literal["canonical", "camera"]
-MeshFormat = Literal["glb", "obj"]
+MeshFormat = Literal["glb", "obj", "ply", "stl"]
 MESH_FORMATS: tuple[MeshFormat, ...] = get_args(MeshFormat)
 Texture = Literal["albedo", "photo"]
 TextureSize = Literal[256, 512, 1024, 2048]
@@ -47,15 +47,13 @@ class AnswerOptions(BaseModel):
         "`overlay` (files in base64), `confidences` (all 80 per face).",
         examples=["mesh,overlay"],
     )
-    mesh_format: MeshFormat = Field(
-        default="glb", description="Format of the meshes inside JSON: `glb` or `obj`."
-    )
+    mesh_format: MeshFormat = Field(default="glb", description="Format of the meshes inside JSON.")
     landmarks: bool = Field(default=False, description="Draw the 68 landmarks on the overlay.")
     texture: Texture = Field(
         default="albedo",
         description="Colours of the meshes: the face model's `albedo` per vertex, or an image "
-        "baked from the `photo`, light and shadow included. An OBJ file on its own has the "
-        "image's colours at its vertices.",
+        "baked from the `photo`, light and shadow included. OBJ and PLY files have the "
+        "image's colours at their vertices.",
     )
     texture_size: Annotated[TextureSize, BeforeValidator(_whole_number)] = Field(
         default=1024, description="Side of the image that `texture=photo` bakes, in pixels."

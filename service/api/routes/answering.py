@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
-from facewright.service.formats.media_types import GLB, JPEG, JSON, OBJ, PNG, ZIP
+from facewright.service.formats.media_types import GLB, JPEG, JSON, OBJ, PLY, PNG, STL, ZIP
 from facewright.service.results.answers import Answer
 from facewright.service.telemetry.stages import StageClock
 
@@ -32,7 +32,8 @@ def success(description: str, counter: str, counted: str) -> dict[int | str, dic
                 },
             },
             "content": {
-                media_type: {"schema": BINARY} for media_type in (GLB, OBJ, JPEG, PNG, ZIP)
+                media_type: {"schema": BINARY}
+                for media_type in (GLB, OBJ, PLY, STL, JPEG, PNG, ZIP)
             },
         }
     }
