@@ -8,6 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PORT ?= 8000
+HOST ?=
 FUZZ_CASES ?= 10000
 FAULT_ROUNDS ?= 20
 TORCH ?= torch==2.13.0
@@ -18,11 +19,11 @@ TORCH ?= torch==2.13.0
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-serve: $(VENV)/.serve  ## install what serving needs and serve on :8000 (PORT=...)
-	$(BIN)/facewright serve --port $(PORT)
+serve: $(VENV)/.serve  ## install what serving needs and serve on :8000 (HOST=... PORT=...)
+	$(BIN)/facewright serve $(if $(HOST),--host $(HOST)) --port $(PORT)
 
 test: $(VENV)/.dev lint types  ## install the rest; lint, types, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -rs
 
 fuzz: $(VENV)/.dev  ## 10,000 hostile requests against a real server (FUZZ_CASES=...)
 	FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m pytest -rP tests/service/api/test_fuzz.py
@@ -39,7 +40,7 @@ types: $(VENV)/.dev  ## mypy on models and service
 	$(BIN)/mypy
 
 demo: $(VENV)/.serve  ## reconstruct the portraits of docs/images/portraits into runs/demo
-	$(BIN)/facewright reconstruct docs/images/portraits/*.png --mesh both -o runs/demo
+	$(BIN)/facewright reconstruct docs/images/portraits/*.png --mesh-format glb,obj -o runs/demo
 
 bench: $(VENV)/.serve  ## a server under load against its networks alone (BENCH_JSON=FILE)
 	$(BIN)/facewright bench $(if $(BENCH_JSON),--json $(BENCH_JSON))

@@ -43,10 +43,17 @@ client's own if it sent one.
 LoadEngine = Callable[[Settings, BatchObserver], Engine]
 
 
+def log_ready(host: str, port: int) -> None:
+    """Tell whoever started the server where it is, now that it can be used."""
+    name = f"[{host}]" if ":" in host else host
+    log.info("ready: http://%s:%d", name, port)
+
+
 def create_app(
     settings: Settings | None = None,
     load: LoadEngine = Engine,
     on_failure: Callable[[], None] = lambda: None,
+    on_ready: Callable[[], None] | None = None,
     tracing: Tracing | None = None,
 ) -> FastAPI:
     """Make the application.
@@ -55,6 +62,7 @@ def create_app(
         settings: from the environment when left out.
         load: makes the engine, in a thread, once the application starts.
         on_failure: called when the engine cannot be made.
+        on_ready: called once requests are welcome; without it the log tells the address.
         tracing: from the environment when left out.
 
     Raises `ConfigurationError` when the file of API keys is unusable, and as `tracing_from`.
@@ -63,7 +71,11 @@ def create_app(
     tracing = tracing or tracing_from(os.environ)
     metrics = Metrics()
     lifecycle = Lifecycle(
-        lambda: load(settings, metrics), metrics, settings.stall_seconds, on_failure
+        lambda: load(settings, metrics),
+        metrics,
+        settings.stall_seconds,
+        on_ready or (lambda: log_ready(settings.host, settings.port)),
+        on_failure,
     )
     uploads = Slots(settings.max_uploads, "Too many photos are arriving.", metrics.uploads.set)
     photos = WorkerPool(settings.concurrency, settings.max_waiting, metrics.in_flight.set)

@@ -69,12 +69,22 @@ def query_parameters(kind: type[BaseModel]) -> list[dict[str, Any]]:
             "description": schema.pop("description"),
             "schema": schema,
         }
-        for name, schema in body_properties(kind).items()
+        for name, schema in _properties(kind).items()
     ]
 
 
 def body_properties(kind: type[BaseModel]) -> dict[str, dict[str, Any]]:
-    """OpenAPI's `properties` for options in a form or in JSON."""
+    """OpenAPI's `properties` for options in a form or in JSON.
+
+    Without defaults, which generated clients would send: they send those of the query.
+    """
+    properties = _properties(kind)
+    for schema in properties.values():
+        schema.pop("default", None)
+    return properties
+
+
+def _properties(kind: type[BaseModel]) -> dict[str, dict[str, Any]]:
     properties: dict[str, dict[str, Any]] = kind.model_json_schema()["properties"]
     return properties
 

@@ -111,9 +111,9 @@ class AlbumWriter(Writer):
             album.identity, album.albedo, form, self._clock, texture, material_file
         )
 
-    def mesh_files(self) -> Iterator[tuple[str, bytes]]:
+    def mesh_files(self, forms: Sequence[MeshFormat] = ARCHIVED) -> Iterator[tuple[str, bytes]]:
         """Names and contents of the identity's meshes and of what belongs to them."""
-        return write_mesh_files(self.mesh, self._texture(), ARCHIVED, "identity", self._clock)
+        return write_mesh_files(self.mesh, self._texture(), forms, "identity", self._clock)
 
     def pictures(
         self, index: int, longest_side: int, clock: StageClock

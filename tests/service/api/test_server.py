@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 import zipfile
 from base64 import b64decode
@@ -540,6 +543,36 @@ def test_an_unusable_model_ends_the_server_with_one_line(
         assert "traceback" not in entry
 
 
+def test_the_address_is_told_once_the_models_are_loaded(start_server: Start) -> None:
+    with start_server() as server:
+        messages = [json.loads(line)["message"] for line in server.log().splitlines()]
+        told = [message for message in messages if server.url in message]
+        assert told == [f"ready: {server.url}"]
+        assert messages.index(told[0]) > messages.index("Application startup complete.")
+
+
+def test_on_a_terminal_the_log_is_for_people(assets: Any) -> None:
+    master, terminal = pty.openpty()
+    environment = {**os.environ, **assets.environment, "FACEWRIGHT_DRAIN_SECONDS": "0"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "facewright", "serve", "--port", "0"],
+        env=environment,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    seen = b""
+    try:
+        while b"ready: " not in seen:
+            seen += os.read(master, 4096)
+        assert re.search(rb"\d\d:\d\d:\d\d info +ready: http://127\.0\.0\.1:[1-9]\d+\r\n", seen)
+        assert b"running on" not in seen
+    finally:
+        process.terminate()
+        process.wait(30)
+        os.close(master)
+
+
 def test_sigterm_drains_then_finishes_work_in_hand(
     start_server: Start, portrait_jpeg: bytes
 ) -> None:
@@ -644,7 +677,7 @@ def test_two_workers_add_up_their_metrics(start_server: Start, portrait_jpeg: by
             _until(lambda: metric(client, "facewright_ready") == 2, 60)
         workers = re.findall(r"Started server process \[(\d+)\]", server.log())
         os.kill(int(workers[0]), signal.SIGKILL)
-        _until(lambda: server.log().count('"models loaded"') == 3, 60)
+        _until(lambda: server.log().count('"ready: http://') == 3, 60)
         with server.client() as client:
             assert metric(client, "facewright_ready") == 2
             assert metric(client, "facewright_faces_per_photo_sum") == 6
