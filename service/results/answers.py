@@ -37,8 +37,8 @@ from facewright.service.results import schemas
 from facewright.service.runtime.deadline import Deadline
 from facewright.service.telemetry.stages import StageClock
 
-MOST_OBJ_IN_JSON = 8
-"""Faces whose OBJ meshes fit into JSON: each is some 7 MB of base64, held several times over."""
+MOST_LARGE_IN_JSON = 8
+"""Faces whose OBJ or STL meshes fit into JSON: each is some 6 MB of base64, held several times."""
 
 
 FORMS = (JSON, GLB, OBJ, PLY, STL, JPEG, PNG, ZIP)
@@ -131,7 +131,7 @@ class AnswerWriter(Writer):
     def result(self) -> schemas.ReconstructResult:
         """The JSON document, with what `include` asks for.
 
-        Raises `InvalidParameter` for OBJ meshes of more than `MOST_OBJ_IN_JSON` faces.
+        Raises `InvalidParameter` for OBJ and STL meshes of more than `MOST_LARGE_IN_JSON` faces.
         """
         self._check_size()
         overlay = None
@@ -205,11 +205,12 @@ class AnswerWriter(Writer):
         return self._baked[1]
 
     def _check_size(self) -> None:
-        wants_obj = "mesh" in self._options.include and self._options.mesh_format == "obj"
-        if wants_obj and len(self._scene.faces) > MOST_OBJ_IN_JSON:
+        form = self._options.mesh_format
+        large = "mesh" in self._options.include and form in ("obj", "stl")
+        if large and len(self._scene.faces) > MOST_LARGE_IN_JSON:
             raise InvalidParameter(
-                f"The photo has {len(self._scene.faces)} faces; JSON holds OBJ meshes of at most "
-                f"{MOST_OBJ_IN_JSON}. Accept {ZIP} without `include`, or take mesh_format=glb."
+                f"The photo has {len(self._scene.faces)} faces; JSON holds {form.upper()} meshes of at most "
+                f"{MOST_LARGE_IN_JSON}. Accept {ZIP} without `include`, or take mesh_format=glb."
             )
 
     def _face(self, face: Reconstruction) -> schemas.Face:
