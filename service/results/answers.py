@@ -209,8 +209,9 @@ class AnswerWriter(Writer):
         large = "mesh" in self._options.include and form in ("obj", "stl")
         if large and len(self._scene.faces) > MOST_LARGE_IN_JSON:
             raise InvalidParameter(
-                f"The photo has {len(self._scene.faces)} faces; JSON holds {form.upper()} meshes of "
-                f"at most {MOST_LARGE_IN_JSON}. Accept {ZIP} without `include`, or take mesh_format=glb."
+                f"The photo has {len(self._scene.faces)} faces; JSON holds {form.upper()} meshes "
+                f"of at most {MOST_LARGE_IN_JSON}. Accept {ZIP} without `include`, or take "
+                "mesh_format=glb."
             )
 
     def _face(self, face: Reconstruction) -> schemas.Face:
