@@ -8,6 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PORT ?= 8000
+HOST ?=
 FUZZ_CASES ?= 10000
 FAULT_ROUNDS ?= 20
 TORCH ?= torch==2.13.0
@@ -19,8 +20,8 @@ WORKERS ?= 2
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-serve: $(VENV)/.serve  ## install what serving needs and serve on :8000 (PORT=...)
-	$(BIN)/facewright serve --port $(PORT)
+serve: $(VENV)/.serve  ## install what serving needs and serve on :8000 (HOST=... PORT=...)
+	$(BIN)/facewright serve $(if $(HOST),--host $(HOST)) --port $(PORT)
 
 # Each worker computes with one thread, so that two of them do not share two cores four ways.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup \
@@ -50,7 +51,7 @@ types: $(VENV)/.dev  ## mypy on models and service
 	$(BIN)/mypy
 
 demo: $(VENV)/.serve  ## reconstruct the portraits of docs/images/portraits into runs/demo
-	$(BIN)/facewright reconstruct docs/images/portraits/*.png --mesh both -o runs/demo
+	$(BIN)/facewright reconstruct docs/images/portraits/*.png --mesh-format glb,obj -o runs/demo
 
 bench: $(VENV)/.serve  ## a server under load against its networks alone (BENCH_JSON=FILE)
 	$(BIN)/facewright bench $(if $(BENCH_JSON),--json $(BENCH_JSON))
@@ -91,7 +92,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { echo "the venv module is missing (Debian: apt install python3-venv)" >&2; exit 1; }
 
 $(VENV)/.serve: $(VENV)/bin/python requirements/serve.txt requirements/detector.txt pyproject.toml
-	@echo "Installing what serving needs into $(VENV) (about 700 MB)"
+	@echo "Installing what serving needs into $(VENV) (about 1 GB)"
 	$(PIP) install -q --no-deps -r requirements/serve.txt -r requirements/detector.txt
 	$(PIP) install -q --no-deps -e .
 	touch $@

@@ -61,7 +61,7 @@ def processor_seconds(process: int) -> float:
 def await_url(log: Path, patience: float = 120) -> str:
     until = time.monotonic() + patience
     while time.monotonic() < until:
-        if (found := re.search(r"running on (http://\S+)", log.read_text())) and (
+        if (found := re.search(r"ready: (http://\S+)", log.read_text())) and (
             httpx.get(f"{found[1]}/readyz").status_code == 200
         ):
             return found[1]

@@ -24,9 +24,9 @@ find pygments/lexers -name '*.py' ! -name __init__.py ! -name _mapping.py -delet
 # it has not been tried.
 [ -e onnxruntime/capi/libonnxruntime_providers_cuda.so ] || rm -f onnxruntime/capi/libonnxruntime.so*
 
-# Decoders and text drawing that no photo needs: JPEG, PNG and WebP remain.
-rm -f PIL/_avif.*.so PIL/_imagingft.*.so \
-    pillow.libs/libavif-* pillow.libs/libfreetype-* pillow.libs/libharfbuzz-*
+# Text drawing, and a second viewer of the API's description.
+rm -f PIL/_imagingft.*.so pillow.libs/libfreetype-* pillow.libs/libharfbuzz-* \
+    fastapi_offline/static/redoc.standalone.js
 
 # Symbols.  Only where the wheel's own linker wrote the file: strip ruins most that auditwheel has
 # patched (NumPy's and OpenCV's OpenBLAS among them).
@@ -37,11 +37,14 @@ find numba -name '*.so' -exec strip --strip-unneeded {} +
 import anyio._backends._asyncio
 import cv2
 import fastapi.responses
+import fastapi_offline
 import numba
 import numpy as np
 import onnx
 import onnxruntime
-import PIL.JpegImagePlugin, PIL.PngImagePlugin, PIL.WebPImagePlugin
+import pillow_heif
+import PIL.AvifImagePlugin, PIL.JpegImagePlugin, PIL.PngImagePlugin, PIL.WebPImagePlugin
+import PIL.ImageCms
 import prometheus_client.multiprocess
 import pydantic_settings
 import python_multipart

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from facewright.service.options import MeshFormat
 
 app = typer.Typer(
     name="facewright",
@@ -20,7 +23,35 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        from facewright import __version__
+
+        typer.echo(f"facewright {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """A photo of a face in, a 3D mesh out."""
+
+
 # Options that `reconstruct` and `album` share.
+PhotoPaths = Annotated[
+    list[Path],
+    typer.Argument(help="Photos (JPEG, PNG, WebP, HEIC, AVIF), and directories of photos."),
+]
+Include = Annotated[
+    str, typer.Option(help="Comma-separated: what to write of mesh, overlay, confidences.")
+]
+MeshFormats = Annotated[
+    str, typer.Option(help="Comma-separated formats of the meshes: glb, obj, ply, stl.")
+]
 OutDirectory = Annotated[
     Path, typer.Option("--out", "-o", file_okay=False, help="Directory for the results.")
 ]
@@ -39,17 +70,30 @@ def _settle(command: Callable[[], int]) -> NoReturn:
     from pydantic import ValidationError
 
     from facewright.service.errors import FacewrightError
+    from facewright.service.options import AlbumOptions, ReconstructOptions, explain
+    from facewright.service.settings import Settings
 
+    kinds = {kind.__name__: kind for kind in (AlbumOptions, ReconstructOptions, Settings)}
     try:
         raise typer.Exit(command())
     except FacewrightError as error:
         message = error.detail
     except ValidationError as error:
-        message = "; ".join(
-            f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()
-        )
+        problems = explain(kinds[error.title], error)
+        message = "; ".join(f"{name} {problem}" for name, problem in problems)
     typer.echo(f"facewright: {message}", err=True)
     raise typer.Exit(2)
+
+
+def _mesh_formats(text: str) -> list[MeshFormat]:
+    """The formats in a comma-separated list; raises `InvalidParameter` for others."""
+    from facewright.service.errors import InvalidParameter
+    from facewright.service.options import MESH_FORMATS
+
+    words = [word.strip() for word in text.split(",")]
+    if not words or any(word not in MESH_FORMATS for word in words):
+        raise InvalidParameter(f"mesh_format must be some of {', '.join(MESH_FORMATS)}")
+    return [form for form in MESH_FORMATS if form in words]
 
 
 @app.command()
@@ -67,13 +111,12 @@ def serve(
 
 @app.command()
 def reconstruct(
-    photos: Annotated[list[Path], typer.Argument(help="Photos: JPEG, PNG or WebP.")],
+    photos: PhotoPaths,
     out: OutDirectory,
-    mesh: Annotated[
-        Literal["glb", "obj", "both", "none"], typer.Option(help="Mesh files to write.")
-    ] = "glb",
+    include: Include = "mesh,overlay",
+    mesh_format: MeshFormats = "glb",
     overlay: Annotated[
-        Literal["jpg", "png", "none"], typer.Option(help="The photo with the faces drawn on it.")
+        Literal["jpg", "png"], typer.Option(help="Format of the photo with the faces drawn on it.")
     ] = "jpg",
     faces: Annotated[Literal["all", "largest"], typer.Option(help="Which faces.")] = "all",
     expression: Annotated[
@@ -91,35 +134,33 @@ def reconstruct(
     A photo that fails does not stop the others; the exit code is then 1.
     """
     from facewright.service.commands.reconstruct import reconstruct_files
-    from facewright.service.options import MeshFormat, ReconstructOptions
+    from facewright.service.options import ReconstructOptions
 
-    options = ReconstructOptions.model_validate(
-        {
-            "faces": faces,
-            "expression": expression,
-            "pose": pose,
-            "landmarks": landmarks,
-            "texture": texture,
-            "texture_size": texture_size,
-        }
-    )
-    forms: dict[str, list[MeshFormat]] = {
-        "glb": ["glb"],
-        "obj": ["obj"],
-        "both": ["glb", "obj"],
-        "none": [],
-    }
-    picture = None if overlay == "none" else overlay
-    _settle(lambda: reconstruct_files(photos, out, options, forms[mesh], picture))
+    def command() -> int:
+        options = ReconstructOptions.model_validate(
+            {
+                "include": include,
+                "faces": faces,
+                "expression": expression,
+                "pose": pose,
+                "landmarks": landmarks,
+                "texture": texture,
+                "texture_size": texture_size,
+            }
+        )
+        return reconstruct_files(photos, out, options, _mesh_formats(mesh_format), overlay)
+
+    _settle(command)
 
 
 @app.command()
 def album(
-    directory: Annotated[
-        Path,
-        typer.Argument(exists=True, file_okay=False, help="Directory of photos of one person."),
+    photos: Annotated[
+        list[Path], typer.Argument(exists=True, help="Photos of one person, or directories.")
     ],
     out: OutDirectory,
+    include: Include = "mesh,overlay,confidences",
+    mesh_format: MeshFormats = "glb,obj",
     strategy: Annotated[
         Literal["confidence", "mean", "best"], typer.Option(help="How photos are weighed.")
     ] = "confidence",
@@ -137,7 +178,7 @@ def album(
     texture: Texture = "albedo",
     texture_size: TextureSize = "1024",
 ) -> None:
-    """Reconstruct the one identity of the photos in DIRECTORY: mesh, JSON and a contact sheet.
+    """Reconstruct the one identity of PHOTOS: mesh, JSON and a page of all photos.
 
     A photo that fails does not stop the others; the exit code is then 1.
     """
@@ -152,24 +193,28 @@ def album(
                 "outliers": outliers,
                 "min_photos": min_photos,
                 "landmarks": landmarks,
-                "include": ["confidences"],
+                "include": include,
                 "texture": texture,
                 "texture_size": texture_size,
             }
         )
-        return album_files(directory, out, options)
+        return album_files(photos, out, options, _mesh_formats(mesh_format))
 
     _settle(command)
 
 
 @app.command()
 def detect(
-    photos: Annotated[
-        list[Path], typer.Argument(help="Photos (JPEG, PNG, WebP), and directories of photos.")
-    ],
+    photos: PhotoPaths,
     out: Annotated[
-        Path, typer.Option("--out", "-o", dir_okay=False, help="File of the points (.npz).")
-    ],
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            dir_okay=False,
+            help="File for the points (.npz); without it they are printed, one JSON line per face.",
+        ),
+    ] = None,
     faces: Annotated[Literal["all", "largest"], typer.Option(help="Which faces.")] = "largest",
 ) -> None:
     """Find the faces of PHOTOS: boxes and alignment points, as every reconstruction starts.

@@ -36,7 +36,7 @@ from facewright.service.telemetry.stages import SharedClock, StageClock
 RgbU8: TypeAlias = npt.NDArray[np.uint8]
 Float32: TypeAlias = npt.NDArray[np.float32]
 Photo: TypeAlias = "bytes | str | Path | RgbU8"
-"""The bytes of a JPEG, PNG or WebP file, its path, or pixels (H, W, 3) of RGB."""
+"""The bytes of a JPEG, PNG, WebP, HEIC or AVIF file, its path, or pixels (H, W, 3) of RGB."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

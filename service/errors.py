@@ -4,12 +4,15 @@ FacewrightError
 ├── BadPhoto                  400  the bytes that were sent; itself: too small for a face
 │   ├── UndecodablePhoto      400  empty, truncated or corrupt
 │   ├── PhotoTooLarge         413  too many bytes or too many pixels
-│   └── UnsupportedPhotoType  415  not JPEG, PNG or WebP
+│   └── UnsupportedPhotoType  415  no JPEG, PNG, WebP, HEIC or AVIF
 ├── BadRequest                     what was asked for
 │   ├── Unauthorized          401  no valid API key where keys are asked for
 │   ├── MalformedRequest      400  a body that is not what its headers say
+│   ├── HeadersTooLarge       431  the head of the request is too large
+│   ├── UnsupportedTransferEncoding 501  a transfer encoding other than chunked
+│   ├── RequestTimeout        408  the head did not arrive in time
 │   ├── UploadTimeout         408  the body did not arrive in time
-│   ├── UnsupportedMediaType  415  a body that is neither a form nor an image
+│   ├── UnsupportedMediaType  415  a body that is no form, image or JSON
 │   ├── InvalidParameter      422  a parameter is missing or out of range
 │   ├── NotAcceptable         406  no form of the answer matches `Accept`
 │   ├── NoFaceFound           422  a sound photo without a face in it
@@ -27,6 +30,7 @@ holds image content, file names or paths that a client sent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -102,6 +106,30 @@ class MalformedRequest(BadRequest):
     title = "Malformed request"
 
 
+class HeadersTooLarge(BadRequest):
+    """The head of the request is larger than the HTTP parser takes."""
+
+    status = 431
+    code = "headers_too_large"
+    title = "Headers too large"
+
+
+class UnsupportedTransferEncoding(BadRequest):
+    """A `Transfer-Encoding` other than chunked."""
+
+    status = 501
+    code = "unsupported_transfer_encoding"
+    title = "Unsupported transfer encoding"
+
+
+class RequestTimeout(BadRequest):
+    """The head of the request did not arrive in time."""
+
+    status = 408
+    code = "request_timeout"
+    title = "Request took too long"
+
+
 class UploadTimeout(BadRequest):
     """The body did not arrive within the time for uploads."""
 
@@ -111,7 +139,7 @@ class UploadTimeout(BadRequest):
 
 
 class UnsupportedMediaType(BadRequest):
-    """The `Content-Type` of the body is neither a form nor an image."""
+    """The `Content-Type` of the body is no form, image or JSON, or it is encoded."""
 
     status = 415
     code = "unsupported_media_type"
@@ -119,11 +147,18 @@ class UnsupportedMediaType(BadRequest):
 
 
 class InvalidParameter(BadRequest):
-    """A parameter is missing, malformed or out of range."""
+    """A parameter is missing, malformed or out of range.
+
+    `fields` are the names of such parameters, each with what is wrong with it.
+    """
 
     status = 422
     code = "invalid_parameter"
     title = "Invalid parameter"
+
+    def __init__(self, detail: str, fields: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(detail)
+        self.fields = fields
 
 
 class NotAcceptable(BadRequest):
@@ -156,6 +191,8 @@ class Unavailable(FacewrightError):
     status = 503
     code = "unavailable"
     title = "Unavailable"
+    retry_after: int | None = None
+    """Seconds after which another try makes sense; None if nobody knows."""
 
 
 class QueueFull(Unavailable):
@@ -176,6 +213,7 @@ class NotReady(Unavailable):
     status = 503
     code = "not_ready"
     title = "Not ready"
+    retry_after = 2
 
 
 class DeadlinePassed(Unavailable):

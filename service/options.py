@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+import annotated_types
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
 
 Faces = Literal["all", "largest"]
 Include = Literal["mesh", "overlay", "confidences"]
 Expression = Literal["keep", "neutral"]
 Pose = Literal["canonical", "camera"]
-MeshFormat = Literal["glb", "obj"]
+MeshFormat = Literal["glb", "obj", "ply", "stl"]
 MESH_FORMATS: tuple[MeshFormat, ...] = get_args(MeshFormat)
 Texture = Literal["albedo", "photo"]
 TextureSize = Literal[256, 512, 1024, 2048]
@@ -38,15 +47,13 @@ class AnswerOptions(BaseModel):
         "`overlay` (files in base64), `confidences` (all 80 per face).",
         examples=["mesh,overlay"],
     )
-    mesh_format: MeshFormat = Field(
-        default="glb", description="Format of the meshes inside JSON: `glb` or `obj`."
-    )
+    mesh_format: MeshFormat = Field(default="glb", description="Format of the meshes inside JSON.")
     landmarks: bool = Field(default=False, description="Draw the 68 landmarks on the overlay.")
     texture: Texture = Field(
         default="albedo",
         description="Colours of the meshes: the face model's `albedo` per vertex, or an image "
-        "baked from the `photo`, light and shadow included. An OBJ file on its own has the "
-        "image's colours at its vertices.",
+        "baked from the `photo`, light and shadow included. OBJ and PLY files have the "
+        "image's colours at their vertices.",
     )
     texture_size: Annotated[TextureSize, BeforeValidator(_whole_number)] = Field(
         default=1024, description="Side of the image that `texture=photo` bakes, in pixels."
@@ -101,3 +108,51 @@ class AlbumOptions(AnswerOptions):
     min_photos: int = Field(
         default=1, ge=1, le=64, description="Fewest photos with a face that make an answer."
     )
+
+
+def explain(kind: type[BaseModel], error: ValidationError) -> list[tuple[str, str]]:
+    """What is wrong with the values for a model: names of fields, each with what is expected.
+
+    Never the values themselves, nor anything that pydantic says of its own workings.
+    """
+    names = dict.fromkeys(str(problem["loc"][0]) for problem in error.errors() if problem["loc"])
+    return [(name[:64], _expectation(kind, name)) for name in names]
+
+
+def takes_several(kind: type[BaseModel], name: str) -> bool:
+    """Whether a field is a list."""
+    return name in kind.model_fields and get_origin(kind.model_fields[name].annotation) is list
+
+
+def _expectation(kind: type[BaseModel], name: str) -> str:
+    if name not in kind.model_fields:
+        return f"is not known; known are {', '.join(kind.model_fields)}"
+    return f"must be {_values(kind.model_fields[name])}"
+
+
+def _values(field: FieldInfo) -> str:
+    """The values that a field can have, in words."""
+    annotation = field.annotation
+    if get_origin(annotation) is list:
+        return f"a list of some of {_choices(get_args(annotation)[0])}"
+    if get_origin(annotation) is Literal:
+        return f"one of {_choices(annotation)}"
+    if annotation is bool:
+        return "true or false"
+    words = {int: "a whole number", float: "a number", str: "text"}
+    kind = words.get(annotation, "a path") if isinstance(annotation, type) else "another value"
+    limits = {
+        annotated_types.Ge: ("of at least", "ge"),
+        annotated_types.Gt: ("greater than", "gt"),
+        annotated_types.Le: ("at most", "le"),
+    }
+    bounds = [
+        f"{limits[type(bound)][0]} {getattr(bound, limits[type(bound)][1])}"
+        for bound in field.metadata
+        if type(bound) in limits
+    ]
+    return " ".join([kind, " and ".join(bounds)]).strip()
+
+
+def _choices(literal: Any) -> str:
+    return ", ".join(str(value) for value in get_args(literal))

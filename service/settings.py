@@ -205,8 +205,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log entries to write."
     )
-    log_format: Literal["json", "text"] = Field(
-        default="json", description="One JSON object per line, or lines for people."
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto",
+        description="One JSON object per line, or lines for people; auto writes for people on a "
+        "terminal and JSON elsewhere.",
     )
 
     @property

@@ -10,12 +10,17 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Security
 from fastapi.security import APIKeyHeader
+from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from facewright import __version__
 from facewright.service.api.keys import API_KEY_HEADER, ApiKeyMiddleware, ApiKeys
 from facewright.service.api.lifecycle import Lifecycle, drain_before_exit
-from facewright.service.api.middleware import REQUEST_ID_HEADER, RequestMiddleware
+from facewright.service.api.middleware import (
+    REQUEST_ID_HEADER,
+    HeadMiddleware,
+    RequestMiddleware,
+)
 from facewright.service.api.problems import add_problem_schema, install_problem_handlers
 from facewright.service.api.progress import Progress, ProgressMiddleware
 from facewright.service.api.routes import albums, models, page, probes, reconstruct
@@ -39,10 +44,17 @@ client's own if it sent one.
 LoadEngine = Callable[[Settings, BatchObserver], Engine]
 
 
+def log_ready(host: str, port: int) -> None:
+    """Tell whoever started the server where it is, now that it can be used."""
+    name = f"[{host}]" if ":" in host else host
+    log.info("ready: http://%s:%d", name, port)
+
+
 def create_app(
     settings: Settings | None = None,
     load: LoadEngine = Engine,
     on_failure: Callable[[], None] = lambda: None,
+    on_ready: Callable[[], None] | None = None,
     tracing: Tracing | None = None,
 ) -> FastAPI:
     """Make the application.
@@ -51,6 +63,7 @@ def create_app(
         settings: from the environment when left out.
         load: makes the engine, in a thread, once the application starts.
         on_failure: called when the engine cannot be made.
+        on_ready: called once requests are welcome; without it the log tells the address.
         tracing: from the environment when left out.
 
     Raises `ConfigurationError` when the file of API keys is unusable, and as `tracing_from`.
@@ -59,7 +72,11 @@ def create_app(
     tracing = tracing or tracing_from(os.environ)
     metrics = Metrics()
     lifecycle = Lifecycle(
-        lambda: load(settings, metrics), metrics, settings.stall_seconds, on_failure
+        lambda: load(settings, metrics),
+        metrics,
+        settings.stall_seconds,
+        on_ready or (lambda: log_ready(settings.host, settings.port)),
+        on_failure,
     )
     uploads = Slots(settings.max_uploads, "Too many photos are arriving.", metrics.uploads.set)
     photos = WorkerPool(settings.concurrency, settings.max_waiting, metrics.in_flight.set)
@@ -82,12 +99,14 @@ def create_app(
             await asyncio.to_thread(tracing.close)
         log.info("stopped")
 
-    app = FastAPI(
+    # FastAPI with the viewer of `/docs` from a package: its own loads it from a CDN.
+    app = FastAPIOffline(
         title="facewright",
         version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,
+        static_url="/docs/static",
         # A redirect would name this server's own scheme: behind a proxy that ends TLS, clients
         # would send the photo again in the clear.
         redirect_slashes=False,
@@ -97,6 +116,7 @@ def create_app(
     progress = Progress()
     app.state.server = State(settings, metrics, lifecycle, uploads, photos, album_pool, progress)
     app.add_middleware(ProgressMiddleware, progress=progress)
+    app.add_middleware(HeadMiddleware)
     described = []
     if settings.api_keys_file is not None:
         app.add_middleware(ApiKeyMiddleware, keys=ApiKeys(settings.api_keys_file))

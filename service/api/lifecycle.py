@@ -37,6 +37,7 @@ class Lifecycle:
         load: makes the engine; called in a thread.
         metrics: is told whether the server is ready.
         stall_seconds: after one call of a network has taken that long, nothing more is welcome.
+        on_ready: called in the event loop once requests are welcome.
         on_failure: called in the event loop when the engine cannot be made.
     """
 
@@ -45,11 +46,13 @@ class Lifecycle:
         load: Callable[[], Engine],
         metrics: Metrics,
         stall_seconds: float = 60.0,
+        on_ready: Callable[[], None] = lambda: None,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._load = load
         self._metrics = metrics
         self._stall_seconds = stall_seconds
+        self._on_ready = on_ready
         self._on_failure = on_failure
         self._engine: Engine | None = None
         self.state = State.STARTING
@@ -70,7 +73,7 @@ class Lifecycle:
             self._metrics.model_loaded(*loaded)
         if self.state is State.STARTING:
             self._enter(State.READY)
-        log.info("models loaded", extra={"state": self.state.value})
+            self._on_ready()
 
     @property
     def engine(self) -> Engine:

@@ -23,8 +23,13 @@ SECURITY_HEADERS = {
 }
 """On every answer that does not set them itself."""
 
-_OWN_POLICY = frozenset({"/docs", "/docs/oauth2-redirect"})
-"""The viewer of the API's description comes from a CDN, with scripts of its own."""
+_VIEWER = "/docs"
+_VIEWER_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+"""The viewer of the API's description comes with scripts and styles of its own."""
 
 log = logging.getLogger("facewright.access")
 
@@ -63,9 +68,10 @@ class RequestMiddleware:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID_HEADER] = identifier
+                if scope["path"] == _VIEWER:
+                    headers["Content-Security-Policy"] = _VIEWER_POLICY
                 for name, value in SECURITY_HEADERS.items():
-                    if scope["path"] not in _OWN_POLICY or name != "Content-Security-Policy":
-                        headers.setdefault(name, value)
+                    headers.setdefault(name, value)
                 if self._lifecycle.state is State.DRAINING:
                     headers["Connection"] = "close"
             await send(message)
@@ -95,6 +101,31 @@ class RequestMiddleware:
         }
         level = logging.DEBUG if route in PROBES or route == PROGRESS else logging.INFO
         log.log(level, "request", extra=fields)
+
+
+class HeadMiddleware:
+    """Answers HEAD as GET without its body, wherever GET is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (ASGI)."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        got = {**scope, "method": "GET"}
+        try:
+            await self._app(got, receive, send_head)
+        finally:
+            if "route" in got:  # for what counts and logs further out
+                scope["route"] = got["route"]
 
 
 def _route(scope: Scope) -> str:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from facewright.service.errors import NotAcceptable
+from facewright.service.errors import MalformedRequest, NotAcceptable
+
+# One way only to read any text, so that no header takes long.
+_PIECE = re.compile(r'"(?:[^"\\]|\\.)*"|[^",;]+|[,;"]', re.DOTALL)
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_MEDIA_RANGE = re.compile(rf"{_TOKEN}/{_TOKEN}")
+_PARAMETER = re.compile(rf"({_TOKEN})\s*(?:=\s*({_TOKEN}|\".*\"))?", re.DOTALL)
+_QUALITY = re.compile(r"\.[0-9]+|0(?:\.[0-9]*)?|1(?:\.0*)?")
 
 
 @dataclass(frozen=True)
@@ -32,13 +40,14 @@ def choose_media_type(accept: str, offers: Sequence[str]) -> str:
     """Return the media type of `offers` that the header `accept` prefers.
 
     The range that names an offer most closely sets its quality.  Of equal qualities the
-    earlier offer wins, so offers go from the default to the least usual.  An empty header, or
-    one in which nothing is well formed, accepts everything.
+    earlier offer wins, so offers go from the default to the least usual.  An empty header accepts
+    everything.
 
     Raises:
+        MalformedRequest: the header cannot be parsed.
         NotAcceptable: every offer is excluded.
     """
-    ranges = _parse(accept)
+    ranges = list(_parse(accept))
     if not ranges:
         return offers[0]
     best, best_quality = "", 0.0
@@ -60,24 +69,44 @@ def _quality(offer: str, ranges: Sequence[_Range]) -> float:
     return quality
 
 
-def _parse(accept: str) -> list[_Range]:
-    ranges = []
-    for element in accept.split(","):
-        media_range, *parameters = (part.strip().lower() for part in element.split(";"))
-        type_, slash, subtype = media_range.partition("/")
-        quality = _parse_quality(parameters)
-        if slash and type_ and subtype and quality is not None:
-            ranges.append(_Range(type_, subtype, quality))
-    return ranges
+def _parse(accept: str) -> Iterator[_Range]:
+    for media_range, *parameters in _elements(accept):
+        if not media_range and not any(parameters):
+            continue  # empty elements are legal
+        if media_range == "*":  # old clients write that
+            media_range = "*/*"
+        if not _MEDIA_RANGE.fullmatch(media_range):
+            raise _malformed()
+        type_, _, subtype = media_range.lower().partition("/")
+        yield _Range(type_, subtype, _quality_of(parameters))
 
 
-def _parse_quality(parameters: Sequence[str]) -> float | None:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                quality = float(value)
-            except ValueError:
-                return None
-            return quality if 0 <= quality <= 1 else None
-    return 1.0
+def _elements(accept: str) -> Iterator[list[str]]:
+    """The elements of a list, each with its parts; quotes protect commas and semicolons."""
+    parts = [""]
+    for piece in _PIECE.findall(accept):
+        if piece == ",":
+            yield [part.strip() for part in parts]
+            parts = [""]
+        elif piece == ";":
+            parts.append("")
+        else:
+            parts[-1] += piece
+    yield [part.strip() for part in parts]
+
+
+def _quality_of(parameters: Sequence[str]) -> float:
+    quality = 1.0
+    for parameter in filter(None, parameters):
+        found = _PARAMETER.fullmatch(parameter)
+        if found is None:
+            raise _malformed()
+        if found[1].lower() == "q":
+            if found[2] is None or not _QUALITY.fullmatch(found[2]):
+                raise _malformed()
+            quality = float(found[2])
+    return quality
+
+
+def _malformed() -> MalformedRequest:
+    return MalformedRequest("The header Accept cannot be parsed: media types separated by commas.")

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
@@ -28,7 +27,7 @@ class FieldProblem(BaseModel):
 
     parameter: str = Field(description="Name of the parameter.", examples=["faces"])
     message: str = Field(
-        description="What is wrong with it.", examples=["Input should be 'all' or 'largest'"]
+        description="What is wrong with it.", examples=["must be one of all, largest"]
     )
 
 
@@ -88,12 +87,21 @@ def problem_response(
 def error_response(path: str, error: errors.FacewrightError) -> Response:
     """The answer to one of the service's own errors."""
     headers = {}
-    if isinstance(error, errors.QueueFull):
+    if isinstance(error, errors.Unavailable) and error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, errors.Unauthorized):
         headers["WWW-Authenticate"] = "ApiKey"
+    fields = None
+    if isinstance(error, errors.InvalidParameter) and error.fields:
+        fields = [FieldProblem(parameter=name, message=text) for name, text in error.fields]
     return problem_response(
-        path, error.status, error.code, error.title, error.detail, headers=headers
+        path,
+        error.status,
+        error.code,
+        error.title,
+        error.detail,
+        headers=headers,
+        fields=fields,
     )
 
 
@@ -114,21 +122,11 @@ def install_problem_handlers(app: FastAPI) -> None:
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code, title = _HTTP_CODES.get(error.status_code, ("http_error", "HTTP error"))
+        headers = dict(error.headers or {})
+        if headers.get("Allow") == "GET":
+            headers["Allow"] = "GET, HEAD"
         return problem_response(
-            request.url.path, error.status_code, code, title, error.detail, headers=error.headers
-        )
-
-    async def on_invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        # Only places and messages: pydantic's errors would also repeat the input.
-        fields = [
-            FieldProblem(parameter=".".join(str(part) for part in e["loc"][1:]), message=e["msg"])
-            for e in error.errors()
-        ]
-        kind = errors.InvalidParameter
-        detail = "; ".join(f"{field.parameter}: {field.message}" for field in fields)
-        return problem_response(
-            request.url.path, kind.status, kind.code, kind.title, detail, fields=fields
+            request.url.path, error.status_code, code, title, error.detail, headers=headers
         )
 
     async def on_disconnect(request: Request, error: Exception) -> Response:
@@ -137,7 +135,6 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, on_disconnect)
     app.add_exception_handler(errors.FacewrightError, on_error)
     app.add_exception_handler(HTTPException, on_http_error)
-    app.add_exception_handler(RequestValidationError, on_invalid)
 
 
 def problem_responses(
@@ -158,7 +155,7 @@ def problem_responses(
                 },
             },
         )
-        if kind.status == errors.QueueFull.status:
+        if kind.status in (errors.QueueFull.status, errors.NotReady.status):
             response["headers"] = {
                 "Retry-After": {
                     "description": "Seconds to wait before the next try.",

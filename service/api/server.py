@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from socket import socket
 from typing import Any
 
 import uvicorn
 
-from facewright.service.api.app import create_app
+from facewright.service.api.app import create_app, log_ready
 from facewright.service.api.connections import guarded
 from facewright.service.settings import Settings
 from facewright.service.telemetry.logging import logging_config
@@ -54,6 +55,28 @@ def run_server(overrides: Mapping[str, Any]) -> int:
     return 0
 
 
+class _Server(uvicorn.Server):
+    """uvicorn's server, which knows the port that it was given."""
+
+    port = 0
+    _announce: Callable[[], None] | None = None
+
+    def once_bound(self, announce: Callable[[], None]) -> None:
+        """Call `announce` when connections are taken: now or soon."""
+        if self.started:
+            announce()
+        else:
+            self._announce = announce
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Open the socket."""
+        await super().startup(sockets)
+        if self.started:
+            self.port = self.servers[0].sockets[0].getsockname()[1]
+            if self._announce is not None:
+                self._announce()
+
+
 def _run_alone(settings: Settings, options: dict[str, Any]) -> int:
     """Serve in this process, which ends when the models cannot be loaded.
 
@@ -66,7 +89,10 @@ def _run_alone(settings: Settings, options: dict[str, Any]) -> int:
         nonlocal failed
         failed = server.should_exit = True
 
-    app = create_app(settings, on_failure=leave)
-    server = uvicorn.Server(uvicorn.Config(app, **options))
+    def announce() -> None:
+        log_ready(settings.host, server.port)
+
+    app = create_app(settings, on_failure=leave, on_ready=lambda: server.once_bound(announce))
+    server = _Server(uvicorn.Config(app, **options))
     server.run()
     return MODELS_UNUSABLE if failed or not server.started else 0

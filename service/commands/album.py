@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -10,12 +10,11 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import track
 
-from facewright.service.commands.detect import PHOTO_SUFFIXES
-from facewright.service.commands.reconstruct import read_photo_file
+from facewright.service.commands.photo_files import find_photos, read_photo_file
 from facewright.service.errors import InvalidParameter, UndecodablePhoto
 from facewright.service.formats.media_types import JPEG
 from facewright.service.formats.pictures import encode_picture
-from facewright.service.options import AlbumOptions
+from facewright.service.options import AlbumOptions, MeshFormat
 from facewright.service.pipeline.album import Source, solve_album
 from facewright.service.pipeline.engine import Engine
 from facewright.service.results.album_answers import AlbumWriter
@@ -27,27 +26,33 @@ from facewright.service.settings import Settings
 from facewright.service.telemetry.stages import SharedClock
 
 PAGE = "album.html"
+PAGE_MESH = "identity.glb"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def album_files(directory: Path, out: Path, options: AlbumOptions) -> int:
-    """Reconstruct the identity of the photos in `directory`, with progress bars.
+def album_files(
+    paths: Sequence[Path], out: Path, options: AlbumOptions, forms: Sequence[MeshFormat]
+) -> int:
+    """Reconstruct the one identity of photos, with progress bars.
 
-    The photos are the directory's own JPEG, PNG and WebP files in the order of their names; any
-    number, at least 2.  Writes to `out`: `identity.glb` and `identity.obj` (with its
-    material and texture, if one is asked for), `result.json`, and `album.html`, a page of all
-    photos with the identity drawn on them that needs no other file.
+    `paths` are photos, and directories whose own photos are taken; any number, at least 2.
+    Writes to `out`: `result.json`, and what `options.include` asks for: `identity.glb` and the
+    other `forms` (an OBJ file with its material and texture, if one is asked for), and
+    `album.html`, a page of all photos with the identity drawn on them that needs no other file.
 
     Returns 0, or 1 when a photo failed.  Raises `InvalidParameter` when there are too few
     photos, `TooFewPhotos` when too few can be used, `ModelError` when nothing can be done.
     """
     console = Console(stderr=True)
     settings = Settings()
-    photos = sorted(path for path in directory.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
+    photos = [path for _, path in find_photos(paths, subdirectories=False)]
     if len(photos) < 2:
-        raise InvalidParameter(f"{directory} has {len(photos)} photos; an album has at least 2")
+        raise InvalidParameter(f"an album has at least 2 photos, and these are {len(photos)}")
+    paged = "overlay" in options.include
+    described = paged or "confidences" in options.include  # the page shows them
+    asked = options.model_copy(update={"include": ["confidences"] if described else []})
     with console.status("Loading the models"):
         engine = Engine(settings)
     out.mkdir(parents=True, exist_ok=True)
@@ -73,17 +78,22 @@ def album_files(directory: Path, out: Path, options: AlbumOptions) -> int:
 
         album = solve_album(engine, sources, options, finding, deadline, clock)
         names = [photo.name for photo in photos]
-        writer = AlbumWriter(engine, album, sources, options, photo_map, deadline, clock, names)
+        writer = AlbumWriter(engine, album, sources, asked, photo_map, deadline, clock, names)
         result = writer.result()
-        drawing = photo_map(row, range(len(photos)))
-        rows = list(track(drawing, "Drawing", len(photos), console=console))
-    meshes = dict(writer.mesh_files())
+        rows: list[PhotoRow] = []
+        if paged:
+            drawing = photo_map(row, range(len(photos)))
+            rows = list(track(drawing, "Drawing", len(photos), console=console))
+    meshes = dict(writer.mesh_files(forms)) if "mesh" in options.include else {}
     for file, content in meshes.items():
         (out / file).write_bytes(content)
+    if paged:
+        shown = meshes.get(PAGE_MESH) or dict(writer.mesh_files(["glb"]))[PAGE_MESH]
     engine.close()
     (out / "result.json").write_text(result.model_dump_json(exclude_none=True), "utf-8")
-    page = album_page(directory.resolve().name, result, rows, meshes["identity.glb"])
-    (out / PAGE).write_text(page, "utf-8")
+    if paged:
+        title = (paths[0] if paths[0].is_dir() else paths[0].parent).resolve().name
+        (out / PAGE).write_text(album_page(title, result, rows, shown), "utf-8")
 
     for photo in result.photos:
         if photo.problem is not None:
@@ -97,7 +107,8 @@ def album_files(directory: Path, out: Path, options: AlbumOptions) -> int:
                 style="yellow", markup=False, soft_wrap=True,
             )  # fmt: skip
     console.print(
-        f"identity of {album.photos_used} of {len(photos)} photos in {out}; see {out / PAGE}",
+        f"identity of {album.photos_used} of {len(photos)} photos in {out}"
+        + (f"; see {out / PAGE}" if paged else ""),
         soft_wrap=True,
     )
     return int(any(photo.status == "failed" for photo in result.photos))

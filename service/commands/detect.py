@@ -5,8 +5,9 @@ Training aligns photographs with these points, and so sees the crops that the se
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,21 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import track
 
-from facewright.service.errors import FacewrightError, InvalidParameter, PhotoTooLarge
+from facewright.service.commands.photo_files import find_photos, read_photo_file
+from facewright.service.errors import FacewrightError, InvalidParameter
 from facewright.service.networks.detection import DetectedFace, Detector, detect_any_orientation
 from facewright.service.options import Faces
 from facewright.service.pipeline.engine import open_detector
 from facewright.service.pipeline.photo import ImageLimits, decode_photo
 from facewright.service.settings import Settings
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-"""Of the files taken from a directory; photos named themselves may be called anything."""
 
-
-def detect_files(photos: Sequence[Path], out: Path, faces: Faces) -> int:
+def detect_files(photos: Sequence[Path], out: Path | None, faces: Faces) -> int:
     """Detect the faces of photos and of directories of photos, with a progress bar.
 
-    Writes `out`, an `.npz` whose rows are ordered by name and, if all faces are asked for, the
-    largest first (N rows):
+    Without `out` it prints one JSON object per face, with `name`, `box`, `points` and `score`; of
+    a photo without a face only the name.  Else it writes `out`, an `.npz` whose rows are ordered by
+    name and, if all faces are asked for, the largest first (N rows):
 
     - `names`: path of the photo relative to the directory it was found in, with slashes;
     - `boxes` (N, 4) float32: x0, y0, x1, y1;
@@ -50,9 +50,10 @@ def detect_files(photos: Sequence[Path], out: Path, faces: Faces) -> int:
     console = Console(stderr=True)
     settings = Settings()
     named = _name_photos(photos)
-    if out.resolve() in {path.resolve() for path in named.values()}:
+    if out is not None and out.resolve() in {path.resolve() for path in named.values()}:
         raise InvalidParameter(f"{out} is one of the photos")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
     # Photos are worked on side by side already: more threads would only switch.
     cv2.setNumThreads(1)
     with console.status("Loading the detector"):
@@ -77,13 +78,17 @@ def detect_files(photos: Sequence[Path], out: Path, faces: Faces) -> int:
             raise
 
     count = None if faces == "all" else 1
-    _write(out, {name: found.get(name, [])[:count] for name in named})
+    detected = {name: found.get(name, [])[:count] for name in named}
+    if out is None:
+        _print({name: faces for name, faces in detected.items() if name not in failures})
+    else:
+        _write(out, detected)
     for name in sorted(failures):
         console.print(f"{name}: {failures[name]}", style="red", markup=False, soft_wrap=True)
     faceless = sum(not detected for detected in found.values())
     console.print(
-        f"{len(named) - len(failures)} of {len(named)} photos, {faceless} of them without a face,"
-        f" in {out}",
+        f"{len(named) - len(failures)} of {len(named)} photos, {faceless} of them without a face"
+        + (f" in {out}" if out is not None else ""),
         soft_wrap=True,
     )
     return 1 if failures else 0
@@ -92,7 +97,7 @@ def detect_files(photos: Sequence[Path], out: Path, faces: Faces) -> int:
 def _name_photos(photos: Sequence[Path]) -> dict[str, Path]:
     """Every photo by its name, in the order of the names."""
     named: dict[str, Path] = {}
-    for name, path in _walk(photos):
+    for name, path in find_photos(photos):
         if name in named:
             raise InvalidParameter(f"{named[name]} and {path} have the same name, {name}")
         named[name] = path
@@ -101,22 +106,25 @@ def _name_photos(photos: Sequence[Path]) -> dict[str, Path]:
     return dict(sorted(named.items()))
 
 
-def _walk(photos: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    for photo in photos:
-        if not photo.is_dir():
-            yield photo.name, photo
-            continue
-        for path in sorted(photo.rglob("*")):
-            if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file():
-                yield path.relative_to(photo).as_posix(), path
-
-
 def _detect(detector: Detector, photo: Path, settings: Settings) -> list[DetectedFace]:
     limits = ImageLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
-    if photo.stat().st_size > limits.max_bytes:
-        raise PhotoTooLarge(f"The photo has more than {limits.max_bytes} bytes.")
-    faces = detect_any_orientation(detector, decode_photo(photo.read_bytes(), limits))
+    data = read_photo_file(photo, settings)
+    faces = detect_any_orientation(detector, decode_photo(data, limits))
     return sorted(faces, key=lambda face: face.area, reverse=True)
+
+
+def _print(detected: dict[str, list[DetectedFace]]) -> None:
+    for name, faces in detected.items():
+        if not faces:
+            print(json.dumps({"name": name}))
+        for face in faces:
+            about = {
+                "name": name,
+                "box": np.round(face.box.astype(float), 2).tolist(),
+                "points": np.round(face.points.astype(float), 2).tolist(),
+                "score": round(float(face.score), 4),
+            }
+            print(json.dumps(about))
 
 
 def _write(out: Path, detected: dict[str, list[DetectedFace]]) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from facewright.service.errors import FacewrightError, PhotoTooLarge
+from facewright.service.commands.photo_files import find_photos, read_photo_file
+from facewright.service.errors import FacewrightError, InvalidParameter
 from facewright.service.formats.media_types import JPEG, PNG
 from facewright.service.options import MeshFormat, ReconstructOptions
 from facewright.service.pipeline.engine import Engine
@@ -27,23 +28,31 @@ def reconstruct_files(
     out: Path,
     options: ReconstructOptions,
     forms: Sequence[MeshFormat],
-    overlay: str | None,
+    overlay: str,
 ) -> int:
-    """Reconstruct `photos` into the directory `out`, with a progress bar.
+    """Reconstruct photos and directories of photos into the directory `out`, with a progress bar.
 
-    For `portrait.jpg` it writes `portrait.json`, `portrait_overlay.jpg` (`overlay`: "jpg",
-    "png" or None) and `portrait_face0.glb`, ... (largest face first).  Photos of the same name
+    For `portrait.jpg` it writes `portrait.json`, and what `options.include` asks for:
+    `portrait_overlay.jpg` (`overlay`: "jpg" or "png"), `portrait_face0.glb`, ... (largest face
+    first), and confidences in the JSON.  Photos of the same name
     get `portrait-2`, and so on.  A photo whose results would overwrite one of `photos` fails.
     An OBJ file with a texture comes with a `.mtl` and a `.png` file.
     What goes wrong with a photo is reported at the end.
 
-    Returns 0, or 1 when a photo failed.  Raises `ModelError` when nothing can be done at all.
+    Returns 0, or 1 when a photo failed.  Raises `InvalidParameter` when there is no photo,
+    `ModelError` when nothing can be done at all.
     """
+    photos = [path for _, path in find_photos(photos)]
+    if not photos:
+        raise InvalidParameter("there is no photo")
     console = Console(stderr=True)
     settings = Settings()
     with console.status("Loading the models"):
         engine = Engine(settings)
     out.mkdir(parents=True, exist_ok=True)
+    asked = options.model_copy(
+        update={"include": [part for part in options.include if part == "confidences"]}
+    )  # what else is included are files of their own
     originals = {photo.resolve() for photo in photos}
 
     def write(name: str, data: bytes) -> None:
@@ -55,12 +64,12 @@ def reconstruct_files(
     def work(photo: Path, stem: str) -> int:
         deadline, clock = Deadline(), StageClock()
         scene = engine.reconstruct(read_photo_file(photo, settings), options.faces, deadline, clock)
-        writer = AnswerWriter(engine, scene, options, deadline, clock)
+        writer = AnswerWriter(engine, scene, asked, deadline, clock)
         write(f"{stem}.json", writer.json_answer().body)
-        if overlay is not None:
+        if "overlay" in options.include:
             write(f"{stem}_overlay.{overlay}", writer.picture(OVERLAY_TYPES[overlay]))
         for index, face in enumerate(scene.faces):
-            for form in forms:
+            for form in forms if "mesh" in options.include else ():
                 for name, data in writer.mesh_files(face, form, f"{stem}_face{index}"):
                     write(name, data)
         return len(scene.faces)
@@ -93,13 +102,6 @@ def reconstruct_files(
     succeeded = len(photos) - len(failures)
     console.print(f"{succeeded} of {len(photos)} photos, {faces} faces, in {out}", soft_wrap=True)
     return 1 if failures else 0
-
-
-def read_photo_file(photo: Path, settings: Settings) -> bytes:
-    """The bytes of a photo; raises `PhotoTooLarge` before reading it, OSError."""
-    if photo.stat().st_size > settings.max_upload_bytes:
-        raise PhotoTooLarge(f"The photo has more than {settings.max_upload_bytes} bytes.")
-    return photo.read_bytes()
 
 
 def _distinct_stems(photos: Sequence[Path]) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """Write a mesh as binary glTF 2.0 (GLB).
 
-Metres, +Y up, +Z forward (glTF 2.0, section 3.4), one rough and non-metallic material.  Without a
+Metres, +Y up, +Z forward (glTF 2.0, section 3.4), one rough and non-metallic material, and a dark
+one for the inside of the open shell that a face is: where one looks into it, between lips or from
+behind, there is no skin.  Without a
 texture the vertices have colours, and no extension is used.  A texture is a JPEG inside the file;
 as light is part of it, the material asks not to be lit once more (`KHR_materials_unlit`), and a
 reader that does not know the extension shows it lit.
@@ -27,6 +29,14 @@ _ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 _UNSIGNED_SHORT, _UNSIGNED_INT, _FLOAT = 5123, 5125, 5126
 # The largest value of an index type restarts a primitive and must not occur (section 3.7.2.1).
 _MOST_SHORT_VERTICES = 0xFFFF
+_INSIDE = {
+    "name": "inside",
+    "pbrMetallicRoughness": {
+        "baseColorFactor": [0.02, 0.015, 0.015, 1.0],
+        "metallicFactor": 0.0,
+        "roughnessFactor": 1.0,
+    },
+}
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP_TO_EDGE = 9729, 9987, 33071
 # 8-bit sRGB to 16-bit linear light, as COLOR_0 is linear.
 _LINEAR_U16 = np.rint(linear_from_srgb(np.arange(256) / 255.0) * 65535.0).astype(np.uint16)
@@ -36,7 +46,7 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
     """A self-contained GLB file.
 
     extras: what to keep in `asset.extras`, as JSON allows it (licence, coefficients, ...);
-    `units` and `axes` are added.
+    `units` is added.
     Raises ValueError or TypeError for extras that are not JSON.
     """
     positions = np.ascontiguousarray(mesh.vertices * np.float32(_METRES_PER_MM), "<f4")
@@ -52,16 +62,17 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
         (np.ascontiguousarray(mesh.normals, "<f4"), _ARRAY_BUFFER),
         (colour_array, _ARRAY_BUFFER),
         (indices, _ELEMENT_ARRAY_BUFFER),
+        (np.ascontiguousarray(indices[:, ::-1]), _ELEMENT_ARRAY_BUFFER),
     ]
     material: dict[str, Any] = {
         "name": "skin",
         "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.7},
-        # The face is an open shell: from behind it should not vanish.
-        "doubleSided": True,
     }
     textures: dict[str, Any] = {}
     if mesh.texture is not None:
-        arrays.append((np.frombuffer(encode_picture(mesh.texture.rgb_u8, JPEG), np.uint8), None))
+        # Textures of colours are sRGB (section 3.9.2), whatever a profile says.
+        picture = encode_picture(mesh.texture.rgb_u8, JPEG, tagged=False)
+        arrays.append((np.frombuffer(picture, np.uint8), None))
         material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
         material["extensions"] = {"KHR_materials_unlit": {}}
         textures = {
@@ -91,7 +102,7 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
         "asset": {
             "version": "2.0",
             "generator": "facewright",
-            "extras": {**extras, "units": "metres", "axes": "+Y up, +Z out of the face"},
+            "extras": {**extras, "units": "metres"},
         },
         "scene": 0,
         "scenes": [{"nodes": [0]}],
@@ -104,11 +115,13 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
                         "attributes": {"POSITION": 0, "NORMAL": 1, colour_name: 2},
                         "indices": 3,
                         "material": 0,
-                    }
+                    },
+                    # Without normals: it is all but black, whatever the light.
+                    {"attributes": {"POSITION": 0}, "indices": 4, "material": 1},
                 ],
             }
         ],
-        "materials": [material],
+        "materials": [material, _INSIDE],
         **textures,
         "accessors": [
             {"bufferView": 0, **vector, **bounds},
@@ -116,6 +129,12 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
             {"bufferView": 2, "count": count, **colour_accessor},
             {
                 "bufferView": 3,
+                "componentType": _UNSIGNED_SHORT if short else _UNSIGNED_INT,
+                "count": indices.size,
+                "type": "SCALAR",
+            },
+            {
+                "bufferView": 4,
                 "componentType": _UNSIGNED_SHORT if short else _UNSIGNED_INT,
                 "count": indices.size,
                 "type": "SCALAR",

@@ -1,8 +1,9 @@
 """Write a mesh as Wavefront OBJ text.
 
 Millimetres, +Y up.  Vertex colours follow the coordinates (`v x y z r g b`, display-referred
-sRGB in [0, 1]), as MeshLab, Blender and most libraries read them.  With a material there are
-texture coordinates instead: readers would multiply one with the other.
+sRGB in [0, 1]), as MeshLab, Blender and most libraries read them; Blender shows them once a
+material asks for the attribute.  With a material of its own there are texture coordinates instead:
+readers would multiply one with the other.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _MATERIAL = "skin"
 def write_obj(mesh: Mesh, header: Mapping[str, Any], material_file: str | None = None) -> bytes:
     """OBJ text: vertices to 0.0001 mm with colours, normals, triangles.
 
-    header: one comment line each, `# key: value`, after those for units and axes.
+    header: one comment line each, `# key: value`, after that for units.
     material_file: name of the file that `write_mtl` gives; texture coordinates then take the
         place of the colours.
     Raises ValueError for coordinates beyond a kilometre, and for a material without a texture.
@@ -45,7 +46,6 @@ def write_obj(mesh: Mesh, header: Mapping[str, Any], material_file: str | None =
     comments = {
         "generator": "facewright",
         "units": "millimetres",
-        "axes": "+Y up, +Z out of the face, +X to the subject's left",
         **({"vertex colours": "sRGB"} if material_file is None else {}),
         **header,
     }
@@ -79,10 +79,14 @@ def write_obj(mesh: Mesh, header: Mapping[str, Any], material_file: str | None =
 
 
 def write_mtl(texture_file: str) -> bytes:
-    """The material for `write_obj`: an image that is shown as it is, for light is part of it."""
+    """The material for `write_obj`: an image on a surface without gloss.
+
+    Only what readers know: Blender warns of a map of the ambient color, and MTL has no material
+    that asks not to be lit.
+    """
     return (
         f"# generator: facewright\nnewmtl {_MATERIAL}\n"
-        f"Ka 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 0\nmap_Ka {texture_file}\nmap_Kd {texture_file}\n"
+        f"Ka 1 1 1\nKd 1 1 1\nKs 0 0 0\nd 1\nillum 1\nmap_Kd {texture_file}\n"
     ).encode("utf-8", "surrogateescape")
 
 

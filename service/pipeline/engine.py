@@ -30,6 +30,8 @@ from facewright.service.errors import ModelError
 from facewright.service.formats.glb import write_glb
 from facewright.service.formats.mesh import Mesh
 from facewright.service.formats.obj import write_obj
+from facewright.service.formats.ply import write_ply
+from facewright.service.formats.stl import write_stl
 from facewright.service.networks.centerface import (
     BATCH_BYTES,
     CLOSE_FACE,
@@ -42,7 +44,7 @@ from facewright.service.networks.insightface import InsightFace
 from facewright.service.networks.recognition import Evidence, Recognizer
 from facewright.service.networks.regression import Prediction, Regressor
 from facewright.service.options import MESH_FORMATS, Expression, Faces, MeshFormat, Pose
-from facewright.service.pipeline.meshing import colored_mesh, face_mesh
+from facewright.service.pipeline.meshing import AXES, colored_mesh, face_mesh
 from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.overlay import warm_up as warm_up_overlay
 from facewright.service.pipeline.photo import ImageLimits, Photo, open_photo
@@ -277,7 +279,7 @@ class Engine:
         texture: RgbU8 | None = None,
         material_file: str | None = None,
     ) -> bytes:
-        """The mesh of one face as the bytes of a GLB or OBJ file.
+        """The mesh of one face as the bytes of a file.
 
         texture: what `texture` has baked; the albedo's colours without it.
         material_file: name of the MTL file that an OBJ file refers to; without one the
@@ -327,10 +329,15 @@ class Engine:
             "licence": self.model.metadata["licence"],
             "expression": expression,
             "pose": pose,
+            "axes": AXES[pose],
             "texture": "albedo" if mesh.texture is None else "photo",
         }
         if form == "glb":
             return write_glb(mesh, about)
+        if form == "ply":
+            return write_ply(mesh, about)
+        if form == "stl":
+            return write_stl(mesh)
         return write_obj(mesh, about, material_file)
 
     def overlay(self, scene: Scene, landmarks: bool, clock: StageClock) -> RgbU8:

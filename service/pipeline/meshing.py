@@ -5,11 +5,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.models.morphable_model import MorphableModel
+from facewright.models.landmarks import INNER_MOUTH
+from facewright.models.morphable_model import PART_TEETH, PART_TONGUE, MorphableModel
 from facewright.models.normals import vertex_normals
 from facewright.service.formats.mesh import Mesh, MeshTexture
 from facewright.service.options import Expression, Pose
 from facewright.service.pipeline.reconstruction import Reconstruction
+
+AXES: dict[Pose, str] = {
+    "canonical": "+X to the subject's left, +Y up, +Z out of the face",
+    "camera": "+X to the right of the photo, +Y up in it, +Z towards the camera at (0, 0, 1 m)",
+}
+"""What the axes of a mesh mean, for whoever reads its file."""
+
+
+_UPPER_LIP, _LOWER_LIP = [1, 2, 3], [7, 6, 5]
+"""Inner landmarks one above the other, of the eight around the inner mouth."""
+_LIT_MOUTH_MM = 12.0
+"""Distance of the lips from which on light reaches the teeth."""
+_CLOSED_MOUTH_LIGHT = 0.1
 
 
 def face_mesh(
@@ -46,7 +60,7 @@ def colored_mesh(
 ) -> Mesh:
     """The face model's mesh with these vertices (V, 3) mm, coloured with albedo or texture.
 
-    albedo: (V, 3) in 0..1.
+    albedo: (V, 3) in 0..1; what lies behind the lips is as dark as they leave it.
     texture_u8: (N, N, 3) in the model's texture coordinates, sRGB; instead of the albedo.
     Raises ValueError for numbers that are not finite.
     """
@@ -56,9 +70,26 @@ def colored_mesh(
         vertices,
         model.triangles,
         vertex_normals(vertices[None], model.triangles)[0],
-        _colors(albedo) if texture is None else _texels(texture),
+        _colors(_shaded(model, vertices, albedo)) if texture is None else _texels(texture),
         texture,
     )
+
+
+def _shaded(
+    model: MorphableModel, vertices: NDArray[np.float32], albedo: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The albedo with teeth and tongue in the shadow of the lips.
+
+    Renderers without shadows would light them as the skin, and teeth between lips that touch all
+    but in places be a bright line.
+    """
+    within = np.isin(model.parts, (PART_TEETH, PART_TONGUE))
+    if not within.any():
+        return albedo
+    lips = vertices[model.landmarks[INNER_MOUTH]]
+    gap = np.linalg.norm(lips[_UPPER_LIP] - lips[_LOWER_LIP], axis=1).mean()
+    light = np.float32(np.clip(gap / _LIT_MOUTH_MM, _CLOSED_MOUTH_LIGHT, 1.0))
+    return np.where(within[:, None], light * albedo, albedo)
 
 
 def _colors(albedo: NDArray[np.float32]) -> NDArray[np.uint8]:

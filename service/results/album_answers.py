@@ -12,7 +12,7 @@ from facewright.service.formats.media_types import (
     JPEG,
 )
 from facewright.service.formats.pictures import encode_picture
-from facewright.service.options import MESH_FORMATS, AlbumOptions, MeshFormat
+from facewright.service.options import AlbumOptions, MeshFormat
 from facewright.service.pipeline.album import (
     Album,
     AlbumFace,
@@ -27,6 +27,7 @@ from facewright.service.pipeline.album_texture import album_texture
 from facewright.service.pipeline.engine import Engine
 from facewright.service.results import schemas
 from facewright.service.results.answers import (
+    ARCHIVED,
     Writer,
     describe_face,
     face_model_reference,
@@ -110,9 +111,9 @@ class AlbumWriter(Writer):
             album.identity, album.albedo, form, self._clock, texture, material_file
         )
 
-    def mesh_files(self) -> Iterator[tuple[str, bytes]]:
+    def mesh_files(self, forms: Sequence[MeshFormat] = ARCHIVED) -> Iterator[tuple[str, bytes]]:
         """Names and contents of the identity's meshes and of what belongs to them."""
-        return write_mesh_files(self.mesh, self._texture(), MESH_FORMATS, "identity", self._clock)
+        return write_mesh_files(self.mesh, self._texture(), forms, "identity", self._clock)
 
     def pictures(
         self, index: int, longest_side: int, clock: StageClock

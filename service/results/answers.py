@@ -22,25 +22,31 @@ from facewright.service.formats.media_types import (
     JSON,
     MESH_TYPES,
     OBJ,
+    PLY,
     PNG,
+    STL,
     ZIP,
 )
 from facewright.service.formats.obj import write_mtl
 from facewright.service.formats.pictures import encode_picture
 from facewright.service.formats.zip import zip_files
-from facewright.service.options import MESH_FORMATS, MeshFormat, ReconstructOptions
+from facewright.service.options import MeshFormat, ReconstructOptions
 from facewright.service.pipeline.engine import Engine, Scene
 from facewright.service.pipeline.reconstruction import Reconstruction
 from facewright.service.results import schemas
 from facewright.service.runtime.deadline import Deadline
 from facewright.service.telemetry.stages import StageClock
 
-MOST_OBJ_IN_JSON = 8
-"""Faces whose OBJ meshes fit into JSON: each is some 7 MB of base64, held several times over."""
+MOST_LARGE_IN_JSON = 8
+"""Faces whose OBJ or STL meshes fit into JSON: each is some 6 MB of base64, held several times."""
 
 
-FORMS = (JSON, GLB, OBJ, JPEG, PNG, ZIP)
+FORMS = (JSON, GLB, OBJ, PLY, STL, JPEG, PNG, ZIP)
 """What can be asked for, from the default to the least usual."""
+
+
+ARCHIVED: tuple[MeshFormat, ...] = ("glb", "obj")
+"""Formats of meshes in an archive; the others hold less than these."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class Writer(ABC):
             return Answer(self.picture(media_type), media_type, name)
         if media_type == ZIP:
             return zip_answer(self.files(), f"{self.archive_name}.zip", self._deadline, self._clock)
-        form: MeshFormat = "glb" if media_type == GLB else "obj"
+        form = next(form for form, of_form in MESH_TYPES.items() if of_form == media_type)
         return Answer(self.main_mesh(form), media_type, f"{self.mesh_name}.{form}")
 
     def json_answer(self) -> Answer:
@@ -125,7 +131,7 @@ class AnswerWriter(Writer):
     def result(self) -> schemas.ReconstructResult:
         """The JSON document, with what `include` asks for.
 
-        Raises `InvalidParameter` for OBJ meshes of more than `MOST_OBJ_IN_JSON` faces.
+        Raises `InvalidParameter` for OBJ and STL meshes of more than `MOST_LARGE_IN_JSON` faces.
         """
         self._check_size()
         overlay = None
@@ -181,11 +187,11 @@ class AnswerWriter(Writer):
         return self.mesh(self._scene.faces[0], form)
 
     def files(self) -> Iterator[tuple[str, bytes]]:
-        """Overlay, JSON and every mesh in both formats."""
+        """Overlay, JSON and every mesh as GLB and OBJ."""
         yield "overlay.jpg", self.picture(JPEG)
         yield "result.json", self.json_answer().body
         for index, face in enumerate(self._scene.faces):
-            for form in MESH_FORMATS:
+            for form in ARCHIVED:
                 yield from self.mesh_files(face, form, f"face{index}")
 
     def _texture(self, face: Reconstruction) -> npt.NDArray[np.uint8] | None:
@@ -199,11 +205,13 @@ class AnswerWriter(Writer):
         return self._baked[1]
 
     def _check_size(self) -> None:
-        wants_obj = "mesh" in self._options.include and self._options.mesh_format == "obj"
-        if wants_obj and len(self._scene.faces) > MOST_OBJ_IN_JSON:
+        form = self._options.mesh_format
+        large = "mesh" in self._options.include and form in ("obj", "stl")
+        if large and len(self._scene.faces) > MOST_LARGE_IN_JSON:
             raise InvalidParameter(
-                f"The photo has {len(self._scene.faces)} faces; JSON holds OBJ meshes of at most "
-                f"{MOST_OBJ_IN_JSON}. Accept {ZIP} without `include`, or take mesh_format=glb."
+                f"The photo has {len(self._scene.faces)} faces; JSON holds {form.upper()} meshes "
+                f"of at most {MOST_LARGE_IN_JSON}. Accept {ZIP} without `include`, or take "
+                "mesh_format=glb."
             )
 
     def _face(self, face: Reconstruction) -> schemas.Face:
@@ -277,7 +285,7 @@ def write_mesh_files(
     A textured OBJ file comes with its material and the texture's picture.
     """
     for form in forms:
-        if form == "glb" or texture is None:
+        if form != "obj" or texture is None:
             yield f"{stem}.{form}", write(form)
             continue
         yield f"{stem}.obj", write(form, f"{stem}.mtl")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import time
 import uuid
 from contextvars import ContextVar
@@ -73,17 +74,35 @@ class TextFormatter(logging.Formatter):
         return line
 
 
+class _TooEarly(logging.Filter):
+    """Drops uvicorn's line with the address: it comes before the models are loaded."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to keep the record."""
+        return not str(record.msg).startswith("Uvicorn running on")
+
+
 def logging_config(level: str, form: str) -> dict[str, Any]:
     """The configuration for `logging.config.dictConfig`: everything to standard error.
 
-    `level` is a level's name in small letters, `form` is "json" or "text".
+    `level` is a level's name in small letters, `form` is "json", "text" or "auto": text if standard
+    error is a terminal.
     """
+    if form == "auto":
+        form = "text" if sys.stderr.isatty() else "json"
     formatter = {"json": JsonFormatter, "text": TextFormatter}[form]
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": f"{formatter.__module__}.{formatter.__name__}"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "filters": {"early": {"()": f"{_TooEarly.__module__}.{_TooEarly.__name__}"}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "line",
+                "filters": ["early"],
+            }
+        },
         "root": {"handlers": ["stderr"], "level": level.upper()},
         "loggers": {
             "uvicorn": {"level": level.upper()},

@@ -181,7 +181,8 @@ def test_its_other_commands_are_there(tmp_path: Path) -> None:
     shared = (f"--volume={PORTRAIT.parent}:/photos:ro", f"--volume={tmp_path}:/out")
     tmp_path.chmod(0o777)
     engine("run", "--rm", OFFLINE, *RUN_OPTIONS, IMAGE, "--help")
-    command = ("reconstruct", f"/photos/{PORTRAIT.name}", "--mesh", "both", "-o", "/out/made")
+    photo = f"/photos/{PORTRAIT.name}"
+    command = ("reconstruct", photo, "--mesh-format", "glb,obj", "-o", "/out/made")
     engine("run", "--rm", OFFLINE, *RUN_OPTIONS, *shared, IMAGE, *command)
     assert {path.suffix for path in (tmp_path / "made").rglob("*")} >= {".glb", ".obj", ".jpg"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -273,6 +272,10 @@ def start_server(assets: Assets, tmp_path_factory: pytest.TempPathFactory) -> Ca
         *, wait_ready: bool = True, port: int = 0, shipped: bool = False, **settings: object
     ) -> Iterator[Server]:
         log_path = tmp_path_factory.mktemp("server") / "log"
+        if port == 0:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("FACEWRIGHT_")},
             **({} if shipped else assets.environment),
@@ -289,7 +292,7 @@ def start_server(assets: Assets, tmp_path_factory: pytest.TempPathFactory) -> Ca
                 stderr=subprocess.STDOUT,
             )
         try:
-            yield _await_server(process, log_path, wait_ready)
+            yield _await_server(Server(url, process, log_path), wait_ready)
         finally:
             process.terminate()
             try:
@@ -301,22 +304,18 @@ def start_server(assets: Assets, tmp_path_factory: pytest.TempPathFactory) -> Ca
     return start
 
 
-def _await_server(process: subprocess.Popen[bytes], log_path: Path, wait_ready: bool) -> Server:
+def _await_server(server: Server, wait_ready: bool) -> Server:
     patience = time.monotonic() + 90
-    server = None
-    while time.monotonic() < patience and process.poll() is None:
-        if server is None:
-            found = re.search(r"running on (http://127\.0\.0\.1:\d+)", log_path.read_text())
-            server = Server(found[1], process, log_path) if found else None
-        elif not wait_ready or _is_ready(server.url):
+    while time.monotonic() < patience and server.process.poll() is None:
+        if _answers(server.url, wait_ready):
             return server
         time.sleep(0.05)
-    raise AssertionError(f"the server did not start:\n{log_path.read_text()}")
+    raise AssertionError(f"the server did not start:\n{server.log()}")
 
 
-def _is_ready(url: str) -> bool:
+def _answers(url: str, ready: bool) -> bool:
     try:
-        return httpx.get(f"{url}/readyz").status_code == 200
+        return not ready or httpx.get(f"{url}/readyz").status_code == 200
     except httpx.ConnectError:  # worker processes listen only once they have started
         return False
 

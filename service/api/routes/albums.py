@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from facewright.models.agreement import STRANGER_DISTANCE
 from facewright.service import errors
 from facewright.service.api.negotiation import choose_media_type
+from facewright.service.api.parameters import Asked, body_properties, query_parameters
 from facewright.service.api.problems import problem_responses
-from facewright.service.api.routes.answering import respond, stages_ms, success, unless_disconnected
+from facewright.service.api.routes.answering import (
+    BASE64,
+    respond,
+    stages_ms,
+    success,
+    unless_disconnected,
+)
 from facewright.service.api.state import Server
 from facewright.service.api.upload import ALBUM_PART, FORM, PHOTO_TYPES, Upload, read_album
 from facewright.service.formats.media_types import JSON
@@ -56,29 +63,38 @@ _PROBLEMS = problem_responses(
     (errors.DeadlinePassed, "The answer was not ready within the request's time."),
     instance="/v1/albums/reconstruct",
 )  # fmt: skip
+
+
+def _body(photo: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": [ALBUM_PART],
+        "additionalProperties": False,
+        "properties": {
+            ALBUM_PART: {
+                "type": "array",
+                "minItems": 2,
+                "maxItems": 64,
+                "items": photo,
+                "description": "The photos: JPEG, PNG, WebP, HEIC or AVIF.",
+            },
+            **body_properties(AlbumOptions),
+        },
+    }
+
+
 _BODY: dict[str, Any] = {
+    "parameters": query_parameters(AlbumOptions),
     "requestBody": {
         "required": True,
         "content": {
             FORM: {
-                "schema": {
-                    "type": "object",
-                    "required": [ALBUM_PART],
-                    "additionalProperties": False,
-                    "properties": {
-                        ALBUM_PART: {
-                            "type": "array",
-                            "minItems": 2,
-                            "maxItems": 64,
-                            "items": {"type": "string", "format": "binary"},
-                            "description": "The photos, one part each: JPEG, PNG or WebP.",
-                        }
-                    },
-                },
+                "schema": _body({"type": "string", "format": "binary"}),
                 "encoding": {ALBUM_PART: {"contentType": ", ".join(PHOTO_TYPES)}},
-            }
+            },
+            JSON: {"schema": {"title": "AlbumInJson", **_body(BASE64)}},
         },
-    }
+    },
 }
 
 
@@ -132,30 +148,33 @@ _SUCCESS[200]["content"][JSON] = {"example": _EXAMPLE.model_dump(exclude_none=Tr
     responses={**_SUCCESS, **_PROBLEMS},
     openapi_extra=_BODY,
 )
-async def reconstruct_album(
-    request: Request, server: Server, options: Annotated[AlbumOptions, Query()]
-) -> Response:
+async def reconstruct_album(request: Request, server: Server) -> Response:
     """Reconstruct the one identity of 2 to 64 photos of a person.
 
-    The photos are the form's parts `images`. `Accept` chooses the answer's form: JSON, the
-    neutral mesh of the identity as GLB or OBJ, all photos with the identity drawn on them on
-    one sheet as JPEG or PNG, or a ZIP file with everything. A photo that cannot be used is
+    The photos are the form's parts `images`, or the list `images` of a JSON object in base64.
+    Options stand in the query, in the form or in the JSON. `Accept` chooses the answer's form:
+    JSON, the neutral mesh of the identity, all photos with the identity drawn on them on one
+    sheet as JPEG or PNG, or a ZIP file with everything. A photo that cannot be used is
     reported in the JSON and does not stop the others. The header `Facewright-Photos` says how
     many photos were used.
     """
     settings, metrics = server.settings, server.metrics
+    asked = Asked(AlbumOptions, request.query_params)
     accept = ", ".join(request.headers.getlist("accept"))
     media_type = choose_media_type(accept, FORMS)
     engine = server.lifecycle.engine
     # An album is large: it has its place from the first byte to the answer.
     with server.albums.admit() as ticket:
-        uploads = await read_album(
+        received = await read_album(
             request,
+            AlbumOptions,
             max_photos=settings.max_album_photos,
             max_bytes=settings.max_album_bytes,
             max_photo_bytes=settings.max_upload_bytes,
             timeout=settings.album_upload_timeout,
         )
+        options = asked.together_with(received.options, texts=received.texts)
+        uploads = received.photos
         sources = [_source(upload) for upload in uploads]
         deadline = Deadline(settings.album_timeout)
         clock = SharedClock(metrics.observe_stages)

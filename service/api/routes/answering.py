@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
-from facewright.service.formats.media_types import GLB, JPEG, JSON, OBJ, PNG, ZIP
+from facewright.service.formats.media_types import GLB, JPEG, JSON, OBJ, PLY, PNG, STL, ZIP
 from facewright.service.results.answers import Answer
 from facewright.service.telemetry.stages import StageClock
 
 Result = TypeVar("Result")
 
-BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
+BASE64: dict[str, Any] = {"type": "string", "format": "byte", "contentEncoding": "base64"}
 
 
 def success(description: str, counter: str, counted: str) -> dict[int | str, dict[str, Any]]:
@@ -30,7 +31,10 @@ def success(description: str, counter: str, counted: str) -> dict[int | str, dic
                     "schema": {"type": "string"},
                 },
             },
-            "content": {media_type: BINARY for media_type in (GLB, OBJ, JPEG, PNG, ZIP)},
+            "content": {
+                media_type: {"schema": BINARY}
+                for media_type in (GLB, OBJ, PLY, STL, JPEG, PNG, ZIP)
+            },
         }
     }
 

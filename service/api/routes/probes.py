@@ -1,7 +1,4 @@
-"""`GET /livez`, `GET /readyz`, `GET /metrics`: for orchestrators and monitoring.
-
-Some probes send HEAD.
-"""
+"""`GET /livez`, `GET /readyz`, `GET /metrics`: for orchestrators and monitoring."""
 
 from __future__ import annotations
 
@@ -16,7 +13,6 @@ from facewright.service.telemetry.metrics import CONTENT_TYPE
 router = APIRouter(tags=["operation"])
 
 
-@router.head("/livez", include_in_schema=False)
 @router.get(
     "/livez",
     summary="Is the process of use?",
@@ -31,7 +27,6 @@ async def livez(server: Server) -> Health:
     return Health()
 
 
-@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     summary="May requests be sent here?",
@@ -43,7 +38,6 @@ async def readyz(server: Server) -> Health:
     return Health()
 
 
-@router.head("/metrics", include_in_schema=False)
 @router.get(
     "/metrics",
     summary="Metrics for Prometheus",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from facewright.service import errors
 from facewright.service.api.negotiation import choose_media_type
+from facewright.service.api.parameters import Asked, body_properties, query_parameters
 from facewright.service.api.problems import problem_responses
 from facewright.service.api.routes.answering import (
+    BASE64,
     BINARY,
     respond,
     stages_ms,
@@ -18,6 +18,7 @@ from facewright.service.api.routes.answering import (
 )
 from facewright.service.api.state import Server
 from facewright.service.api.upload import FORM, PHOTO_PART, PHOTO_TYPES, RAW_TYPES, read_photo
+from facewright.service.formats.media_types import JSON
 from facewright.service.options import ReconstructOptions
 from facewright.service.results.answers import FORMS, Answer, AnswerWriter, shows_photo
 from facewright.service.results.schemas import ReconstructResult
@@ -36,10 +37,13 @@ _PROBLEMS = problem_responses(
     (errors.NotAcceptable, f"Possible forms of the answer: {', '.join(FORMS)}."),
     (errors.UploadTimeout, "The photo did not arrive within 30 seconds."),
     (errors.PhotoTooLarge, "The photo has more than 20000000 bytes."),
-    (errors.UnsupportedPhotoType, "Send a JPEG, PNG or WebP photo."),
+    (
+        errors.UnsupportedPhotoType,
+        "The photo is a GIF file; send a JPEG, PNG, WebP, HEIC or AVIF file.",
+    ),
     (errors.UnsupportedMediaType, "Send the photo as part `image` of a multipart/form-data body."),
     (errors.NoFaceFound, "No face was found in the photo, in any orientation."),
-    (errors.InvalidParameter, "faces: Input should be 'all' or 'largest'"),
+    (errors.InvalidParameter, "faces must be one of all, largest"),
     (errors.QueueFull, "Too many photos are waiting."),
     (errors.FacewrightError, "An unexpected error; the server's log has an entry."),
     (errors.NotReady, "The models are being loaded."),
@@ -51,6 +55,7 @@ _SUCCESS = success(
     "How many faces were reconstructed.",
 )
 _BODY = {
+    "parameters": query_parameters(ReconstructOptions),
     "requestBody": {
         "required": True,
         "content": {
@@ -63,15 +68,31 @@ _BODY = {
                         PHOTO_PART: {
                             "type": "string",
                             "format": "binary",
-                            "description": "The photo: JPEG, PNG or WebP.",
-                        }
+                            "description": "The photo: JPEG, PNG, WebP, HEIC or AVIF.",
+                        },
+                        **body_properties(ReconstructOptions),
                     },
                 },
                 "encoding": {PHOTO_PART: {"contentType": ", ".join(PHOTO_TYPES)}},
             },
-            **{media_type: BINARY for media_type in RAW_TYPES},
+            JSON: {
+                "schema": {
+                    "title": "PhotoInJson",
+                    "type": "object",
+                    "required": [PHOTO_PART],
+                    "additionalProperties": False,
+                    "properties": {
+                        PHOTO_PART: {
+                            **BASE64,
+                            "description": "The photo in base64, or as a data URI.",
+                        },
+                        **body_properties(ReconstructOptions),
+                    },
+                },
+            },
+            **{media_type: {"schema": BINARY} for media_type in RAW_TYPES},
         },
-    }
+    },
 }
 
 
@@ -82,22 +103,26 @@ _BODY = {
     responses={**_SUCCESS, **_PROBLEMS},
     openapi_extra=_BODY,
 )
-async def reconstruct(
-    request: Request, server: Server, options: Annotated[ReconstructOptions, Query()]
-) -> Response:
+async def reconstruct(request: Request, server: Server) -> Response:
     """Reconstruct every face of a photo, or the largest, in 3D.
 
-    The photo is the form's part `image`, or the whole body. `Accept` chooses the answer's
-    form: JSON, the mesh of the largest face as GLB or OBJ, the overlay of all faces as JPEG
-    or PNG, or a ZIP file with everything. The header `Facewright-Faces` says how many faces
-    there are.
+    The photo is the form's part `image`, the whole body, or `image` of a JSON object in base64.
+    Options stand in the query, in the form or in the JSON. `Accept` chooses the answer's form:
+    JSON, the mesh of the largest face, the overlay of all faces as JPEG or PNG, or a ZIP file
+    with everything. The header `Facewright-Faces` says how many faces there are.
     """
     settings, metrics = server.settings, server.metrics
+    asked = Asked(ReconstructOptions, request.query_params)
     media_type = choose_media_type(", ".join(request.headers.getlist("accept")), FORMS)
     engine = server.lifecycle.engine
     server.photos.check()
     with server.uploads.one():
-        photo = await read_photo(request, settings.max_upload_bytes, settings.upload_timeout)
+        received = await read_photo(
+            request, ReconstructOptions, settings.max_upload_bytes, settings.upload_timeout
+        )
+    options = asked.together_with(received.options, texts=received.texts)
+    (photo,) = received.photos
+    assert isinstance(photo, bytes)  # a single one that is too large has been refused
     with server.photos.admit() as ticket:
         deadline = Deadline(settings.request_timeout)
         clock = StageClock()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import random
 import struct
 import zlib
@@ -11,6 +13,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 from PIL import Image
+
+import facewright.service.pipeline.photo_types  # noqa: F401  Pillow writes HEIC files with it
 
 Make = Callable[[random.Random, bytes], bytes]
 """Makes a file; gets the bytes of a sound JPEG to spoil."""
@@ -41,14 +45,15 @@ def png(width: int, height: int, depth: int, colour: int, data: bytes, extra: by
 
 def truncated(dice: random.Random, sound: bytes) -> bytes:
     """Cut anywhere."""
-    form = dice.choice(("JPEG", "PNG", "WEBP"))
+    form = dice.choice(("JPEG", "PNG", "WEBP", "HEIF", "AVIF"))
     data = sound if form == "JPEG" else _encode(_noise(dice), form)
     return data[: dice.randrange(len(data))]
 
 
 def flipped(dice: random.Random, sound: bytes) -> bytes:
     """A few bytes are others."""
-    data = bytearray(dice.choice((sound, _encode(_noise(dice), "PNG"))))
+    form = dice.choice(("PNG", "HEIF", "AVIF"))
+    data = bytearray(dice.choice((sound, _encode(_noise(dice), form))))
     for _ in range(dice.choice((1, 3, 30))):
         data[dice.randrange(len(data))] = dice.randrange(256)
     return bytes(data)
@@ -68,7 +73,11 @@ def wrong_magic(dice: random.Random, sound: bytes) -> bytes:
 
 def noise(dice: random.Random, sound: bytes) -> bytes:
     """Bytes of no kind, perhaps behind a magic number."""
-    head = dice.choice((b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8X"))
+    boxes = b"\0\0\0\x18ftyp%b\0\0\0\0mif1%b"
+    head = dice.choice(
+        (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8X",
+         boxes % (b"heic", b"heic"), boxes % (b"avif", b"avif"))
+    )  # fmt: skip
     return head + dice.randbytes(dice.choice((0, 1, 100, 5000)))
 
 
@@ -182,8 +191,23 @@ def hostile_file(dice: random.Random, sound: bytes) -> tuple[str, bytes]:
     return make.__name__, make(dice, sound)
 
 
+def hostile_json(dice: random.Random, data: bytes) -> bytes:
+    """JSON around `data`: mostly sound, with options and without, cut, or of other things."""
+    photo = base64.b64encode(data).decode()
+    value = dice.choice((photo, photo, f"data:image/png;base64,{photo}", None, [photo, photo], "x"))
+    body = {dice.choice(("image", "image", "images", "photo")): value}
+    body |= dice.choice(({}, {"faces": "largest"}, {"include": ["mesh"]}, {"faces": 1}, {"x": {}}))
+    text = json.dumps(body).encode()
+    if dice.random() < 0.2:
+        at = dice.randrange(len(text) + 1)
+        text = text[:at] + dice.choice((b"", b"[" * 3000, b"\\", b'"', b"\xff", b"\0"))
+    return text
+
+
 def hostile_form(dice: random.Random, data: bytes) -> tuple[bytes, str]:
     """A body around `data` and its content type: mostly a form, rarely a sound one."""
+    if dice.random() < 0.2:
+        return hostile_json(dice, data), "application/json"
     boundary = dice.choice(("b", "x" * 70, "a b", "--", "é"))
     name = dice.choice(("image", "image", "image", "images", "", 'im"age', "\0", "x" * 9000))
     disposition = f'Content-Disposition: form-data; name="{name}"; filename="a.jpg"'

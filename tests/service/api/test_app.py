@@ -97,6 +97,98 @@ def test_invented_methods_share_one_series(client: TestClient) -> None:
     assert "FOO" not in text
 
 
+def test_head_is_answered_wherever_get_is(client: TestClient) -> None:
+    for path in ("/", "/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/nothing", PATH):
+        got, head = client.get(path), client.head(path)
+        assert head.status_code == got.status_code
+        assert head.content == b""
+        assert head.headers["content-type"] == got.headers["content-type"]
+        if path != "/metrics":
+            assert head.headers["content-length"] == got.headers["content-length"]
+    assert client.put("/livez").headers["allow"] == "GET, HEAD"
+    assert client.head(PATH).headers["allow"] == "POST"
+    assert 'method="HEAD",route="/livez",status="200"' in client.get("/metrics").text
+
+
+def test_the_viewer_loads_nothing_from_elsewhere(client: TestClient) -> None:
+    response = client.get("/docs")
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    places = re.findall(r"""(?:src|href)=["']([^"']+)""", response.text)
+    assert len(places) == 3
+    for place in places:
+        assert place.startswith("/docs/static/")
+        found = client.get(place)
+        assert found.status_code == 200
+        assert len(found.content) > 1000
+    assert not re.search("https?://", response.text)
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter", "message"),
+    [
+        ("faces=some", "faces", "must be one of all, largest"),
+        ("include=mesh,nothing", "include", "must be a list of some of mesh, overlay"),
+        ("texture_size=77", "texture_size", "must be one of 256, 512, 1024, 2048"),
+        ("landmarks=perhaps", "landmarks", "must be true or false"),
+        ("nothing=1", "nothing", "is not known; known are "),
+        ("faces=all&faces=largest", "faces", "is there more than once"),
+        ("x=1&x=1", "x", "is there more than once"),
+    ],
+)
+def test_messages_are_made_for_people(
+    client: TestClient, query: str, parameter: str, message: str
+) -> None:
+    response = client.post(f"{PATH}?{query}", files=PHOTO)
+    assert response.status_code == 422
+    problem = response.json()
+    assert problem["code"] == "invalid_parameter"
+    (field,) = problem["errors"]
+    assert field["parameter"] == parameter
+    assert field["message"].startswith(message)
+    assert problem["detail"] == f"{parameter} {field['message']}"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"faces": "all"}, "faces is in the query and in the body"),
+        ({"expression": "glad"}, "expression must be one of keep, neutral"),
+        ({"landmarks": 1}, "landmarks must be true or false"),
+        ({"landmarks": "true"}, "landmarks must be true or false"),
+        ({"texture_size": True}, "texture_size must be one of 256"),
+        ({"include": {"mesh": True}}, "include must be a list"),
+        ({"include": [["mesh"]]}, "include must be a list"),
+        ({"pose": None}, "pose must be one of"),
+        ({"url": "x"}, "url is not known; known are"),
+    ],
+)
+def test_options_in_json_are_checked_as_in_the_query(
+    client: TestClient, body: dict[str, Any], message: str
+) -> None:
+    response = client.post(f"{PATH}?faces=all", json={"image": "AAAA", **body})
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith(message)
+
+
+def test_options_in_a_form_are_checked_as_in_the_query(client: TestClient) -> None:
+    for data, message in (
+        ({"expression": "glad"}, "expression must be one of keep, neutral"),
+        ({"faces": "all"}, "faces is in the query and in the body"),
+        ({"landmarks": "2"}, "landmarks must be true or false"),
+    ):
+        response = client.post(f"{PATH}?faces=all", files=PHOTO, data=data)
+        assert response.status_code == 422
+        assert response.json()["detail"].startswith(message)
+
+
+def test_an_accept_that_cannot_be_parsed_is_malformed(client: TestClient) -> None:
+    response = client.post(PATH, files=PHOTO, headers={"Accept": "model/obj;q=high"})
+    assert response.status_code == 400
+    assert response.json()["code"] == "malformed_request"
+
+
 def test_a_slash_at_the_end_is_no_redirect(client: TestClient) -> None:
     """It would make clients of a proxy with TLS send the photo again without."""
     response = client.post(PATH + "/", files=PHOTO, follow_redirects=False)
@@ -127,6 +219,7 @@ def test_503_until_the_models_are_loaded(engine: FakeEngine) -> None:
         ):
             assert response.status_code == 503
             assert response.json()["code"] == "not_ready"
+            assert int(response.headers["retry-after"]) >= 1
         assert client.get("/").status_code == 200
         assert "facewright_ready 0.0" in client.get("/metrics").text
         gate.set()
@@ -304,6 +397,8 @@ def test_openapi_describes_every_answer(client: TestClient) -> None:
         "application/json",
         "model/gltf-binary",
         "model/obj",
+        "model/ply",
+        "model/stl",
         "image/jpeg",
         "image/png",
         "application/zip",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import socket
 import time
@@ -146,6 +148,42 @@ def test_a_head_that_never_ends_is_cut_off(strict: Any) -> None:
         assert HEADER_TIMEOUT * 0.9 < time.monotonic() - began < HEADER_TIMEOUT + SLACK
 
 
+PROBLEMS = {
+    b"GET /livez\r\n\r\n": (400, "malformed_request"),
+    b"\x16\x03\x01\x02\x00\x01": (400, "malformed_request"),
+    HEAD: (408, "request_timeout"),
+    HEAD + b"X: " + b"x" * 1_000_000: (431, "headers_too_large"),
+    HEAD + b"X: y\r\n" * 200_000: (431, "headers_too_large"),
+    POST + b"Content-Length: -1\r\n\r\n": (400, "malformed_request"),
+    POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n": (
+        400,
+        "malformed_request",
+    ),
+    POST + b"Transfer-Encoding: gzip\r\n\r\n": (501, "unsupported_transfer_encoding"),
+}
+
+
+@pytest.mark.parametrize("sent", PROBLEMS, ids=range(len(PROBLEMS)))
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_the_parser_refuses_is_told(strict: Any, sent: bytes, kept: bool) -> None:
+    """Also to a client that sends on, and on a connection that has been used."""
+    status, code = PROBLEMS[sent]
+    with strict.connect() as connection:
+        if kept:
+            connection.sendall(HEAD + b"\r\n")
+            read_one(connection)
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(sent)
+        answer = read_to_end(connection)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\nconnection: close" in head.lower()
+    assert b"\r\ncontent-type: application/problem+json" in head.lower()
+    problem = json.loads(body)
+    assert (problem["status"], problem["code"]) == (status, code)
+    assert b"\r\nx-request-id: " + problem["request_id"].encode() in head.lower()
+
+
 def test_bytes_that_trickle_in_gain_no_time(strict: Any) -> None:
     with strict.connect() as connection:
         began = time.monotonic()
@@ -233,7 +271,7 @@ def test_a_hostile_head_is_refused(strict: Any, hostile: Attacks, number: int) -
     answer, seconds = hostile[number].result()
     # Upload, or head, and then the connection is idle.
     assert seconds < 4 + HEADER_TIMEOUT + SLACK
-    assert re.match(rb"HTTP/1\.1 [24]\d\d ", answer)
+    assert re.match(rb"HTTP/1\.1 ([24]\d\d|501) ", answer)
     with strict.client() as client:
         assert client.get("/livez").status_code == 200
     assert "Traceback" not in strict.log()

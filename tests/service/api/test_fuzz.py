@@ -45,7 +45,7 @@ def test_the_server_survives(start_server: Callable[..., Any], portrait_jpeg: by
         assert '"error"' not in log
 
 
-@pytest.mark.timeout(6 * 3600 if CASES >= 1000 else 300)
+@pytest.mark.timeout(6 * 3600 if CASES >= 1000 else 600)
 def test_every_call_keeps_to_the_document(
     start_server: Callable[..., Any], portrait_jpeg: bytes, tmp_path: Path
 ) -> None:

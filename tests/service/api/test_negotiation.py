@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from facewright.service.api.negotiation import choose_media_type
-from facewright.service.errors import NotAcceptable
+from facewright.service.errors import MalformedRequest, NotAcceptable
 
 OFFERS = ("application/json", "model/gltf-binary", "model/obj", "image/jpeg", "image/png")
 
@@ -38,11 +39,12 @@ OFFERS = ("application/json", "model/gltf-binary", "model/obj", "image/jpeg", "i
             "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8",
             "application/json",
         ),
-        # Nothing well formed is like nothing said.
-        ("rubbish", "application/json"),
-        ("model/obj;q=2", "application/json"),
-        ("model/obj;q=nan", "application/json"),
-        (";;,,/", "application/json"),
+        # What Java sends when nobody says anything.
+        ("text/html, image/gif, *; q=.2, */*; q=.2", "application/json"),
+        (",, model/obj,", "model/obj"),
+        (", ,", "application/json"),
+        ("model/obj;", "model/obj"),
+        ('text/html;a="b,c;d\\"", model/obj;q=0.5', "model/obj"),
     ],
 )
 def test_choice(accept: str, chosen: str) -> None:
@@ -57,6 +59,34 @@ def test_nothing_acceptable_names_what_is_possible(accept: str) -> None:
     with pytest.raises(NotAcceptable) as refusal:
         choose_media_type(accept, OFFERS)
     assert "model/gltf-binary" in refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "rubbish",
+        "model/obj;q=2",
+        "model/obj;q=nan",
+        "model/obj;q=",
+        "model/obj;q",
+        ";;,,/",
+        "a/b/c",
+        "model obj",
+        'model/obj;a="b',
+        "/obj",
+    ],
+)
+def test_what_cannot_be_parsed_is_said(accept: str) -> None:
+    with pytest.raises(MalformedRequest, match="Accept"):
+        choose_media_type(accept, OFFERS)
+
+
+@pytest.mark.parametrize("part", ["; ", ";" + " " * 50, ";a ", ';a="', "a/b;", '"', "\\", ","])
+def test_no_header_takes_long(part: str) -> None:
+    start = time.thread_time()
+    with contextlib.suppress(NotAcceptable, MalformedRequest):
+        choose_media_type("a/b" + part * (65_536 // len(part)) + "\0", OFFERS)
+    assert time.thread_time() - start < 0.5
 
 
 @given(
@@ -76,5 +106,5 @@ def test_the_best_quality_wins_whatever_the_order(qualities: list[float], order:
 
 @given(st.text(max_size=60))
 def test_any_header_gives_an_offer_or_a_refusal(header: str) -> None:
-    with contextlib.suppress(NotAcceptable):
+    with contextlib.suppress(NotAcceptable, MalformedRequest):
         assert choose_media_type(header, OFFERS) in OFFERS

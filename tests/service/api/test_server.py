@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 import zipfile
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,7 +22,9 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
+import facewright.service.pipeline.photo_types  # noqa: F401  Pillow writes HEIC files with it
 from facewright.models.camera import pose_points, project, rotation_matrix
 from facewright.service.api.problems import Problem
 from facewright.service.results.schemas import ModelsResult, ReconstructResult
@@ -394,9 +399,10 @@ def test_406_comes_before_the_upload(client: httpx.Client, portrait_jpeg: bytes)
 
 
 def test_415_for_other_bodies_and_other_images(client: httpx.Client) -> None:
-    response = client.post(PATH, json={"image": "x"})
-    assert_problem(response, 415, "unsupported_media_type")
-    assert_problem(post(client, b"GIF89a" + bytes(100)), 415, "unsupported_photo_type")
+    response = client.post(PATH, content=b"x", headers={"Content-Encoding": "gzip"})
+    assert "gzip" in assert_problem(response, 415, "unsupported_media_type").detail
+    problem = assert_problem(post(client, b"GIF89a" + bytes(100)), 415, "unsupported_photo_type")
+    assert "GIF" in problem.detail
 
 
 def test_422_for_a_photo_without_a_face(client: httpx.Client, faceless_jpeg: bytes) -> None:
@@ -407,10 +413,10 @@ def test_422_for_a_photo_without_a_face(client: httpx.Client, faceless_jpeg: byt
     ("query", "parameter"),
     [
         ("?faces=some", "faces"),
-        ("?include=mesh,soul", "include.1"),
+        ("?include=mesh,soul", "include"),
         ("?expression=smile", "expression"),
         ("?pose=", "pose"),
-        ("?mesh_format=stl", "mesh_format"),
+        ("?mesh_format=fbx", "mesh_format"),
         ("?face=all", "face"),
         ("?landmarks=perhaps", "landmarks"),
         ("?texture=skin", "texture"),
@@ -427,16 +433,57 @@ def test_422_for_parameters_out_of_range(
     problem = assert_problem(post(client, portrait_jpeg, query), 422, "invalid_parameter")
     assert problem.errors is not None
     assert [error.parameter for error in problem.errors] == [parameter]
-    for value in ("soul", "smile", "stl", "perhaps"):
+    for value in ("soul", "smile", "fbx", "perhaps"):
         if f"={value}" in query:
             assert value not in problem.detail
 
 
-def test_422_for_options_in_the_form(client: httpx.Client, portrait_jpeg: bytes) -> None:
-    response = client.post(PATH, files={"image": portrait_jpeg}, data={"faces": "largest"})
-    assert "query string" in assert_problem(response, 422, "invalid_parameter").detail
+def test_options_may_stand_in_query_form_or_json(client: httpx.Client, group_jpeg: bytes) -> None:
+    asked = {"faces": "largest", "include": "confidences"}
+    in_json = {"image": b64encode(group_jpeg).decode(), **asked}
+    answers = [
+        client.post(PATH, params=asked, files={"image": group_jpeg}),
+        client.post(PATH, data=asked, files={"image": group_jpeg}),
+        client.post(PATH, params={"faces": "largest"}, data={"include": "confidences"},
+                    files={"image": group_jpeg}),
+        client.post(PATH, json=in_json),
+        client.post(PATH, json={**in_json, "include": ["confidences"]}),
+    ]  # fmt: skip
+    for answer in answers:
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == answers[0].json()
+    assert len(answers[0].json()["faces"][0]["confidences"]) == 80
+
+
+def test_photos_of_a_phone_are_taken(client: httpx.Client, portrait_jpeg: bytes) -> None:
+    for form in ("HEIF", "AVIF"):
+        file = io.BytesIO()
+        Image.open(io.BytesIO(portrait_jpeg)).save(file, form, quality=90)
+        answer = client.post(
+            PATH, content=file.getvalue(), headers={"Content-Type": f"image/{form.lower()}"}
+        )
+        assert answer.status_code == 200, answer.text
+        assert len(answer.json()["faces"]) == 1
+
+
+@pytest.mark.parametrize(("form", "magic"), [("ply", b"ply\n"), ("stl", b"facewright")])
+def test_meshes_for_printers_and_scanners(
+    client: httpx.Client, portrait_jpeg: bytes, form: str, magic: bytes
+) -> None:
+    answer = post(client, portrait_jpeg, "?pose=camera", accept=f"model/{form}")
+    assert answer.headers["content-type"] == f"model/{form}"
+    assert f'filename="face.{form}"' in answer.headers["content-disposition"]
+    assert answer.content.startswith(magic)
+    assert (b"comment axes: +X to the right of the photo" in answer.content) == (form == "ply")
+    answer = post(client, portrait_jpeg, f"?include=mesh&mesh_format={form}&pose=camera")
+    mesh = answer.json()["faces"][0]["mesh"]
+    assert mesh["media_type"] == f"model/{form}"
+    assert b64decode(mesh["data"]).startswith(magic)
+
+
+def test_422_for_a_part_of_another_name(client: httpx.Client, portrait_jpeg: bytes) -> None:
     response = client.post(PATH, files={"photo": portrait_jpeg})
-    assert_problem(response, 422, "invalid_parameter")
+    assert "'photo'" in assert_problem(response, 422, "invalid_parameter").detail
 
 
 def test_413_for_bytes_and_pixels(start_server: Start, portrait_jpeg: bytes) -> None:
@@ -538,6 +585,36 @@ def test_an_unusable_model_ends_the_server_with_one_line(
         assert entry["message"] == "the models cannot be loaded"
         assert str(file) in entry["reason"]
         assert "traceback" not in entry
+
+
+def test_the_address_is_told_once_the_models_are_loaded(start_server: Start) -> None:
+    with start_server() as server:
+        messages = [json.loads(line)["message"] for line in server.log().splitlines()]
+        told = [message for message in messages if server.url in message]
+        assert told == [f"ready: {server.url}"]
+        assert messages.index(told[0]) > messages.index("Application startup complete.")
+
+
+def test_on_a_terminal_the_log_is_for_people(assets: Any) -> None:
+    master, terminal = pty.openpty()
+    environment = {**os.environ, **assets.environment, "FACEWRIGHT_DRAIN_SECONDS": "0"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "facewright", "serve", "--port", "0"],
+        env=environment,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    seen = b""
+    try:
+        while b"ready: " not in seen:
+            seen += os.read(master, 4096)
+        assert re.search(rb"\d\d:\d\d:\d\d info +ready: http://127\.0\.0\.1:[1-9]\d+\r\n", seen)
+        assert b"running on" not in seen
+    finally:
+        process.terminate()
+        process.wait(30)
+        os.close(master)
 
 
 def test_sigterm_drains_then_finishes_work_in_hand(
@@ -644,7 +721,7 @@ def test_two_workers_add_up_their_metrics(start_server: Start, portrait_jpeg: by
             _until(lambda: metric(client, "facewright_ready") == 2, 60)
         workers = re.findall(r"Started server process \[(\d+)\]", server.log())
         os.kill(int(workers[0]), signal.SIGKILL)
-        _until(lambda: server.log().count('"models loaded"') == 3, 60)
+        _until(lambda: server.log().count('"ready: http://') == 3, 60)
         with server.client() as client:
             assert metric(client, "facewright_ready") == 2
             assert metric(client, "facewright_faces_per_photo_sum") == 6

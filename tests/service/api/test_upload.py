@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import json
+import re
 import tempfile
+import tracemalloc
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from facewright.service.api.upload import Upload, read_album, read_photo
+from facewright.service.api.upload import Received, Upload, read_album, read_photo
 from facewright.service.errors import (
     BadPhoto,
     BadRequest,
@@ -24,6 +28,7 @@ from facewright.service.errors import (
     UnsupportedMediaType,
     UploadTimeout,
 )
+from facewright.service.options import AlbumOptions, ReconstructOptions
 
 BOUNDARY = "----f3a1"
 FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -77,8 +82,16 @@ def request(body: bytes | Body, content_type: str | None, **headers: str) -> Req
 
 def read(
     body: bytes | Body, content_type: str | None = FORM_TYPE, limit: int = 1000, **headers: str
-) -> bytes:
-    return asyncio.run(read_photo(request(body, content_type, **headers), limit, timeout=0.5))
+) -> Upload:
+    (photo,) = read_all(body, content_type, limit, **headers).photos
+    return photo
+
+
+def read_all(
+    body: bytes | Body, content_type: str | None = FORM_TYPE, limit: int = 1000, **headers: str
+) -> Received:
+    asked = request(body, content_type, **headers)
+    return asyncio.run(read_photo(asked, ReconstructOptions, limit, timeout=0.5))
 
 
 def read_photos(
@@ -87,12 +100,13 @@ def read_photos(
     """At most 4 photos of 1000 bytes, 3000 in all."""
     reading = read_album(
         request(body, content_type, **headers),
+        AlbumOptions,
         max_photos=4,
         max_bytes=3000,
         max_photo_bytes=1000,
         timeout=0.5,
     )
-    return asyncio.run(reading)
+    return asyncio.run(reading).photos
 
 
 @given(data=st.binary(max_size=900), size=st.integers(1, 400), raw=st.booleans())
@@ -161,8 +175,10 @@ def test_endless_part_headers_are_refused() -> None:
         (form(("image", b"x"), end=False), FORM_TYPE, MalformedRequest),
         (form(("photo", b"x")), FORM_TYPE, InvalidParameter),
         (form(("image", b"x"), ("image", b"y")), FORM_TYPE, InvalidParameter),
-        (form(("image", b"x"), ("faces", b"largest")), FORM_TYPE, InvalidParameter),
-        (form(("faces", b"largest"), ("image", b"x")), FORM_TYPE, InvalidParameter),
+        (form(("image", b"x"), ("faces", b"all"), ("faces", b"all")), FORM_TYPE, InvalidParameter),
+        (form(("image", b"x"), ("faces", b"a" * 1001)), FORM_TYPE, InvalidParameter),
+        (form(("faces", b"largest")), FORM_TYPE, InvalidParameter),
+        (b"x" + form(("image", b"x")), FORM_TYPE, InvalidParameter),
     ],
 )
 def test_bodies_that_cannot_be_taken(
@@ -197,6 +213,222 @@ def test_no_upload_touches_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(form(("image", data)), limit=10_000_000) == data
 
 
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("preamble", [b"\r\n", b"A preamble.\r\n", b"--other\r\n\r\n--\r\n"])
+def test_a_preamble_and_an_epilogue_mean_nothing(preamble: bytes, size: int) -> None:
+    body = preamble + form(("image", b"photo")) + b"An epilogue\r\n--" + BOUNDARY.encode()
+    chunks = [body[i : i + size] for i in range(0, len(body), size)]
+    assert read(Body(chunks)) == b"photo"
+
+
+def test_an_endless_preamble_is_refused() -> None:
+    body = Body([b"x" * 1000] * 1000)
+    with pytest.raises(MalformedRequest):
+        read(body, limit=10_000_000)
+    assert body.taken < 20_000
+
+
+def test_options_may_stand_in_the_form() -> None:
+    received = read_all(
+        form(("faces", b"largest"), ("image", b"photo"), ("include", b"mesh"), ("include", b"a,b"))
+    )
+    assert received == Received([b"photo"], {"faces": "largest", "include": ["mesh", "a,b"]})
+
+
+@pytest.mark.parametrize("name", ["photo", "images", "Gesicht ü", "x" * 300, "a\x1bb"])
+def test_a_wrong_name_of_a_part_is_repeated(name: str) -> None:
+    with pytest.raises(InvalidParameter) as raised:
+        read(form((name, b"x")))
+    shown = name[:64].replace("\x1b", "\ufffd")
+    assert f"named '{shown}" in raised.value.detail
+    assert "named `image`" in raised.value.detail
+    assert len(raised.value.detail) < 400
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "GZIP", "x" * 500])
+@pytest.mark.parametrize("kind", [FORM_TYPE, "image/png", "application/json"])
+def test_encoded_bodies_are_refused_by_name(kind: str, encoding: str) -> None:
+    body = Body([b"x"])
+    with pytest.raises(UnsupportedMediaType, match=encoding[:64]):
+        read(body, kind, content_encoding=encoding)
+    assert body.taken == 0
+    with pytest.raises(UnsupportedMediaType, match=encoding[:64]):
+        read_photos(b"x", kind, content_encoding=encoding)
+
+
+def test_identity_is_no_encoding() -> None:
+    assert read(b"photo", "image/png", content_encoding="Identity") == b"photo"
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("text/plain; a=b", "text/plain"), (None, "no Cont")])
+def test_the_message_names_the_type_that_came(kind: str | None, shown: str) -> None:
+    for reading in (read, read_photos):
+        with pytest.raises(UnsupportedMediaType, match=shown):
+            reading(b"x", kind)
+
+
+# --- JSON -------------------------------------------------------------------------------------
+
+JSON_TYPE = "application/json; charset=utf-8"
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def in_chunks(text: str, size: int) -> Body:
+    data = text.encode()
+    return Body([data[i : i + size] for i in range(0, len(data), size)])
+
+
+def slashes(text: str) -> str:
+    """As PHP writes them."""
+    return text.replace("/", "\\/")
+
+
+def escaped(text: str) -> str:
+    """As .NET writes them, and worse."""
+    return text.replace("+", "\\u002B").replace("/", "\\u002f").replace("=", "\\u003D")
+
+
+def lines(text: str) -> str:
+    """As MIME writes them."""
+    return "\\r\\n".join(text[i : i + 76] for i in range(0, len(text), 76))
+
+
+@given(
+    data=st.one_of(st.binary(max_size=900), st.binary(min_size=2000, max_size=5000)),
+    size=st.integers(1, 3000),
+    head=st.sampled_from(["", "data:image/jpeg;base64,", "DATA:;Base64,"]),
+    write=st.sampled_from([str, slashes, escaped, lines]),
+)
+def test_json_arrives_however_it_is_cut(data: bytes, size: int, head: str, write: Any) -> None:
+    text = f' {{"faces" : "largest",\n"image":"{write(head + b64(data))}", "landmarks":true}} '
+    received = read_all(in_chunks(text, size), JSON_TYPE, 5000)
+    assert received == Received([data], {"faces": "largest", "landmarks": True}, texts=False)
+
+
+@given(photos=st.lists(st.binary(max_size=1000), min_size=2, max_size=3), size=st.integers(1, 999))
+def test_an_album_arrives_as_json(photos: list[bytes], size: int) -> None:
+    text = json.dumps({"images": [b64(photo) for photo in photos], "outliers": "drop"})
+    assert read_photos(in_chunks(text, size), JSON_TYPE) == photos
+
+
+def test_the_limits_hold_in_json() -> None:
+    def text(count: int) -> bytes:
+        return json.dumps({"image": b64(bytes(count))}).encode()
+
+    assert len(read(text(1000), JSON_TYPE)) == 1000  # type: ignore[arg-type]
+    with pytest.raises(PhotoTooLarge):
+        read(text(1001), JSON_TYPE)
+    with pytest.raises(PhotoTooLarge):
+        read(text(20_000_000), JSON_TYPE, content_length="27000000")
+    endless = Body([b'{"image": "', *[b"A" * 100] * 10_000])
+    with pytest.raises(PhotoTooLarge):
+        read(endless, JSON_TYPE)
+    assert endless.taken < 2600
+    spaces = Body([b"{", *[b" " * 1000] * 10_000])
+    with pytest.raises((MalformedRequest, PhotoTooLarge)):
+        read(spaces, JSON_TYPE)
+    assert spaces.taken < 20_000
+    album = {"images": [b64(b"a"), b64(bytes(1001)), b64(bytes(1000))]}
+    photos = read_photos(json.dumps(album).encode(), JSON_TYPE)
+    assert (photos[0], photos[2]) == (b"a", bytes(1000))
+    assert isinstance(photos[1], PhotoTooLarge)
+    with pytest.raises(PhotoTooLarge, match="album"):
+        read_photos(json.dumps({"images": [b64(bytes(990))] * 4}).encode(), JSON_TYPE)
+    with pytest.raises(InvalidParameter, match="at most 4"):
+        read_photos(json.dumps({"images": ["AAAA"] * 5}).encode(), JSON_TYPE)
+
+
+def test_a_photo_in_json_is_held_once() -> None:
+    data = bytes(range(256)) * 40_000
+    body = json.dumps({"image": b64(data)}).encode()
+    chunks = (body[i : i + 65_536] for i in range(0, len(body), 65_536))
+
+    async def peak() -> int:
+        tracemalloc.start()
+        asked = request(Body(chunks), JSON_TYPE)
+        received = await read_photo(asked, ReconstructOptions, 20_000_000, timeout=30)
+        assert received.photos == [data]
+        return tracemalloc.get_traced_memory()[1]
+
+    try:
+        assert asyncio.run(peak()) < 2.3 * len(data)  # growing, and the result
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("", MalformedRequest, "JSON object"),
+        ("[]", MalformedRequest, "JSON object"),
+        ('"x"', MalformedRequest, "JSON object"),
+        ('{"image": "AAAA"', MalformedRequest, "JSON object"),
+        ('{"image": "AAAA', MalformedRequest, "JSON object"),
+        ('{"image": "AAAA\\', MalformedRequest, "JSON object"),
+        ('{"image": "' + "AAAA" * 500 + '\n"}', MalformedRequest, "JSON object"),
+        ('{"image": "' + "AAAA" * 500 + '\\x"}', MalformedRequest, "JSON object"),
+        ('{"image": "AAAA\\x"}', MalformedRequest, "JSON object"),
+        ('{"image": "AAAA\n"}', MalformedRequest, "JSON object"),
+        ('{"image": "AAAA",}', MalformedRequest, "JSON object"),
+        ("{'image': 'AAAA'}", MalformedRequest, "JSON object"),
+        ('{"image": "AAAA", "image": "AAAA"}', MalformedRequest, "once"),
+        ('{"image": "AAAA"} {}', MalformedRequest, "JSON object"),
+        ('{"image": "AAAA", "min": NaN}', MalformedRequest, "JSON object"),
+        ('{"image": ' + "[" * 5000 + "]" * 5000 + "}", MalformedRequest, "JSON object"),
+        ("{" + '"a' * 5000, MalformedRequest, "JSON"),
+        ('{"' + "A" * 2000 + '": 1}', MalformedRequest, "JSON object"),
+        ("{}", InvalidParameter, "no `image`"),
+        ('{"images": ["AAAA"]}', InvalidParameter, "no `image`"),
+        ('{"image": null}', InvalidParameter, "image must be text"),
+        ('{"image": ["AAAA"]}', InvalidParameter, "image must be text"),
+        ('{"image": "AAA"}', InvalidParameter, "image is not base64"),
+        ('{"image": "AA=A"}', InvalidParameter, "image is not base64"),
+        ('{"image": "AAAA====AAAA"}', InvalidParameter, "image is not base64"),
+        ('{"image": "' + "AAA=" * 600 + '"}', InvalidParameter, "image is not base64"),
+        ('{"image": "' + "ü" * 900 + '"}', InvalidParameter, "image is not base64"),
+        ('{"image": "\\ud800"}', InvalidParameter, "image is not base64"),
+        ('{"image": "photo.jpg"}', InvalidParameter, "image is not base64"),
+        ('{"image": "https://example.org/a.jpg"}', InvalidParameter, "URLs are never fetched"),
+        ('{"image": "file:///etc/passwd"}', InvalidParameter, "URLs are never fetched"),
+        ('{"image": "http://a/' + "b" * 2000 + '"}', InvalidParameter, "URLs are never fetched"),
+        ('{"image": "data:image/png,AAAA"}', InvalidParameter, "image is not base64"),
+    ],
+)
+@pytest.mark.parametrize("size", [3, 100_000])
+def test_json_that_cannot_be_taken(
+    text: str, error: type[FacewrightError], message: str, size: int
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        read(in_chunks(text, size), JSON_TYPE, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [("AAAA", "must be a list"), ([], "2 photos"), (["AAAA"], "2 photos"),
+     (["AAAA", "x"], "images[1] is not base64"), (["AAAA", 3], "images[1] must be text")],
+)  # fmt: skip
+def test_json_that_is_no_album(images: Any, message: str) -> None:
+    with pytest.raises(InvalidParameter, match=re.escape(message)):
+        read_photos(json.dumps({"images": images}).encode(), JSON_TYPE)
+
+
+@given(st.text(alphabet='{}[]",:\\u0a image', max_size=60), st.integers(1, 60))
+def test_json_is_read_as_the_standard_library_does_or_refused(text: str, size: int) -> None:
+    body = '{"image": "AAAA", "faces": ' + text + "}"
+    try:
+        expected = json.loads(body)
+    except ValueError:
+        expected = None
+    try:
+        received = read_all(in_chunks(body, size), JSON_TYPE)
+    except BadRequest:
+        return
+    assert expected == {"image": "AAAA", **received.options}
+
+
 # --- albums -----------------------------------------------------------------------------------
 
 
@@ -221,7 +453,7 @@ def test_a_photo_that_is_too_large_does_not_cost_the_others() -> None:
         (["images"], InvalidParameter),
         (["images"] * 5, InvalidParameter),
         (["images", "image"], InvalidParameter),
-        (["strategy", "images", "images"], InvalidParameter),
+        (["landmark", "images", "images"], InvalidParameter),
     ],
 )
 def test_forms_that_are_no_album(parts: list[str], error: type[FacewrightError]) -> None:

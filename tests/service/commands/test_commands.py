@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import inspect
+import io
 import json
 import os
 import re
@@ -14,6 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+
+import facewright
+import facewright.service.pipeline.photo_types  # Pillow writes HEIC files with it
+from facewright import cli
+from facewright.service.options import AlbumOptions, ReconstructOptions
 
 pytestmark = pytest.mark.slow
 
@@ -52,13 +60,14 @@ def test_reconstruct_writes_every_file(photos: Path, tmp_path: Path, assets: Any
     out = tmp_path / "out"
     done = run(
         "reconstruct", photos / "one.jpg", photos / "other" / "one.jpg", "-o", out,
-        "--mesh", "both", "--overlay", "png",
+        "--mesh-format", "glb,obj,ply,stl", "--overlay", "png",
         env=assets.environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 of 2 photos, 4 faces" in done.stderr
-    meshes = [f"one_face0.{form}" for form in ("glb", "obj")]
-    meshes += [f"one-2_face{i}.{form}" for i in range(3) for form in ("glb", "obj")]
+    forms = ("glb", "obj", "ply", "stl")
+    meshes = [f"one_face0.{form}" for form in forms]
+    meshes += [f"one-2_face{i}.{form}" for i in range(3) for form in forms]
     expected = {"one.json", "one-2.json", "one_overlay.png", "one-2_overlay.png", *meshes}
     assert {path.name for path in out.iterdir()} == expected
     assert (out / "one_face0.glb").read_bytes().startswith(b"glTF")
@@ -66,10 +75,61 @@ def test_reconstruct_writes_every_file(photos: Path, tmp_path: Path, assets: Any
     assert len(json.loads((out / "one-2.json").read_text())["faces"]) == 3
 
 
+def test_reconstruct_takes_directories(photos: Path, tmp_path: Path, assets: Any) -> None:
+    out = tmp_path / "out"
+    heic = io.BytesIO()
+    Image.open(photos / "one.jpg").save(heic, "HEIF")
+    (photos / "other" / "two.HEIC").write_bytes(heic.getvalue())
+    (photos / "notes.txt").write_text("no photo")
+    done = run(
+        "reconstruct", photos, "-o", out, "--include", "confidences", "--faces", "largest",
+        env=assets.environment,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "3 of 4 photos, 3 faces" in done.stderr
+    assert "broken.jpg: Photo cannot be decoded" in done.stderr
+    assert {path.name for path in out.iterdir()} == {"one.json", "one-2.json", "two.json"}
+    (face,) = json.loads((out / "one.json").read_text())["faces"]
+    assert len(face["confidences"]) == 80
+    assert "mesh" not in face
+    (tmp_path / "empty").mkdir()
+    done = run("reconstruct", tmp_path / "empty", "-o", out, env=assets.environment)
+    assert (done.returncode, done.stderr) == (2, "facewright: there is no photo\n")
+
+
+def test_the_command_offers_every_option_of_the_api() -> None:
+    for command, kind in ((cli.reconstruct, ReconstructOptions), (cli.album, AlbumOptions)):
+        offered = inspect.signature(command).parameters
+        assert set(kind.model_fields) <= set(offered)
+        for option, field in kind.model_fields.items():
+            if option not in ("include", "mesh_format"):  # by default files, where JSON has none
+                assert str(offered[option].default) == str(field.default), option
+
+
+def test_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"facewright {facewright.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--mesh-format", "glb,fbx"), "mesh_format must be some of glb, obj, ply, stl"),
+        (("--include", "mesh,all"), "include must be a list of some of mesh, overlay, confidences"),
+    ],
+)
+def test_messages_are_made_for_people(
+    photos: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = run("reconstruct", photos / "one.jpg", "-o", photos / "out", *arguments)
+    assert (done.returncode, done.stderr) == (2, f"facewright: {message}\n")
+
+
 def test_reconstruct_bakes_textures(photos: Path, tmp_path: Path, assets: Any) -> None:
     out = tmp_path / "out"
     done = run(
-        "reconstruct", photos / "one.jpg", "-o", out, "--mesh", "both", "--overlay", "none",
+        "reconstruct", photos / "one.jpg", "-o", out,
+        "--mesh-format", "glb,obj", "--include", "mesh",
         "--texture", "photo", "--texture-size", "512",
         env=assets.environment,
     )  # fmt: skip
@@ -86,7 +146,7 @@ def test_reconstruct_goes_on_past_bad_photos(photos: Path, tmp_path: Path, asset
     out = tmp_path / "out"
     done = run(
         "reconstruct", photos / "broken.jpg", photos / "missing.jpg", photos / "one.jpg",
-        "--out", out, "--mesh", "none", "--overlay", "none",
+        "--out", out, "--include", "",
         env=assets.environment,
     )  # fmt: skip
     assert done.returncode == 1
@@ -101,7 +161,9 @@ def test_reconstruct_overwrites_no_photo(tmp_path: Path, portrait_jpeg: bytes, a
     photos = [tmp_path / "one.jpg", tmp_path / "one_overlay.jpg"]
     for photo in photos:
         photo.write_bytes(portrait_jpeg)
-    done = run("reconstruct", *photos, "-o", tmp_path, "--mesh", "none", env=assets.environment)
+    done = run(
+        "reconstruct", *photos, "-o", tmp_path, "--include", "overlay", env=assets.environment
+    )
     assert done.returncode == 1
     assert "one.jpg: its one_overlay.jpg would overwrite" in done.stderr
     assert [photo.read_bytes() for photo in photos] == [portrait_jpeg] * 2
@@ -189,6 +251,24 @@ def test_album_writes_mesh_json_and_page(
     assert not re.findall(r"https?:|url\(|<script src|<link", page)
 
 
+def test_album_takes_photos_and_writes_what_is_included(
+    tmp_path: Path, portrait_jpeg: bytes, mirrored_jpeg: bytes, assets: Any
+) -> None:
+    for name, data in (("a.jpg", portrait_jpeg), ("b.jpg", mirrored_jpeg)):
+        (tmp_path / name).write_bytes(data)
+    out = tmp_path / "out"
+    done = run(
+        "album", tmp_path / "a.jpg", tmp_path / "b.jpg", "-o", out,
+        "--include", "mesh", "--mesh-format", "ply,stl",
+        env=assets.environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    files = {path.name for path in out.iterdir()}
+    assert files == {"identity.ply", "identity.stl", "result.json"}
+    photos = json.loads((out / "result.json").read_text())["photos"]
+    assert all("confidences" not in photo["face"] for photo in photos)
+
+
 def test_album_needs_two_photos(photos: Path, assets: Any) -> None:
     done = run("album", photos / "other", "-o", photos / "out", env=assets.environment)
     assert done.returncode == 2
@@ -233,7 +313,7 @@ def test_bench_holds_the_server_against_its_networks(
     [
         ("FACEWRIGHT_WEIGHTS", "/nowhere/weights.onnx", "weights.onnx"),
         ("FACEWRIGHT_FACE_MODEL", "/nowhere/model.npz", "model.npz"),
-        ("FACEWRIGHT_CONCURRENCY", "0", "concurrency"),
+        ("FACEWRIGHT_CONCURRENCY", "0", "concurrency must be a whole number of at least 1"),
     ],
 )
 def test_what_the_user_must_mend_is_one_line(

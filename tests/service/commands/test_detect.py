@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -100,3 +101,17 @@ def test_what_cannot_be_done_is_refused(photos: Path, tmp_path: Path) -> None:
     done = run(tmp_path / "empty", "-o", tmp_path / "p.npz")
     assert done.returncode == 2
     assert "no photo" in done.stderr
+
+
+def test_without_a_file_the_faces_are_printed(photos: Path) -> None:
+    done = run(photos, "--faces", "all")
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["name"] for line in lines] == [
+        "Ann_Lee/one.jpg", "Ann_Lee/turned.PNG", "cup.jpg", *["group.jpg"] * 3,
+    ]  # fmt: skip
+    np.testing.assert_allclose(lines[0]["points"], POINTS, atol=5)
+    assert len(lines[0]["box"]) == 4
+    assert lines[0]["score"] > 0.8
+    assert lines[2] == {"name": "cup.jpg"}
+    assert "4 of 5 photos, 1 of them without a face\n" in done.stderr

@@ -23,6 +23,8 @@ from facewright.service.formats.media_types import PNG
 from facewright.service.formats.mesh import Mesh, MeshTexture
 from facewright.service.formats.obj import write_mtl, write_obj
 from facewright.service.formats.pictures import encode_picture
+from facewright.service.formats.ply import write_ply
+from facewright.service.formats.stl import write_stl
 from facewright.service.pipeline.meshing import face_mesh
 
 finite = st.floats(-1000, 1000, width=32)
@@ -79,12 +81,19 @@ def read_glb(data: bytes) -> tuple[dict[str, Any], list[NDArray[Any]]]:
 @settings(max_examples=60, deadline=None)
 @given(meshes())
 def test_glb_holds_the_mesh(mesh: Mesh) -> None:
-    document, (positions, normals, colors, indices) = read_glb(
+    document, (positions, normals, colors, indices, inside) = read_glb(
         write_glb(mesh, {"licence": "CC0-1.0", "coefficients": [0.5]})
     )
     np.testing.assert_allclose(positions * 1000, mesh.vertices, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(normals, mesh.normals)
     np.testing.assert_array_equal(indices.reshape(-1, 3), mesh.triangles)
+    # The inside is the same surface seen from the other side, dark.
+    np.testing.assert_array_equal(inside.reshape(-1, 3), mesh.triangles[:, ::-1])
+    (primitive,) = document["meshes"][0]["primitives"][1:]
+    assert (primitive["indices"], primitive["attributes"]) == (4, {"POSITION": 0})
+    material = document["materials"][primitive["material"]]
+    assert max(material["pbrMetallicRoughness"]["baseColorFactor"][:3]) < 0.05
+    assert not any(material.get("doubleSided") for material in document["materials"])
     bounds = document["accessors"][0]
     np.testing.assert_array_equal(bounds["min"], positions.min(0))
     np.testing.assert_array_equal(bounds["max"], positions.max(0))
@@ -101,7 +110,7 @@ def test_glb_holds_the_mesh(mesh: Mesh) -> None:
 
 def test_middle_grey_is_linear_in_glb() -> None:
     mesh = triangle()
-    _, (_, _, colors, _) = read_glb(write_glb(mesh, {}))
+    _, (_, _, colors, _, _) = read_glb(write_glb(mesh, {}))
     # sRGB 128 is 0.21586 of linear light (IEC 61966-2-1).
     assert colors[0, 0] / 65535 == pytest.approx(0.21586, abs=1e-5)
 
@@ -109,7 +118,7 @@ def test_middle_grey_is_linear_in_glb() -> None:
 def test_trimesh_reads_glb() -> None:
     mesh = triangle()
     scene = trimesh.load(io.BytesIO(write_glb(mesh, {})), file_type="glb")
-    (loaded,) = scene.geometry.values()
+    loaded, _ = scene.geometry.values()
     np.testing.assert_allclose(loaded.vertices * 1000, mesh.vertices, atol=1e-4)
     np.testing.assert_array_equal(loaded.faces, mesh.triangles)
     # With a material, trimesh keeps vertex colours beside it.
@@ -206,7 +215,9 @@ def test_glb_refuses_extras_that_are_not_json(extras: dict[str, Any]) -> None:
 
 def test_face_mesh_follows_expression_and_pose() -> None:
     rng = np.random.default_rng(0)
-    model: Any = SimpleNamespace(triangles=np.array([[0, 1, 2], [0, 2, 3]], np.int32))
+    model: Any = SimpleNamespace(
+        triangles=np.array([[0, 1, 2], [0, 2, 3]], np.int32), parts=np.zeros(4, np.uint8)
+    )
     rotation = rotation_matrix(np.array([[0.1, -0.3, 0.2]]))[0].astype(np.float32)
     reconstruction: Any = SimpleNamespace(
         vertices=rng.normal(size=(4, 3)).astype(np.float32),
@@ -246,7 +257,7 @@ def textured() -> Mesh:
 
 def test_glb_holds_the_texture() -> None:
     mesh = textured()
-    document, (_, _, places, _) = read_glb(write_glb(mesh, {}))
+    document, (_, _, places, _, _) = read_glb(write_glb(mesh, {}))
     assert document["meshes"][0]["primitives"][0]["attributes"] == {
         "POSITION": 0,
         "NORMAL": 1,
@@ -261,7 +272,7 @@ def test_glb_holds_the_texture() -> None:
 def test_trimesh_finds_the_texture_where_it_belongs() -> None:
     mesh = textured()
     scene = trimesh.load(io.BytesIO(write_glb(mesh, {})), file_type="glb", process=False)
-    (loaded,) = scene.geometry.values()
+    loaded, _ = scene.geometry.values()
     image = loaded.visual.material.baseColorTexture
     assert image.format == "JPEG"
     colors = trimesh.visual.color.uv_to_color(loaded.visual.uv, image)[:, :3].astype(int)
@@ -321,3 +332,45 @@ def triangle() -> Mesh:
     normals = np.tile(np.array([[0, 0.6, 0.8]], np.float32), (3, 1))
     colors = np.array([[128, 128, 128], [255, 0, 1], [10, 20, 30]], np.uint8)
     return Mesh(corners, np.array([[0, 1, 2]], np.int32), normals, colors)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@settings(max_examples=40, deadline=None)
+@given(meshes())
+def test_trimesh_reads_ply(mesh: Mesh) -> None:
+    data = write_ply(mesh, {"axes": "+Y up,\nand more"})
+    assert b"comment axes: +Y up, and more\n" in data
+    assert b"comment units: millimetres\n" in data
+    loaded = trimesh.load(io.BytesIO(data), file_type="ply", process=False)
+    np.testing.assert_array_equal(loaded.vertices, mesh.vertices)
+    np.testing.assert_array_equal(loaded.faces, mesh.triangles)
+    np.testing.assert_array_equal(loaded.visual.vertex_colors[:, :3], mesh.colors_u8)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@settings(max_examples=40, deadline=None)
+@given(meshes())
+def test_trimesh_reads_stl(mesh: Mesh) -> None:
+    data = write_stl(mesh)
+    assert not data.startswith(b"solid")
+    assert len(data) == 84 + 50 * len(mesh.triangles)
+    loaded = trimesh.load(io.BytesIO(data), file_type="stl", process=False)
+    np.testing.assert_array_equal(loaded.triangles, mesh.vertices[mesh.triangles])
+
+
+def test_an_stl_facet_has_the_normal_of_its_plane() -> None:
+    mesh = triangle()
+    facet = np.frombuffer(write_stl(mesh)[84:], "<f4", 12).reshape(4, 3)
+    sides = facet[2:] - facet[1]
+    np.testing.assert_allclose(sides @ facet[0], 0, atol=1e-4)
+    assert np.linalg.norm(facet[0]) == pytest.approx(1)
+    expected = np.cross(
+        *(mesh.vertices[mesh.triangles[0]][1:] - mesh.vertices[mesh.triangles[0][0]])
+    )
+    assert facet[0] @ expected > 0
+
+
+def test_a_material_has_only_what_readers_know() -> None:
+    lines = dict(line.split(" ", 1) for line in write_mtl("face0.png").decode().splitlines())
+    assert set(lines) == {"#", "newmtl", "Ka", "Kd", "Ks", "d", "illum", "map_Kd"}
+    assert lines["illum"] == "1"

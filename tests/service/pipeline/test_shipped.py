@@ -106,7 +106,7 @@ def test_a_textured_mesh_looks_like_its_photo(client: httpx.Client, portrait: Pa
     query = "?include=mesh&texture=photo&pose=camera"
     (face,) = post(client, portrait.read_bytes(), "application/json", query).json()["faces"]
     file = io.BytesIO(b64decode(face["mesh"]["data"]))
-    (mesh,) = trimesh.load(file, file_type="glb", process=False).geometry.values()
+    mesh, _ = trimesh.load(file, file_type="glb", process=False).geometry.values()
     model = np.load(asset_path(FACE_MODEL))
     image = mesh.visual.material.baseColorTexture
     colors = trimesh.visual.color.uv_to_color(mesh.visual.uv, image)[:, :3].astype(int)

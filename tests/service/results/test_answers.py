@@ -12,7 +12,7 @@ import pytest
 from facewright.service.errors import DeadlinePassed, InvalidParameter
 from facewright.service.options import ReconstructOptions
 from facewright.service.pipeline.engine import Scene
-from facewright.service.results.answers import MOST_OBJ_IN_JSON, Answer, AnswerWriter
+from facewright.service.results.answers import MOST_LARGE_IN_JSON, Answer, AnswerWriter
 from facewright.service.runtime.deadline import Deadline
 from facewright.service.telemetry.stages import StageClock
 
@@ -98,7 +98,7 @@ def test_nothing_is_begun_too_late(make: Callable[[AnswerWriter], Any]) -> None:
 
 @pytest.mark.parametrize("media_type", ["application/json", "application/zip"])
 def test_json_holds_no_crowd_of_obj_meshes(media_type: str) -> None:
-    answers, engine = writer(faces=MOST_OBJ_IN_JSON + 1, include=["mesh"], mesh_format="obj")
+    answers, engine = writer(faces=MOST_LARGE_IN_JSON + 1, include=["mesh"], mesh_format="obj")
     with pytest.raises(InvalidParameter, match="application/zip"):
         answers.write(media_type)
     assert not any(form == "obj" for form in engine.made)
@@ -106,6 +106,6 @@ def test_json_holds_no_crowd_of_obj_meshes(media_type: str) -> None:
 
 @pytest.mark.usefixtures("no_numbers")
 def test_the_zip_file_holds_a_crowd_of_them() -> None:
-    answers, engine = writer(faces=MOST_OBJ_IN_JSON + 1)
+    answers, engine = writer(faces=MOST_LARGE_IN_JSON + 1)
     answers.write("application/zip")
-    assert engine.made.count("obj") == MOST_OBJ_IN_JSON + 1
+    assert engine.made.count("obj") == MOST_LARGE_IN_JSON + 1
