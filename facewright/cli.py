@@ -32,6 +32,21 @@ Texture = Annotated[
 TextureSize = Annotated[
     Literal["256", "512", "1024", "2048"], typer.Option(help="Side of the texture, pixels.")
 ]
+Head = Annotated[
+    bool, typer.Option("--head", help="Whole heads that can be animated, instead of faces.")
+]
+Detail = Annotated[
+    Literal["low", "medium", "high"] | None,
+    typer.Option(help="Triangles of the meshes. [default: high; medium of heads]"),
+]
+Targets = Annotated[
+    Literal["none", "arkit", "all"],
+    typer.Option(help="Morph targets of heads: ARKit's 52, with 15 visemes (all), or none."),
+]
+Compression = Annotated[
+    Literal["none", "quantized"],
+    typer.Option(help="Numbers of a head's GLB file; none is for software that lacks the other."),
+]
 
 
 def _settle(command: Callable[[], int]) -> NoReturn:
@@ -85,6 +100,10 @@ def reconstruct(
     landmarks: Landmarks = False,
     texture: Texture = "albedo",
     texture_size: TextureSize = "1024",
+    head: Head = False,
+    detail: Detail = None,
+    targets: Targets = "all",
+    compression: Compression = "quantized",
 ) -> None:
     """Reconstruct the faces of PHOTOS without a server: meshes, overlays and JSON.
 
@@ -101,6 +120,10 @@ def reconstruct(
             "landmarks": landmarks,
             "texture": texture,
             "texture_size": texture_size,
+            "mesh": "head" if head else "face",
+            "detail": detail,
+            "targets": targets,
+            "compression": compression,
         }
     )
     forms: dict[str, list[MeshFormat]] = {
@@ -136,6 +159,10 @@ def album(
     landmarks: Landmarks = False,
     texture: Texture = "albedo",
     texture_size: TextureSize = "1024",
+    head: Head = False,
+    detail: Detail = None,
+    targets: Targets = "all",
+    compression: Compression = "quantized",
 ) -> None:
     """Reconstruct the one identity of the photos in DIRECTORY: mesh, JSON and a contact sheet.
 
@@ -155,6 +182,10 @@ def album(
                 "include": ["confidences"],
                 "texture": texture,
                 "texture_size": texture_size,
+                "mesh": "head" if head else "face",
+                "detail": detail,
+                "targets": targets,
+                "compression": compression,
             }
         )
         return album_files(directory, out, options)

@@ -74,7 +74,11 @@ _STORED: Final[dict[str, tuple[str, tuple[int | str, ...]]]] = {
 
 
 class HeadRigFileError(ValueError):
-    """A file is not a head, or not one this code can read, or not of this face model."""
+    """A file is not a head, or not one this code can read."""
+
+
+class ForeignHeadRig(HeadRigFileError):
+    """A head belongs to another face model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,12 +238,12 @@ class HeadRig:
     def load(cls, path: str | Path, model: MorphableModel) -> HeadRig:
         """Read the head that goes with a face model.
 
-        Raises `HeadRigFileError` when the file is not a sound head of this face model, OSError
-        when it cannot be read.
+        Raises `ForeignHeadRig` for another face model's head, `HeadRigFileError` when the file is
+        not a sound head, OSError when it cannot be read.
         """
         data = Path(path).read_bytes()
         try:
-            arrays, metadata = _unpack(data)
+            arrays, metadata = _unpack(data, model.sha256)
             subdivision = Subdivision(
                 arrays.pop("subdivision_data"),
                 arrays.pop("subdivision_indices"),
@@ -261,15 +265,14 @@ class HeadRig:
                 sha256=hashlib.sha256(data).hexdigest(),
                 **fields,
             )
+        except ForeignHeadRig:
+            raise
         except (ValueError, KeyError, zipfile.BadZipFile) as error:
             raise HeadRigFileError(f"not a sound head: {error}") from error
-        rig.check(model)
+        rig._check(model)
         return rig
 
-    def check(self, model: MorphableModel) -> None:
-        """Raise `HeadRigFileError` unless this head was built with the face model."""
-        if self.metadata["face_model_sha256"] != model.sha256:
-            raise HeadRigFileError("the head belongs to another face model")
+    def _check(self, model: MorphableModel) -> None:
         if len(self.face_uv) != model.n_vertices or int(self.face_rows.max()) >= (
             model.n_cage_vertices
         ):
@@ -301,7 +304,7 @@ def _add(archive: zipfile.ZipFile, name: str, payload: bytes) -> None:
     archive.writestr(info, payload, compresslevel=9)
 
 
-def _unpack(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+def _unpack(data: bytes, face_model_sha256: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = {_HEADER, *(f"{name}.npy" for name in _STORED)}
         if set(archive.namelist()) != names:
@@ -311,6 +314,9 @@ def _unpack(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         header = json.loads(archive.read(_HEADER))
         if header.get("format") != FORMAT or header.get("version") != FORMAT_VERSION:
             raise ValueError("another format or version")
+        metadata: dict[str, str] = header["metadata"]
+        if metadata["face_model_sha256"] != face_model_sha256:
+            raise ForeignHeadRig("the head belongs to another face model")
         arrays: dict[str, NDArray[Any]] = {}
         extents: dict[str, int] = {}
         for name, (dtype, shape) in _STORED.items():
@@ -324,7 +330,6 @@ def _unpack(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
             if array.dtype != np.dtype(dtype) or list(array.shape) != expected:
                 raise ValueError(f"{name} must be {dtype} of shape {shape}")
             arrays[name] = array
-    metadata: dict[str, str] = header["metadata"]
     return arrays, metadata
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import cv2
@@ -36,7 +36,7 @@ def _linear_from_srgb() -> NDArray[np.uint16]:
     return np.rint(linear * 65535.0).astype(np.uint16)
 
 
-_LINEAR_U16 = _linear_from_srgb()
+LINEAR_FROM_SRGB_U16 = _linear_from_srgb()
 
 
 def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
@@ -131,15 +131,25 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
         "bufferViews": views,
         "buffers": [{"byteLength": offset}],
     }
+    return pack_glb(document, chunks, offset)
+
+
+def pack_glb(
+    document: Mapping[str, Any], chunks: Iterable[bytes | memoryview], length: int
+) -> bytes:
+    """The file of a glTF document and its one buffer, `length` bytes in `chunks`.
+
+    Raises ValueError or TypeError for what is not JSON.
+    """
     text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
-    header = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + offset)
+    header = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + length)
     return b"".join(
         [
             header,
             struct.pack("<I4s", len(text), b"JSON"),
             text,
-            struct.pack("<I4s", offset, b"BIN\0"),
+            struct.pack("<I4s", length, b"BIN\0"),
             *chunks,
         ]
     )
@@ -158,6 +168,6 @@ def _colour_attribute(mesh: Mesh) -> tuple[str, NDArray[Any], dict[str, Any]]:
     # 16 bits keep the dark tones apart that 8 linear bits would merge; an unused fourth
     # channel keeps every element on the required 4-byte boundary.
     colors = np.full((len(mesh.vertices), 4), 0xFFFF, "<u2")
-    colors[:, :3] = cv2.LUT(mesh.colors_u8, _LINEAR_U16)
+    colors[:, :3] = cv2.LUT(mesh.colors_u8, LINEAR_FROM_SRGB_U16)
     accessor = {"componentType": _UNSIGNED_SHORT, "normalized": True, "type": "VEC4"}
     return "COLOR_0", colors, accessor

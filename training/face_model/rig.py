@@ -40,7 +40,7 @@ JOINT_REACH = 60.0
 #: and where the colors are taken from that go on beyond it.
 FADES, BAND = (0.84, 0.985), (0.74, 0.93)
 #: Hair grows above this plane on the reference head: height and its slope towards the back, mm.
-HAIRLINE, HAIR_SLOPE, HAIR_WIDTH = 62.0, 0.95, 16.0
+HAIRLINE, HAIR_SLOPE, HAIR_WIDTH = 48.0, 0.95, 16.0
 #: Above this height behind the middle between the eyes, mm, hair does not grow: the neck.
 HAIR_END = -62.0
 
