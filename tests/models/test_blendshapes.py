@@ -33,7 +33,7 @@ def test_there_are_the_names_that_animation_software_expects() -> None:
     assert list(ARKIT_BLENDSHAPES) == sorted(ARKIT_BLENDSHAPES)
     assert "tongueOut" in ARKIT_BLENDSHAPES
     assert [name.removeprefix("viseme_") for name in VISEMES] == (
-        "sil PP FF TH DD kk CH SS nn RR aa E I O U".split()
+        ["sil", "PP", "FF", "TH", "DD", "kk", "CH", "SS", "nn", "RR", "aa", "E", "I", "O", "U"]
     )
     for mixture in VISEMES.values():
         assert set(mixture) <= set(ARKIT_BLENDSHAPES)
