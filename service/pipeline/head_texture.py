@@ -109,8 +109,8 @@ class HeadTextures:
         anchors = even_outline(rig.outline_colors(seen[rig.band_vertices]))
 
         skin = self._model.skin_region
-        light = np.median(seen[skin], axis=0) / np.maximum(np.median(albedo[skin], axis=0), 1e-3)
-        exposure = np.clip(light, *_EXPOSURE).astype(np.float32)
+        light = np.median(seen[skin]) / max(float(np.median(albedo[skin])), 1e-3)
+        exposure = np.float32(np.clip(light, *_EXPOSURE))
         colors = np.clip(heads.inner_colors(albedo) * exposure, 0, 1)
         hair = None if hair_u8 is None else hair_u8 / np.float32(255)
         beyond = heads.beyond(anchors, hair)
@@ -124,7 +124,7 @@ class HeadTextures:
         image += layout.face * (baked.rgb_u8 - image)
         texels, degrees = layout.eyes
         iris = self._iris(baked.rgb_u8, baked.coverage, layout, albedo)
-        eyes = heads.eye_colors(albedo * np.minimum(exposure.mean(), _BRIGHT_EYES), iris)
+        eyes = heads.eye_colors(albedo * np.minimum(exposure, _BRIGHT_EYES), iris)
         image.reshape(-1, 3)[texels] = 255 * eyes[degrees]
         result = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
         flat = result.reshape(-1, 3)

@@ -46,8 +46,8 @@ _IRIS_FROM, _SCLERA_FROM = (12.0, 21.0), (36.0, 75.0)
 _SHADE = 0.55
 # Where hair is looked for: this far to both sides and behind its front, mm.
 _HAIR_ACROSS, _HAIR_DEEP = 55.0, 30.0
-# The face model's teeth are in the shade of lips that are closed.
-_UNSHADED_TEETH = 1.3
+# The face model's teeth and tongue are in the shade of lips that are closed.
+_UNSHADED = {"upper_teeth": 1.4, "lower_teeth": 1.4, "tongue": 1.4}
 # How far hair covers the skin of the scalp.
 _HAIR_COVERS = 0.97
 
@@ -144,15 +144,17 @@ class Heads:
         return np.clip(colors, 0, 1).astype(np.float32)
 
     def inner_colors(self, albedo: Float32) -> Float32:
-        """(V, 3) sRGB of the face model's vertices at the head's; teeth without the lips' shade."""
+        """(V, 3) sRGB of the face model's vertices at the head's; the mouth without its shade."""
         colors = albedo[np.maximum(self.rig.face_vertices, 0)]
-        colors[self._teeth] = np.minimum(colors[self._teeth] * _UNSHADED_TEETH, 1)
+        for rows, factor in self._shaded:
+            colors[rows] = np.minimum(colors[rows] * np.float32(factor), 1)
         return colors
 
     @cached_property
-    def _teeth(self) -> NDArray[np.intp]:
+    def _shaded(self) -> list[tuple[NDArray[np.int32], float]]:
+        """Vertices of teeth and tongue, and how much brighter they are outside the mouth."""
         level = self.rig.level("high")
-        return np.unique([*level.part("upper_teeth"), *level.part("lower_teeth")])
+        return [(np.unique(level.part(part)), factor) for part, factor in _UNSHADED.items()]
 
     def beyond(self, anchors: Float32, hair: Float32 | None) -> Float32:
         """(V, 3): the skin beyond the face in the colors (24, 3) along its outline, with hair."""

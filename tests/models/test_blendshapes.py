@@ -89,7 +89,8 @@ def test_weights_are_the_bounded_least_squares(
 
 def test_weights_are_bounded(model: MorphableModel, solver: BlendshapeSolver) -> None:
     found = solver.solve(expression(model, jawOpen=3.0))
-    assert found.weights.min() >= 0.0 and found.weights.max() <= 1.0
+    assert found.weights.min() >= 0.0
+    assert found.weights.max() <= 1.0
     assert found.weights[ARKIT_BLENDSHAPES.index("jawOpen")] == pytest.approx(1.0)
     assert found.residual_mm > 1.0
     assert not solver.solve(np.zeros(model.n_expression, np.float32)).weights.any()

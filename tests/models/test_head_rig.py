@@ -72,7 +72,8 @@ def test_levels_share_their_points(rig: HeadRig, mean: np.ndarray) -> None:
         points = level.subdivision.refine(cage)[0]
         assert np.array_equal(points, rig.subdivision.refine(cage)[0][: level.n_vertices])
     faces = [len(rig.face_triangles["low"]), len(rig.face_triangles["medium"])]
-    assert 4000 < faces[0] < 6000 and 18000 < faces[1] < 23000
+    assert 4000 < faces[0] < 6000
+    assert 18000 < faces[1] < 23000
 
 
 @pytest.mark.parametrize("detail", ["low", "medium"])
@@ -118,14 +119,18 @@ def test_eyeballs_are_whole_spheres(rig: HeadRig, mean: np.ndarray, model: Morph
         ball = mean[np.unique(rig.level("high").part(part))]
         offset = ball - joints[JOINTS.index(joint)]
         radius = np.linalg.norm(offset, axis=1)
-        assert radius.min() > 11 and radius.max() < 14.5
-        assert offset[:, 2].min() < -10 and offset[:, 2].max() > 10
+        assert radius.min() > 11
+        assert radius.max() < 14.5
+        assert offset[:, 2].min() < -10
+        assert offset[:, 2].max() > 10
 
 
 def test_joints_lie_one_above_the_other(rig: HeadRig, model: MorphableModel) -> None:
     joints = rig.joints(rig.cage(model.mean_shape, np.zeros(80, "f4"), np.zeros(64, "f4")))
     neck, head, left, right = joints
-    assert neck[1] < head[1] - 60 and head[1] < left[1] and head[2] < left[2] - 50
+    assert neck[1] < head[1] - 60
+    assert head[1] < left[1]
+    assert head[2] < left[2] - 50
     assert left == pytest.approx(right * [-1, 1, 1], abs=0.01)
     assert rig.joint_weights.sum(axis=1) == pytest.approx(np.ones(4), abs=1e-4)
 

@@ -216,14 +216,16 @@ def test_an_obj_file_of_a_head_smiles_too(client: httpx.Client, portrait_jpeg: b
     head = trimesh.load(io.BytesIO(text), file_type="obj", process=False)
     face = post(client, portrait_jpeg, "model/obj").content
     face = trimesh.load(io.BytesIO(face), file_type="obj", process=False)
-    assert len(head.faces) > 7000 and 240 < head.extents[1] < 330
+    assert len(head.faces) > 7000
+    assert 240 < head.extents[1] < 330
     # Where both have a vertex, it is the same point.
     model = MorphableModel.load(asset_path(FACE_MODEL))
     rig = HeadRig.load(asset_path(HEAD_RIG), model)
     same = rig.face_vertices[: len(head.vertices)]
     shared = np.flatnonzero((same >= 0) & (model.parts[np.maximum(same, 0)] == PART_SKIN))
     off = np.linalg.norm(head.vertices[shared] - face.vertices[same[shared]], axis=1)
-    assert len(shared) > 1500 and off.max() < 0.1
+    assert len(shared) > 1500
+    assert off.max() < 0.1
 
 
 def test_an_album_gives_a_head(
@@ -240,7 +242,8 @@ def test_an_album_gives_a_head(
     file.write_bytes(response.content)
     assert validate_gltf(file)["messages"] == []
     skin = document(response.content)["meshes"][0]
-    assert len(skin["weights"]) == 67 and not any(skin["weights"])
+    assert len(skin["weights"]) == 67
+    assert not any(skin["weights"])
 
 
 @pytest.mark.parametrize("query", ["?mesh=bust", "?mesh=head&detail=finest", "?targets=some"])
