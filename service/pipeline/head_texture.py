@@ -28,9 +28,12 @@ _BRIGHT_EYES = 1.15
 _IRIS_FROM_PHOTO = 0.6
 _IRIS_DEGREES = (12.0, 21.0)
 # Standard deviation of the grain, as a share of the color.
-_SKIN_GRAIN, _HAIR_GRAIN = 0.012, 0.11
+_SKIN_GRAIN, _HAIR_GRAIN = np.float32(0.012), np.float32(0.09)
 # Quantiles of brightness between which the hair's color lies: not its shine.
 _HAIR_TONES = (0.15, 0.5)
+# What differs less from the face's skin is no hair: mean of the logarithms of the channels' ratios,
+# and their range.
+_LIKE_SKIN = (0.25, 0.22)
 # Share of the hair above the forehead that must lie within the photo.
 _LEAST_SEEN = 0.3
 
@@ -48,13 +51,18 @@ class _Layout:
     eyes: tuple[NDArray[np.intp], NDArray[np.intp]]
     """Flat indices of the eyeballs' texels, and their degrees from the pupil's middle."""
     grain: Float32
-    """(N, N, 1) about 0: what makes hair, and a little of it skin, look less like paint."""
+    """(N, N, 1) of unit variance: what makes hair, and a little of it skin, less like paint."""
+    scalp: Float32
+    """(N, N, 1) in [0, 1]."""
     beyond: tuple[NDArray[np.intp], NDArray[np.intp]]
     """Flat indices of texels beyond the islands, and of the nearest within one."""
 
 
 def hair_color(photo: RgbU8, face: Reconstruction, heads: Heads) -> RgbU8 | None:
-    """(3,) what the photo (H, W, 3) shows right above the face; None where that is not in it."""
+    """(3,) what the photo (H, W, 3) shows right above the face.
+
+    None where that is not in the photo, or is skin.
+    """
     rows = heads.above_forehead
     cage = heads.cage(
         face.geometry.cage,
@@ -73,7 +81,13 @@ def hair_color(photo: RgbU8, face: Reconstruction, heads: Heads) -> RgbU8 | None
     brightness = seen.mean(axis=1)
     low, high = np.quantile(brightness, _HAIR_TONES)
     tones = seen[(brightness >= low) & (brightness <= high)]
-    return np.asarray(np.median(tones, axis=0), np.uint8)
+    hair = np.median(tones, axis=0)
+    places = face.project(face.vertices[heads.skin_vertices])[:, :2]
+    limits = np.array([width, height]) - 1
+    columns, lines = np.clip(places, 0, limits).astype(np.intp).T
+    ratio = np.log((hair + 1) / (np.median(photo[lines, columns], axis=0) + 1))
+    is_skin = abs(ratio.mean()) < _LIKE_SKIN[0] and np.ptp(ratio) < _LIKE_SKIN[1]
+    return None if is_skin else hair.astype(np.uint8)
 
 
 class HeadTextures:
@@ -120,7 +134,10 @@ class HeadTextures:
         spread_over_texels(
             layout.triangle_ids, layout.barycentric, self._triangles, 255 * colors, image
         )
-        image *= 1 + layout.grain
+        strength = _SKIN_GRAIN
+        if hair is not None:
+            strength = _SKIN_GRAIN + (_HAIR_GRAIN - _SKIN_GRAIN) * layout.scalp
+        image *= 1 + strength * layout.grain
         image += layout.face * (baked.rgb_u8 - image)
         texels, degrees = layout.eyes
         iris = self._iris(baked.rgb_u8, baked.coverage, layout, albedo)
@@ -172,10 +189,14 @@ class HeadTextures:
         spread_over_texels(ids, barycentric, self._triangles, own, image)
         eyes = np.flatnonzero(image[..., 1] < 179.5)
         degrees = np.minimum(image[..., 1].ravel()[eyes], 179).astype(np.intp)
-        strength = _SKIN_GRAIN + (_HAIR_GRAIN - _SKIN_GRAIN) * image[..., 2:]
-        grain = (strength * _noise(size)[..., None]).astype(np.float32)
         return _Layout(
-            ids, barycentric, image[..., :1].copy(), (eyes, degrees), grain, _beyond(ids)
+            ids,
+            barycentric,
+            image[..., :1].copy(),
+            (eyes, degrees),
+            _noise(size)[..., None],
+            image[..., 2:].copy(),
+            _beyond(ids),
         )
 
 
@@ -183,7 +204,7 @@ def _noise(size: int) -> Float32:
     """(N, N) of unit variance, the same every time, in fine and in coarser grains."""
     rng = np.random.default_rng(17)
     result = np.zeros((size, size), np.float32)
-    for share in (1 / 700, 1 / 200, 1 / 60):
+    for share in (1 / 700, 1 / 250, 1 / 110):
         fine = rng.standard_normal((size, size)).astype(np.float32)
         blurred = cv2.GaussianBlur(fine, (0, 0), max(share * size, 0.5))
         result += blurred / blurred.std()

@@ -195,6 +195,11 @@ class Heads:
         on_skin[self.rig.level("high").part("skin")] = True
         return on_skin
 
+    @property
+    def skin_vertices(self) -> NDArray[np.bool_]:
+        """(V_face,) cheeks, nose and forehead of the face model."""
+        return self._model.skin_region
+
     @cached_property
     def above_forehead(self) -> NDArray[np.intp]:
         """(n,) vertices of the hair's front: on the scalp, next to the face."""
