@@ -7,6 +7,7 @@ import json
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -20,7 +21,7 @@ from facewright.models.blendshape_names import ARKIT_BLENDSHAPES, VISEMES
 from facewright.models.head_rig import HeadRig
 from facewright.models.morphable_model import PART_SKIN, MorphableModel
 from facewright.models.texture.views import TextureView
-from facewright.service.pipeline.head_texture import HeadTextures
+from facewright.service.pipeline.head_texture import HeadTextures, hair_color
 from facewright.service.pipeline.heads import Heads, even_outline
 
 Validate = Callable[[Path], dict[str, Any]]
@@ -132,6 +133,38 @@ def test_teeth_tongue_and_eyes_are_not_painted_like_lips(
     for part in ("upper_teeth", "lower_teeth", "left_eye", "right_eye", "tongue"):
         seen = texels(texture, uv[np.unique(level.part(part))])
         assert (seen[:, 0] > 5 * seen[:, 1]).mean() < 0.02, part
+
+
+def test_hair_is_what_lies_above_the_face_unless_it_is_skin(
+    model: MorphableModel, heads: Heads
+) -> None:
+    size, identity = 700, np.zeros(80, np.float32)
+
+    def project(points: np.ndarray) -> np.ndarray:
+        depth = 1000 - points[:, 2]
+        columns = size / 2 + 2000 * points[:, 0] / depth
+        rows = size / 2 - 2000 * points[:, 1] / depth
+        return np.stack([columns, rows, depth], axis=1)
+
+    face: Any = SimpleNamespace(
+        geometry=SimpleNamespace(cage=model.mean_shape, identity=identity),
+        vertices=model.mean_vertices,
+        project=project,
+    )
+    photo = np.full((size, size, 3), (205, 150, 120), np.uint8)
+    assert hair_color(photo, face, heads) is None
+    top = int(project(model.mean_vertices)[:, 1].min()) + 6
+    photo[:top] = (40, 30, 25)
+    assert hair_color(photo, face, heads) == pytest.approx(np.array([40, 30, 25]), abs=2)
+    # Where the photo ends above the face, nothing is known.
+    assert hair_color(photo[top:], replaced(face, project, top), heads) is None
+
+
+def replaced(face: Any, project: Callable[[np.ndarray], np.ndarray], top: int) -> Any:
+    """The face in a photo whose first `top` rows are cut off."""
+    shifted = SimpleNamespace(**vars(face))
+    shifted.project = lambda points: project(points) - [0, top, 0]
+    return shifted
 
 
 @pytest.fixture(scope="module")
