@@ -40,7 +40,7 @@ class _Packed(NamedTuple):
     data: bytes
 
 
-_packed: WeakKeyDictionary[MorphTargets, dict[tuple[str, bool], _Packed]] = WeakKeyDictionary()
+_packed: WeakKeyDictionary[MorphTargets, dict[str, _Packed]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -243,15 +243,15 @@ def _placed(accessor: dict[str, Any], view: int) -> dict[str, Any]:
 
 
 def _pack(targets: MorphTargets, group: HeadGroup, quantized: bool) -> _Packed:
-    """The same for everybody, so it is made once."""
-    key = group.name, quantized
+    """The same for everybody, so the quantized form is made once; the plain one is too large."""
+    own, count = list(targets.groups[group.name].values()), len(group.vertices)
+    if not quantized:
+        return _dense(own, count)
     with _lock:
         known = _packed.setdefault(targets, {})
-        if key not in known:
-            pack = _sparse if quantized else _dense
-            own = targets.groups[group.name].values()
-            known[key] = pack(list(own), len(group.vertices))
-        return known[key]
+        if group.name not in known:
+            known[group.name] = _sparse(own, count)
+        return known[group.name]
 
 
 def _sparse(targets: list[SparseTarget], count: int) -> _Packed:

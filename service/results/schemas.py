@@ -81,7 +81,7 @@ class FacePose(BaseModel):
     rotation_matrix: Matrix3 = Field(description="R.")
     translation_mm: Vector3 = Field(description="t.", examples=[[1.2, -3.4, 5.6]])
     matrix: Matrix4 = Field(
-        description="4x4, rows: model points in metres to the frame of a camera at the origin "
+        description="4x4, rows: model points in meters to the frame of a camera at the origin "
         "that looks along -z, as live animation takes it."
     )
 

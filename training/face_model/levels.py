@@ -27,7 +27,6 @@ def face_levels(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
     face = topology.reference_dense
     distance, nearest = cKDTree(face).query(points)
     vertex = np.where(distance < SAME, nearest, -1)
-    # Teeth touch nothing, but two parts may share a place; the face's order tells them apart.
     cuts = np.setdiff1d(np.arange(len(face)), vertex)
     middle = _middles(cage.quads, cage.n_vertices)
     finer = _middles(medium, first.shape[0])
