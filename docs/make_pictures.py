@@ -1,11 +1,11 @@
-"""Make docs/images/readme.jpg and docs/images/texture.jpg from synthetic portraits.
+"""Make readme.jpg, texture.jpg and heads.jpg of docs/images from synthetic portraits.
 
     .venv/bin/python docs/make_pictures.py
 
 The portraits in docs/images/portraits were rendered by `facewright-train synth`; nobody sat
 for them.  Each row of a picture is one portrait: with its overlay and its mesh in the albedo's
 colours, lit, from three sides; or with its texture baked from the photo and the mesh that wears
-it, not lit, as viewers show it.
+it, not lit, as viewers show it; or with its whole head from three sides and in four expressions.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.blendshape_names import ARKIT_BLENDSHAPES, VISEMES
 from facewright.models.camera import CROP_SIZE, depth, pose_points, project
 from facewright.models.light import shade
 from facewright.models.normals import vertex_normals
 from facewright.models.rasterizer import Fragments, interpolate, rasterize
 from facewright.models.texture.baking import DEFAULT_TEXTURE_SIZE
+from facewright.service.options import MeshChoice
 from facewright.service.pipeline.engine import Engine, Scene
 from facewright.service.runtime.deadline import Deadline
 from facewright.service.settings import Settings
@@ -32,6 +34,16 @@ YAWS_DEGREES = (-40.0, 0.0, 40.0)
 LIGHT = np.array([[[0.85, -0.20, 0.30, 0.10, 0.0, 0.0, 0.0, 0.0, 0.0]]], np.float32)
 BACKDROP = 41
 SAMPLES = 2
+
+HEAD_YAWS_DEGREES = (0.0, 50.0, 100.0)
+HEAD_SCALE, HEAD_MIDDLE_MM = 0.68, np.array([0.0, -4.0, -55.0], np.float32)
+"""Of a head, which is larger than the crop that faces fill, and the point it turns about."""
+EXPRESSIONS: tuple[dict[str, float], ...] = (
+    {"jawOpen": 0.6, "browInnerUp": 0.9, "eyeWideLeft": 0.7, "eyeWideRight": 0.7},
+    {"eyeBlinkLeft": 1.0, "mouthSmileLeft": 0.9, "mouthSmileRight": 0.7, "cheekSquintLeft": 0.6},
+    dict(VISEMES["viseme_O"]),
+    {"jawOpen": 0.35, "tongueOut": 1.0, "browDownLeft": 0.6, "browOuterUpRight": 0.9},
+)
 
 RgbU8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -92,6 +104,44 @@ def texture_row(engine: Engine, scene: Scene, clock: StageClock) -> list[RgbU8]:
     return [*pictures, *from_three_sides(engine, scene, side, worn)]
 
 
+def head_row(engine: Engine, scene: Scene, clock: StageClock) -> list[RgbU8]:
+    """Portrait, its head from three sides, and four expressions."""
+    face, side = scene.faces[0], 240
+    assert engine.heads is not None
+    texture = engine.texture(scene, face, DEFAULT_TEXTURE_SIZE, clock, "head")
+    choice = MeshChoice("head", "high", "none")
+    kept = engine.head_mesh(face, "keep", "canonical", choice, texture)
+    neutral = engine.head_mesh(face, "neutral", "canonical", choice, texture)
+    assert neutral.texture is not None
+    uv, triangles = neutral.texture.uv, neutral.triangles
+
+    def worn(vertices: Floats, yaw: float) -> RgbU8:
+        angles = np.radians([[0.0, yaw, 0.0]]).astype(np.float32)
+        posed = pose_points(vertices[None] - HEAD_MIDDLE_MM, angles, np.zeros((1, 3), np.float32))
+        large = SAMPLES * side
+        middle = CROP_SIZE / 2
+        pixels = ((project(posed) - middle) * HEAD_SCALE + middle) * (large / CROP_SIZE)
+        points = np.concatenate([pixels, depth(posed)[..., None]], -1).astype(np.float32)
+        fragments = rasterize(points, triangles, large, large)
+        places = interpolate(fragments, triangles, uv[None])[0] * len(texture)
+        x, y = places[..., 0] - 0.5, len(texture) - places[..., 1] - 0.5
+        picture = cv2.remap(texture, x, y, cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+        picture[fragments.triangle_ids[0] < 0] = BACKDROP
+        return scaled(picture, side)
+
+    rig = engine.heads.rig
+    pictures = [scaled(scene.photo, side)]
+    pictures += [worn(kept.vertices, yaw) for yaw in HEAD_YAWS_DEGREES]
+    for weights in EXPRESSIONS:
+        field = sum(
+            (w * rig.targets[ARKIT_BLENDSHAPES.index(name)] for name, w in weights.items()),
+            start=np.zeros_like(rig.targets[0]),
+        )
+        moved = rig.subdivision.refine(field[None].astype(np.float32))[0]
+        pictures.append(worn(neutral.vertices + moved, 15.0))
+    return pictures
+
+
 def main() -> None:
     """Write the pictures."""
     engine, clock = Engine(Settings()), StageClock()
@@ -100,7 +150,11 @@ def main() -> None:
         engine.reconstruct(portrait.read_bytes(), "largest", Deadline(), clock)
         for portrait in portraits
     ]
-    for name, row in (("readme", readme_row), ("texture", texture_row)):
+    for name, row in (
+        ("readme", readme_row),
+        ("texture", texture_row),
+        ("heads", head_row),
+    ):
         sheet = np.vstack([np.hstack(row(engine, scene, clock)) for scene in scenes])
         bgr = cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(IMAGES / f"{name}.jpg"), bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])

@@ -63,6 +63,21 @@ Texture = Annotated[
 TextureSize = Annotated[
     Literal["256", "512", "1024", "2048"], typer.Option(help="Side of the texture, pixels.")
 ]
+Subject = Annotated[
+    Literal["face", "head"], typer.Option(help="Faces, or whole heads that can be animated.")
+]
+Detail = Annotated[
+    Literal["low", "medium", "high"] | None,
+    typer.Option(help="Triangles of the meshes. [default: high; medium of heads]"),
+]
+Targets = Annotated[
+    Literal["none", "arkit", "all"],
+    typer.Option(help="Morph targets of heads: ARKit's 52, with 15 visemes (all), or none."),
+]
+Compression = Annotated[
+    Literal["none", "quantized"],
+    typer.Option(help="Numbers of a head's GLB file; none is for software that lacks the other."),
+]
 
 
 def _settle(command: Callable[[], int]) -> NoReturn:
@@ -128,6 +143,10 @@ def reconstruct(
     landmarks: Landmarks = False,
     texture: Texture = "albedo",
     texture_size: TextureSize = "1024",
+    mesh: Subject = "face",
+    detail: Detail = None,
+    targets: Targets = "all",
+    compression: Compression = "quantized",
 ) -> None:
     """Reconstruct the faces of PHOTOS without a server: meshes, overlays and JSON.
 
@@ -146,6 +165,10 @@ def reconstruct(
                 "landmarks": landmarks,
                 "texture": texture,
                 "texture_size": texture_size,
+                "mesh": mesh,
+                "detail": detail,
+                "targets": targets,
+                "compression": compression,
             }
         )
         return reconstruct_files(photos, out, options, _mesh_formats(mesh_format), overlay)
@@ -177,6 +200,10 @@ def album(
     landmarks: Landmarks = False,
     texture: Texture = "albedo",
     texture_size: TextureSize = "1024",
+    mesh: Subject = "face",
+    detail: Detail = None,
+    targets: Targets = "all",
+    compression: Compression = "quantized",
 ) -> None:
     """Reconstruct the one identity of PHOTOS: mesh, JSON and a page of all photos.
 
@@ -196,6 +223,10 @@ def album(
                 "include": include,
                 "texture": texture,
                 "texture_size": texture_size,
+                "mesh": mesh,
+                "detail": detail,
+                "targets": targets,
+                "compression": compression,
             }
         )
         return album_files(photos, out, options, _mesh_formats(mesh_format))

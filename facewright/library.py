@@ -15,13 +15,27 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
+from facewright.models.layout import LAYOUT_239
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.texture.baking import DEFAULT_TEXTURE_SIZE
 from facewright.service.errors import NoFaceFound
 from facewright.service.formats.media_types import PNG
 from facewright.service.formats.mesh import Mesh
 from facewright.service.formats.pictures import encode_picture
-from facewright.service.options import AlbumOptions, Expression, Faces, MeshFormat, Pose, Texture
+from facewright.service.options import (
+    AlbumOptions,
+    Compression,
+    Detail,
+    Expression,
+    Faces,
+    MeshChoice,
+    MeshFormat,
+    Pose,
+    Subject,
+    Targets,
+    Texture,
+)
 from facewright.service.pipeline import album as albums
 from facewright.service.pipeline import engine as engines
 from facewright.service.pipeline.album_texture import album_texture
@@ -234,6 +248,47 @@ class Reconstruction:
         """Write the mesh as OBJ with vertex colors, in mm; arguments as of `mesh`."""
         self._write(path, "obj", expression, pose, self._texture(texture, texture_size))
 
+    def write_head(
+        self,
+        path: str | Path,
+        *,
+        expression: Expression = "keep",
+        pose: Pose = "canonical",
+        texture: Texture = "photo",
+        texture_size: int = DEFAULT_TEXTURE_SIZE,
+        detail: Detail = "medium",
+        targets: Targets = "all",
+        compression: Compression = "quantized",
+    ) -> None:
+        """Write the whole head, ready to be animated, as binary glTF, in meters.
+
+        Args:
+            path: the file.
+            expression: "keep" the photo's, or "neutral"; with targets it is their weights.
+            pose: "canonical", or "camera", as in the photo.
+            texture: colors from the model's "albedo", or an image baked from the "photo".
+            texture_size: side of that image in pixels.
+            detail: "low", "medium" or "high": 8,000, 32,000 or 127,000 triangles.
+            targets: morph targets: ARKit's 52 ("arkit"), with Oculus' 15 visemes ("all"), "none".
+            compression: "none" for software without KHR_mesh_quantization.
+
+        Raises:
+            InvalidParameter: the face model has no head.
+        """
+        choice = MeshChoice("head", detail, targets, compression)
+        image = self._texture(texture, texture_size, "head")
+        self._write(path, "glb", expression, pose, image, choice)
+
+    @property
+    def blendshapes(self) -> dict[str, float]:
+        """The expression as ARKit's 52 blendshapes, 0..1; empty if the face model names none."""
+        solver = self._engine.blendshapes
+        if solver is None:
+            return {}
+        expression = LAYOUT_239.split(self.coefficients[None]).expression[0]
+        weights = solver.solve(expression).weights
+        return dict(zip(ARKIT_BLENDSHAPES, weights.tolist(), strict=True))
+
     def overlay(self, *, landmarks: bool = False) -> RgbU8:
         """The photo with this face drawn on it: (H, W, 3).
 
@@ -243,10 +298,10 @@ class Reconstruction:
         model = self._engine.model
         return draw_overlay(self._scene.photo, model, [self._face], landmarks=landmarks)
 
-    def _texture(self, texture: Texture, size: int) -> RgbU8 | None:
+    def _texture(self, texture: Texture, size: int, subject: Subject = "face") -> RgbU8 | None:
         if texture == "albedo":
             return None
-        return self._engine.texture(self._scene, self._face, size, StageClock())
+        return self._engine.texture(self._scene, self._face, size, StageClock(), subject)
 
     def _write(
         self,
@@ -255,9 +310,11 @@ class Reconstruction:
         expression: Expression,
         pose: Pose,
         texture: RgbU8 | None,
+        choice: MeshChoice = MeshChoice(),
     ) -> None:
-        clock = StageClock()
-        data = self._engine.mesh_file(self._face, form, expression, pose, clock, texture)
+        data = self._engine.mesh_file(
+            self._face, form, expression, pose, StageClock(), texture, choice=choice
+        )
         Path(path).write_bytes(data)
 
 
@@ -313,11 +370,29 @@ class Album:
         data = self._engine.identity_file(self.identity, self.albedo, "glb", StageClock(), image)
         Path(path).write_bytes(data)
 
-    def _texture(self, texture: Texture, size: int) -> RgbU8 | None:
+    def write_head(
+        self,
+        path: str | Path,
+        *,
+        texture: Texture = "photo",
+        texture_size: int = DEFAULT_TEXTURE_SIZE,
+        detail: Detail = "medium",
+        targets: Targets = "all",
+        compression: Compression = "quantized",
+    ) -> None:
+        """Write the whole neutral head; arguments as of `Reconstruction.write_head`."""
+        choice = MeshChoice("head", detail, targets, compression)
+        image = self._texture(texture, texture_size, "head")
+        data = self._engine.identity_file(
+            self.identity, self.albedo, "glb", StageClock(), image, choice=choice
+        )
+        Path(path).write_bytes(data)
+
+    def _texture(self, texture: Texture, size: int, subject: Subject = "face") -> RgbU8 | None:
         if texture == "albedo":
             return None
         return album_texture(
-            self._engine, self._album, self._sources, size, Deadline(), StageClock()
+            self._engine, self._album, self._sources, size, Deadline(), StageClock(), subject
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import annotated_types
 from pydantic import (
@@ -24,6 +24,19 @@ MeshFormat = Literal["glb", "obj", "ply", "stl"]
 MESH_FORMATS: tuple[MeshFormat, ...] = get_args(MeshFormat)
 Texture = Literal["albedo", "photo"]
 TextureSize = Literal[256, 512, 1024, 2048]
+Subject = Literal["face", "head"]
+Detail = Literal["low", "medium", "high"]
+Targets = Literal["none", "arkit", "all"]
+Compression = Literal["none", "quantized"]
+
+
+class MeshChoice(NamedTuple):
+    """Which mesh is written of a face, and how; see `AnswerOptions`."""
+
+    subject: Subject = "face"
+    detail: Detail = "high"
+    targets: Targets = "all"
+    compression: Compression = "quantized"
 
 
 def _whole_number(value: Any) -> Any:
@@ -58,6 +71,34 @@ class AnswerOptions(BaseModel):
     texture_size: Annotated[TextureSize, BeforeValidator(_whole_number)] = Field(
         default=1024, description="Side of the image that `texture=photo` bakes, in pixels."
     )
+
+    mesh: Subject = Field(
+        default="face",
+        description="The `face` that the network knows, or a whole `head` with ears, neck, eyes, "
+        "teeth and a tongue, which can be animated.",
+    )
+    detail: Detail | None = Field(
+        default=None,
+        description="Triangles of the mesh: about 5,000 of the face in `low`, 21,000 in "
+        "`medium` and 83,000 in `high`; a head has half as many more. Left out, a face is `high` "
+        "and a head `medium`.",
+    )
+    targets: Targets = Field(
+        default="all",
+        description="Morph targets of a head's GLB file: ARKit's 52 (`arkit`), with Oculus' 15 "
+        "visemes (`all`), or `none`.",
+    )
+    compression: Compression = Field(
+        default="quantized",
+        description="Numbers of a head's GLB file: `quantized` with KHR_mesh_quantization and "
+        "sparse targets, or `none` for software that lacks them.",
+    )
+
+    @property
+    def choice(self) -> MeshChoice:
+        """The mesh that is asked for."""
+        detail = self.detail or ("high" if self.mesh == "face" else "medium")
+        return MeshChoice(self.mesh, detail, self.targets, self.compression)
 
     @field_validator("include", mode="before")
     @classmethod

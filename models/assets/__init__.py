@@ -7,6 +7,9 @@ from pathlib import Path
 
 FACE_MODEL = "face_model.npz"
 
+HEAD_RIG = "head_model.npz"
+"""The head that goes with the face model, for animation."""
+
 WEIGHTS = "rnet_v2.onnx"
 """R-Net and C-Net in one file; its record (``.json``) and model card (``.md``) lie beside it."""
 

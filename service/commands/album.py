@@ -87,13 +87,12 @@ def album_files(
     meshes = dict(writer.mesh_files(forms)) if "mesh" in options.include else {}
     for file, content in meshes.items():
         (out / file).write_bytes(content)
-    if paged:
-        shown = meshes.get(PAGE_MESH) or dict(writer.mesh_files(["glb"]))[PAGE_MESH]
-    engine.close()
     (out / "result.json").write_text(result.model_dump_json(exclude_none=True), "utf-8")
     if paged:
+        shown = meshes.get(PAGE_MESH) or dict(writer.mesh_files(["glb"]))[PAGE_MESH]
         title = (paths[0] if paths[0].is_dir() else paths[0].parent).resolve().name
         (out / PAGE).write_text(album_page(title, result, rows, shown), "utf-8")
+    engine.close()
 
     for photo in result.photos:
         if photo.problem is not None:

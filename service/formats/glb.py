@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import cv2
@@ -39,7 +39,7 @@ _INSIDE = {
 }
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP_TO_EDGE = 9729, 9987, 33071
 # 8-bit sRGB to 16-bit linear light, as COLOR_0 is linear.
-_LINEAR_U16 = np.rint(linear_from_srgb(np.arange(256) / 255.0) * 65535.0).astype(np.uint16)
+LINEAR_FROM_SRGB_U16 = np.rint(linear_from_srgb(np.arange(256) / 255.0) * 65535.0).astype(np.uint16)
 
 
 def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
@@ -143,15 +143,25 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
         "bufferViews": views,
         "buffers": [{"byteLength": offset}],
     }
+    return pack_glb(document, chunks, offset)
+
+
+def pack_glb(
+    document: Mapping[str, Any], chunks: Iterable[bytes | memoryview], length: int
+) -> bytes:
+    """The file of a glTF document and its one buffer, `length` bytes in `chunks`.
+
+    Raises ValueError or TypeError for what is not JSON.
+    """
     text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
-    header = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + offset)
+    header = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + length)
     return b"".join(
         [
             header,
             struct.pack("<I4s", len(text), b"JSON"),
             text,
-            struct.pack("<I4s", offset, b"BIN\0"),
+            struct.pack("<I4s", length, b"BIN\0"),
             *chunks,
         ]
     )
@@ -170,6 +180,6 @@ def _colour_attribute(mesh: Mesh) -> tuple[str, NDArray[Any], dict[str, Any]]:
     # 16 bits keep the dark tones apart that 8 linear bits would merge; an unused fourth
     # channel keeps every element on the required 4-byte boundary.
     colors = np.full((len(mesh.vertices), 4), 0xFFFF, "<u2")
-    colors[:, :3] = cv2.LUT(mesh.colors_u8, _LINEAR_U16)
+    colors[:, :3] = cv2.LUT(mesh.colors_u8, LINEAR_FROM_SRGB_U16)
     accessor = {"componentType": _UNSIGNED_SHORT, "normalized": True, "type": "VEC4"}
     return "COLOR_0", colors, accessor

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from facewright.models.layout import LAYOUT_239
 from facewright.models.texture.views import TextureView
+from facewright.service.options import Subject
 from facewright.service.pipeline.album import Album, AlbumFace, Source, album_face, album_picture
 from facewright.service.pipeline.engine import Engine
 from facewright.service.runtime.deadline import Deadline
@@ -30,8 +31,9 @@ def album_texture(
     size: int,
     deadline: Deadline,
     clock: StageClock,
+    subject: Subject = "face",
 ) -> npt.NDArray[np.uint8]:
-    """Bake the texture (size, size, 3) of the album's identity; blocks.
+    """Bake the texture (size, size, 3) of the album's identity, its face or head; blocks.
 
     Each photo is weighed by the mean confidence in it.  Raises `DeadlinePassed`, and `BadPhoto`
     when a photo that could be decoded before cannot any more.
@@ -44,7 +46,7 @@ def album_texture(
     deadline.check()
     albedo = engine.model.albedo(album.albedo[None])[0]
     with clock.stage("texture"):
-        return engine.baker.bake(views, albedo, size).rgb_u8
+        return engine.bake(views, albedo, size, subject)
 
 
 def choose_views(album: Album) -> list[int]:

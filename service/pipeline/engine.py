@@ -19,15 +19,21 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from facewright.models.agreement import STRANGER_SIMILARITY
-from facewright.models.assets import FACE_MODEL, WEIGHTS, asset_path
+from facewright.models.assets import FACE_MODEL, HEAD_RIG, WEIGHTS, asset_path
 from facewright.models.assets import sha256 as file_sha256
+from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
+from facewright.models.blendshapes import BlendshapeSolver
 from facewright.models.camera import CROP_SIZE
+from facewright.models.head_rig import ForeignHeadRig, HeadRig, HeadRigFileError
+from facewright.models.layout import LAYOUT_239
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.resampling import warm_up as warm_up_resampling
 from facewright.models.texture.baking import DEFAULT_TEXTURE_SIZE, TextureBaker
 from facewright.models.texture.views import TextureView
-from facewright.service.errors import ModelError
+from facewright.service.errors import InvalidParameter, ModelError
 from facewright.service.formats.glb import write_glb
+from facewright.service.formats.head import HeadMesh, HeadPose
+from facewright.service.formats.head_glb import write_head_glb
 from facewright.service.formats.mesh import Mesh
 from facewright.service.formats.obj import write_obj
 from facewright.service.formats.ply import write_ply
@@ -43,7 +49,17 @@ from facewright.service.networks.detection import DetectedFace, Detector, TooCoa
 from facewright.service.networks.insightface import InsightFace
 from facewright.service.networks.recognition import Evidence, Recognizer
 from facewright.service.networks.regression import Prediction, Regressor
-from facewright.service.options import MESH_FORMATS, Expression, Faces, MeshFormat, Pose
+from facewright.service.options import (
+    MESH_FORMATS,
+    Expression,
+    Faces,
+    MeshChoice,
+    MeshFormat,
+    Pose,
+    Subject,
+)
+from facewright.service.pipeline.head_texture import HeadTextures, hair_color
+from facewright.service.pipeline.heads import Heads, HeadShape, plain_mesh
 from facewright.service.pipeline.meshing import AXES, colored_mesh, face_mesh
 from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.overlay import warm_up as warm_up_overlay
@@ -111,6 +127,12 @@ class Engine:
         weights = self.weights = settings.weights or _shipped(WEIGHTS)
         self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
         self.baker = TextureBaker(self.model)
+        self.heads = _load_heads(self.model)
+        """Makes whole heads; None for a face model that has none."""
+        self._head_textures = None if self.heads is None else HeadTextures(self.model, self.heads)
+        known = set(ARKIT_BLENDSHAPES) & set(self.model.expression_units)
+        self.blendshapes = BlendshapeSolver(self.model) if known else None
+        """Says expressions in ARKit's blendshapes; None for a face model without their names."""
         self.regressor, self.detector, self.providers = _open_networks(
             settings, weights, self.model.sha256
         )
@@ -278,22 +300,111 @@ class Engine:
         clock: StageClock,
         texture: RgbU8 | None = None,
         material_file: str | None = None,
+        choice: MeshChoice = MeshChoice(),
     ) -> bytes:
         """The mesh of one face as the bytes of a file.
 
-        texture: what `texture` has baked; the albedo's colours without it.
+        texture: what `texture` has baked for this subject; the albedo's colours without it.
         material_file: name of the MTL file that an OBJ file refers to; without one the
             texture's colours are given to its vertices.
+        Raises `InvalidParameter` for a head or another detail of a face model without a head.
         """
         with clock.stage("mesh"):
-            mesh = face_mesh(self.model, face, expression, pose, texture)
+            if choice.subject == "head":
+                head = self.head_mesh(face, expression, pose, choice, texture, form=form)
+                return self._write_head(head, form, expression, pose, choice, material_file)
+            mesh = face_mesh(self.model, face, expression, pose, texture, self.face_level(choice))
             return self._write(mesh, form, expression, pose, material_file)
 
-    def texture(self, scene: Scene, face: Reconstruction, size: int, clock: StageClock) -> RgbU8:
-        """A texture of one face baked from its photo: (size, size, 3)."""
+    def head_mesh(
+        self,
+        face: Reconstruction,
+        expression: Expression,
+        pose: Pose,
+        choice: MeshChoice,
+        texture: RgbU8 | None = None,
+        form: MeshFormat = "glb",
+    ) -> HeadMesh:
+        """The whole head of one face.
+
+        With morph targets, which only a GLB file has, its vertices are neutral and the targets'
+        weights are the expression, as near as they come; without, its vertices have it.
+        Raises `InvalidParameter` when the face model has no head.
+        """
+        heads = self._known_heads()
+        geometry = face.geometry
+        targets = choice.targets if form == "glb" else "none"
+        coefficients = LAYOUT_239.split(face.coefficients[None])
+        resting = np.zeros(self.model.n_expression, np.float32)
+        weights: dict[str, float] = {}
+        if expression == "neutral" or targets != "none":
+            face_cage = self.model.cage(geometry.identity[None], resting[None])[0]
+            cage = heads.cage(face_cage, geometry.identity, resting)
+            if expression == "keep" and self.blendshapes is not None:
+                solved = self.blendshapes.solve(coefficients.expression[0])
+                weights = dict(zip(ARKIT_BLENDSHAPES, solved.weights.tolist(), strict=True))
+        else:
+            cage = heads.cage(geometry.cage, geometry.identity, coefficients.expression[0])
+        placed = HeadPose(face.rotation_matrix, face.translation_mm) if pose == "camera" else None
+        return heads.mesh(
+            HeadShape(cage, weights, placed), geometry.albedo, choice.detail, targets, texture
+        )
+
+    def mesh_size(self, choice: MeshChoice) -> tuple[int, int]:
+        """Numbers of vertices and triangles of a mesh.  Raises `InvalidParameter` as it."""
+        if choice.subject == "head":
+            return self._known_heads().size(choice.detail)
+        level = self.face_level(choice)
+        if level is None:
+            return self.model.n_vertices, self.model.n_triangles
+        return len(np.unique(level)), len(level)
+
+    def face_level(self, choice: MeshChoice) -> npt.NDArray[np.int32] | None:
+        """Triangles of a face in less than full detail, over the model's vertices."""
+        if choice.detail == "high":
+            return None
+        return self._known_heads().rig.face_triangles[choice.detail]
+
+    def _known_heads(self) -> Heads:
+        if self.heads is None:
+            raise InvalidParameter("This face model has no head and no other level of detail.")
+        return self.heads
+
+    def texture(
+        self,
+        scene: Scene,
+        face: Reconstruction,
+        size: int,
+        clock: StageClock,
+        subject: Subject = "face",
+    ) -> RgbU8:
+        """A texture of one face, or its head, baked from its photo: (size, size, 3)."""
         with clock.stage("texture"):
             view = TextureView(scene.photo, face.posed_vertices(), face.projected())
-            return self.baker.bake([view], face.albedo, size).rgb_u8
+            hair = None
+            if subject == "head":
+                heads = self._known_heads()
+                hair = hair_color(scene.photo, face, heads)
+            return self.bake([view], face.albedo, size, subject, hair)
+
+    def bake(
+        self,
+        views: Sequence[TextureView],
+        albedo: npt.NDArray[np.float32],
+        size: int,
+        subject: Subject = "face",
+        hair: RgbU8 | None = None,
+    ) -> RgbU8:
+        """A texture (size, size, 3) of one person's face or head; see `TextureBaker.bake`.
+
+        hair: (3,) color that tints a head's scalp.
+        Raises `InvalidParameter` for a head of a face model that has none.
+        """
+        if subject == "face":
+            return self.baker.bake(views, albedo, size).rgb_u8
+        if self._head_textures is None:
+            raise InvalidParameter("This face model has no head.")
+        return self._head_textures.bake(views, albedo, size, hair)
 
     def identity_file(
         self,
@@ -303,15 +414,53 @@ class Engine:
         clock: StageClock,
         texture: RgbU8 | None = None,
         material_file: str | None = None,
+        choice: MeshChoice = MeshChoice(),
     ) -> bytes:
         """The neutral, canonical mesh of identity and albedo coefficients (80,) as a file.
 
-        texture, material_file: see `mesh_file`.
+        texture, material_file, choice: see `mesh_file`.
         """
         with clock.stage("mesh"):
+            if choice.subject == "head":
+                head = self.identity_head(identity, albedo, choice, texture, form=form)
+                return self._write_head(head, form, "neutral", "canonical", choice, material_file)
             vertices = self.model.shape(identity[None], np.zeros((1, self.model.n_expression)))[0]
-            mesh = colored_mesh(self.model, vertices, self.model.albedo(albedo[None])[0], texture)
+            colors = self.model.albedo(albedo[None])[0]
+            mesh = colored_mesh(self.model, vertices, colors, texture, self.face_level(choice))
             return self._write(mesh, form, "neutral", "canonical", material_file)
+
+    def identity_head(
+        self,
+        identity: npt.NDArray[np.float32],
+        albedo: npt.NDArray[np.float32],
+        choice: MeshChoice,
+        texture: RgbU8 | None = None,
+        form: MeshFormat = "glb",
+    ) -> HeadMesh:
+        """The neutral head of identity and albedo coefficients (80,); see `head_mesh`."""
+        heads = self._known_heads()
+        resting = np.zeros(self.model.n_expression, np.float32)
+        cage = heads.cage(self.model.cage(identity[None], resting[None])[0], identity, resting)
+        colors = self.model.albedo(albedo[None])[0]
+        targets = choice.targets if form == "glb" else "none"
+        shape = HeadShape(cage, {}, None)
+        return heads.mesh(shape, colors, choice.detail, targets, texture)
+
+    def _write_head(
+        self,
+        head: HeadMesh,
+        form: MeshFormat,
+        expression: Expression,
+        pose: Pose,
+        choice: MeshChoice,
+        material_file: str | None,
+    ) -> bytes:
+        if form != "glb":
+            return self._write(plain_mesh(head), form, expression, pose, material_file)
+        about = self._about(expression, pose, head.texture is not None)
+        assert self.heads is not None
+        about |= {"head_model_sha256": self.heads.rig.sha256, "detail": choice.detail}
+        return write_head_glb(head, about, quantized=choice.compression == "quantized")
 
     def _write(
         self,
@@ -321,7 +470,18 @@ class Engine:
         pose: Pose,
         material_file: str | None = None,
     ) -> bytes:
-        about = {
+        about = self._about(expression, pose, mesh.texture is not None)
+        if form == "glb":
+            return write_glb(mesh, about)
+        if form == "ply":
+            return write_ply(mesh, about)
+        if form == "stl":
+            return write_stl(mesh)
+        return write_obj(mesh, about, material_file)
+
+    def _about(self, expression: Expression, pose: Pose, textured: bool) -> dict[str, str]:
+        """What a mesh file says of its origin."""
+        return {
             "generator": "facewright",
             "face_model": f"{self.model.metadata['name']} {self.model.metadata['version']}",
             "face_model_sha256": self.model.sha256,
@@ -330,15 +490,8 @@ class Engine:
             "expression": expression,
             "pose": pose,
             "axes": AXES[pose],
-            "texture": "albedo" if mesh.texture is None else "photo",
+            "texture": "photo" if textured else "albedo",
         }
-        if form == "glb":
-            return write_glb(mesh, about)
-        if form == "ply":
-            return write_ply(mesh, about)
-        if form == "stl":
-            return write_stl(mesh)
-        return write_obj(mesh, about, material_file)
 
     def overlay(self, scene: Scene, landmarks: bool, clock: StageClock) -> RgbU8:
         """The photo with all its faces drawn on it: (H, W, 3)."""
@@ -405,6 +558,13 @@ class Engine:
         for form in MESH_FORMATS:
             for colours in (None, texture):
                 self.mesh_file(faces[0], form, "keep", "canonical", clock, colours)
+        if self.blendshapes is not None:
+            self.blendshapes.solve(np.zeros(self.model.n_expression, np.float32))
+        if self.heads is not None:
+            head = MeshChoice("head", "medium")
+            texture = self.texture(scene, faces[0], DEFAULT_TEXTURE_SIZE, clock, "head")
+            for colours in (None, texture):
+                self.mesh_file(faces[0], "glb", "keep", "canonical", clock, colours, choice=head)
         self.overlay(scene, True, clock)
 
 
@@ -452,6 +612,16 @@ def _shipped(name: str) -> Path:
         return asset_path(name)
     except FileNotFoundError as error:
         raise ModelError(str(error)) from error
+
+
+def _load_heads(model: MorphableModel) -> Heads | None:
+    """The shipped head, if it belongs to this face model."""
+    try:
+        return Heads(model, HeadRig.load(_shipped(HEAD_RIG), model))
+    except ForeignHeadRig:
+        return None
+    except (OSError, HeadRigFileError) as error:
+        raise ModelError(f"The head cannot be loaded: {error}") from error
 
 
 def _load_face_model(path: Path) -> MorphableModel:

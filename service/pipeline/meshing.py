@@ -32,6 +32,7 @@ def face_mesh(
     expression: Expression = "keep",
     pose: Pose = "canonical",
     texture_u8: NDArray[np.uint8] | None = None,
+    level: NDArray[np.int32] | None = None,
 ) -> Mesh:
     """The mesh of one reconstructed face, coloured with its albedo or a texture.
 
@@ -39,6 +40,7 @@ def face_mesh(
     pose: "canonical", upright about the model's origin, or "camera", rotated and moved as in
     the photo, with the camera at (0, 0, 1000) mm looking along -z.
     texture_u8: (N, N, 3) in the model's texture coordinates, sRGB.
+    level: triangles (T, 3) of a coarser mesh over the model's vertices; see `HeadRig`.
     Raises ValueError for other words and for a reconstruction that is not finite.
     """
     if expression not in ("keep", "neutral"):
@@ -49,7 +51,7 @@ def face_mesh(
     vertices = reconstruction.vertices if kept else reconstruction.neutral_vertices
     if pose == "camera":
         vertices = vertices @ reconstruction.rotation_matrix.T + reconstruction.translation_mm
-    return colored_mesh(model, vertices, reconstruction.albedo, texture_u8)
+    return colored_mesh(model, vertices, reconstruction.albedo, texture_u8, level)
 
 
 def colored_mesh(
@@ -57,21 +59,37 @@ def colored_mesh(
     vertices: NDArray[np.float32],
     albedo: NDArray[np.float32],
     texture_u8: NDArray[np.uint8] | None = None,
+    level: NDArray[np.int32] | None = None,
 ) -> Mesh:
     """The face model's mesh with these vertices (V, 3) mm, coloured with albedo or texture.
 
     albedo: (V, 3) in 0..1; what lies behind the lips is as dark as they leave it.
     texture_u8: (N, N, 3) in the model's texture coordinates, sRGB; instead of the albedo.
+    level: as for `face_mesh`; normals are the full mesh's.
     Raises ValueError for numbers that are not finite.
     """
     vertices = np.ascontiguousarray(vertices, np.float32)
     texture = None if texture_u8 is None else MeshTexture(model.uv, texture_u8)
-    return Mesh(
+    mesh = Mesh(
         vertices,
         model.triangles,
         vertex_normals(vertices[None], model.triangles)[0],
-        _colors(_shaded(model, vertices, albedo)) if texture is None else _texels(texture),
+        _colors(_shaded(model, vertices, albedo)) if texture is None else texels(texture),
         texture,
+    )
+    return mesh if level is None else _part(mesh, level)
+
+
+def _part(mesh: Mesh, triangles: NDArray[np.int32]) -> Mesh:
+    """Some of a mesh's vertices with triangles (T, 3) of their own."""
+    used, local = np.unique(triangles, return_inverse=True)
+    texture = mesh.texture
+    return Mesh(
+        mesh.vertices[used],
+        local.reshape(triangles.shape).astype(np.int32),
+        mesh.normals[used],
+        mesh.colors_u8[used],
+        None if texture is None else MeshTexture(texture.uv[used], texture.rgb_u8),
     )
 
 
@@ -97,7 +115,7 @@ def _colors(albedo: NDArray[np.float32]) -> NDArray[np.uint8]:
     return colors
 
 
-def _texels(texture: MeshTexture) -> NDArray[np.uint8]:
+def texels(texture: MeshTexture) -> NDArray[np.uint8]:
     """(V, 3): the texels that the vertices lie in."""
     size = len(texture.rgb_u8)
     columns = texture.uv[:, 0] * size

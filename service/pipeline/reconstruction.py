@@ -132,6 +132,10 @@ class Reconstruction(ObservedFace):
         """(V, 3) mm: the vertices in camera-aligned space."""
         return self.vertices @ self.rotation_matrix.T + self.translation_mm
 
+    def project(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Photo pixels and depth (n, 3) of points (n, 3) in model space, as `projected`."""
+        return _project(points @ self.rotation_matrix.T + self.translation_mm, self.intrinsics)
+
     def projected(self) -> npt.NDArray[np.float32]:
         """(V, 3): x and y in photo pixels (continuous), depth before the camera in mm."""
         return _project(self.posed_vertices(), self.intrinsics)

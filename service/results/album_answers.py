@@ -81,7 +81,8 @@ class AlbumWriter(Writer):
         mesh = None
         if "mesh" in options.include:
             form = options.mesh_format
-            mesh = mesh_in_json(self.mesh(form), form, self._engine)
+            size = self._engine.mesh_size(options.choice)
+            mesh = mesh_in_json(self.mesh(form), form, size)
         return schemas.AlbumResult(
             face_model=face_model_reference(self._engine),
             weights=weights_reference(self._engine),
@@ -93,6 +94,7 @@ class AlbumWriter(Writer):
             stranger_distance=self._engine.regressor.stranger_distance,
             stranger_similarity=self._engine.stranger_similarity,
             texture=options.texture,
+            mesh=options.mesh,
             identity=schemas.AlbumIdentity(
                 coefficients=rounded(album.identity),
                 albedo=rounded(album.albedo),
@@ -108,7 +110,13 @@ class AlbumWriter(Writer):
         self._deadline.check()
         album = self._album
         return self._engine.identity_file(
-            album.identity, album.albedo, form, self._clock, texture, material_file
+            album.identity,
+            album.albedo,
+            form,
+            self._clock,
+            texture,
+            material_file,
+            self._options.choice,
         )
 
     def mesh_files(self, forms: Sequence[MeshFormat] = ARCHIVED) -> Iterator[tuple[str, bytes]]:
@@ -175,7 +183,13 @@ class AlbumWriter(Writer):
         if self._baked is None:
             size = self._options.texture_size
             self._baked = album_texture(
-                self._engine, self._album, self._sources, size, self._deadline, self._clock
+                self._engine,
+                self._album,
+                self._sources,
+                size,
+                self._deadline,
+                self._clock,
+                self._options.mesh,
             )
         return self._baked
 
@@ -194,7 +208,9 @@ class AlbumWriter(Writer):
         assert isinstance(photo, AlbumFace)
         with clock.stage("reconstruct"):
             face = album_face(self._engine, self._album, photo)
-        return self._engine.mesh_file(face, "glb", "keep", "canonical", clock)
+        return self._engine.mesh_file(
+            face, "glb", "keep", "canonical", clock, choice=self._options.choice
+        )
 
     def _tile(self, index: int) -> Tile:
         photo = self._album.photos[index]
@@ -239,6 +255,10 @@ class AlbumWriter(Writer):
             faces_found=photo.faces_found if self._options.faces == "consistent" else None,
             likeness=likeness,
             share=round(photo.share, 6),
-            face=describe_face(face, confidences="confidences" in self._options.include),
+            face=describe_face(
+                face,
+                confidences="confidences" in self._options.include,
+                blendshapes=self._engine.blendshapes,
+            ),
             overlay=overlay,
         )

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
-from facewright.models.camera import angles_from_matrix
+from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
+from facewright.models.blendshapes import BlendshapeSolver
+from facewright.models.camera import CAMERA_DISTANCE, angles_from_matrix
 from facewright.models.layout import LAYOUT_239
 from facewright.service.errors import InvalidParameter
 from facewright.service.formats.media_types import (
@@ -145,6 +147,7 @@ class AnswerWriter(Writer):
             expression=self._options.expression,
             mesh_pose=self._options.pose,
             texture=self._options.texture,
+            mesh=self._options.mesh,
             faces=[self._face(face) for face in self._scene.faces],
             overlay=overlay,
         )
@@ -163,6 +166,7 @@ class AnswerWriter(Writer):
             self._clock,
             texture,
             material_file,
+            self._options.choice,
         )
 
     def mesh_files(
@@ -201,7 +205,11 @@ class AnswerWriter(Writer):
         if self._baked is None or self._baked[0] is not face:
             self._deadline.check()
             size = self._options.texture_size
-            self._baked = face, self._engine.texture(self._scene, face, size, self._clock)
+            subject = self._options.mesh
+            self._baked = (
+                face,
+                self._engine.texture(self._scene, face, size, self._clock, subject),
+            )
         return self._baked[1]
 
     def _check_size(self) -> None:
@@ -218,8 +226,14 @@ class AnswerWriter(Writer):
         mesh = None
         if "mesh" in self._options.include:
             form = self._options.mesh_format
-            mesh = mesh_in_json(self.mesh(face, form), form, self._engine)
-        return describe_face(face, confidences="confidences" in self._options.include, mesh=mesh)
+            size = self._engine.mesh_size(self._options.choice)
+            mesh = mesh_in_json(self.mesh(face, form), form, size)
+        return describe_face(
+            face,
+            confidences="confidences" in self._options.include,
+            blendshapes=self._engine.blendshapes,
+            mesh=mesh,
+        )
 
 
 def shows_photo(media_type: str, options: ReconstructOptions) -> bool:
@@ -229,9 +243,16 @@ def shows_photo(media_type: str, options: ReconstructOptions) -> bool:
 
 
 def describe_face(
-    face: Reconstruction, *, confidences: bool, mesh: schemas.MeshFile | None = None
+    face: Reconstruction,
+    *,
+    confidences: bool,
+    blendshapes: BlendshapeSolver | None = None,
+    mesh: schemas.MeshFile | None = None,
 ) -> schemas.Face:
-    """Everything that is known of one face, with all of its confidences if asked for."""
+    """Everything that is known of one face, with all of its confidences if asked for.
+
+    blendshapes: what says its expression in ARKit's blendshapes, where the face model can.
+    """
     parts = LAYOUT_239.split(face.coefficients[None])
     x0, y0, x1, y1 = (round(float(value), 3) for value in face.face.box)
     angles = angles_from_matrix(face.rotation_matrix[None].astype(np.float64))[0]
@@ -245,6 +266,7 @@ def describe_face(
             angles=schemas.Angles(pitch=pitch, yaw=yaw, roll=roll),
             rotation_matrix=face.rotation_matrix.tolist(),
             translation_mm=face.translation_mm.tolist(),
+            matrix=_pose_matrix(face),
         ),
         coefficients=schemas.CoefficientGroups(
             identity=rounded(parts.identity),
@@ -261,7 +283,29 @@ def describe_face(
         ),
         confidences=rounded(face.confidences) if confidences else None,
         landmarks=np.round(face.landmarks_px.astype(np.float64), 3).tolist(),
+        blendshapes=_blendshapes(parts.expression[0], blendshapes),
         mesh=mesh,
+    )
+
+
+def _pose_matrix(face: Reconstruction) -> list[list[float]]:
+    """4x4: model points in m to the frame of a camera at the origin that looks along -z."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = face.rotation_matrix
+    matrix[:3, 3] = (face.translation_mm - np.array([0, 0, CAMERA_DISTANCE])) / 1000
+    return [[float(f"{value:.7g}") for value in row] for row in matrix.tolist()]
+
+
+def _blendshapes(
+    expression: npt.NDArray[np.float32], solver: BlendshapeSolver | None
+) -> schemas.Blendshapes | None:
+    if solver is None:
+        return None
+    solved = solver.solve(expression)
+    weights = np.round(solved.weights.astype(np.float64), 4).tolist()
+    return schemas.Blendshapes(
+        weights=dict(zip(ARKIT_BLENDSHAPES, weights, strict=True)),
+        residual_mm=round(solved.residual_mm, 4),
     )
 
 
@@ -295,13 +339,13 @@ def write_mesh_files(
         yield f"{stem}.png", picture
 
 
-def mesh_in_json(data: bytes, form: MeshFormat, engine: Engine) -> schemas.MeshFile:
-    """A mesh file of the engine's face model, to be put into JSON."""
+def mesh_in_json(data: bytes, form: MeshFormat, size: tuple[int, int]) -> schemas.MeshFile:
+    """A mesh file to be put into JSON; `size` is its numbers of vertices and triangles."""
     return schemas.MeshFile(
         media_type=MESH_TYPES[form],
         data=_base64(data),
-        vertices=engine.model.n_vertices,
-        triangles=engine.model.n_triangles,
+        vertices=size[0],
+        triangles=size[1],
     )
 
 

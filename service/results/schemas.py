@@ -12,12 +12,22 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, Field
 
 from facewright.service.networks.recognition import Evidence
-from facewright.service.options import AlbumFaces, Expression, Outliers, Pose, Strategy, Texture
+from facewright.service.options import (
+    AlbumFaces,
+    Expression,
+    Outliers,
+    Pose,
+    Strategy,
+    Subject,
+    Texture,
+)
 
 SCHEMA_VERSION: Final = "1.0"
 
 Vector3 = Annotated[list[float], Field(min_length=3, max_length=3)]
 Matrix3 = Annotated[list[Vector3], Field(min_length=3, max_length=3)]
+Vector4 = Annotated[list[float], Field(min_length=4, max_length=4)]
+Matrix4 = Annotated[list[Vector4], Field(min_length=4, max_length=4)]
 Point2 = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 PhotoStatus = Literal["used", "left_out", "failed"]
@@ -70,6 +80,10 @@ class FacePose(BaseModel):
     angles: Angles
     rotation_matrix: Matrix3 = Field(description="R.")
     translation_mm: Vector3 = Field(description="t.", examples=[[1.2, -3.4, 5.6]])
+    matrix: Matrix4 = Field(
+        description="4x4, rows: model points in meters to the frame of a camera at the origin "
+        "that looks along -z, as live animation takes it."
+    )
 
 
 class CoefficientGroups(BaseModel):
@@ -95,6 +109,17 @@ class ConfidenceSummary(BaseModel):
     mean: float = Field(examples=[0.53])
     min: float = Field(examples=[0.12])
     max: float = Field(examples=[0.91])
+
+
+class Blendshapes(BaseModel):
+    """The expression in ARKit's blendshapes: bounded least squares over the skin."""
+
+    weights: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]] = Field(
+        description="All 52 names; `tongueOut` is always 0.", examples=[{"jawOpen": 0.31}]
+    )
+    residual_mm: float = Field(
+        description="Root mean square of what they leave of the expression.", examples=[0.42]
+    )
 
 
 class File(BaseModel):
@@ -130,6 +155,9 @@ class Face(BaseModel):
     landmarks: Annotated[list[Point2], Field(min_length=68, max_length=68)] = Field(
         description="The model's 68 landmarks (iBUG order) in photo pixels (x, y)."
     )
+    blendshapes: Blendshapes | None = Field(
+        default=None, description="Unless the face model has no such names."
+    )
     mesh: MeshFile | None = Field(default=None, description="With include=mesh.")
 
 
@@ -143,6 +171,7 @@ class ReconstructResult(BaseModel):
     detector: str = Field(examples=["centerface"])
     expression: Expression = Field(description="The expression in `mesh`.")
     mesh_pose: Pose = Field(description="The frame of `mesh`.")
+    mesh: Subject = Field(description="What the meshes show: the `face`, or a `head`.")
     texture: Texture = Field(description="Where the colours of `mesh` come from.")
     faces: list[Face] = Field(description="The largest first.")
     overlay: File | None = Field(
@@ -257,6 +286,7 @@ class AlbumResult(BaseModel):
         description="With judged_by=embedding or descriptor: the similarity below which a photo "
         "counts as a stranger's.",
     )
+    mesh: Subject = Field(description="What the meshes show: the `face`, or a `head`.")
     texture: Texture = Field(description="Where the colours of the identity's mesh come from.")
     identity: AlbumIdentity
     photos: list[AlbumPhoto] = Field(description="In the order of the request.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pydantic
 import pytest
 import trimesh
+from scipy.spatial import cKDTree
 
 import facewright
 
@@ -72,6 +74,35 @@ def test_meshes_and_files_agree(
         loaded = trimesh.load(tmp_path / name, force="mesh", process=False)
         low, high = unit * mesh.vertices.min(axis=0), unit * mesh.vertices.max(axis=0)
         np.testing.assert_allclose(loaded.bounds, [low, high], atol=1e-3 * unit)
+
+
+def test_a_head_is_written_with_the_faces_expression(
+    face: facewright.Reconstruction, engine: facewright.Engine, tmp_path: Path
+) -> None:
+    face.write_head(tmp_path / "head.glb", texture_size=256)
+    data = (tmp_path / "head.glb").read_bytes()
+    length = int.from_bytes(data[12:16], "little")
+    skin = json.loads(data[20 : 20 + length])["meshes"][0]
+    names = skin["extras"]["targetNames"]
+    assert len(names) == 67
+    assert names[:52] == list(face.blendshapes)
+    weights = dict(zip(names, skin["weights"], strict=True))
+    for name, weight in face.blendshapes.items():
+        assert weights[name] == pytest.approx(weight, abs=1e-4)
+    assert 0.0 <= min(face.blendshapes.values()) <= max(face.blendshapes.values()) <= 1.0
+
+    # Without targets the vertices have the expression, and the face is the face's mesh.
+    plain = {"detail": "high", "targets": "none", "compression": "none", "texture": "albedo"}
+    face.write_head(tmp_path / "still.glb", **plain)
+    scene = trimesh.load(tmp_path / "still.glb", process=False)
+    mesh = face.mesh()
+    off, _ = cKDTree(scene.geometry["Skin"].vertices * 1000).query(mesh.vertices)
+    skin_vertices = engine.model.parts == 0
+    assert np.quantile(off[skin_vertices], 0.98) < 0.01
+
+    album = engine.album([CALM, CALM])
+    album.write_head(tmp_path / "album.glb", detail="low", targets="arkit", texture="albedo")
+    assert (tmp_path / "album.glb").read_bytes()[:4] == b"glTF"
 
 
 def test_a_texture_comes_from_the_photo(face: facewright.Reconstruction) -> None:

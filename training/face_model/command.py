@@ -12,12 +12,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from facewright.models.head_rig import write_head_rig
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.face_model.albedo import N_SAMPLES, build_albedo, face_surface
 from facewright.training.face_model.build import assemble, build_geometry
 from facewright.training.face_model.calibration import Calibration, calibrate
 from facewright.training.face_model.heads import build_head_model
 from facewright.training.face_model.report import measured_table
+from facewright.training.face_model.rig import build_head_rig, rig_metadata
 from facewright.training.face_model.scanned import ScannedHeads
 from facewright.training.face_model.sheets import write_sheets
 from facewright.training.face_model.sources import FaceSources, SourcesUnavailable
@@ -38,6 +40,9 @@ def build_face_model(
     head: Annotated[
         Path | None, typer.Option(help="Head model to write, which portraits are made from.")
     ] = Path("runs/face_model/head.npz"),
+    rig: Annotated[
+        Path | None, typer.Option(help="Head for animation to write, which the service serves.")
+    ] = Path("models/assets/head_model.npz"),
     sheets: Annotated[
         Path | None, typer.Option(help="Directory for contact sheets and the measurements.")
     ] = None,
@@ -53,13 +58,18 @@ def build_face_model(
     os.environ.update(SINGLE_THREADED)
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            pool.submit(_build, out, head, sheets, wheel, recalibrate).result()
+            pool.submit(_build, out, head, rig, sheets, wheel, recalibrate).result()
     except SourcesUnavailable as error:
         raise typer.BadParameter(str(error)) from error
 
 
 def _build(
-    out: Path, head: Path | None, sheets: Path | None, wheel: Path | None, recalibrate: bool
+    out: Path,
+    head: Path | None,
+    rig: Path | None,
+    sheets: Path | None,
+    wheel: Path | None,
+    recalibrate: bool,
 ) -> None:
     console = Console()
     sources = FaceSources(wheel)
@@ -92,6 +102,11 @@ def _build(
         console.print("head")
         head.parent.mkdir(parents=True, exist_ok=True)
         build_head_model(geometry).save(head)
+    if rig is not None:
+        console.print("head for animation")
+        rig.parent.mkdir(parents=True, exist_ok=True)
+        write_head_rig(rig, build_head_rig(geometry), rig_metadata(model))
+        console.print(f"{rig}: {rig.stat().st_size / 2**20:.1f} MiB")
     if sheets is not None:
         console.print("sheets")
         write_sheets(model, sheets)

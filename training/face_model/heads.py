@@ -101,31 +101,25 @@ def trait_table(people: People) -> np.ndarray:
     return np.column_stack([people.male, people.old, child, people.populations, people.weight])
 
 
-def build_head_model(geometry: Geometry) -> HeadModel:
-    """Extend the face model to whole heads."""
-    sources, topology, cage = geometry.sources, geometry.topology, geometry.head
-    identity, expression = geometry.identity, geometry.expression
-    landmarks, origin = geometry.landmarks, geometry.origin
-    rows = face_rows(topology.cage, cage)
-    mean = identity.head_mean
+def head_identity_basis(geometry: Geometry) -> np.ndarray:
+    """(80, H, 3) mm per sigma on the head's cage: the face's own, and what goes with it best."""
+    identity, cage = geometry.identity, geometry.head
     signs = identity.components.mirror_signs
     coefficients = identity.components.coefficients
-    deviations = identity.heads - mean.astype(np.float32)
+    deviations = identity.heads - identity.head_mean.astype(np.float32)
     both = np.concatenate([deviations, mirror_field(deviations, cage.mirror, flip=True)])
     both_coefficients = np.concatenate([coefficients, coefficients * signs])
     normal = both_coefficients.T @ both_coefficients + RIDGE * np.eye(len(signs))
     basis = both_coefficients.T.astype(np.float32) @ both.reshape(len(both), -1)
     basis = np.linalg.solve(normal, basis.astype(np.float64)).reshape(len(signs), -1, 3)
-    del both
-    basis[:, rows] = identity.components.basis
+    basis[:, face_rows(geometry.topology.cage, cage)] = identity.components.basis
+    return basis
 
-    residual = deviations - np.tensordot(coefficients, basis, 1).astype(np.float32)
-    residual[:, rows] = 0
-    extra = symmetric_components(
-        residual, np.full(cage.n_vertices, 1 / cage.n_vertices), cage.mirror, N_RESIDUAL, flip=True
-    )
 
-    units = identity.scale * np.stack(
+def head_expression_basis(geometry: Geometry) -> np.ndarray:
+    """(64, H, 3) mm per sigma on the head's cage: the face's own, and the units' beyond it."""
+    sources, expression, cage = geometry.sources, geometry.expression, geometry.head
+    units = geometry.identity.scale * np.stack(
         [cage.source @ unit_displacement(sources, name) for name in expression.names]
     )
     mixture = np.linalg.lstsq(
@@ -133,8 +127,28 @@ def build_head_model(geometry: Geometry) -> HeadModel:
         expression.components.basis.reshape(len(expression.components.basis), -1).T,
         rcond=None,
     )[0]
-    expression_basis = np.tensordot(mixture.T, units, 1)
-    expression_basis[:, rows] = expression.components.basis
+    basis = np.tensordot(mixture.T, units, 1)
+    basis[:, face_rows(geometry.topology.cage, cage)] = expression.components.basis
+    return basis
+
+
+def build_head_model(geometry: Geometry) -> HeadModel:
+    """Extend the face model to whole heads."""
+    sources, topology, cage = geometry.sources, geometry.topology, geometry.head
+    identity, expression = geometry.identity, geometry.expression
+    landmarks, origin = geometry.landmarks, geometry.origin
+    mean = identity.head_mean
+    signs = identity.components.mirror_signs
+    coefficients = identity.components.coefficients
+    rows = face_rows(topology.cage, cage)
+    basis = head_identity_basis(geometry)
+    residual = identity.heads - mean.astype(np.float32)
+    residual -= np.tensordot(coefficients, basis, 1).astype(np.float32)
+    residual[:, rows] = 0
+    extra = symmetric_components(
+        residual, np.full(cage.n_vertices, 1 / cage.n_vertices), cage.mirror, N_RESIDUAL, flip=True
+    )
+    expression_basis = head_expression_basis(geometry)
 
     # Level 1 connectivity at level 2 positions: points coincide with the face model's vertices.
     first, quads, mirror = catmull_clark(cage.quads, cage.n_vertices, cage.mirror)

@@ -414,6 +414,10 @@ def test_openapi_describes_every_answer(client: TestClient) -> None:
         "landmarks",
         "texture",
         "texture_size",
+        "mesh",
+        "detail",
+        "targets",
+        "compression",
     }
     assert all(parameter["description"] for parameter in operation["parameters"])
     assert "HTTPValidationError" not in json.dumps(schema["paths"])

@@ -142,6 +142,32 @@ def test_reconstruct_bakes_textures(photos: Path, tmp_path: Path, assets: Any) -
     assert (out / "one_face0.png").read_bytes()[16:24] == (512).to_bytes(4, "big") * 2
 
 
+def test_reconstruct_writes_heads(tmp_path: Path) -> None:
+    portrait = ROOT / "docs" / "images" / "portraits" / "3_calm.png"
+    out = tmp_path / "out"
+    done = run(
+        "reconstruct", portrait, "-o", out, "--include", "mesh",
+        "--mesh", "head", "--detail", "low", "--targets", "arkit",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    data = (out / "3_calm_face0.glb").read_bytes()
+    length = int.from_bytes(data[12:16], "little")
+    skin = json.loads(data[20 : 20 + length])["meshes"][0]
+    assert len(skin["extras"]["targetNames"]) == 52
+
+
+def test_a_head_of_a_face_model_that_has_none_is_refused(
+    photos: Path, tmp_path: Path, assets: Any
+) -> None:
+    done = run(
+        "reconstruct", photos / "one.jpg", "-o", tmp_path / "out", "--mesh", "head",
+        env=assets.environment,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "no head" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_reconstruct_goes_on_past_bad_photos(photos: Path, tmp_path: Path, assets: Any) -> None:
     out = tmp_path / "out"
     done = run(

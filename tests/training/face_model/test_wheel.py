@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.models.assets import FACE_MODEL, HEAD_RIG, asset_path
+from facewright.models.head_rig import DETAILS, HeadRig
 from facewright.models.landmarks import MIRROR_ORDER
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.face_model import build, expression, identity
 from facewright.training.face_model.calibration import Calibration
 from facewright.training.face_model.heads import build_head_model
+from facewright.training.face_model.levels import face_levels
 from facewright.training.face_model.people import Population
+from facewright.training.face_model.rig_topology import build_rig_topology, on_head
 from facewright.training.face_model.scanned import ScannedHeads
 from facewright.training.face_model.sources import FaceSources, SourcesUnavailable
 from facewright.training.face_model.topology import build_topology
@@ -102,3 +105,26 @@ def test_the_mean_is_the_scanned_one_and_people_are_not_turned(reduced: build.Ge
     # Translation and rotation of the metric are taken out of every mode.
     metric, basis = reduced.identity.metric, reduced.identity.components.basis
     assert np.abs(np.einsum("v,kvc->kc", metric, basis)).max() < 0.05
+
+
+def test_the_heads_topology_is_the_shipped_one(sources: FaceSources) -> None:
+    topology = build_topology(sources)
+    rig, face = build_rig_topology(sources, topology), MorphableModel.load(asset_path(FACE_MODEL))
+    shipped = HeadRig.load(asset_path(HEAD_RIG), face)
+    for level, detail in enumerate(DETAILS):
+        np.testing.assert_array_equal(rig.triangles[level], shipped.triangles[detail])
+        assert (np.diff(rig.triangle_parts[level]) >= 0).all()
+    np.testing.assert_allclose(rig.uv, shipped.uv, atol=1e-5)
+    low, medium = face_levels(topology)
+    np.testing.assert_array_equal(low, shipped.face_triangles["low"])
+    np.testing.assert_array_equal(medium, shipped.face_triangles["medium"])
+    same, face_uv = on_head(topology, rig)
+    np.testing.assert_array_equal(same, shipped.face_vertices)
+    np.testing.assert_allclose(face_uv, shipped.face_uv, atol=1e-5)
+    # Texture coordinates do not fold: every triangle but those at the eyeballs' back poles.
+    corners = rig.uv[rig.triangles[1]]
+    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    upright = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0] > 0
+    eyes = np.isin(rig.triangle_parts[1], (2, 3))
+    assert upright[~eyes].mean() > 0.9995
+    assert upright[eyes].mean() > 0.8

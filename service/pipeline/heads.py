@@ -1,0 +1,352 @@
+"""How a reconstructed face becomes a whole head: shape, colors, texture, morph targets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.models.blendshape_names import ARKIT_BLENDSHAPES, VISEMES
+from facewright.models.head_rig import JOINTS, PARTS, Detail, HeadLevel, HeadRig
+from facewright.models.morphable_model import PART_EYEBALL, MorphableModel
+from facewright.models.normals import vertex_normals
+from facewright.service.formats.head import (
+    HeadGroup,
+    HeadMesh,
+    HeadPose,
+    MorphTargets,
+    SparseTarget,
+)
+from facewright.service.formats.mesh import Mesh, MeshTexture
+from facewright.service.options import Targets
+from facewright.service.pipeline.meshing import texels
+
+Float32 = NDArray[np.float32]
+
+GROUPS = (
+    ("Skin", "skin", ("skin", "mouth")),
+    ("EyeballLeft", "eye", ("left_eye",)),
+    ("EyeballRight", "eye", ("right_eye",)),
+    ("Teeth", "teeth", ("upper_teeth", "lower_teeth")),
+    ("Tongue", "tongue", ("tongue",)),
+)
+"""Meshes of a head's file: name, material, and which of the rig's parts they are."""
+
+# A vertex that a target moves by less is left alone, mm.
+_LEAST_MOVED = 0.05
+# Degrees from the middle of the pupil, seen from the eyeball's center: pupil, iris, and where the
+# colors of both are looked up on the face model's eyeballs.
+_PUPIL, _IRIS = 8.5, 26.5
+_IRIS_FROM, _SCLERA_FROM = (12.0, 21.0), (36.0, 75.0)
+# How much darker the skin beyond the face is where it sees nothing of the sky.
+_SHADE = 0.55
+# Where hair is looked for: this far to both sides and behind its front, mm.
+_HAIR_ACROSS, _HAIR_DEEP = 55.0, 30.0
+# The face model's teeth and tongue are in the shade of lips that are closed.
+_UNSHADED = {"upper_teeth": 1.4, "lower_teeth": 1.4, "tongue": 1.4}
+# How far hair covers the skin of the scalp.
+_HAIR_COVERS = 0.97
+
+
+@dataclass(frozen=True, eq=False)
+class HeadShape:
+    """A head's cage and where its coefficients come from."""
+
+    cage: Float32
+    """(C, 3) mm."""
+    weights: Mapping[str, float]
+    """Of morph targets, by their names."""
+    pose: HeadPose | None
+
+
+class Heads:
+    """Makes whole heads of one face model; thread safe.
+
+    What only depends on the rig is made when it is first needed, and kept.
+    """
+
+    def __init__(self, model: MorphableModel, rig: HeadRig) -> None:
+        self._model = model
+        self.rig = rig
+        self._lock = threading.Lock()
+        self._groups: dict[Detail, tuple[HeadGroup, ...]] = {}
+        self._targets: dict[tuple[Detail, Targets], MorphTargets] = {}
+
+    def size(self, detail: Detail) -> tuple[int, int]:
+        """Numbers of vertices and triangles."""
+        level = self.rig.level(detail)
+        return level.n_vertices, len(level.triangles)
+
+    def cage(self, face_cage: Float32, identity: Float32, expression: Float32) -> Float32:
+        """(C, 3) mm; see `HeadRig.cage`."""
+        return self.rig.cage(face_cage, identity, expression)
+
+    def mesh(
+        self,
+        shape: HeadShape,
+        albedo: Float32,
+        detail: Detail,
+        targets: Targets,
+        texture_u8: NDArray[np.uint8] | None = None,
+        hair_u8: NDArray[np.uint8] | None = None,
+    ) -> HeadMesh:
+        """A head with its parts.
+
+        albedo: (V_face, 3) sRGB in [0, 1] of the face model's vertices.
+        texture_u8: (N, N, 3) in the head's texture coordinates; instead of the albedo.
+        hair_u8: (3,) color of the hair, where it is known; part of a texture already.
+        """
+        level = self.rig.level(detail)
+        vertices = level.subdivision.refine(shape.cage[None])[0]
+        used = level.n_vertices
+        weld = self._weld[:used]
+        normals = vertex_normals(vertices[None], weld[level.triangles])[0][weld]
+        texture = None
+        if texture_u8 is None:
+            colors = np.rint(255 * self.colors(albedo, hair_u8)[:used]).astype(np.uint8)
+        else:
+            texture = MeshTexture(self.rig.uv[:used], texture_u8)
+            colors = texels(texture)
+        indices, weights = self._skinning
+        return HeadMesh(
+            vertices=vertices,
+            normals=normals,
+            colors_u8=colors,
+            texture=texture,
+            triangles=level.triangles,
+            groups=self._grouped(detail),
+            joint_names=JOINTS,
+            joints=self.rig.joints(shape.cage),
+            joint_indices=indices[:used],
+            joint_weights=weights[:used],
+            targets=None if targets == "none" else self._morphs(detail, targets),
+            weights=shape.weights,
+            pose=shape.pose,
+        )
+
+    def colors(self, albedo: Float32, hair_u8: NDArray[np.uint8] | None = None) -> Float32:
+        """(V, 3) sRGB in [0, 1] of the head's finest level, of the face model's albedo.
+
+        Beyond the face its skin goes on in the colors along its outline; see `mesh`.
+        """
+        rig = self.rig
+        own = self.inner_colors(albedo)
+        anchors = even_outline(rig.outline_colors(albedo[rig.band_vertices]))
+        skin = self.beyond(anchors, None if hair_u8 is None else hair_u8 / np.float32(255))
+        face = np.where(rig.face_vertices >= 0, rig.region("face"), 0)[:, None]
+        colors = np.where(self.on_skin[:, None], skin + face * (own - skin), own)
+        eyes = self.eye_angle < 180
+        colors[eyes] = self.eye_colors(albedo)[self.eye_angle[eyes].astype(np.intp)]
+        return np.clip(colors, 0, 1).astype(np.float32)
+
+    def inner_colors(self, albedo: Float32) -> Float32:
+        """(V, 3) sRGB of the face model's vertices at the head's; the mouth without its shade."""
+        colors = albedo[np.maximum(self.rig.face_vertices, 0)]
+        for rows, factor in self._shaded:
+            colors[rows] = np.minimum(colors[rows] * np.float32(factor), 1)
+        return colors
+
+    @cached_property
+    def _shaded(self) -> list[tuple[NDArray[np.int32], float]]:
+        """Vertices of teeth and tongue, and how much brighter they are outside the mouth."""
+        level = self.rig.level("high")
+        return [(np.unique(level.part(part)), factor) for part, factor in _UNSHADED.items()]
+
+    def beyond(self, anchors: Float32, hair: Float32 | None) -> Float32:
+        """(V, 3): the skin beyond the face in the colors (24, 3) along its outline, with hair."""
+        skin = self.rig.continued(anchors)
+        # The mean face's own shade is part of the colors along its outline.
+        skin *= (1 - _SHADE * (1 - self.rig.occlusion))[:, None]
+        if hair is not None:
+            cover = _HAIR_COVERS * self.rig.region("scalp")[:, None]
+            skin += cover * (hair * (0.6 + 0.4 * self.rig.occlusion[:, None]) - skin)
+        return skin
+
+    def eye_colors(self, albedo: Float32, iris: Float32 | None = None) -> Float32:
+        """(180, 3) sRGB of an eyeball by the degrees from its pupil's middle.
+
+        iris: (3,) its color, where a photo tells it.
+        """
+        eyeball = self._model.parts == PART_EYEBALL
+        angle = self._face_eye_angle
+        ring = eyeball & (angle > _IRIS_FROM[0]) & (angle < _IRIS_FROM[1])
+        white = eyeball & (angle > _SCLERA_FROM[0]) & (angle < _SCLERA_FROM[1])
+        sclera = albedo[white].mean(axis=0)
+        if iris is None:
+            iris = albedo[ring].mean(axis=0)
+        degrees: NDArray[np.float64] = np.arange(180, dtype=np.float64) + 0.5
+        result: NDArray[np.float64] = np.tile(sclera.astype(np.float64), (180, 1))
+        result *= (1 - 0.25 * _step(degrees, 50, 95))[:, None]
+        limbus = np.exp(-0.5 * ((degrees - _IRIS + 1.6) / 1.6) ** 2)
+        inner = np.exp(-0.5 * ((degrees - _PUPIL - 4) / 4.0) ** 2)
+        colored = iris * (1 - 0.55 * limbus + 0.25 * inner)[:, None]
+        result += (1 - _step(degrees, _IRIS - 1, _IRIS + 1))[:, None] * (colored - result)
+        result += (1 - _step(degrees, _PUPIL - 1, _PUPIL + 1))[:, None] * (0.02 - result)
+        return np.clip(result, 0, 1).astype(np.float32)
+
+    @cached_property
+    def on_skin(self) -> NDArray[np.bool_]:
+        """(V,) whether a vertex is the skin's."""
+        on_skin = np.zeros(len(self.rig.uv), bool)
+        on_skin[self.rig.level("high").part("skin")] = True
+        return on_skin
+
+    @property
+    def skin_vertices(self) -> NDArray[np.bool_]:
+        """(V_face,) cheeks, nose and forehead of the face model."""
+        return self._model.skin_region
+
+    @cached_property
+    def above_forehead(self) -> NDArray[np.intp]:
+        """(n,) vertices of the hair's front: on the scalp, next to the face."""
+        points = self.rig.subdivision.refine(self._mean_cage[None])[0]
+        hair = self.on_skin & (self.rig.region("scalp") > 0.9)
+        hair &= (self.rig.region("face") < 0.5) & (np.abs(points[:, 0]) < _HAIR_ACROSS)
+        front = points[hair, 2].max()
+        return np.flatnonzero(hair & (points[:, 2] > front - _HAIR_DEEP))
+
+    @cached_property
+    def eye_angle(self) -> Float32:
+        """(V,) degrees from the own pupil's middle, below 180 on eyeballs and 180 elsewhere."""
+        level = self.rig.level("high")
+        points = level.subdivision.refine(self._mean_cage[None])[0]
+        joints = self.rig.joints(self._mean_cage)
+        angle = np.full(len(points), 180, np.float32)
+        for part, joint in (("left_eye", "LeftEye"), ("right_eye", "RightEye")):
+            rows = np.unique(level.part(part))
+            angle[rows] = np.minimum(_degrees(points[rows] - joints[JOINTS.index(joint)]), 179)
+        return angle
+
+    @cached_property
+    def _face_eye_angle(self) -> Float32:
+        """(V_face,) degrees as `eye_angle`, of the face model's eyeballs."""
+        points = self._model.mean_vertices
+        joints = self.rig.joints(self._mean_cage)
+        left = _degrees(points - joints[JOINTS.index("LeftEye")])
+        right = _degrees(points - joints[JOINTS.index("RightEye")])
+        return np.where(points[:, 0] > 0, left, right)
+
+    @cached_property
+    def _mean_cage(self) -> Float32:
+        identity = np.zeros(self._model.n_identity, np.float32)
+        expression = np.zeros(self._model.n_expression, np.float32)
+        return self.rig.cage(self._model.mean_shape, identity, expression)
+
+    @cached_property
+    def _weld(self) -> NDArray[np.int32]:
+        """(V,) one vertex for all that lie at the same place, where the texture is cut."""
+        points = self.rig.subdivision.refine(self._mean_cage[None])[0]
+        _, first, inverse = np.unique(points, axis=0, return_index=True, return_inverse=True)
+        return first[inverse.ravel()].astype(np.int32)
+
+    @cached_property
+    def _skinning(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Joints and weights (V, 4) of the finest level."""
+        head = np.rint(255 * self.rig.head_share).astype(np.uint8)
+        indices = np.zeros((len(head), 4), np.uint8)
+        weights = np.zeros((len(head), 4), np.uint8)
+        indices[:, 0] = np.where(head > 0, JOINTS.index("Head"), JOINTS.index("Neck"))
+        weights[:, 0] = np.where(head > 0, head, 255)
+        weights[:, 1] = 255 - weights[:, 0]
+        level = self.rig.level("high")
+        for part, joint in (("left_eye", "LeftEye"), ("right_eye", "RightEye")):
+            rows = np.unique(level.part(part))
+            indices[rows], weights[rows] = 0, 0
+            indices[rows, 0], weights[rows, 0] = JOINTS.index(joint), 255
+        return indices, weights
+
+    def _grouped(self, detail: Detail) -> tuple[HeadGroup, ...]:
+        with self._lock:
+            if detail not in self._groups:
+                level = self.rig.level(detail)
+                self._groups[detail] = tuple(
+                    _group(level, name, material, parts) for name, material, parts in GROUPS
+                )
+            return self._groups[detail]
+
+    def _morphs(self, detail: Detail, targets: Targets) -> MorphTargets:
+        groups = self._grouped(detail)
+        with self._lock:
+            key = detail, targets
+            if key not in self._targets:
+                self._targets[key] = self._make_morphs(detail, targets, groups)
+            return self._targets[key]
+
+    def _make_morphs(
+        self, detail: Detail, targets: Targets, groups: Sequence[HeadGroup]
+    ) -> MorphTargets:
+        fields = dict(zip(ARKIT_BLENDSHAPES, self.rig.targets, strict=True))
+        if targets == "all":
+            still = np.zeros_like(self.rig.targets[0])
+            for name, mixture in VISEMES.items():
+                parts = [np.float32(weight) * fields[unit] for unit, weight in mixture.items()]
+                fields[name] = sum(parts, start=still)
+        refine = self.rig.level(detail).subdivision.refine
+        found: dict[str, dict[str, SparseTarget]] = {group.name: {} for group in groups}
+        for name, field in fields.items():
+            moved = refine(field[None])[0]
+            for group in groups:
+                own = moved[group.vertices]
+                rows = np.flatnonzero((own**2).sum(axis=1) >= _LEAST_MOVED**2)
+                # The skin has all names, the other parts those that move them.
+                if len(rows) or group.name == GROUPS[0][0]:
+                    target = SparseTarget(rows.astype(np.uint32), own[rows])
+                    found[group.name][name] = target
+        return MorphTargets(found)
+
+
+def plain_mesh(head: HeadMesh) -> Mesh:
+    """The head as one mesh without joints and targets, for formats that know none."""
+    vertices = head.vertices
+    normals = head.normals
+    if head.pose is not None:
+        vertices = vertices @ head.pose.rotation.T + head.pose.translation
+        normals = normals @ head.pose.rotation.T
+    return Mesh(
+        np.ascontiguousarray(vertices, np.float32),
+        head.triangles,
+        np.ascontiguousarray(normals, np.float32),
+        head.colors_u8,
+        head.texture,
+    )
+
+
+def even_outline(anchors: Float32) -> Float32:
+    """Colors (24, 3) along the outline without those of hair, background and deep shade.
+
+    What differs much from most is replaced by what lies beside it.
+    """
+    level = np.log(np.maximum(anchors, 1e-3))
+    off = np.linalg.norm(level - np.median(level, axis=0), axis=1)
+    trust = 1 / (1 + (off / 0.35) ** 2) ** 2
+    steps = np.arange(len(anchors))
+    around = np.minimum(
+        np.abs(steps[:, None] - steps), len(anchors) - np.abs(steps[:, None] - steps)
+    )
+    near = np.exp(-0.5 * (around / 1.5) ** 2) * trust
+    mean = near @ anchors / near.sum(axis=1, keepdims=True)
+    result = trust[:, None] * anchors + (1 - trust[:, None]) * mean
+    return np.asarray(result, np.float32)
+
+
+def _group(level: HeadLevel, name: str, material: str, parts: Sequence[str]) -> HeadGroup:
+    triangles = np.concatenate([level.part(part) for part in PARTS if part in parts])
+    vertices, local = np.unique(triangles, return_inverse=True)
+    return HeadGroup(
+        name, material, vertices.astype(np.intp), local.reshape(triangles.shape).astype(np.int32)
+    )
+
+
+def _degrees(offsets: Float32) -> Float32:
+    """(n,) angle between offsets (n, 3) and +z."""
+    across = np.linalg.norm(offsets[:, :2], axis=1)
+    return np.degrees(np.arctan2(across, offsets[:, 2])).astype(np.float32)
+
+
+def _step(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    share = np.clip((values - low) / (high - low), 0, 1)
+    return share * share * (3 - 2 * share)

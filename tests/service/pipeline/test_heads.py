@@ -1,0 +1,302 @@
+"""Whole heads of the shipped models: colors, textures, and heads of photos over HTTP."""
+
+from __future__ import annotations
+
+import io
+import json
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+import trimesh
+
+from facewright.models.assets import FACE_MODEL, HEAD_RIG, asset_path
+from facewright.models.blendshape_names import ARKIT_BLENDSHAPES, VISEMES
+from facewright.models.head_rig import HeadRig
+from facewright.models.morphable_model import PART_SKIN, MorphableModel
+from facewright.models.texture.views import TextureView
+from facewright.service.pipeline.head_texture import HeadTextures, hair_color
+from facewright.service.pipeline.heads import Heads, even_outline
+
+Validate = Callable[[Path], dict[str, Any]]
+PORTRAITS = sorted(
+    (Path(__file__).resolve().parents[3] / "docs" / "images" / "portraits").glob("*.png")
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> MorphableModel:
+    return MorphableModel.load(asset_path(FACE_MODEL))
+
+
+@pytest.fixture(scope="module")
+def heads(model: MorphableModel) -> Heads:
+    return Heads(model, HeadRig.load(asset_path(HEAD_RIG), model))
+
+
+def texels(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """(n, 3) floats at texture coordinates (n, 2)."""
+    size = len(texture)
+    columns = np.clip((uv[:, 0] * size).astype(int), 0, size - 1)
+    rows = np.clip(((1 - uv[:, 1]) * size).astype(int), 0, size - 1)
+    return texture[rows, columns].astype(float)
+
+
+def test_colors_of_the_face_are_the_albedo(model: MorphableModel, heads: Heads) -> None:
+    albedo = model.albedo(np.random.default_rng(1).normal(size=(1, 80)))[0]
+    colors = heads.colors(albedo)
+    rig = heads.rig
+    inside = heads.on_skin & (rig.region("face") == 1) & (rig.face_vertices >= 0)
+    assert inside.sum() > 10_000
+    assert np.abs(colors[inside] - albedo[rig.face_vertices[inside]]).max() < 1e-6
+    # Ears, neck and skull have the skin's color, without a step where the face ends.
+    beyond = heads.on_skin & (rig.face_vertices < 0) & (rig.occlusion > 0.95)
+    skin = np.median(albedo[model.skin_region], axis=0)
+    assert np.abs(np.median(colors[beyond], axis=0) - skin).max() < 0.1
+    level = rig.level("high")
+    edges = level.part("skin")[:, :2]
+    outline = (rig.region("face")[edges] > 0).any(axis=1) & (rig.region("face")[edges] < 1).any(1)
+    steps = np.abs(colors[edges[outline, 0]] - colors[edges[outline, 1]]).max(axis=1)
+    assert np.quantile(steps, 0.99) < 0.04
+
+
+def test_eyes_have_a_pupil_an_iris_and_a_white(model: MorphableModel, heads: Heads) -> None:
+    eye = heads.eye_colors(model.mean_albedo).mean(axis=1)
+    assert eye[:6].max() < 0.1
+    assert 0.1 < eye[17] < 0.4
+    assert eye[40] > 0.55
+
+
+def test_hair_tints_the_scalp_alone(model: MorphableModel, heads: Heads) -> None:
+    hair = np.array([40, 200, 30], np.uint8)
+    bald, haired = heads.colors(model.mean_albedo), heads.colors(model.mean_albedo, hair)
+    changed = np.abs(bald - haired).max(axis=1) > 0.02
+    assert changed[heads.rig.region("scalp") > 0.9].mean() > 0.9
+    assert not changed[heads.rig.region("scalp") == 0].any()
+
+
+def test_an_outline_forgets_what_is_no_skin() -> None:
+    anchors = np.tile(np.array([[0.7, 0.5, 0.4]], np.float32), (24, 1))
+    anchors[10:13] = [0.05, 0.1, 0.6]
+    assert np.abs(even_outline(anchors) - anchors[0]).max() < 0.03
+
+
+@pytest.fixture(scope="module")
+def red_cheek(model: MorphableModel, heads: Heads) -> tuple[np.ndarray, np.ndarray]:
+    """A texture of a photo that is of one skin color but for red lips, and its albedo."""
+    scale, size = 3.0, 700
+    points = model.mean_vertices
+    pixels = np.stack(
+        [
+            size / 2 + scale * points[:, 0] * 1000 / (1000 - points[:, 2]),
+            size / 2 - scale * points[:, 1] * 1000 / (1000 - points[:, 2]),
+            1000 - points[:, 2],
+        ],
+        axis=1,
+    ).astype(np.float32)
+    photo = np.full((size, size, 3), (205, 150, 120), np.uint8)
+    mouth = pixels[model.landmarks[48:60], :2].astype(np.int32)
+    cv2.fillPoly(photo, [mouth.reshape(-1, 1, 2)], (230, 20, 30))
+    view = TextureView(photo, points, pixels)
+    hair = np.array([30, 20, 10], np.uint8)
+    return HeadTextures(model, heads).bake([view], model.mean_albedo, 512, hair), photo
+
+
+def test_a_texture_is_the_photo_and_goes_on_beyond_it(
+    red_cheek: tuple[np.ndarray, np.ndarray], heads: Heads
+) -> None:
+    texture, photo = red_cheek
+    rig, skin = heads.rig, np.array([205, 150, 120])
+    face = texels(texture, rig.uv[heads.on_skin & (rig.region("face") == 1)])
+    assert np.median(np.abs(face - skin).max(axis=1)) < 4
+    bare = heads.on_skin & (rig.face_vertices < 0) & (rig.region("scalp") == 0)
+    bare &= rig.occlusion > 0.95
+    assert np.abs(np.median(texels(texture, rig.uv[bare]), axis=0) - skin).max() < 12
+    scalp = texels(texture, rig.uv[heads.on_skin & (rig.region("scalp") == 1)])
+    assert np.median(scalp, axis=0).max() < 60
+
+
+def test_teeth_tongue_and_eyes_are_not_painted_like_lips(
+    red_cheek: tuple[np.ndarray, np.ndarray], heads: Heads
+) -> None:
+    texture, _ = red_cheek
+    level, uv = heads.rig.level("high"), heads.rig.uv
+    lips = heads.on_skin & (heads.rig.region("lips") > 0.9) & (heads.rig.region("face") == 1)
+    red, green, _ = np.median(texels(texture, uv[lips]), axis=0)
+    assert red > 3 * green
+    for part in ("upper_teeth", "lower_teeth", "left_eye", "right_eye", "tongue"):
+        seen = texels(texture, uv[np.unique(level.part(part))])
+        assert (seen[:, 0] > 5 * seen[:, 1]).mean() < 0.02, part
+
+
+def test_hair_is_what_lies_above_the_face_unless_it_is_skin(
+    model: MorphableModel, heads: Heads
+) -> None:
+    size, identity = 700, np.zeros(80, np.float32)
+
+    def project(points: np.ndarray) -> np.ndarray:
+        depth = 1000 - points[:, 2]
+        columns = size / 2 + 2000 * points[:, 0] / depth
+        rows = size / 2 - 2000 * points[:, 1] / depth
+        return np.stack([columns, rows, depth], axis=1)
+
+    face: Any = SimpleNamespace(
+        geometry=SimpleNamespace(cage=model.mean_shape, identity=identity),
+        vertices=model.mean_vertices,
+        project=project,
+    )
+    photo = np.full((size, size, 3), (205, 150, 120), np.uint8)
+    assert hair_color(photo, face, heads) is None
+    top = int(project(model.mean_vertices)[:, 1].min()) + 6
+    photo[:top] = (40, 30, 25)
+    assert hair_color(photo, face, heads) == pytest.approx(np.array([40, 30, 25]), abs=2)
+    # Where the photo ends above the face, nothing is known.
+    assert hair_color(photo[top:], replaced(face, project, top), heads) is None
+
+
+def replaced(face: Any, project: Callable[[np.ndarray], np.ndarray], top: int) -> Any:
+    """The face in a photo whose first `top` rows are cut off."""
+    shifted = SimpleNamespace(**vars(face))
+    shifted.project = lambda points: project(points) - [0, top, 0]
+    return shifted
+
+
+@pytest.fixture(scope="module")
+def client(start_server: Callable[..., Any]) -> Iterator[httpx.Client]:
+    with start_server(shipped=True) as server, server.client() as client:
+        yield client
+
+
+def post(client: httpx.Client, photo: bytes, accept: str, query: str = "") -> httpx.Response:
+    response = client.post(
+        f"/v1/reconstruct{query}", files={"image": photo}, headers={"Accept": accept}
+    )
+    assert response.status_code == 200, response.text
+    return response
+
+
+def document(glb: bytes) -> dict[str, Any]:
+    length = int.from_bytes(glb[12:16], "little")
+    found: dict[str, Any] = json.loads(glb[20 : 20 + length])
+    return found
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?mesh=head&texture=photo",
+        "?mesh=head&detail=low&targets=arkit&pose=camera",
+        "?mesh=head&targets=none&compression=none&expression=neutral",
+        "?detail=low&texture=photo",
+        "?detail=medium",
+    ],
+)
+def test_files_of_a_photo_validate(
+    client: httpx.Client,
+    portrait_jpeg: bytes,
+    query: str,
+    tmp_path: Path,
+    validate_gltf: Validate,
+) -> None:
+    file = tmp_path / "mesh.glb"
+    file.write_bytes(post(client, portrait_jpeg, "model/gltf-binary", query).content)
+    assert validate_gltf(file)["messages"] == []
+    assert file.stat().st_size < 4_000_000
+
+
+def test_the_file_opens_with_the_photos_expression(
+    client: httpx.Client, portrait_jpeg: bytes
+) -> None:
+    query = "?mesh=head&include=mesh"
+    (face,) = post(client, portrait_jpeg, "application/json", query).json()["faces"]
+    shapes = face["blendshapes"]
+    assert list(shapes["weights"]) == list(ARKIT_BLENDSHAPES)
+    # She smiles.
+    assert min(shapes["weights"]["mouthSmileLeft"], shapes["weights"]["mouthSmileRight"]) > 0.3
+    assert shapes["residual_mm"] < 1.0
+    gltf = document(b64decode(face["mesh"]["data"]))
+    skin = gltf["meshes"][0]
+    weights = dict(zip(skin["extras"]["targetNames"], skin["weights"], strict=True))
+    assert weights == shapes["weights"] | dict.fromkeys(VISEMES, 0.0)
+    triangles = sum(
+        gltf["accessors"][mesh["primitives"][0]["indices"]]["count"] // 3 for mesh in gltf["meshes"]
+    )
+    assert face["mesh"]["triangles"] == triangles
+    neutral = post(client, portrait_jpeg, "model/gltf-binary", "?mesh=head&expression=neutral")
+    assert not any(document(neutral.content)["meshes"][0]["weights"])
+
+
+def test_the_pose_is_a_matrix_in_meters(client: httpx.Client, portrait_jpeg: bytes) -> None:
+    (face,) = post(client, portrait_jpeg, "application/json").json()["faces"]
+    pose = face["pose"]
+    matrix = np.array(pose["matrix"])
+    assert matrix[:3, :3] == pytest.approx(np.array(pose["rotation_matrix"]), abs=1e-6)
+    assert matrix[:3, 3] * 1000 == pytest.approx(
+        np.array(pose["translation_mm"]) - [0, 0, 1000], abs=1e-3
+    )
+    assert matrix[3].tolist() == [0, 0, 0, 1]
+    assert -2 < matrix[2, 3] < -0.3
+
+
+def test_an_obj_file_of_a_head_smiles_too(client: httpx.Client, portrait_jpeg: bytes) -> None:
+    text = post(client, portrait_jpeg, "model/obj", "?mesh=head&detail=low").content
+    head = trimesh.load(io.BytesIO(text), file_type="obj", process=False)
+    face = post(client, portrait_jpeg, "model/obj").content
+    face = trimesh.load(io.BytesIO(face), file_type="obj", process=False)
+    assert len(head.faces) > 7000
+    assert 240 < head.extents[1] < 330
+    # Where both have a vertex, it is the same point.
+    model = MorphableModel.load(asset_path(FACE_MODEL))
+    rig = HeadRig.load(asset_path(HEAD_RIG), model)
+    same = rig.face_vertices[: len(head.vertices)]
+    shared = np.flatnonzero((same >= 0) & (model.parts[np.maximum(same, 0)] == PART_SKIN))
+    off = np.linalg.norm(head.vertices[shared] - face.vertices[same[shared]], axis=1)
+    assert len(shared) > 1500
+    assert off.max() < 0.1
+
+
+def test_an_album_gives_a_head(
+    client: httpx.Client, portrait_jpeg: bytes, tmp_path: Path, validate_gltf: Validate
+) -> None:
+    files = [("images", portrait_jpeg), ("images", portrait_jpeg)]
+    response = client.post(
+        "/v1/albums/reconstruct?mesh=head&texture=photo&texture_size=512",
+        files=files,
+        headers={"Accept": "model/gltf-binary"},
+    )
+    assert response.status_code == 200, response.text
+    file = tmp_path / "head.glb"
+    file.write_bytes(response.content)
+    assert validate_gltf(file)["messages"] == []
+    skin = document(response.content)["meshes"][0]
+    assert len(skin["weights"]) == 67
+    assert not any(skin["weights"])
+
+
+@pytest.mark.parametrize("query", ["?mesh=bust", "?mesh=head&detail=finest", "?targets=some"])
+def test_what_there_is_not_is_refused(
+    client: httpx.Client, portrait_jpeg: bytes, query: str
+) -> None:
+    response = client.post(f"/v1/reconstruct{query}", files={"image": portrait_jpeg})
+    assert response.status_code == 422
+    assert response.json()["code"] == "invalid_parameter"
+
+
+def test_a_face_model_without_a_head_says_so(
+    start_server: Callable[..., Any], portrait_jpeg: bytes
+) -> None:
+    with start_server() as server, server.client() as client:
+        for query in ("?mesh=head", "?detail=low"):
+            response = client.post(
+                f"/v1/reconstruct{query}",
+                files={"image": portrait_jpeg},
+                headers={"Accept": "model/gltf-binary"},
+            )
+            assert response.status_code == 422, response.text
+            assert "no head" in response.json()["detail"]
