@@ -8,13 +8,24 @@ and `detect_any_orientation` turns the photo when no face is found for sure.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DetectedFace", "Detector", "TooCoarse", "detect_any_orientation", "roll_angle"]
+from facewright.service.networks.image_networks import Ask, ImageNetwork
+from facewright.service.networks.recognition import Recognizer
+
+__all__ = [
+    "DetectedFace",
+    "Detector",
+    "LoadedDetector",
+    "TooCoarse",
+    "detect_any_orientation",
+    "roll_angle",
+]
 
 SURE_SCORE = 0.8
 """From this score on, a face is not questioned by looking at the turned photo."""
@@ -66,18 +77,51 @@ class TooCoarse(Exception):
 
 
 class Detector(Protocol):
-    """What the service asks of a face detector."""
+    """What the way of a photo asks of a face detector."""
 
     @property
     def name(self) -> str:
         """A short name for reports, such as "centerface"."""
         ...
 
-    def detect(self, rgb_u8: npt.NDArray[np.uint8]) -> list[DetectedFace]:
+    def detect(self, rgb_u8: npt.NDArray[np.uint8], *, turned: bool = False) -> list[DetectedFace]:
         """Find the faces of a photo (H, W, 3), best score first.
 
         Upright faces must be found; those on their side or head may be missed.
+
+        turned: the photo is a turned one that was searched as it is already: a glance will do.
         """
+        ...
+
+
+class LoadedDetector(Detector, Protocol):
+    """What the service asks of a detector that it has loaded."""
+
+    @property
+    def licence(self) -> str:
+        """Of its networks."""
+        ...
+
+    @property
+    def recognizer(self) -> Recognizer | None:
+        """What tells people apart, if the detector comes with it."""
+        ...
+
+    @property
+    def networks(self) -> Mapping[str, ImageNetwork]:
+        """Those that its queries name; empty when its library runs networks of its own."""
+        ...
+
+    def asking(self, ask: Ask, *, only_largest: bool = False, reduction: int = 1) -> Detector:
+        """This detector with another way to its networks, such as a queue before them.
+
+        only_largest: the photo's largest face is enough.  reduction: every so many pixels of the
+        photo are seen as one; `detect` raises `TooCoarse` when a face has too few for that.
+        """
+        ...
+
+    def warm_up(self) -> None:
+        """Run everything once, so that the first photo does not pay for allocations."""
         ...
 
 
@@ -93,7 +137,7 @@ def detect_any_orientation(detector: Detector, rgb_u8: npt.NDArray[np.uint8]) ->
         return best
     height, width = rgb_u8.shape[:2]
     for turns in (1, 3, 2):
-        found = detector.detect(np.ascontiguousarray(np.rot90(rgb_u8, turns)))
+        found = detector.detect(np.ascontiguousarray(np.rot90(rgb_u8, turns)), turned=True)
         if found and (not best or found[0].score > best[0].score):
             best = [_turn_back(face, turns, height, width) for face in found]
     return best

@@ -140,7 +140,7 @@ class ReconstructResult(BaseModel):
     photo: Photo
     face_model: ModelReference
     weights: ModelReference
-    detector: str = Field(examples=["centerface"])
+    detector: str = Field(examples=["blazeface"])
     expression: Expression = Field(description="The expression in `mesh`.")
     mesh_pose: Pose = Field(description="The frame of `mesh`.")
     texture: Texture = Field(description="Where the colours of `mesh` come from.")
@@ -239,7 +239,7 @@ class AlbumResult(BaseModel):
     schema_version: Literal["1.0"] = SCHEMA_VERSION
     face_model: ModelReference
     weights: ModelReference
-    detector: str = Field(examples=["centerface"])
+    detector: str = Field(examples=["blazeface"])
     strategy: Strategy
     faces: AlbumFaces
     outliers: Outliers
@@ -291,7 +291,7 @@ class WeightsInfo(ModelReference):
 class DetectorInfo(BaseModel):
     """The face detector in use."""
 
-    name: str = Field(examples=["centerface"])
+    name: str = Field(examples=["blazeface"])
     licence: str = Field(examples=["MIT"])
 
 
