@@ -1,4 +1,4 @@
-"""How many faces the detectors find, and how well: `python benchmarks/bench_detection.py [DIR ...]`.
+"""How many faces the detectors find: `python benchmarks/bench_detection.py [DIR ...]`.
 
 Pastes the portraits of docs/images/portraits, and those of directories that are named, into
 scenes of many sizes, from 24 px to the whole picture and several at once, and asks every

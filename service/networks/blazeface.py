@@ -1,9 +1,9 @@
 """BlazeFace's answers: places in an image that may be faces.
 
 BlazeFace (Bazarevsky et al. 2019, arXiv 1907.05047) gives, for anchors on a grid, a score and
-where the box and six points of a face lie from there.  The short range's network sees a whole
-image of 128 px and knows faces from a tenth of it to all of it; the full range's sees faces
-from some 11 px, in images of 192 px or, as it has no layer for the whole image, of any size.
+where the box and six points of a face lie from there.  This is its network for the full range,
+which was made for images of 192 px and, without a layer for the whole image, takes any size; it
+sees faces from some 11 px to most of such an image.
 """
 
 from __future__ import annotations
@@ -20,20 +20,13 @@ MAX_OVERLAP = 0.3
 """Intersection over union from which on two places are one face."""
 
 
-class Range(NamedTuple):
-    """A network of BlazeFace."""
+NAME = "blazeface"
 
-    name: str
-    side: int
-    """Of its images in pixels."""
-    layers: tuple[tuple[int, int], ...]
-    """Pixels from anchor to anchor, and how many there are at a place, in the order of answers."""
+STRIDE = 4
+"""Pixels from anchor to anchor."""
 
-
-SHORT = Range("short_range", 128, ((8, 2), (16, 6)))
-FULL = Range("full_range", 192, ((4, 1),))
-FULL_MULTIPLE = 32
-"""Sides of the full range's images are multiples of this."""
+SIZE_MULTIPLE = 32
+"""Sides of images are multiples of this."""
 
 
 class Places(NamedTuple):
@@ -45,6 +38,12 @@ class Places(NamedTuple):
     """(K, 6, 2): image-left eye, image-right eye, nose tip, mouth, image-left ear, the other."""
     scores: Float32
     """(K,)."""
+
+    @staticmethod
+    def none() -> Places:
+        """No place at all."""
+        rows = [np.zeros((0, *shape), np.float32) for shape in ((4,), (6, 2), ())]
+        return Places(*rows)
 
     def take(self, indices: Any) -> Places:
         """Some of them, as NumPy indexes rows."""
@@ -62,10 +61,8 @@ def join(places: list[Places]) -> Places:
     return Places(*(np.concatenate(part) for part in zip(*places, strict=True)))
 
 
-def decode(
-    network: Range, height: int, width: int, answer: tuple[Float32, ...], least: float
-) -> Places:
-    """Read a network's answer for an image: the places that score at least `least`.
+def decode(height: int, width: int, answer: tuple[Float32, ...], least: float) -> Places:
+    """Read the answer for an image of this size: the places that score at least `least`.
 
     answer: (M, 16), offsets in pixels from the anchor to the box's centre, then its width and
     height, then six points; and (M, 1), the scores as logits.  Places that overlap are averaged
@@ -73,7 +70,7 @@ def decode(
     """
     offsets, logits = answer[0], answer[1][:, 0]
     rows = np.flatnonzero(logits >= math.log(least / (1 - least)))
-    anchors = _anchors(network, height, width)[rows]
+    anchors = _anchors(height, width)[rows]
     pairs = offsets[rows].reshape(-1, 8, 2)
     centres, halves = pairs[:, 0] + anchors, np.abs(pairs[:, 1]) / 2
     boxes = np.concatenate([centres - halves, centres + halves], axis=1)
@@ -131,14 +128,9 @@ def _blend(places: Places) -> Places:
 
 
 @lru_cache(maxsize=64)
-def _anchors(network: Range, height: int, width: int) -> Float32:
+def _anchors(height: int, width: int) -> Float32:
     """(M, 2): x and y in pixels of the places that answers start from, row by row."""
-    layers = []
-    for stride, count in network.layers:
-        rows, columns = height // stride, width // stride
-        x, y = np.meshgrid(np.arange(columns) + 0.5, np.arange(rows) + 0.5)
-        grid = stride * np.stack([x, y], axis=-1).reshape(-1, 2)
-        layers.append(np.repeat(grid, count, axis=0))
-    anchors: Float32 = np.concatenate(layers).astype(np.float32)
+    x, y = np.meshgrid(np.arange(width // STRIDE) + 0.5, np.arange(height // STRIDE) + 0.5)
+    anchors: Float32 = (STRIDE * np.stack([x, y], axis=-1).reshape(-1, 2)).astype(np.float32)
     anchors.setflags(write=False)
     return anchors

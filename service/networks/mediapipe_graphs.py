@@ -35,14 +35,7 @@ class PublishedNetwork(NamedTuple):
     shift: float
 
 
-SHORT_RANGE = PublishedNetwork(
-    "face_detection_short_range.tflite",
-    "3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633",
-    ("places", "scores"),
-    1 / 127.5,
-    -1.0,
-)
-FULL_RANGE = PublishedNetwork(
+BLAZEFACE = PublishedNetwork(
     "face_detection_full_range.tflite",
     "99bf9494d84f50acc6617d89873f71bf6635a841ea699c17cb3377f9507cfec3",
     ("places", "scores"),
@@ -61,9 +54,9 @@ FACE_MESH = PublishedNetwork(
 def mediapipe_graph(network: PublishedNetwork) -> bytes:
     """A network as an ONNX file.
 
-    Input `photo` (N, 3, H, W) float32, RGB, 0..255.  Outputs of both ranges of BlazeFace are
-    `places` (N, M, 16) and `scores` (N, M, 1), see `blazeface`; those of FaceMesh, whose sides
-    are 192, `points` (N, 1404) and `presence` (N, 1).
+    Input `photo` (N, 3, H, W) float32, RGB, 0..255.  Outputs of BlazeFace, whose
+    sides are multiples of 32, are `places` (N, M, 16) and `scores` (N, M, 1), see `blazeface`;
+    those of FaceMesh, whose sides are 192, `points` (N, 1404) and `presence` (N, 1).
 
     Raises `ModelError` when the wheel is not installed or its file is not the known one.
     """

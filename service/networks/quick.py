@@ -4,11 +4,11 @@ BlazeFace searches and FaceMesh looks closer, whose points scatter less than tho
 detector at hand; CenterFace, which knows profiles better, is asked about places that BlazeFace
 is sure of and FaceMesh is not.  How far the search goes depends on what it has found:
 
-1. The whole photo at the size of the networks, in both ranges.
-2. If all faces are wanted, or none is there yet that could be the largest: squares of the photo
-   at the scales at which a face of `LEAST_FACE` px is still seen.
+1. The whole photo, as small as it still shows faces of `LEAST_FACE` px, or smaller.
+2. If all faces are wanted, or none is there yet that could be the largest: pieces of the photo
+   at the scales at which such faces are seen.
 3. If there is no face: the whole photo once more with wide margins, for a face that is cut by
-   the border or fills the photo, down to weak answers.
+   the border or fills the photo.
 
 docs/detection.md has the measurements behind the numbers here.
 """
@@ -26,14 +26,11 @@ import numpy as np
 import numpy.typing as npt
 
 from facewright.models.resampling import cut_square, halve
-from facewright.service.networks import face_mesh
+from facewright.service.networks import blazeface, face_mesh
 from facewright.service.networks.blazeface import (
-    FULL,
-    FULL_MULTIPLE,
     MAX_OVERLAP,
-    SHORT,
+    SIZE_MULTIPLE,
     Places,
-    Range,
     covers,
     decode,
     distinct,
@@ -50,22 +47,21 @@ from facewright.service.networks.image_networks import (
     RgbU8,
     answer,
 )
-from facewright.service.networks.mediapipe_graphs import (
-    FACE_MESH,
-    FULL_RANGE,
-    SHORT_RANGE,
-    mediapipe_graph,
-)
+from facewright.service.networks.mediapipe_graphs import BLAZEFACE, FACE_MESH, mediapipe_graph
 from facewright.service.runtime.sessions import CPU_PROVIDERS, Provider
 
 LEAST_FACE = 40.0
 """Width in photo pixels of the smallest faces that are searched for."""
 
 SEEN_FACE = 12.0
-"""Width in pixels of its image from which BlazeFace's full range sees a face."""
+"""Width in pixels of its image from which BlazeFace sees a face."""
 
-_FAINT, _SURE = 0.1, 0.5
-"""Scores of BlazeFace: worth a closer look, and worth asking CenterFace when that says no."""
+_SMALL_SIDE, _LARGE_SIDE = 128, 224
+"""Longer side in pixels of the image that the whole photo is searched in."""
+
+_FAINT, _LIKELY, _SURE = 0.1, 0.3, 0.5
+"""Scores of BlazeFace: worth a closer look if there are few, worth one at any rate, and worth
+asking CenterFace when that says no."""
 
 _PRESENT = 0.5
 """FaceMesh's confidence from which on a face is there."""
@@ -73,20 +69,20 @@ _PRESENT = 0.5
 _LARGE = 0.12
 """Longer side of a face's box, of the photo's: whoever is larger cannot have been missed."""
 
-_TILE, _TILE_OVERLAP = 224, 48
-"""Most pixels along a side of the squares of a finer search, and what they have in common."""
+_PIECE, _COMMON = 224, 48
+"""Most pixels along a side of the pieces of a finer search, and what they have in common."""
 
 _SHRUNK = 0.6
 """The photo's share, along a side, of an image with margins."""
 
-_MOST_LOOKS = 128
-"""Places that are looked at closer, the best of them first."""
+_MOST_LOOKS, _MOST_FAINT = 128, 8
+"""Places that are looked at closer, the best of them first, and faint ones among them: without a
+bound a busy picture without a face would take longer than one with a hundred."""
 
 
 class _Look(NamedTuple):
     """An image for BlazeFace, and the way back from its pixels to those of the photo."""
 
-    network: Range
     image: RgbU8
     scale: Float32
     """(2,): photo pixels per pixel of the image."""
@@ -112,7 +108,7 @@ class QuickDetector:
         max_faces: int = 64,
     ) -> None:
         self._second = CenterFace(providers, threads)
-        graphs = {FULL.name: FULL_RANGE, SHORT.name: SHORT_RANGE, face_mesh.NAME: FACE_MESH}
+        graphs = {blazeface.NAME: BLAZEFACE, face_mesh.NAME: FACE_MESH}
         self.networks: Mapping[str, ImageNetwork] = {
             **self._second.networks,
             **{
@@ -137,40 +133,42 @@ class QuickDetector:
     def warm_up(self) -> None:
         """See `LoadedDetector`."""
         self._second.warm_up()
-        sides = {FULL.name: FULL.side, SHORT.name: SHORT.side, face_mesh.NAME: face_mesh.SIDE}
+        sides = {blazeface.NAME: _SMALL_SIDE, face_mesh.NAME: face_mesh.SIDE}
         for name, side in sides.items():
             self._ask([Query(name, np.zeros((side, side, 3), np.uint8))])
 
     def detect(self, rgb_u8: RgbU8, *, turned: bool = False) -> list[DetectedFace]:
         """See `Detector`."""
-        wholes = [_whole(rgb_u8, FULL), _whole(rgb_u8, SHORT)]
-        faces = self._confirm(rgb_u8, self._search(wholes[:1], _FAINT, wholes[1:], _SURE), [])
-        settled = turned or (self._only_largest and _has_large(faces, rgb_u8))
-        tiles = [] if settled else _tiles(rgb_u8, LEAST_FACE / self._reduction)
-        if tiles:
-            faces = self._confirm(rgb_u8, self._search(tiles, _FAINT), faces)
-        if not turned and not faces:
-            margins = [_whole(rgb_u8, network, _SHRUNK) for network in (FULL, SHORT)]
-            faces = self._confirm(rgb_u8, self._search([*wholes[1:], *margins], _FAINT), [])
-        return sorted(faces, key=lambda face: face.score, reverse=True)[: self._max_faces]
+        longer = max(rgb_u8.shape[:2])
+        finest = min(1.0, SEEN_FACE * self._reduction / LEAST_FACE)
+        glance = turned or self._only_largest
+        side = _SMALL_SIDE if glance else np.clip(finest * longer, _SMALL_SIDE, _LARGE_SIDE)
+        if side < finest * longer and not glance:
+            side = _SMALL_SIDE
+        scale = float(side) / longer
+        faces = self._confirm(
+            rgb_u8, self._search([_whole(rgb_u8, scale)], _LIKELY if turned else _FAINT), []
+        )
+        if turned:
+            return _best_first(faces)
+        if not (self._only_largest and _has_large(faces, longer)):
+            pieces = _pieces_at(rgb_u8, _scales(finest, scale))
+            faces = self._confirm(rgb_u8, self._search(pieces, _FAINT), faces)
+        if not faces:
+            margins = _whole(rgb_u8, _SHRUNK * _SMALL_SIDE / longer, _SHRUNK)
+            faces = self._confirm(rgb_u8, self._search([margins], _FAINT), [])
+        return _best_first(faces)[: self._max_faces]
 
-    def _search(
-        self,
-        looks: Sequence[_Look],
-        least: float,
-        more: Sequence[_Look] = (),
-        more_least: float = 1.0,
-    ) -> Places:
-        """Places in the photo that score at least `least` in looks, and those in `more`."""
-        leasts = [least] * len(looks) + [more_least] * len(more)
-        everything = [*looks, *more]
-        answers = self._ask([Query(look.network.name, look.image) for look in everything])
-        found = []
-        for look, outputs, bound in zip(everything, answers, leasts, strict=True):
+    def _search(self, looks: Sequence[_Look], least: float) -> Places:
+        """Places in the photo that score at least `least` in any look."""
+        answers = self._ask([Query(blazeface.NAME, look.image) for look in looks])
+        found = [Places.none()]
+        for look, outputs in zip(looks, answers, strict=True):
             height, width = look.image.shape[:2]
-            places = decode(look.network, height, width, outputs, bound)
-            found.append(places.moved(look.scale, look.shift))
-        return distinct(join(found)).take(slice(_MOST_LOOKS))
+            found.append(decode(height, width, outputs, least).moved(look.scale, look.shift))
+        places = distinct(join(found))
+        likely = int(np.count_nonzero(places.scores >= _LIKELY))
+        return places.take(slice(min(_MOST_LOOKS, likely + _MOST_FAINT)))
 
     def _confirm(
         self, rgb_u8: RgbU8, places: Places, known: list[DetectedFace]
@@ -223,31 +221,41 @@ class QuickDetector:
         return [face_mesh.read(*pair) for pair in zip(answers, transforms, strict=True)]
 
 
-def _has_large(faces: Sequence[DetectedFace], rgb_u8: RgbU8) -> bool:
-    return any(
-        float((face.box[2:] - face.box[:2]).max()) >= _LARGE * max(rgb_u8.shape) for face in faces
-    )
+def _best_first(faces: Sequence[DetectedFace]) -> list[DetectedFace]:
+    return sorted(faces, key=lambda face: face.score, reverse=True)
 
 
-def _whole(rgb_u8: RgbU8, network: Range, share: float = 1.0) -> _Look:
-    """The whole photo in the middle of an image of the network, `share` of its longer side."""
-    small, scale = _shrunk(rgb_u8, share * network.side / max(rgb_u8.shape[:2]))
-    image = np.zeros((network.side, network.side, 3), np.uint8)
-    top, left = ((network.side - side) // 2 for side in small.shape[:2])
+def _has_large(faces: Sequence[DetectedFace], longer_side: int) -> bool:
+    return any(float((face.box[2:] - face.box[:2]).max()) >= _LARGE * longer_side for face in faces)
+
+
+def _whole(rgb_u8: RgbU8, scale: float, share: float = 1.0) -> _Look:
+    """The whole photo in the middle of an image, of which it takes `share` along a side."""
+    small, to_photo = _shrunk(rgb_u8, scale)
+    height, width = (_round_up(side / share) for side in small.shape[:2])
+    image = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
     image[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return _Look(network, image, scale, -scale * np.array([left, top], np.float32))
+    return _Look(image, to_photo, -to_photo * np.array([left, top], np.float32))
 
 
-def _tiles(rgb_u8: RgbU8, least_face: float) -> list[_Look]:
-    """The photo in pieces, at scales that show faces from `least_face` px on.
+def _scales(finest: float, whole: float) -> list[float]:
+    """Scales from `finest` on, halved until the whole photo at once is as good.
 
-    Scales are halved until the whole photo at once is as good: a face that is larger than what
-    two pieces have in common, and cut by both, is seen at the next scale.
+    A face that is larger than what two pieces have in common, and cut by both, is seen at the
+    next scale.
     """
-    whole = FULL.side / max(rgb_u8.shape[:2])
-    scale = min(1.0, SEEN_FACE / least_face)
+    scales = []
+    while finest > 1.05 * whole:
+        scales.append(finest)
+        finest /= 2
+    return scales
+
+
+def _pieces_at(rgb_u8: RgbU8, scales: Sequence[float]) -> list[_Look]:
+    """The photo in pieces, at every scale."""
     looks = []
-    while scale > 1.05 * whole:
+    for scale in scales:
         small, to_photo = _shrunk(rgb_u8, scale)
         rows, columns = (_pieces(side) for side in small.shape[:2])
         for top, height in rows:
@@ -256,17 +264,19 @@ def _tiles(rgb_u8: RgbU8, least_face: float) -> list[_Look]:
                 piece = small[top : top + height, left : left + width]
                 image[: piece.shape[0], : piece.shape[1]] = piece
                 shift = to_photo * np.array([left, top], np.float32)
-                looks.append(_Look(FULL, image, to_photo, shift))
-        scale /= 2
+                looks.append(_Look(image, to_photo, shift))
     return looks
 
 
 def _pieces(side: int) -> list[tuple[int, int]]:
     """Begin and length of pieces of equal length that cover `side` pixels."""
-    count = max(1, math.ceil((side - _TILE_OVERLAP) / (_TILE - _TILE_OVERLAP)))
-    length = math.ceil((side + (count - 1) * _TILE_OVERLAP) / count)
-    length = math.ceil(length / FULL_MULTIPLE) * FULL_MULTIPLE
+    count = max(1, math.ceil((side - _COMMON) / (_PIECE - _COMMON)))
+    length = _round_up((side + (count - 1) * _COMMON) / count)
     return [(int(begin), length) for begin in np.linspace(0, max(0, side - length), count)]
+
+
+def _round_up(pixels: float) -> int:
+    return math.ceil(pixels / SIZE_MULTIPLE) * SIZE_MULTIPLE
 
 
 def _shrunk(rgb_u8: RgbU8, scale: float) -> tuple[RgbU8, Float32]:
