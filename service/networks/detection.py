@@ -31,6 +31,10 @@ __all__ = [
 SURE_SCORE = 0.8
 """From this score on, a face is not questioned by looking at the turned photo."""
 
+_CENTRALITY = 1.5
+"""A face in the middle of the border counts as much as one of 1 / e ** 1.5 its area in the
+photo's middle.  See docs/detection.md."""
+
 _QUARTER_TURNS = {
     1: cv2.ROTATE_90_COUNTERCLOCKWISE,
     3: cv2.ROTATE_90_CLOCKWISE,
@@ -64,6 +68,15 @@ class DetectedFace:
     def area(self) -> float:
         """Area of the box in square pixels."""
         return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
+
+    def prominence(self, height: int, width: int) -> float:
+        """Area of the box, the less the further it is from the middle of a photo of this size.
+
+        A bystander who is nearer to the camera is not who a photo was taken of.
+        """
+        middle = np.array([width, height]) / 2
+        away = ((self.box[:2] + self.box[2:]) / 2 - middle) / middle
+        return self.area * math.exp(-_CENTRALITY * float(away @ away))
 
     @property
     def roll(self) -> float:
@@ -145,14 +158,16 @@ def detect_any_orientation(detector: Detector, rgb_u8: npt.NDArray[np.uint8]) ->
         return best
     height, width = rgb_u8.shape[:2]
     for turns, rotation in _QUARTER_TURNS.items():
-        found = detector.detect(cv2.rotate(rgb_u8, rotation).astype(np.uint8, copy=False), turned=True)
+        found = detector.detect(
+            cv2.rotate(rgb_u8, rotation).astype(np.uint8, copy=False), turned=True
+        )
         if found and (not best or found[0].score > best[0].score):
             best = [_turn_back(face, turns, height, width) for face in found]
     return best
 
 
 def _turn_back(face: DetectedFace, turns: int, height: int, width: int) -> DetectedFace:
-    """Map a face found in a photo turned counter-clockwise so many times into the photo (height, width)."""
+    """Map a face found in the turned photo, see `_QUARTER_TURNS`, into the photo as given."""
     points = _turn_points_back(face.points, turns, height, width)
     corners = _turn_points_back(face.box.reshape(2, 2), turns, height, width)
     box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])

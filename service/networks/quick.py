@@ -38,7 +38,7 @@ from facewright.service.networks.blazeface import (
     overlaps,
 )
 from facewright.service.networks.centerface import CenterFace
-from facewright.service.networks.detection import DetectedFace, TooCoarse
+from facewright.service.networks.detection import DetectedFace, TooCoarse, roll_angle
 from facewright.service.networks.image_networks import (
     Ask,
     Float32,
@@ -65,6 +65,13 @@ asking CenterFace when that says no."""
 
 _PRESENT = 0.5
 """FaceMesh's confidence from which on a face is there."""
+
+_MORE_LOOKS, _WAVERING = 2, 0.7
+"""How often a face is looked at again that does not lie as its points say, and the score that it
+has at most when that did not help: so the turned photo is searched as well."""
+
+_STEEP = math.radians(50)
+"""Roll from which on a face's points are not trusted before the turned photo was searched."""
 
 _LARGE = 0.12
 """Longer side of a face's box, of the photo's: whoever is larger cannot have been missed."""
@@ -189,17 +196,21 @@ class QuickDetector:
             for box, points in zip(places.boxes, places.points, strict=True)
         ]
         meshed = self._mesh(rgb_u8, transforms)
-        again = [
-            i
-            for i, face in enumerate(meshed)
-            if face.presence >= _PRESENT and not face_mesh.settled(face, transforms[i])
-        ]
-        looks = self._mesh(rgb_u8, [meshed[i].transform() for i in again])
-        for i, look in zip(again, looks, strict=True):
-            meshed[i] = look
+        again = _unsettled(meshed, transforms)
+        for _ in range(_MORE_LOOKS):
+            for i in again:
+                transforms[i] = meshed[i].transform()
+            looks = self._mesh(rgb_u8, [transforms[i] for i in again])
+            for i, look in zip(again, looks, strict=True):
+                meshed[i] = look
+            again = _unsettled(meshed, transforms)
         found = [
-            DetectedFace(box=face.box, points=face.points, score=face.presence)
-            for face in meshed
+            DetectedFace(
+                box=face.box,
+                points=face.points,
+                score=_score(float(places.scores[i]), face, settled=i not in again),
+            )
+            for i, face in enumerate(meshed)
             if face.presence >= _PRESENT
         ]
         doubtful = [
@@ -216,9 +227,31 @@ class QuickDetector:
     def _mesh(
         self, rgb_u8: RgbU8, transforms: Sequence[npt.NDArray[np.float64]]
     ) -> list[face_mesh.MeshedFace]:
+        """What FaceMesh says of squares of the photo."""
         squares = [cut_square(rgb_u8, t, face_mesh.SIDE) for t in transforms]
         answers = self._ask([Query(face_mesh.NAME, square) for square in squares])
         return [face_mesh.read(*pair) for pair in zip(answers, transforms, strict=True)]
+
+
+def _score(place: float, face: face_mesh.MeshedFace, *, settled: bool) -> float:
+    """How sure a face is, 0..1, by BlazeFace's score of its place and FaceMesh's presence.
+
+    FaceMesh sees a face in one that lies on its side or head as well, with points that are none;
+    BlazeFace hardly does.  What is not sure makes the turned photo be searched too.
+    """
+    steady = settled and abs(roll_angle(face.points)) < _STEEP
+    return min(face.presence, 0.5 + 0.6 * place, 1.0 if steady else _WAVERING)
+
+
+def _unsettled(
+    meshed: Sequence[face_mesh.MeshedFace], transforms: Sequence[npt.NDArray[np.float64]]
+) -> list[int]:
+    """Faces that are there, but not where the square was cut."""
+    return [
+        i
+        for i, (face, transform) in enumerate(zip(meshed, transforms, strict=True))
+        if face.presence >= _PRESENT and not face_mesh.settled(face, transform)
+    ]
 
 
 def _best_first(faces: Sequence[DetectedFace]) -> list[DetectedFace]:
