@@ -117,7 +117,10 @@ class AnswerOptions(BaseModel):
 class ReconstructOptions(AnswerOptions):
     """The query of `POST /v1/reconstruct`."""
 
-    faces: Faces = Field(default="all", description="`all` faces, or only the `largest`.")
+    faces: Faces = Field(
+        default="all",
+        description="`all` faces, or only the `largest`, the middle of the photo preferred.",
+    )
     expression: Expression = Field(
         default="keep", description="`keep` the photo's expression in meshes, or `neutral`."
     )

@@ -44,8 +44,8 @@ class Settings(BaseSettings):
     weights: Path | None = Field(
         default=None, description="Regression network (.onnx) to use in place of the shipped one."
     )
-    detector: Literal["centerface", "insightface"] = Field(
-        default="centerface",
+    detector: Literal["blazeface", "centerface", "insightface"] = Field(
+        default="blazeface",
         description="Face detector; insightface needs the extra and a model pack.",
     )
     insightface_pack: str = Field(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
-from facewright.service.networks.centerface import CenterFace, Maps
-from facewright.service.networks.centerface_graph import centerface_graph
+from facewright.service.networks.image_networks import Outputs, Query, answer
 from facewright.service.networks.regression import INPUT, Prediction
 from facewright.service.pipeline.engine import Engine
 from facewright.service.pipeline.reconstruction import Reconstructor
@@ -27,46 +27,50 @@ RgbU8 = npt.NDArray[np.uint8]
 class Floor:
     """What one photo asks of the networks, ready to be asked again and again.
 
-    The inputs are recorded from one way of the photo through `engine`, which must use the
-    embedded detector on the CPU.  Sessions are opened as the server opens them.
+    The inputs are recorded from one way of the photo through `engine`, whose detector must have
+    networks of its own, on the CPU.  The regressor's session is opened as the server opens it.
     """
 
     def __init__(self, engine: Engine, photo: bytes) -> None:
         settings: Settings = engine.settings
         threads = settings.inference_threads or usable_processors()
-        detector = open_session(centerface_graph(), threads=threads)
         regressor = open_session(engine.weights, threads=threads)
-        self._calls: list[tuple[ort.InferenceSession, list[str] | None, str, Float32]] = []
+        networks = engine.detector.networks
+        self._detection: list[Callable[[], object]] = []
+        self._regression: list[Callable[[], object]] = []
 
-        def detect(images: Sequence[RgbU8]) -> Sequence[Maps]:
-            batch = _nchw(np.stack(images))
-            self._calls.append((detector, None, "photo", batch))
-            return engine.detector.network(images)  # type: ignore[attr-defined]
+        def detect(queries: Sequence[Query]) -> Sequence[Outputs]:
+            for (name, _), alike in groupby(queries, key=lambda q: (q.network, q.image.shape)):
+                batch = _nchw(np.stack([query.image for query in alike]))
+                self._detection.append(partial(networks[name].run, batch))
+            return answer(networks, queries)
 
         def regress(crops_u8: RgbU8) -> Prediction:
             batch = _nchw(crops_u8) / np.float32(255)
-            self._calls.append((regressor, None, INPUT, batch))
+            self._regression.append(partial(regressor.run, None, {INPUT: batch}))
             return engine.regressor.regress(crops_u8)
 
-        assert isinstance(engine.detector, CenterFace)
         rgb_u8 = engine.decode(photo, Deadline(), StageClock())
-        Reconstructor(engine.model, engine.detector.asking(detect), regress).reconstruct(
-            rgb_u8, "largest"
-        )
+        detector = engine.detector.asking(detect, only_largest=True)
+        Reconstructor(engine.model, detector, regress).reconstruct(rgb_u8, "largest")
 
-    def once(self) -> float:
-        """Seconds that all the networks together take for the photo, one after the other."""
-        began = time.perf_counter()
-        for session, outputs, name, batch in self._calls:
-            session.run(outputs, {name: batch})
-        return time.perf_counter() - began
+    def once(self) -> tuple[float, float]:
+        """Seconds that detection and regression take for the photo, one after the other."""
+        return _seconds(self._detection), _seconds(self._regression)
 
-    def run(self, seconds: float) -> list[float]:
+    def run(self, seconds: float) -> list[tuple[float, float]]:
         """The times of as many rounds as begin within `seconds`, one at least."""
         times = [self.once()]
-        while sum(times) < seconds:
+        while sum(map(sum, times)) < seconds:
             times.append(self.once())
         return times
+
+
+def _seconds(calls: Sequence[Callable[[], object]]) -> float:
+    began = time.perf_counter()
+    for call in calls:
+        call()
+    return time.perf_counter() - began
 
 
 def _nchw(images: RgbU8) -> Float32:

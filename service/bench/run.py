@@ -99,7 +99,7 @@ class Bench:
 
     def run(self) -> dict[str, Any]:
         """Measure; everything that was measured, ready for JSON."""
-        floor: list[float] = []
+        floor: list[tuple[float, float]] = []
         with bench_server() as server:
             self._closed(server, 1, self._seconds / 4)  # warms up; not counted
             self._loads.clear()
@@ -117,15 +117,18 @@ class Bench:
             overload = self._overload(server, peak)
             memory = self._memory(server, begun_with)
         closed = {str(n): self._loads[n].summary() for n in sorted(self._loads)}
-        floor_seconds = float(np.median(floor))
+        detection, regression = np.median(floor, axis=0)
+        floor_seconds = float(np.median(np.sum(floor, axis=1)))
         alone = closed["1"]["p50_ms"]
         return {
-            "throughput_over_floor": closed["8"]["throughput"] * float(np.mean(floor)),
+            "throughput_over_floor": closed["8"]["throughput"]
+            * float(np.mean(np.sum(floor, axis=1))),
             "p50_over_floor": alone / (1000 * floor_seconds),
             "non_network_ms": alone - 1000 * floor_seconds,
             "overload_goodput_over_peak": overload["goodput"] / peak,
             "memory_growth": memory["growth"],
             "floor_ms": 1000 * floor_seconds,
+            "detection_over_regression": float(detection / regression),
             "peak_throughput": peak,
             "closed": closed,
             "sizes": sizes,
@@ -230,6 +233,7 @@ def markdown(result: dict[str, Any]) -> str:
         "| measure | value |",
         "|---|---|",
         f"| networks alone (the floor), ms | {result['floor_ms']:.1f} |",
+        f"| detector's networks / regression network | {result['detection_over_regression']:.2f} |",
         f"| throughput at concurrency 8 / floor | {result['throughput_over_floor']:.2f} |",
         f"| p50 at concurrency 1 / floor | {result['p50_over_floor']:.2f} |",
         f"| not in a network, ms per request | {result['non_network_ms']:.1f} |",

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -25,8 +25,8 @@ import numpy.typing as npt
 from facewright.models.resampling import cut_square, halve
 from facewright.service.networks.centerface_graph import centerface_graph
 from facewright.service.networks.detection import DetectedFace, TooCoarse, roll_angle
-from facewright.service.runtime.sessions import CPU_PROVIDERS, Provider, nchw, open_session, runner
-from facewright.service.runtime.sessions import RunNetwork as RunGraph
+from facewright.service.networks.image_networks import Ask, ImageNetwork, Query, answer
+from facewright.service.runtime.sessions import CPU_PROVIDERS, Provider
 
 STRIDE = 4
 """Input pixels per cell of the network's outputs."""
@@ -44,19 +44,10 @@ CLOSE_SIDE = 192
 CLOSE_FACE = 128.0
 """The second look: side of the square, and of the face's box within it, in pixels."""
 
-BATCH_BYTES = 2 * 3 * SEARCH_SIDE**2
-"""Pixels of images that go through the network at once; more take memory and are not faster."""
-
 MAX_LOG_SIZE = 8.0
 """Sizes are exponentials of the network's output; nothing larger is a face."""
 
 Float32 = npt.NDArray[np.float32]
-
-Maps = tuple[Float32, Float32, Float32, Float32]
-"""The network's outputs for one image of h x w cells, see `_decode`."""
-
-RunNetwork = Callable[[Sequence[npt.NDArray[np.uint8]]], Sequence[Maps]]
-"""From images (H, W, 3), RGB, sides multiples of `SIZE_MULTIPLE`, to the maps of each."""
 
 
 class _Candidates(NamedTuple):
@@ -84,6 +75,8 @@ class CenterFace:
     """
 
     name = "centerface"
+    licence = "MIT"
+    recognizer = None
 
     def __init__(
         self,
@@ -94,34 +87,46 @@ class CenterFace:
         max_overlap: float = 0.3,
         max_faces: int = 64,
     ) -> None:
-        run = runner(open_session(centerface_graph(), providers, threads))
-        self.network: RunNetwork = lambda images: _run_each(run, images)
+        outputs = ("heatmap", "size", "offset", "landmarks")
+        network = ImageNetwork(centerface_graph(), outputs, providers, threads)
+        self.networks: Mapping[str, ImageNetwork] = {self.name: network}
+        self._ask: Ask = partial(answer, self.networks)
         self._score_threshold = score_threshold
         self._max_overlap = max_overlap
         self._max_faces = max_faces
         self._smallest = 0.0
 
-    def asking(self, network: RunNetwork, smallest: float = 0.0) -> CenterFace:
-        """This detector with another way to its `network`, such as a queue before it.
-
-        `detect` raises `TooCoarse` when a face seems to be there that has fewer pixels, along
-        its box, than `smallest`.
-        """
+    def asking(self, ask: Ask, *, only_largest: bool = False, reduction: int = 1) -> CenterFace:
+        """See `LoadedDetector`."""
         other = copy.copy(self)
-        other.network = network
-        other._smallest = smallest
+        other._ask = ask
+        # If only the largest counts, it does not matter how well the others are seen.
+        other._smallest = CLOSE_FACE if reduction > 1 and not only_largest else 0.0
         return other
 
     def warm_up(self) -> None:
         """Run on both sizes of images, so that the first photo does not pay for allocations."""
-        self.network([np.zeros((side, side, 3), np.uint8) for side in (SEARCH_SIDE, CLOSE_SIDE)])
+        for side in (SEARCH_SIDE, CLOSE_SIDE):
+            self._run([np.zeros((side, side, 3), np.uint8)], self._score_threshold)
 
-    def detect(self, rgb_u8: npt.NDArray[np.uint8]) -> list[DetectedFace]:
+    def detect(self, rgb_u8: npt.NDArray[np.uint8], *, turned: bool = False) -> list[DetectedFace]:
         """Find the upright faces of a photo (H, W, 3), best score first."""
-        faces = self._best(self._look_closer(rgb_u8, self._search(rgb_u8)))
+        return self._faces(self._look_closer(rgb_u8, self._search(rgb_u8)))
+
+    def confirm(
+        self, rgb_u8: npt.NDArray[np.uint8], boxes: Float32, points: Float32
+    ) -> list[DetectedFace]:
+        """Of places in a photo those that are faces, best score first.
+
+        boxes: (K, 4).  points: (K, 5, 2), as of `DetectedFace`; they only tell which way is up.
+        """
+        places = _Candidates(boxes, points, np.ones(len(boxes), np.float32))
+        return self._faces(self._look_closer(rgb_u8, places))
+
+    def _faces(self, candidates: _Candidates) -> list[DetectedFace]:
         return [
             DetectedFace(box=box, points=points, score=float(score))
-            for box, points, score in zip(*faces, strict=True)
+            for box, points, score in zip(*self._best(candidates), strict=True)
         ]
 
     def _search(self, rgb_u8: npt.NDArray[np.uint8]) -> _Candidates:
@@ -169,28 +174,15 @@ class CenterFace:
         """Run the network on images; all places in each that score above `threshold`."""
         return [
             _decode(heatmap[0], size, offset, landmarks, threshold)
-            for heatmap, size, offset, landmarks in self.network(images)
+            for heatmap, size, offset, landmarks in self._ask(
+                [Query(self.name, image) for image in images]
+            )
         ]
 
     def _best(self, faces: _Candidates) -> _Candidates:
         return faces.take(
             _suppress_overlaps(faces.boxes, faces.scores, self._max_overlap, self._max_faces)
         )
-
-
-def _run_each(run: RunGraph, images: Sequence[npt.NDArray[np.uint8]]) -> list[Maps]:
-    """See `RunNetwork`; neighbours of one size share a call, up to `BATCH_BYTES`."""
-    maps: list[Maps] = []
-    for _, alike in groupby(images, key=np.shape):
-        same = list(alike)
-        step = max(1, BATCH_BYTES // same[0].nbytes)
-        for start in range(0, len(same), step):
-            outputs = run(
-                ["heatmap", "size", "offset", "landmarks"],
-                {"photo": nchw(same[start : start + step])},
-            )
-            maps += zip(*outputs, strict=True)
-    return maps
 
 
 def _round_up(pixels: int) -> int:

@@ -8,16 +8,39 @@ and `detect_any_orientation` turns the photo when no face is found for sure.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DetectedFace", "Detector", "TooCoarse", "detect_any_orientation", "roll_angle"]
+from facewright.service.networks.image_networks import Ask, ImageNetwork
+from facewright.service.networks.recognition import Recognizer
+
+__all__ = [
+    "DetectedFace",
+    "Detector",
+    "LoadedDetector",
+    "TooCoarse",
+    "detect_any_orientation",
+    "roll_angle",
+]
 
 SURE_SCORE = 0.8
 """From this score on, a face is not questioned by looking at the turned photo."""
+
+_CENTRALITY = 1.5
+"""A face in the middle of the border counts as much as one of 1 / e ** 1.5 its area in the
+photo's middle.  See docs/detection.md."""
+
+_QUARTER_TURNS = {
+    1: cv2.ROTATE_90_COUNTERCLOCKWISE,
+    3: cv2.ROTATE_90_CLOCKWISE,
+    2: cv2.ROTATE_180,
+}
+"""Counter-clockwise turns, the likelier first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +69,15 @@ class DetectedFace:
         """Area of the box in square pixels."""
         return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
 
+    def prominence(self, height: int, width: int) -> float:
+        """Area of the box, the less the further it is from the middle of a photo of this size.
+
+        A bystander who is nearer to the camera is not who a photo was taken of.
+        """
+        middle = np.array([width, height]) / 2
+        away = ((self.box[:2] + self.box[2:]) / 2 - middle) / middle
+        return self.area * math.exp(-_CENTRALITY * float(away @ away))
+
     @property
     def roll(self) -> float:
         """Angle in radians, -pi..pi, by which the face is turned clockwise in the photo."""
@@ -66,18 +98,51 @@ class TooCoarse(Exception):
 
 
 class Detector(Protocol):
-    """What the service asks of a face detector."""
+    """What the way of a photo asks of a face detector."""
 
     @property
     def name(self) -> str:
         """A short name for reports, such as "centerface"."""
         ...
 
-    def detect(self, rgb_u8: npt.NDArray[np.uint8]) -> list[DetectedFace]:
+    def detect(self, rgb_u8: npt.NDArray[np.uint8], *, turned: bool = False) -> list[DetectedFace]:
         """Find the faces of a photo (H, W, 3), best score first.
 
         Upright faces must be found; those on their side or head may be missed.
+
+        turned: the photo is a turned one that was searched as it is already: a glance will do.
         """
+        ...
+
+
+class LoadedDetector(Detector, Protocol):
+    """What the service asks of a detector that it has loaded."""
+
+    @property
+    def licence(self) -> str:
+        """Of its networks."""
+        ...
+
+    @property
+    def recognizer(self) -> Recognizer | None:
+        """What tells people apart, if the detector comes with it."""
+        ...
+
+    @property
+    def networks(self) -> Mapping[str, ImageNetwork]:
+        """Those that its queries name; empty when its library runs networks of its own."""
+        ...
+
+    def asking(self, ask: Ask, *, only_largest: bool = False, reduction: int = 1) -> Detector:
+        """This detector with another way to its networks, such as a queue before them.
+
+        only_largest: the photo's largest face is enough.  reduction: every so many pixels of the
+        photo are seen as one; `detect` raises `TooCoarse` when a face has too few for that.
+        """
+        ...
+
+    def warm_up(self) -> None:
+        """Run everything once, so that the first photo does not pay for allocations."""
         ...
 
 
@@ -92,15 +157,17 @@ def detect_any_orientation(detector: Detector, rgb_u8: npt.NDArray[np.uint8]) ->
     if best and best[0].score >= SURE_SCORE:
         return best
     height, width = rgb_u8.shape[:2]
-    for turns in (1, 3, 2):
-        found = detector.detect(np.ascontiguousarray(np.rot90(rgb_u8, turns)))
+    for turns, rotation in _QUARTER_TURNS.items():
+        found = detector.detect(
+            cv2.rotate(rgb_u8, rotation).astype(np.uint8, copy=False), turned=True
+        )
         if found and (not best or found[0].score > best[0].score):
             best = [_turn_back(face, turns, height, width) for face in found]
     return best
 
 
 def _turn_back(face: DetectedFace, turns: int, height: int, width: int) -> DetectedFace:
-    """Map a face found in `np.rot90(photo, turns)` into the photo (height, width)."""
+    """Map a face found in the turned photo, see `_QUARTER_TURNS`, into the photo as given."""
     points = _turn_points_back(face.points, turns, height, width)
     corners = _turn_points_back(face.box.reshape(2, 2), turns, height, width)
     box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])

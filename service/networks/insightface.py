@@ -7,8 +7,9 @@ are for NON-COMMERCIAL RESEARCH ONLY.  None is shipped or fetched here: the user
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from facewright.models.resampling import cut_square
 from facewright.service.errors import ModelError
 from facewright.service.networks.detection import DetectedFace
+from facewright.service.networks.image_networks import Ask, ImageNetwork
 from facewright.service.networks.recognition import Recognizer
 from facewright.service.runtime.sessions import CPU_PROVIDERS, Provider
 
@@ -48,6 +50,8 @@ class InsightFace:
     """
 
     name = "insightface"
+    licence = "model pack: non-commercial research only"
+    networks: Mapping[str, ImageNetwork] = MappingProxyType({})
 
     def __init__(
         self,
@@ -85,7 +89,18 @@ class InsightFace:
         network = self._analysis.models.get("recognition")
         self.recognizer: Recognizer | None = None if network is None else _ArcFace(network)
 
-    def detect(self, rgb_u8: npt.NDArray[np.uint8]) -> list[DetectedFace]:
+    def asking(self, ask: Ask, *, only_largest: bool = False, reduction: int = 1) -> InsightFace:
+        """See `LoadedDetector`; the library asks its own networks."""
+        return self
+
+    def warm_up(self) -> None:
+        """See `LoadedDetector`."""
+        blank = np.zeros((640, 640, 3), np.uint8)
+        self.detect(blank)
+        if self.recognizer is not None:
+            self.recognizer.embed(blank, np.float32(2.5 * ARCFACE_POINTS)[None])
+
+    def detect(self, rgb_u8: npt.NDArray[np.uint8], *, turned: bool = False) -> list[DetectedFace]:
         """Find the faces of a photo (H, W, 3), best score first.
 
         Raises `ModelError` when the pack's detector gives no points.

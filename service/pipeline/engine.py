@@ -38,15 +38,11 @@ from facewright.service.formats.mesh import Mesh
 from facewright.service.formats.obj import write_obj
 from facewright.service.formats.ply import write_ply
 from facewright.service.formats.stl import write_stl
-from facewright.service.networks.centerface import (
-    BATCH_BYTES,
-    CLOSE_FACE,
-    SEARCH_SIDE,
-    CenterFace,
-    Maps,
-)
-from facewright.service.networks.detection import DetectedFace, Detector, TooCoarse
+from facewright.service.networks.centerface import CenterFace
+from facewright.service.networks.detection import DetectedFace, Detector, LoadedDetector, TooCoarse
+from facewright.service.networks.image_networks import BATCH_BYTES, Outputs, Query, answer
 from facewright.service.networks.insightface import InsightFace
+from facewright.service.networks.quick import QuickDetector
 from facewright.service.networks.recognition import Evidence, Recognizer
 from facewright.service.networks.regression import Prediction, Regressor
 from facewright.service.options import (
@@ -89,13 +85,8 @@ log = logging.getLogger(__name__)
 
 RgbU8 = npt.NDArray[np.uint8]
 
-REDUCED_SIDE = 2 * SEARCH_SIDE
+REDUCED_SIDE = 1280
 """Pixels that the longer side of a reduced photo has at least: most faces keep enough then."""
-
-DETECTOR_LICENCES = {
-    "centerface": "MIT",
-    "insightface": "model pack: non-commercial research only",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,11 +127,8 @@ class Engine:
         self.regressor, self.detector, self.providers = _open_networks(
             settings, weights, self.model.sha256
         )
-        self.detector_licence = DETECTOR_LICENCES[self.detector.name]
-        self.recognizer: Recognizer | None = None
+        self.recognizer: Recognizer | None = self.detector.recognizer
         """Tells people apart; not every detector comes with one."""
-        if isinstance(self.detector, InsightFace):
-            self.recognizer = self.detector.recognizer
         self.weights_sha256 = file_sha256(weights)
         self.limits = ImageLimits(
             max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels
@@ -158,12 +146,12 @@ class Engine:
             max_delay=settings.batch_delay_ms / 1000,
             observer=observer,
         )
-        self._detection: MicroBatcher[RgbU8, Maps] = MicroBatcher(
+        self._detection: MicroBatcher[Query, Outputs] = MicroBatcher(
             self._detect_batch,
             stage="detect",
             max_batch=settings.batch_size,
             capacity=settings.queue_size,
-            weigh=_weigh,
+            weigh=lambda query: query.image.nbytes,
             batch_bytes=BATCH_BYTES,
             capacity_bytes=settings.queue_bytes,
             max_delay=settings.batch_delay_ms / 1000,
@@ -230,14 +218,12 @@ class Engine:
                 answers = self._regression.ask(list(crops_u8), deadline)
             return tuple(np.stack(part) for part in zip(*answers, strict=True))
 
-        detector: Detector = self.detector
-        if isinstance(detector, CenterFace):
-            # If only the largest counts, it does not matter how well the others are seen.
-            smallest = CLOSE_FACE if photo.reduction > 1 and faces == "all" else 0.0
-            detector = detector.asking(
-                lambda images: self._detection.ask(images, deadline), smallest
-            )
-        detector = _TimedDetector(detector, self.settings.max_faces, clock, deadline)
+        asking = self.detector.asking(
+            lambda queries: self._detection.ask(queries, deadline),
+            only_largest=faces == "largest",
+            reduction=photo.reduction,
+        )
+        detector = _TimedDetector(asking, self.settings.max_faces, clock, deadline)
         with clock.stage("reconstruct"):
             return Reconstructor(self.model, detector, regress).observe(
                 photo.rgb_u8, faces, largest_zoom=1.0 if photo.reduction > 1 else math.inf
@@ -526,21 +512,13 @@ class Engine:
         with self._processors:
             return self.regressor.regress_each(np.stack(crops))
 
-    def _detect_batch(self, images: Sequence[RgbU8]) -> Sequence[Maps]:
-        assert isinstance(self.detector, CenterFace)
+    def _detect_batch(self, queries: Sequence[Query]) -> Sequence[Outputs]:
         with self._processors:
-            return self.detector.network(images)
+            return answer(self.detector.networks, queries)
 
     def _warm_up(self) -> None:
         """Do everything once, so that no request waits for a compiler or an allocation."""
-        blank = np.zeros((640, 640, 3), np.uint8)
-        if isinstance(self.detector, CenterFace):
-            self.detector.warm_up()
-        else:
-            self.detector.detect(blank)
-        if self.recognizer is not None:
-            points = _KnownFace(self.model).detect(blank)[0].points
-            self.recognizer.embed(blank, points[None])
+        self.detector.warm_up()
         largest = self.settings.batch_size
         # A GPU chooses its kernels for each shape.
         on_cpu = self.providers == CPU_PROVIDERS
@@ -576,7 +554,7 @@ class _KnownFace:
     def __init__(self, model: MorphableModel) -> None:
         self._offsets = model.five_points[:, :2] * (1, -1)
 
-    def detect(self, rgb_u8: RgbU8) -> list[DetectedFace]:
+    def detect(self, rgb_u8: RgbU8, *, turned: bool = False) -> list[DetectedFace]:
         height, width = rgb_u8.shape[:2]
         points = (self._offsets + (width / 2, height / 2)).astype(np.float32)
         box = np.concatenate([points.min(axis=0), points.max(axis=0)])
@@ -595,10 +573,10 @@ class _TimedDetector:
         self._clock = clock
         self._deadline = deadline
 
-    def detect(self, rgb_u8: RgbU8) -> list[DetectedFace]:
+    def detect(self, rgb_u8: RgbU8, *, turned: bool = False) -> list[DetectedFace]:
         self._deadline.check()
         with self._clock.stage("detect"):
-            found = self._detector.detect(rgb_u8)
+            found = self._detector.detect(rgb_u8, turned=turned)
         largest = sorted(found, key=lambda face: face.area, reverse=True)[: self._max_faces]
         return sorted(largest, key=lambda face: face.score, reverse=True)
 
@@ -633,11 +611,11 @@ def _load_face_model(path: Path) -> MorphableModel:
 
 def _open_networks(
     settings: Settings, weights: Path, face_model_sha256: str
-) -> tuple[Regressor, Detector, tuple[str, ...]]:
+) -> tuple[Regressor, LoadedDetector, tuple[str, ...]]:
     """Regressor and detector, and where the regressor runs: preferred provider first."""
     threads = settings.inference_threads or usable_processors()
 
-    def on(device: Device) -> tuple[Regressor, Detector, tuple[str, ...]]:
+    def on(device: Device) -> tuple[Regressor, LoadedDetector, tuple[str, ...]]:
         providers = providers_of(device, half=settings.tensorrt_fp16)
         regressor = Regressor(weights, providers, threads, face_model_sha256=face_model_sha256)
         detector = open_detector(settings, providers_of("cpu" if device == "cpu" else "cuda"))
@@ -653,9 +631,12 @@ def _open_networks(
     return on("cpu")
 
 
-def open_detector(settings: Settings, providers: Sequence[Provider] = CPU_PROVIDERS) -> Detector:
+def open_detector(
+    settings: Settings, providers: Sequence[Provider] = CPU_PROVIDERS
+) -> LoadedDetector:
     """The detector that the settings name. Raises `ModelError` when it cannot be loaded."""
     if settings.detector == "insightface":
         root = settings.insightface_root.expanduser()
         return InsightFace(settings.insightface_pack, root, providers)
-    return CenterFace(providers, settings.inference_threads or usable_processors())
+    kind = CenterFace if settings.detector == "centerface" else QuickDetector
+    return kind(providers, settings.inference_threads or usable_processors())

@@ -167,13 +167,18 @@ class Reconstructor:
     ) -> list[ObservedFace]:
         """Find the faces of a photo and ask the network about them, largest box first.
 
-        `faces="largest"` takes the largest one only.  A face whose landmarks disagree with the
+        `faces="largest"` takes one only: the largest, weighed by its place as
+        `DetectedFace.prominence` says.  A face whose landmarks disagree with the
         crop is aligned again by them, and the network asked once more.  Raises `NoFaceFound`
         when there is no face in any orientation, `TooCoarse` when a face would have to be
         enlarged by more than `largest_zoom`, and whatever the network raises.
         """
         found = detect_any_orientation(self._detector, rgb_u8)
-        found.sort(key=lambda face: face.area, reverse=True)
+        if faces == "largest":
+            height, width = rgb_u8.shape[:2]
+            found.sort(key=lambda face: face.prominence(height, width), reverse=True)
+        else:
+            found.sort(key=lambda face: face.area, reverse=True)
         aligned = self._align(found, only_first=faces == "largest")
         if not aligned:
             raise NoFaceFound("No face was found in the photo, in any orientation.")

@@ -414,7 +414,7 @@ def describe_models(engine: Engine, service_version: str) -> schemas.ModelsResul
             face_model=weights.get("face_model", ""),
             providers=list(engine.providers),
         ),
-        detector=schemas.DetectorInfo(name=engine.detector.name, licence=engine.detector_licence),
+        detector=schemas.DetectorInfo(name=engine.detector.name, licence=engine.detector.licence),
     )
 
 

@@ -168,7 +168,7 @@ class ReconstructResult(BaseModel):
     photo: Photo
     face_model: ModelReference
     weights: ModelReference
-    detector: str = Field(examples=["centerface"])
+    detector: str = Field(examples=["blazeface"])
     expression: Expression = Field(description="The expression in `mesh`.")
     mesh_pose: Pose = Field(description="The frame of `mesh`.")
     mesh: Subject = Field(description="What the meshes show: the `face`, or a `head`.")
@@ -268,7 +268,7 @@ class AlbumResult(BaseModel):
     schema_version: Literal["1.0"] = SCHEMA_VERSION
     face_model: ModelReference
     weights: ModelReference
-    detector: str = Field(examples=["centerface"])
+    detector: str = Field(examples=["blazeface"])
     strategy: Strategy
     faces: AlbumFaces
     outliers: Outliers
@@ -321,7 +321,7 @@ class WeightsInfo(ModelReference):
 class DetectorInfo(BaseModel):
     """The face detector in use."""
 
-    name: str = Field(examples=["centerface"])
+    name: str = Field(examples=["blazeface"])
     licence: str = Field(examples=["MIT"])
 
 

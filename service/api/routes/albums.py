@@ -101,7 +101,7 @@ _BODY: dict[str, Any] = {
 _EXAMPLE = AlbumResult(
     face_model=ModelReference(name="facewright-open", version="1", sha256="9f86d081…"),
     weights=ModelReference(name="facewright-rnet", version="1", sha256="60303ae2…"),
-    detector="centerface",
+    detector="blazeface",
     strategy="confidence",
     faces="largest",
     outliers="flag",

@@ -327,7 +327,7 @@ def test_models_tells_what_is_loaded(client: httpx.Client, assets: Any) -> None:
     assert described.face_model.licence == "CC0-1.0"
     assert described.weights.name == "brightness"
     assert described.weights.providers == ["CPUExecutionProvider"]
-    assert described.detector.name == "centerface"
+    assert described.detector.name == "blazeface"
     assert described.detector.licence == "MIT"
 
 

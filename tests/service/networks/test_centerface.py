@@ -43,7 +43,7 @@ class BlueSquareDetector:
         self.score = score
         self.calls = 0
 
-    def detect(self, rgb_u8: npt.NDArray[np.uint8]) -> list[DetectedFace]:
+    def detect(self, rgb_u8: npt.NDArray[np.uint8], *, turned: bool = False) -> list[DetectedFace]:
         self.calls += 1
         blue = np.argwhere((rgb_u8 == [0, 0, 255]).all(axis=2))
         red = np.argwhere((rgb_u8 == [255, 0, 0]).all(axis=2))
@@ -90,7 +90,9 @@ def test_an_unsure_face_yields_to_a_better_one_in_the_turned_photo() -> None:
     class Doubtful:
         name = "doubtful"
 
-        def detect(self, rgb_u8: npt.NDArray[np.uint8]) -> list[DetectedFace]:
+        def detect(
+            self, rgb_u8: npt.NDArray[np.uint8], *, turned: bool = False
+        ) -> list[DetectedFace]:
             score = {(200, 300): 0.6, (300, 200): 0.7}[rgb_u8.shape[:2]]
             return [upright_face((100, 100), score)]
 
@@ -104,7 +106,9 @@ def test_no_face_in_any_orientation_is_an_empty_list() -> None:
     photo[60:70, 100:110] = photo[60:70, 80:90]
 
     class Blind(BlueSquareDetector):
-        def detect(self, rgb_u8: npt.NDArray[np.uint8]) -> list[DetectedFace]:
+        def detect(
+            self, rgb_u8: npt.NDArray[np.uint8], *, turned: bool = False
+        ) -> list[DetectedFace]:
             self.calls += 1
             return []
 

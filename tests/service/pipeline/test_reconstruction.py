@@ -35,7 +35,7 @@ class FixedDetector:
     def __init__(self, faces: list[DetectedFace]) -> None:
         self.faces = faces
 
-    def detect(self, rgb_u8: npt.NDArray[np.uint8]) -> list[DetectedFace]:
+    def detect(self, rgb_u8: npt.NDArray[np.uint8], *, turned: bool = False) -> list[DetectedFace]:
         return list(self.faces)
 
 
