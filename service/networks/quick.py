@@ -1,8 +1,9 @@
 """The detector that comes with the service: a glance for faces, and a closer look at each.
 
 BlazeFace searches and FaceMesh looks closer, whose points scatter less than those of any
-detector at hand; CenterFace, which knows profiles better, is asked about places that BlazeFace
-is sure of and FaceMesh is not.  How far the search goes depends on what it has found:
+detector at hand; CenterFace is asked about places where the two disagree: FaceMesh misses some
+profiles, and sees faces in what BlazeFace hardly answers to.  How far the search goes depends
+on what it has found:
 
 1. The whole photo, as small as it still shows faces of `LEAST_FACE` px, or smaller.
 2. If all faces are wanted, or none is there yet that could be the largest: pieces of the photo
@@ -60,8 +61,8 @@ _SMALL_SIDE, _LARGE_SIDE = 128, 224
 """Longer side in pixels of the image that the whole photo is searched in."""
 
 _FAINT, _LIKELY, _SURE = 0.1, 0.3, 0.5
-"""Scores of BlazeFace: worth a closer look if there are few, worth one at any rate, and worth
-asking CenterFace when that says no."""
+"""Scores of BlazeFace: worth a closer look if there are few, worth one at any rate and no doubt if
+it finds a face, and worth asking CenterFace if it does not."""
 
 _PRESENT = 0.5
 """FaceMesh's confidence from which on a face is there."""
@@ -119,7 +120,8 @@ class QuickDetector:
         self.networks: Mapping[str, ImageNetwork] = {
             **self._second.networks,
             **{
-                name: ImageNetwork(mediapipe_graph(graph), graph.outputs, providers, threads)
+                # One thread: what takes some 2 ms is not worth sharing out.
+                name: ImageNetwork(mediapipe_graph(graph), graph.outputs, providers)
                 for name, graph in graphs.items()
             },
         }
@@ -132,7 +134,7 @@ class QuickDetector:
         """See `LoadedDetector`."""
         other = copy.copy(self)
         other._ask = ask
-        other._second = self._second.asking(ask, only_largest=only_largest, reduction=reduction)
+        other._second = self._second.asking(ask)
         other._only_largest = only_largest
         other._reduction = reduction
         return other
@@ -204,24 +206,27 @@ class QuickDetector:
             for i, look in zip(again, looks, strict=True):
                 meshed[i] = look
             again = _unsettled(meshed, transforms)
-        found = [
-            DetectedFace(
-                box=face.box,
-                points=face.points,
-                score=_score(float(places.scores[i]), face, settled=i not in again),
-            )
-            for i, face in enumerate(meshed)
-            if face.presence >= _PRESENT
-        ]
-        doubtful = [
-            i
-            for i, face in enumerate(meshed)
-            if face.presence < _PRESENT and places.scores[i] >= _SURE
-        ]
-        if doubtful:
-            found += self._second.confirm(
-                rgb_u8, places.boxes[doubtful], _upright_points(places.points[doubtful])
-            )
+        found: list[DetectedFace] = []
+        faint: list[DetectedFace] = []
+        unseen: list[int] = []
+        for i, mesh in enumerate(meshed):
+            place = float(places.scores[i])
+            if mesh.presence >= _PRESENT:
+                score = _score(place, mesh, settled=i not in again)
+                one = DetectedFace(box=mesh.box, points=mesh.points, score=score)
+                (found if place >= _LIKELY else faint).append(one)
+            elif place >= _SURE:
+                unseen.append(i)
+        boxes = np.stack([face.box for face in faint]) if faint else places.boxes[:0]
+        points = np.stack([face.points for face in faint]) if faint else places.points[:0, :5]
+        judged = self._second.confirm(
+            rgb_u8,
+            np.concatenate([boxes, places.boxes[unseen]]),
+            np.concatenate([points, _five_points(places.points[unseen])]),
+        )
+        # FaceMesh's points are the better ones where both see a face.
+        found += [face for face in faint if any(_same(face, other) for other in judged)]
+        found += [other for other in judged if not any(_same(face, other) for face in faint)]
         return _apart([*known, *found])
 
     def _mesh(
@@ -320,9 +325,13 @@ def _shrunk(rgb_u8: RgbU8, scale: float) -> tuple[RgbU8, Float32]:
     return small.astype(np.uint8, copy=False), np.array([width, height], np.float32) / size
 
 
-def _upright_points(points: Float32) -> Float32:
+def _five_points(points: Float32) -> Float32:
     """Five points (K, 5, 2) from BlazeFace's six: enough to tell which way is up."""
     return np.concatenate([points[:, :3], points[:, 3:4], points[:, 3:4]], axis=1)
+
+
+def _same(face: DetectedFace, other: DetectedFace) -> bool:
+    return bool(overlaps(face.box, other.box[None])[0] > MAX_OVERLAP)
 
 
 def _apart(faces: Sequence[DetectedFace]) -> list[DetectedFace]:
