@@ -25,6 +25,8 @@ import uvicorn
 
 from facewright.service.api.app import create_app
 from facewright.service.api.connections import guarded
+from facewright.service.networks.image_networks import ImageNetwork
+from facewright.service.networks.regression import Regressor
 from facewright.service.pipeline.engine import Engine
 from facewright.service.settings import Settings
 
@@ -92,16 +94,15 @@ def until(condition: Callable[[], bool], seconds: float = 15) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("network", ["detector.network", "regressor.regress_each"])
+@pytest.mark.parametrize(("network", "name"), [(ImageNetwork, "look"), (Regressor, "regress_each")])
 def test_a_network_that_raises_is_a_500_and_no_more(
-    local: Local, portrait_jpeg: bytes, monkeypatch: pytest.MonkeyPatch, network: str
+    local: Local, portrait_jpeg: bytes, monkeypatch: pytest.MonkeyPatch, network: type, name: str
 ) -> None:
-    def fail(images: Sequence[Any]) -> Any:
+    def fail(self: Any, images: Sequence[Any]) -> Any:
         raise RuntimeError("broken")
 
-    part, name = network.split(".")
     with monkeypatch.context() as patch:
-        patch.setattr(getattr(local.engine, part), name, fail)
+        patch.setattr(network, name, fail)
         response = local.post(portrait_jpeg)
         assert response.status_code == 500
         assert response.json()["code"] == "internal_error"
@@ -178,16 +179,16 @@ def probe(url: str, times: int) -> set[tuple[str, int]]:
 
 
 def test_a_full_house_refuses_at_once_and_tells_when_to_come_back(
-    assets: Any, portrait_jpeg: bytes
+    assets: Any, portrait_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running(assets, concurrency=1, max_waiting=2) as server:
-        real = server.engine.detector.network
+        real = ImageNetwork.look
 
-        def slow(images: Any) -> Any:
+        def slow(self: ImageNetwork, images: Any) -> Any:
             time.sleep(0.2)
-            return real(images)
+            return real(self, images)
 
-        server.engine.detector.network = slow  # type: ignore[attr-defined]
+        monkeypatch.setattr(ImageNetwork, "look", slow)
         server.post(portrait_jpeg)
 
         def timed(_: int) -> tuple[httpx.Response, float]:
