@@ -328,7 +328,7 @@ def test_models_tells_what_is_loaded(client: httpx.Client, assets: Any) -> None:
     assert described.weights.name == "brightness"
     assert described.weights.providers == ["CPUExecutionProvider"]
     assert described.detector.name == "blazeface"
-    assert described.detector.licence == "MIT"
+    assert described.detector.licence == "Apache-2.0 (BlazeFace, FaceMesh), MIT (CenterFace)"
 
 
 def test_parallel_requests_share_batches_and_do_not_mix(
