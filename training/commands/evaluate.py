@@ -17,6 +17,7 @@ from facewright.training.commands.options import load_face_model
 
 if TYPE_CHECKING:
     from facewright.training.photos.labels import PhotoLabels
+    from facewright.training.photos.people import People
 
 app = typer.Typer(
     help="Measure a network beside the mean face.", no_args_is_help=True, add_completion=False
@@ -362,7 +363,7 @@ def scans(
 
 
 def _choose(
-    labels: Path, points: Path | None, people: str, hold_out: float, limit: int | None, seed: int
+    labels: Path, points: Path | None, people: People, hold_out: float, limit: int | None, seed: int
 ) -> PhotoLabels:
     """Labels of the photos to measure on."""
     from facewright.training.evaluation.photos import choose_photos
