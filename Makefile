@@ -47,7 +47,7 @@ lint: $(VENV)/.dev  ## ruff, hadolint
 	$(BIN)/ruff format --check .
 	$(BIN)/hadolint --ignore DL3008 Dockerfile docker/Dockerfile.gpu  # Debian keeps no old versions
 
-types: $(VENV)/.dev  ## mypy on models and service
+types: $(VENV)/.dev  ## mypy on models, service and training
 	$(BIN)/mypy
 
 demo: $(VENV)/.serve  ## reconstruct the portraits of docs/images/portraits into runs/demo

@@ -120,7 +120,7 @@ class CNetRun:
         )
         self.step, self._seconds = 0, 0.0
         stock = take_stock(paths.portraits, paths.photos, (), Stock())
-        self._data = {
+        self._data: dict[str, Any] = {
             "rnet": hashlib.sha256(paths.rnet.read_bytes()).hexdigest(),
             "stock": stock.as_dict(),
         }
@@ -242,7 +242,8 @@ class CNetRun:
         self, drawn: Iterable[Sets], cnet: nn.Module | None
     ) -> tuple[Tensor, dict[str, float]]:
         """Weighted loss of the sets, and the unweighted terms by name."""
-        losses, terms = [], {}
+        losses: list[Tensor] = []
+        terms: dict[str, float] = {}
         for pictures, sets in zip(self._pictures, drawn, strict=True):
             stage1, pooled, seen = pictures.features.take(sets.rows, sets.copies)
             identity = seen[..., self._rnet.layout.identity]

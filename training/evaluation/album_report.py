@@ -59,8 +59,8 @@ class AlbumReport:
         for name in ("value", "95%"):
             table.add_column(name, justify="right")
         for probe in self.probes:
-            cells = (probe.probe, f"{probe.strength:g}", f"{probe.pictures}")
-            table.add_row(*cells, *_cells(probe.confidence))
+            columns = (probe.probe, f"{probe.strength:g}", f"{probe.pictures}")
+            table.add_row(*columns, *_cells(probe.confidence))
         console.print(table)
         for name, value in self.ranks.items():
             console.print(f"rank correlation of confidence and accuracy, {name}: {value:.3f}")

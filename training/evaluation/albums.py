@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from facewright.models.aggregation import aggregate
+from facewright.models.aggregation import Strategy, aggregate
 from facewright.models.arrays import Array
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.data.degradation import KINDS, degrade, degrade_badly
@@ -37,7 +37,7 @@ DEGRADED_SHARE = 0.4
 BATCH = 16
 PLAIN = "plain mean"
 # Names of the strategies of `models.aggregation` in tables and charts.
-AGGREGATED = {
+AGGREGATED: dict[Strategy, str] = {
     "best": "best photo by confidence",
     "mean": PLAIN,
     "scalar": "scalar confidence",
@@ -341,7 +341,8 @@ def _shape_errors(
     """Errors of one person by strategy, mean over albums."""
     true = photos.true[own[0]]
     rng = np.random.default_rng([seed, ALBUMS, int(photos.person[own[0]]), size])
-    found, singles = [np.zeros(80)], []
+    found: list[Array] = [np.zeros(80)]
+    singles = []
     for _ in range(draws):
         rows = rng.permutation(own)[:size]
         copies = _copies(len(rows), condition, rng)

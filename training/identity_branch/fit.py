@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from facewright.models.arrays import DoubleArray
 from facewright.models.checkpoints_torch import load_checkpoint, save_checkpoint
@@ -178,7 +179,8 @@ def _finished(
     """The branch with its head and weights."""
     branch = branch.cpu()
     first = head.layers[0]
-    hidden = int(first.out_features) if len(head.layers) > 1 else 0
+    assert isinstance(first, nn.Linear)
+    hidden = first.out_features if len(head.layers) > 1 else 0
     finished = IdentityBranch(hidden, branch.chip_size).eval()
     state = {k: v for k, v in branch.state_dict().items() if not k.startswith("head.")}
     finished.load_state_dict(state | {f"head.{k}": v for k, v in head.layers.state_dict().items()})

@@ -171,7 +171,7 @@ def _unstandardised(
     assert isinstance(first, nn.Linear)
     with torch.no_grad():
         first.weight /= torch.from_numpy(spread)
-        first.bias -= first.weight @ torch.from_numpy(mean)
+        first.bias.sub_(first.weight @ torch.from_numpy(mean))
     return layers.requires_grad_(False)
 
 

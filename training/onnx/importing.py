@@ -79,7 +79,7 @@ def import_onnx(
     info = CheckpointInfo(
         layout=metadata["layout"],
         # Files of version 0 do not say; all of them have the paper's strides.
-        variant=metadata.get("variant", "paper"),  # type: ignore[arg-type]
+        variant=metadata.get("variant", "paper"),
         face_model_sha256=metadata.get("face_model", ""),
         steps=training["steps"],
         images=training["images"],
@@ -190,7 +190,7 @@ def _normalised(backbone: nn.Module) -> list[tuple[str, tuple[nn.Conv2d, nn.Batc
         else:
             follower = f"{parent}.{last.replace('conv', 'bn')}" if parent else "bn1"
             pairs.append((name, (module, modules[follower])))
-    return pairs  # type: ignore[return-value]
+    return pairs
 
 
 def _set(target: Any, values: FloatArray) -> None:
@@ -227,4 +227,4 @@ def _spread_normalisations(
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)
         norm.weight.copy_((variance + norm.eps).sqrt())
-        norm.bias += mean.to(norm.bias)
+        norm.bias.add_(mean.to(norm.bias))

@@ -316,4 +316,4 @@ def _targets(
         landmarks,
     )
     tensors = (torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in arrays)
-    return Targets(*tensors, person=torch.from_numpy(np.ascontiguousarray(person, np.int64)))
+    return Targets._make([*tensors, torch.from_numpy(np.ascontiguousarray(person, np.int64))])
