@@ -29,16 +29,19 @@ def complete(
         not carried from one island to another, for they may lie side by side by chance.
     """
     cells = min(GRID, len(islands))
-    for island in range(int(islands.max()) + 1):
-        sums = np.zeros((cells, cells, 2, 3), np.float32)
-        masses = np.zeros((cells, cells), np.float32)
-        _add_up(colours, coverage, source, source_coverage, islands, island, sums, masses)
-        means = sums / np.maximum(masses, np.float32(1e-6))[..., None, None]
-        # As a share of the texels that a cell has.
-        known = np.minimum(masses * np.float32((cells / len(islands)) ** 2), np.float32(1.0))
-        ratios = log_ratio(means[:, :, 0], means[:, :, 1])
-        factors = np.exp(continue_smoothly(ratios, known * _likelihood(ratios, known)))
-        _blend(colours, coverage, source, source_coverage, islands, island, factors)
+    count = int(islands.max()) + 1
+    sums = np.zeros((count, cells, cells, 2, 3), np.float32)
+    masses = np.zeros((count, cells, cells), np.float32)
+    _add_up(colours, coverage, source, source_coverage, islands, sums, masses)
+    means = sums / np.maximum(masses, np.float32(1e-6))[..., None, None]
+    # As a share of the texels that a cell has.
+    known = np.minimum(masses * np.float32((cells / len(islands)) ** 2), np.float32(1.0))
+    factors = np.empty((count, cells, cells, 3), np.float32)
+    for island in range(count):
+        ratios = log_ratio(means[island, :, :, 0], means[island, :, :, 1])
+        trusted = known[island] * _likelihood(ratios, known[island])
+        factors[island] = np.exp(continue_smoothly(ratios, trusted))
+    _blend(colours, coverage, source, source_coverage, islands, factors)
     coverage += (1.0 - coverage) * source_coverage
 
 
@@ -65,23 +68,23 @@ def _add_up(
     source: NDArray[np.float32],
     source_coverage: NDArray[np.float32],
     islands: NDArray[np.int8],
-    island: int,
     sums: NDArray[np.float32],
     masses: NDArray[np.float32],
 ) -> None:
     size = islands.shape[0]
-    step = size // sums.shape[0]
+    step = size // sums.shape[1]
     for row in range(size):
         for column in range(size):
-            if islands[row, column] != island:
+            island = islands[row, column]
+            if island < 0:
                 continue
             weight = coverage[row, column] * source_coverage[row, column]
             if weight > 0.0:
-                cell = sums[row // step, column // step]
+                cell = sums[island, row // step, column // step]
                 for channel in range(3):
                     cell[0, channel] += weight * colours[row, column, channel]
                     cell[1, channel] += weight * source[row, column, channel]
-                masses[row // step, column // step] += weight
+                masses[island, row // step, column // step] += weight
 
 
 @kernel
@@ -91,12 +94,11 @@ def _blend(
     source: NDArray[np.float32],
     source_coverage: NDArray[np.float32],
     islands: NDArray[np.int8],
-    island: int,
     factors: NDArray[np.float32],
 ) -> None:
     size = islands.shape[0]
-    last = factors.shape[0] - 1
-    to_cells = factors.shape[0] / size
+    last = factors.shape[1] - 1
+    to_cells = factors.shape[1] / size
     for row in range(size):
         y = min(max((row + 0.5) * to_cells - 0.5, 0.0), float(last))
         i = int(y)
@@ -104,17 +106,18 @@ def _blend(
         for column in range(size):
             own = coverage[row, column]
             added = (np.float32(1.0) - own) * source_coverage[row, column]
-            if islands[row, column] != island or added <= 0.0:
+            island = islands[row, column]
+            if island < 0 or added <= 0.0:
                 continue
             x = min(max((column + 0.5) * to_cells - 0.5, 0.0), float(last))
             j = int(x)
             right, fx = min(j + 1, last), np.float32(x - j)
             share = added / (own + added)
             for channel in range(3):
-                upper = factors[i, j, channel]
-                upper += fx * (factors[i, right, channel] - upper)
-                lower = factors[below, j, channel]
-                lower += fx * (factors[below, right, channel] - lower)
+                upper = factors[island, i, j, channel]
+                upper += fx * (factors[island, i, right, channel] - upper)
+                lower = factors[island, below, j, channel]
+                lower += fx * (factors[island, below, right, channel] - lower)
                 wanted = source[row, column, channel] * (upper + fy * (lower - upper))
                 colours[row, column, channel] += share * (wanted - colours[row, column, channel])
 
