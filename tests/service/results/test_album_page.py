@@ -60,6 +60,7 @@ def written(assets: Any, tmp_path_factory: pytest.TempPathFactory, portrait_jpeg
         outliers="flag",
         judged_by="shape",
         stranger_distance=3.0,
+        mesh="face",
         texture="albedo",
         identity=AlbumIdentity(coefficients=[0.0] * 80, albedo=[0.0] * 80, photos_used=2),
         photos=photos,
