@@ -56,7 +56,7 @@ from facewright.service.options import (
 )
 from facewright.service.pipeline.head_texture import HeadTextures, hair_color
 from facewright.service.pipeline.heads import Heads, HeadShape, plain_mesh
-from facewright.service.pipeline.meshing import AXES, colored_mesh, face_mesh
+from facewright.service.pipeline.meshing import AXES, FaceLevel, colored_mesh, face_mesh
 from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.overlay import warm_up as warm_up_overlay
 from facewright.service.pipeline.photo import ImageLimits, Photo, open_photo
@@ -343,13 +343,13 @@ class Engine:
         level = self.face_level(choice)
         if level is None:
             return self.model.n_vertices, self.model.n_triangles
-        return len(np.unique(level)), len(level)
+        return len(level.vertices), len(level.triangles)
 
-    def face_level(self, choice: MeshChoice) -> npt.NDArray[np.int32] | None:
-        """Triangles of a face in less than full detail, over the model's vertices."""
+    def face_level(self, choice: MeshChoice) -> FaceLevel | None:
+        """The mesh of a face in less than full detail; None for the model's own."""
         if choice.detail == "high":
             return None
-        return self._known_heads().rig.face_triangles[choice.detail]
+        return self._known_heads().face_levels[choice.detail]
 
     def _known_heads(self) -> Heads:
         if self.heads is None:

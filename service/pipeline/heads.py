@@ -23,7 +23,7 @@ from facewright.service.formats.head import (
 )
 from facewright.service.formats.mesh import Mesh, MeshTexture
 from facewright.service.options import Targets
-from facewright.service.pipeline.meshing import texels
+from facewright.service.pipeline.meshing import FaceLevel, texels
 
 Float32 = NDArray[np.float32]
 
@@ -72,6 +72,9 @@ class Heads:
     def __init__(self, model: MorphableModel, rig: HeadRig) -> None:
         self._model = model
         self.rig = rig
+        self.face_levels = {
+            detail: FaceLevel.of(triangles) for detail, triangles in rig.face_triangles.items()
+        }
         self._lock = threading.Lock()
         self._groups: dict[Detail, tuple[HeadGroup, ...]] = {}
         self._targets: dict[tuple[Detail, Targets], MorphTargets] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,13 +28,29 @@ _LIT_MOUTH_MM = 12.0
 _CLOSED_MOUTH_LIGHT = 0.1
 
 
+@dataclass(frozen=True, eq=False)
+class FaceLevel:
+    """A coarser mesh over the face model's vertices."""
+
+    vertices: NDArray[np.int32]
+    """(v,) those of the model's that it has."""
+    triangles: NDArray[np.int32]
+    """(T, 3) over these."""
+
+    @classmethod
+    def of(cls, triangles: NDArray[np.int32]) -> FaceLevel:
+        """The level with these triangles (T, 3) over all of the model's vertices."""
+        used, local = np.unique(triangles, return_inverse=True)
+        return cls(used, local.reshape(triangles.shape).astype(np.int32))
+
+
 def face_mesh(
     model: MorphableModel,
     reconstruction: Reconstruction,
     expression: Expression = "keep",
     pose: Pose = "canonical",
     texture_u8: NDArray[np.uint8] | None = None,
-    level: NDArray[np.int32] | None = None,
+    level: FaceLevel | None = None,
 ) -> Mesh:
     """The mesh of one reconstructed face, coloured with its albedo or a texture.
 
@@ -40,7 +58,7 @@ def face_mesh(
     pose: "canonical", upright about the model's origin, or "camera", rotated and moved as in
     the photo, with the camera at (0, 0, 1000) mm looking along -z.
     texture_u8: (N, N, 3) in the model's texture coordinates, sRGB.
-    level: triangles (T, 3) of a coarser mesh over the model's vertices; see `HeadRig`.
+    level: of a coarser mesh; None for the model's own.
     Raises ValueError for other words and for a reconstruction that is not finite.
     """
     if expression not in ("keep", "neutral"):
@@ -59,7 +77,7 @@ def colored_mesh(
     vertices: NDArray[np.float32],
     albedo: NDArray[np.float32],
     texture_u8: NDArray[np.uint8] | None = None,
-    level: NDArray[np.int32] | None = None,
+    level: FaceLevel | None = None,
 ) -> Mesh:
     """The face model's mesh with these vertices (V, 3) mm, coloured with albedo or texture.
 
@@ -77,16 +95,15 @@ def colored_mesh(
         _colors(_shaded(model, vertices, albedo)) if texture is None else texels(texture),
         texture,
     )
-    return mesh if level is None else _part(mesh, level)
+    return mesh if level is None else _at_level(mesh, level)
 
 
-def _part(mesh: Mesh, triangles: NDArray[np.int32]) -> Mesh:
-    """Some of a mesh's vertices with triangles (T, 3) of their own."""
-    used, local = np.unique(triangles, return_inverse=True)
-    texture = mesh.texture
+def _at_level(mesh: Mesh, level: FaceLevel) -> Mesh:
+    """The vertices of a full mesh that a level has, with its triangles."""
+    used, texture = level.vertices, mesh.texture
     return Mesh(
         mesh.vertices[used],
-        local.reshape(triangles.shape).astype(np.int32),
+        level.triangles,
         mesh.normals[used],
         mesh.colors_u8[used],
         None if texture is None else MeshTexture(texture.uv[used], texture.rgb_u8),

@@ -417,7 +417,7 @@ def _choose(
 
     known = read_labels(labels, points)
     known = known.take(rows_of(known.names, people, hold_out, rule))
-    return known.take(choose_photos(known.names, limit, seed))
+    return known.take(choose_photos(known.names, limit, seed, rule))
 
 
 def _report(figures: Any, json: Path | None) -> None:

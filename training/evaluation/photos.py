@@ -25,7 +25,7 @@ from facewright.training.evaluation.report import Figure
 from facewright.training.photos.conventions import LandmarkConvention
 from facewright.training.photos.crops import cut_crop, map_points_back, read_photo
 from facewright.training.photos.labels import PhotoLabels
-from facewright.training.photos.people import normalise, person_of
+from facewright.training.photos.people import PersonRule, normalise, person_of
 from facewright.training.photos.rendering import colour_errors
 
 BATCH = 16
@@ -36,7 +36,9 @@ YAW_BINS = ((0, 30), (30, 60), (60, 90))
 DIFFERENT_PAIRS = 1_000_000
 
 
-def choose_photos(names: Sequence[str], limit: int | None, seed: int) -> Array:
+def choose_photos(
+    names: Sequence[str], limit: int | None, seed: int, rule: PersonRule | None = None
+) -> Array:
     """Rows of whole people in random order, up to about `limit` photos; all if None.
 
     People with a single photo come last: they say less about identity.
@@ -45,7 +47,7 @@ def choose_photos(names: Sequence[str], limit: int | None, seed: int) -> Array:
         return np.arange(len(names))
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(names):
-        rows.setdefault(normalise(person_of(name)), []).append(row)
+        rows.setdefault(normalise(person_of(name, rule)), []).append(row)
     people = sorted(rows)
     order = np.random.default_rng(seed).permutation(len(people))
     by_value = sorted(order, key=lambda k: len(rows[people[k]]) < 2)

@@ -70,14 +70,6 @@ class Topology:
         return self.dense.matrix @ (self.cage.source @ self.reference * MM_PER_UNIT - self.origin)
 
 
-def cage_average(cage: Cage, on_quad: np.ndarray) -> np.ndarray:
-    """(C,) mean over a cage vertex's quads of a (Q,) field."""
-    total = np.bincount(
-        cage.quads.ravel(), np.repeat(on_quad.astype(np.float64), 4), cage.n_vertices
-    )
-    return total / np.bincount(cage.quads.ravel(), minlength=cage.n_vertices)
-
-
 def build_topology(sources: FaceSources) -> Topology:
     """Choose the skin quads, build the cage, subdivide twice and clip."""
     mesh = sources.mesh

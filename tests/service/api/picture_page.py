@@ -19,8 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
 from tests.service.api.browser import Page, find_browser
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -42,8 +40,8 @@ def served() -> Iterator[str]:
             for _ in range(1200):
                 time.sleep(0.1)
                 log.seek(0)
-                found = re.search(r"running on (http://\S+:\d+)", log.read())
-                if found and httpx.get(f"{found[1]}/readyz").status_code == 200:
+                found = re.search(r"ready: (http://[^\s\"]+)", log.read())
+                if found:
                     break
             else:
                 raise RuntimeError("the service did not start")
@@ -82,7 +80,10 @@ def states(page: Page, scratch: Path) -> dict[str, Callable[[], None]]:
         page.choose_files("#image", [*names, broken])
         page.wait("document.body.dataset.state !== 'working'")
         page.run("document.activeElement.blur()")
+        # On a phone they lie below what is seen, and are loaded when they come near.
+        page.run("document.querySelector('#photos').scrollIntoView()")
         page.wait("[...document.querySelectorAll('#photos img')].every((i) => i.complete)")
+        page.run("scrollTo(0, 0)")
 
     def one() -> None:
         quick()

@@ -21,6 +21,7 @@ from facewright.training.evaluation.proportions import (
     proportion_figures,
     slope,
 )
+from facewright.training.photos.conventions import LandmarkConvention
 from facewright.training.photos.labels import PhotoLabels
 from facewright.training.photos.rendering import render_faces
 
@@ -64,6 +65,21 @@ def test_a_network_that_gives_everybody_one_face_has_slopes_of_zero(face_model) 
     figures = figures_of(face_model, np.repeat(faces(1, seed=3), 12, axis=0), true)
     for title in ("mouth opening", "mouth width", "eye opening"):
         assert figures[f"slope of {title}"].value == pytest.approx(0, abs=1e-4)
+
+
+def test_widths_of_faces_are_those_of_the_convention(face_model) -> None:
+    x = faces(12)
+    convention = LandmarkConvention(np.roll(face_model.landmarks, 1), np.zeros(68, bool))
+    parts = LAYOUT_239.split(x)
+    shape = face_model.shape(parts.identity, parts.expression)[:, convention.vertices]
+    true = project(pose_points(shape, parts.rotation, parts.translation))
+    labels = PhotoLabels([""] * 12, np.zeros((12, 5, 2)), true, true, np.zeros(12))
+    predictions = Predictions(np.tile(WHOLE_CROP, (12, 1, 1)), x)
+    rows = proportion_figures(
+        face_model, LAYOUT_239, labels, predictions, convention=convention, on="test"
+    )
+    (width,) = [row.value for row in rows if "face width" in row.measure]
+    assert width == pytest.approx(1, abs=1e-4)
 
 
 def test_turned_faces_do_not_count(face_model) -> None:
