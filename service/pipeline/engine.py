@@ -56,6 +56,7 @@ from facewright.service.options import (
 )
 from facewright.service.pipeline.head_texture import HeadTextures, hair_color
 from facewright.service.pipeline.heads import Heads, HeadShape, plain_mesh
+from facewright.service.pipeline.job import Job
 from facewright.service.pipeline.meshing import AXES, FaceLevel, colored_mesh, face_mesh
 from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.overlay import warm_up as warm_up_overlay
@@ -68,7 +69,6 @@ from facewright.service.pipeline.reconstruction import (
 )
 from facewright.service.runtime.batch_events import BatchObserver
 from facewright.service.runtime.batching import MicroBatcher
-from facewright.service.runtime.deadline import Deadline
 from facewright.service.runtime.processors import usable_processors
 from facewright.service.runtime.sessions import (
     CPU_PROVIDERS,
@@ -79,7 +79,6 @@ from facewright.service.runtime.sessions import (
     providers_of,
 )
 from facewright.service.settings import Settings
-from facewright.service.telemetry.stages import StageClock
 
 log = logging.getLogger(__name__)
 
@@ -162,8 +161,7 @@ class Engine:
         self,
         data: bytes,
         faces: Faces,
-        deadline: Deadline,
-        clock: StageClock,
+        job: Job,
         *,
         reduced: bool = False,
     ) -> Scene:
@@ -171,12 +169,12 @@ class Engine:
 
         reduced: `Scene.photo` will probably not be asked for.
         """
-        photo, observed = self.observe(data, faces, deadline, clock, reduced=reduced)
+        photo, observed = self.observe(data, faces, job, reduced=reduced)
 
         def decode() -> RgbU8:
-            return self.decode(data, deadline, clock) if photo.reduction > 1 else photo.rgb_u8
+            return self.decode(data, job) if photo.reduction > 1 else photo.rgb_u8
 
-        with clock.stage("reconstruct"):
+        with job.stage("reconstruct"):
             found = reconstruct_faces(self.model, observed)
             return Scene(photo.width, photo.height, found, decode)
 
@@ -184,8 +182,7 @@ class Engine:
         self,
         data: bytes,
         faces: Faces,
-        deadline: Deadline,
-        clock: StageClock,
+        job: Job,
         *,
         reduced: bool = False,
     ) -> tuple[Photo, list[ObservedFace]]:
@@ -200,31 +197,29 @@ class Engine:
             NoFaceFound: there is no face in it.
             QueueFull, DeadlinePassed, NotReady: see `MicroBatcher.ask`.
         """
-        photo = self._open(data, deadline, clock, REDUCED_SIDE if reduced else 0)
+        photo = self._open(data, job, REDUCED_SIDE if reduced else 0)
         try:
-            found = self._observe(photo, faces, deadline, clock)
+            found = self._observe(photo, faces, job)
         except TooCoarse:
-            photo = self._open(data, deadline, clock)
-            found = self._observe(photo, faces, deadline, clock)
+            photo = self._open(data, job)
+            found = self._observe(photo, faces, job)
         return photo, [one.moved(photo.reduction, photo.shift) for one in found]
 
-    def _observe(
-        self, photo: Photo, faces: Faces, deadline: Deadline, clock: StageClock
-    ) -> list[ObservedFace]:
+    def _observe(self, photo: Photo, faces: Faces, job: Job) -> list[ObservedFace]:
         """The faces in pixels of `photo.rgb_u8`; raises `TooCoarse` if those are too few."""
 
         def regress(crops_u8: RgbU8) -> Prediction:
-            with clock.stage("regress"):
-                answers = self._regression.ask(list(crops_u8), deadline)
+            with job.stage("regress"):
+                answers = self._regression.ask(list(crops_u8), job.deadline)
             return tuple(np.stack(part) for part in zip(*answers, strict=True))
 
         asking = self.detector.asking(
-            lambda queries: self._detection.ask(queries, deadline),
+            lambda queries: self._detection.ask(queries, job.deadline),
             only_largest=faces == "largest",
             reduction=photo.reduction,
         )
-        detector = _TimedDetector(asking, self.settings.max_faces, clock, deadline)
-        with clock.stage("reconstruct"):
+        detector = _TimedDetector(asking, self.settings.max_faces, job)
+        with job.stage("reconstruct"):
             return Reconstructor(self.model, detector, regress).observe(
                 photo.rgb_u8, faces, largest_zoom=1.0 if photo.reduction > 1 else math.inf
             )
@@ -233,8 +228,7 @@ class Engine:
         self,
         photo: Photo,
         faces: Sequence[ObservedFace],
-        deadline: Deadline,
-        clock: StageClock,
+        job: Job,
     ) -> npt.NDArray[np.float32] | None:
         """What tells N >= 1 faces of a photo apart, (N, D) of unit length, by `evidence`.
 
@@ -245,8 +239,8 @@ class Engine:
         if self.recognizer is None:
             known = [face.descriptor for face in faces if face.descriptor is not None]
             return np.stack(known) if known else None
-        deadline.check()
-        with clock.stage("recognize"):
+        job.check()
+        with job.stage("recognize"):
             points = np.stack([face.face.points for face in faces])
             seen = ((points - photo.shift) / photo.reduction).astype(np.float32)
             return self.recognizer.embed(photo.rgb_u8, seen)
@@ -264,17 +258,15 @@ class Engine:
         limits = {"embedding": STRANGER_SIMILARITY, "descriptor": self.regressor.stranger_cosine}
         return limits.get(self.evidence)
 
-    def decode(self, data: bytes, deadline: Deadline, clock: StageClock) -> RgbU8:
+    def decode(self, data: bytes, job: Job) -> RgbU8:
         """The pixels (H, W, 3) of a photo.  Raises `BadPhoto` and `DeadlinePassed`."""
-        return self._open(data, deadline, clock).rgb_u8
+        return self._open(data, job).rgb_u8
 
-    def _open(
-        self, data: bytes, deadline: Deadline, clock: StageClock, least_side: int = 0
-    ) -> Photo:
-        deadline.check()
-        with clock.stage("decode"):
+    def _open(self, data: bytes, job: Job, least_side: int = 0) -> Photo:
+        job.check()
+        with job.stage("decode"):
             photo = open_photo(data, self.limits, least_side)
-        deadline.check()
+        job.check()
         return photo
 
     def mesh_file(
@@ -283,7 +275,7 @@ class Engine:
         form: MeshFormat,
         expression: Expression,
         pose: Pose,
-        clock: StageClock,
+        job: Job,
         texture: RgbU8 | None = None,
         material_file: str | None = None,
         choice: MeshChoice = MeshChoice(),
@@ -295,7 +287,7 @@ class Engine:
             texture's colours are given to its vertices.
         Raises `InvalidParameter` for a head or another detail of a face model without a head.
         """
-        with clock.stage("mesh"):
+        with job.stage("mesh"):
             if choice.subject == "head":
                 head = self.head_mesh(face, expression, pose, choice, texture, form=form)
                 return self._write_head(head, form, expression, pose, choice, material_file)
@@ -361,11 +353,11 @@ class Engine:
         scene: Scene,
         face: Reconstruction,
         size: int,
-        clock: StageClock,
+        job: Job,
         subject: Subject = "face",
     ) -> RgbU8:
         """A texture of one face, or its head, baked from its photo: (size, size, 3)."""
-        with clock.stage("texture"):
+        with job.stage("texture"):
             view = TextureView(scene.photo, face.posed_vertices(), face.projected())
             hair = None
             if subject == "head":
@@ -397,7 +389,7 @@ class Engine:
         identity: npt.NDArray[np.float32],
         albedo: npt.NDArray[np.float32],
         form: MeshFormat,
-        clock: StageClock,
+        job: Job,
         texture: RgbU8 | None = None,
         material_file: str | None = None,
         choice: MeshChoice = MeshChoice(),
@@ -406,7 +398,7 @@ class Engine:
 
         texture, material_file, choice: see `mesh_file`.
         """
-        with clock.stage("mesh"):
+        with job.stage("mesh"):
             if choice.subject == "head":
                 head = self.identity_head(identity, albedo, choice, texture, form=form)
                 return self._write_head(head, form, "neutral", "canonical", choice, material_file)
@@ -479,9 +471,9 @@ class Engine:
             "texture": "photo" if textured else "albedo",
         }
 
-    def overlay(self, scene: Scene, landmarks: bool, clock: StageClock) -> RgbU8:
+    def overlay(self, scene: Scene, landmarks: bool, job: Job) -> RgbU8:
         """The photo with all its faces drawn on it: (H, W, 3)."""
-        with clock.stage("overlay"):
+        with job.stage("overlay"):
             return draw_overlay(scene.photo, self.model, scene.faces, landmarks=landmarks)
 
     def models(self) -> list[tuple[str, str, str, str]]:
@@ -530,20 +522,20 @@ class Engine:
         faces = Reconstructor(
             self.model, _KnownFace(self.model), self.regressor.regress
         ).reconstruct(photo)
-        clock = StageClock()
+        job = Job()
         scene = Scene(photo.shape[1], photo.shape[0], faces, lambda: photo)
-        texture = self.texture(scene, faces[0], DEFAULT_TEXTURE_SIZE, clock)
+        texture = self.texture(scene, faces[0], DEFAULT_TEXTURE_SIZE, job)
         for form in MESH_FORMATS:
             for colours in (None, texture):
-                self.mesh_file(faces[0], form, "keep", "canonical", clock, colours)
+                self.mesh_file(faces[0], form, "keep", "canonical", job, colours)
         if self.blendshapes is not None:
             self.blendshapes.solve(np.zeros(self.model.n_expression, np.float32))
         if self.heads is not None:
             head = MeshChoice("head", "medium")
-            texture = self.texture(scene, faces[0], DEFAULT_TEXTURE_SIZE, clock, "head")
+            texture = self.texture(scene, faces[0], DEFAULT_TEXTURE_SIZE, job, "head")
             for colours in (None, texture):
-                self.mesh_file(faces[0], "glb", "keep", "canonical", clock, colours, choice=head)
-        self.overlay(scene, True, clock)
+                self.mesh_file(faces[0], "glb", "keep", "canonical", job, colours, choice=head)
+        self.overlay(scene, True, job)
 
 
 class _KnownFace:
@@ -564,18 +556,15 @@ class _KnownFace:
 class _TimedDetector:
     """A detector that is timed, bounded and stops when nobody waits any more."""
 
-    def __init__(
-        self, detector: Detector, max_faces: int, clock: StageClock, deadline: Deadline
-    ) -> None:
+    def __init__(self, detector: Detector, max_faces: int, job: Job) -> None:
         self.name = detector.name
         self._detector = detector
         self._max_faces = max_faces
-        self._clock = clock
-        self._deadline = deadline
+        self._job = job
 
     def detect(self, rgb_u8: RgbU8, *, turned: bool = False) -> list[DetectedFace]:
-        self._deadline.check()
-        with self._clock.stage("detect"):
+        self._job.check()
+        with self._job.stage("detect"):
             found = self._detector.detect(rgb_u8, turned=turned)
         largest = sorted(found, key=lambda face: face.area, reverse=True)[: self._max_faces]
         return sorted(largest, key=lambda face: face.score, reverse=True)

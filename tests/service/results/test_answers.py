@@ -12,9 +12,9 @@ import pytest
 from facewright.service.errors import DeadlinePassed, InvalidParameter
 from facewright.service.options import ReconstructOptions
 from facewright.service.pipeline.engine import Scene
+from facewright.service.pipeline.job import Job
 from facewright.service.results.answers import MOST_LARGE_IN_JSON, Answer, AnswerWriter
 from facewright.service.runtime.deadline import Deadline
-from facewright.service.telemetry.stages import StageClock
 
 
 class CountingEngine:
@@ -49,7 +49,7 @@ def writer(last: int = 99, faces: int = 4, **options: Any) -> tuple[AnswerWriter
     engine = CountingEngine(deadline, last)
     scene = Scene(8, 8, [object() for _ in range(faces)], lambda: np.zeros((8, 8, 3), np.uint8))  # type: ignore[misc]
     chosen = ReconstructOptions(**options)
-    return AnswerWriter(engine, scene, chosen, deadline, StageClock()), engine  # type: ignore[arg-type]
+    return AnswerWriter(engine, scene, chosen, Job(deadline)), engine  # type: ignore[arg-type]
 
 
 @pytest.fixture
