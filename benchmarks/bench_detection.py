@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from facewright.models.camera import CROP_SIZE
 from facewright.service.networks.detection import DetectedFace, Detector
-from facewright.service.pipeline.engine import Engine, open_detector
+from facewright.service.pipeline.engine import Engine
+from facewright.service.pipeline.loading import open_detector
 from facewright.service.pipeline.photo import ImageLimits, decode_photo
 from facewright.service.pipeline.reconstruction import Reconstructor
 from facewright.service.settings import Settings

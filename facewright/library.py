@@ -43,6 +43,7 @@ from facewright.service.pipeline.job import Job, SharedJob
 from facewright.service.pipeline.meshing import colored_mesh, face_mesh
 from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.reconstruction import Reconstruction as FaceReconstruction
+from facewright.service.results.mesh_files import face_file, identity_file
 from facewright.service.runtime.admission import map_bounded
 from facewright.service.settings import Settings
 
@@ -309,8 +310,8 @@ class Reconstruction:
         texture: RgbU8 | None,
         choice: MeshChoice = MeshChoice(),
     ) -> None:
-        data = self._engine.mesh_file(
-            self._face, form, expression, pose, Job(), texture, choice=choice
+        data = face_file(
+            self._engine, self._face, form, expression, pose, Job(), texture, choice=choice
         )
         Path(path).write_bytes(data)
 
@@ -364,7 +365,7 @@ class Album:
     ) -> None:
         """Write the neutral mesh as binary glTF, in meters; arguments as of `mesh`."""
         image = self._texture(texture, texture_size)
-        data = self._engine.identity_file(self.identity, self.albedo, "glb", Job(), image)
+        data = identity_file(self._engine, self.identity, self.albedo, "glb", Job(), image)
         Path(path).write_bytes(data)
 
     def write_head(
@@ -380,8 +381,8 @@ class Album:
         """Write the whole neutral head; arguments as of `Reconstruction.write_head`."""
         choice = MeshChoice("head", detail, targets, compression)
         image = self._texture(texture, texture_size, "head")
-        data = self._engine.identity_file(
-            self.identity, self.albedo, "glb", Job(), image, choice=choice
+        data = identity_file(
+            self._engine, self.identity, self.albedo, "glb", Job(), image, choice=choice
         )
         Path(path).write_bytes(data)
 

@@ -22,7 +22,7 @@ from facewright.service.commands.photo_files import find_photos, read_photo_file
 from facewright.service.errors import FacewrightError, InvalidParameter
 from facewright.service.networks.detection import DetectedFace, Detector, detect_any_orientation
 from facewright.service.options import Faces
-from facewright.service.pipeline.engine import open_detector
+from facewright.service.pipeline.loading import open_detector
 from facewright.service.pipeline.photo import ImageLimits, decode_photo
 from facewright.service.settings import Settings
 

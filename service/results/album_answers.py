@@ -24,6 +24,7 @@ from facewright.service.pipeline.album import (
     album_picture,
 )
 from facewright.service.pipeline.album_texture import album_texture
+from facewright.service.pipeline.chosen_mesh import mesh_size
 from facewright.service.pipeline.engine import Engine
 from facewright.service.pipeline.job import Job, SharedJob
 from facewright.service.results import schemas
@@ -39,6 +40,7 @@ from facewright.service.results.answers import (
     write_mesh_files,
 )
 from facewright.service.results.contact_sheet import TILE_SIDE, Tile, draw_sheet
+from facewright.service.results.mesh_files import face_file, identity_file
 
 RgbU8 = npt.NDArray[np.uint8]
 
@@ -79,7 +81,7 @@ class AlbumWriter(Writer):
         mesh = None
         if "mesh" in options.include:
             form = options.mesh_format
-            size = self._engine.mesh_size(options.choice)
+            size = mesh_size(self._engine, options.choice)
             mesh = mesh_in_json(self.mesh(form), form, size)
         return schemas.AlbumResult(
             face_model=face_model_reference(self._engine),
@@ -107,7 +109,8 @@ class AlbumWriter(Writer):
         texture = self._texture()
         self._job.check()
         album = self._album
-        return self._engine.identity_file(
+        return identity_file(
+            self._engine,
             album.identity,
             album.albedo,
             form,
@@ -204,8 +207,8 @@ class AlbumWriter(Writer):
         assert isinstance(photo, AlbumFace)
         with job.stage("reconstruct"):
             face = album_face(self._engine, self._album, photo)
-        return self._engine.mesh_file(
-            face, "glb", "keep", "canonical", job, choice=self._options.choice
+        return face_file(
+            self._engine, face, "glb", "keep", "canonical", job, choice=self._options.choice
         )
 
     def _tile(self, index: int) -> Tile:

@@ -33,10 +33,13 @@ from facewright.service.formats.obj import write_mtl
 from facewright.service.formats.pictures import encode_picture
 from facewright.service.formats.zip import zip_files
 from facewright.service.options import MeshFormat, ReconstructOptions
+from facewright.service.pipeline.chosen_mesh import mesh_size
 from facewright.service.pipeline.engine import Engine, Scene
 from facewright.service.pipeline.job import Job
+from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.reconstruction import Reconstruction
 from facewright.service.results import schemas
+from facewright.service.results.mesh_files import face_file
 
 MOST_LARGE_IN_JSON = 8
 """Faces whose OBJ or STL meshes fit into JSON: each is some 6 MB of base64, held several times."""
@@ -155,7 +158,8 @@ class AnswerWriter(Writer):
         """The mesh file of one face; an OBJ file may name a material file beside it."""
         texture = self._texture(face)
         self._job.check()
-        return self._engine.mesh_file(
+        return face_file(
+            self._engine,
             face,
             form,
             self._options.expression,
@@ -179,7 +183,11 @@ class AnswerWriter(Writer):
     def picture(self, media_type: str) -> bytes:
         """The picture with all faces drawn on it, as a JPEG or PNG file."""
         self._job.check()
-        picture = self._engine.overlay(self._scene, self._options.landmarks, self._job)
+        scene, landmarks = self._scene, self._options.landmarks
+        with self._job.stage("overlay"):
+            picture = draw_overlay(
+                scene.photo, self._engine.model, scene.faces, landmarks=landmarks
+            )
         with self._job.stage("encode"):
             return encode_picture(picture, media_type)
 
@@ -223,7 +231,7 @@ class AnswerWriter(Writer):
         mesh = None
         if "mesh" in self._options.include:
             form = self._options.mesh_format
-            size = self._engine.mesh_size(self._options.choice)
+            size = mesh_size(self._engine, self._options.choice)
             mesh = mesh_in_json(self.mesh(face, form), form, size)
         return describe_face(
             face,
