@@ -54,7 +54,6 @@ class LoadedModels:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         weights = self.weights = settings.weights or _shipped(WEIGHTS)
-        self.weights_sha256 = file_sha256(weights)
         self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
         self.baker = TextureBaker(self.model)
         self.heads = _load_heads(self.model)
@@ -66,6 +65,7 @@ class LoadedModels:
         self.regressor, self.detector, self.providers = _open_networks(
             settings, weights, self.model.sha256
         )
+        self.weights_sha256 = file_sha256(weights)
         self.recognizer: Recognizer | None = self.detector.recognizer
         """Tells people apart; not every detector comes with one."""
 
