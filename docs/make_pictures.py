@@ -4,7 +4,7 @@
 
 The portraits in docs/images/portraits were rendered by `facewright-train synth`; nobody sat
 for them.  Each row of a picture is one portrait: with its overlay and its mesh in the albedo's
-colours, lit, from three sides; or with its texture baked from the photo and the mesh that wears
+colors, lit, from three sides; or with its texture baked from the photo and the mesh that wears
 it, not lit, as viewers show it; or with its whole head from three sides and in four expressions.
 """
 
@@ -48,11 +48,11 @@ EXPRESSIONS: tuple[dict[str, float], ...] = (
 
 RgbU8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-Colouring = Callable[[Fragments, Floats], RgbU8]
+Coloring = Callable[[Fragments, Floats], RgbU8]
 """From what each pixel sees and the posed vertices (1, V, 3) to a picture (H, W, 3)."""
 
 
-def from_three_sides(engine: Engine, scene: Scene, side: int, colouring: Colouring) -> list[RgbU8]:
+def from_three_sides(engine: Engine, scene: Scene, side: int, coloring: Coloring) -> list[RgbU8]:
     """The largest face's mesh in model space, turned by yaws: three times (side, side, 3)."""
     model, views = engine.model, []
     for yaw in YAWS_DEGREES:
@@ -62,7 +62,7 @@ def from_three_sides(engine: Engine, scene: Scene, side: int, colouring: Colouri
         pixels = project(posed) * (large / CROP_SIZE)
         points = np.concatenate([pixels, depth(posed)[..., None]], -1).astype(np.float32)
         fragments = rasterize(points, model.triangles, large, large)
-        picture = colouring(fragments, posed)
+        picture = coloring(fragments, posed)
         picture[fragments.triangle_ids[0] < 0] = BACKDROP
         views.append(scaled(picture, side))
     return views
@@ -81,8 +81,8 @@ def readme_row(engine: Engine, scene: Scene, job: Job) -> list[RgbU8]:
 
     def lit(fragments: Fragments, posed: Floats) -> RgbU8:
         normals = vertex_normals(posed, model.triangles)
-        colours = shade(scene.faces[0].albedo[None], normals, LIGHT).astype(np.float32)
-        picture = interpolate(fragments, model.triangles, colours)[0]
+        colors = shade(scene.faces[0].albedo[None], normals, LIGHT).astype(np.float32)
+        picture = interpolate(fragments, model.triangles, colors)[0]
         return np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)
 
     pictures = [

@@ -39,7 +39,7 @@ def detect_files(photos: Sequence[Path], out: Path | None, faces: Faces) -> int:
     - `points` (N, 5, 2) float32: the alignment points in the order of `DetectedFace.points`;
     - `scores` (N,) float32: confidence, 0..1.
 
-    Coordinates are pixels of the photo as a viewer shows it (EXIF applied), pixel centres at
+    Coordinates are pixels of the photo as a viewer shows it (EXIF applied), pixel centers at
     halves.  A photo without a face, or that cannot be read, has one row of NaN.  What
     goes wrong with a photo is reported at the end; the file is written all the same.
 

@@ -177,7 +177,7 @@ class Engine(LoadedModels):
     ) -> npt.NDArray[np.float32] | None:
         """What tells N >= 1 faces of a photo apart, (N, D) of unit length, by `evidence`.
 
-        The detector's recogniser comes before the weights' descriptors, because somebody chose it.
+        The detector's recognizer comes before the weights' descriptors, because somebody chose it.
         None where there is neither.  Raises `DeadlinePassed`, and `ModelError` when the network
         fails.
         """

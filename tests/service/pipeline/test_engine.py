@@ -54,7 +54,7 @@ def test_without_a_usable_gpu_auto_says_so_once_and_takes_the_cpu(
 
 
 def large_jpeg(zoom: int, width: int) -> bytes:
-    """The astronaut enlarged, on the left of a grey picture so wide."""
+    """The astronaut enlarged, on the left of a gray picture so wide."""
     astronaut = pictures.astronaut()
     size = zoom * astronaut.shape[0]
     photo = np.full((size, width, 3), 128, np.uint8)
