@@ -595,6 +595,7 @@ def test_the_address_is_told_once_the_models_are_loaded(start_server: Start) -> 
         assert messages.index(told[0]) > messages.index("Application startup complete.")
 
 
+@pytest.mark.slow
 def test_on_a_terminal_the_log_is_for_people(assets: Any) -> None:
     master, terminal = pty.openpty()
     environment = {**os.environ, **assets.environment, "FACEWRIGHT_DRAIN_SECONDS": "0"}
