@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from facewright.models.camera import CROP_SIZE
 from facewright.service.networks.detection import DetectedFace, Detector
-from facewright.service.pipeline.engine import Engine, open_detector
+from facewright.service.pipeline.engine import Engine
+from facewright.service.pipeline.loading import open_detector
 from facewright.service.pipeline.photo import ImageLimits, decode_photo
 from facewright.service.pipeline.reconstruction import Reconstructor
 from facewright.service.settings import Settings
@@ -111,18 +112,18 @@ def backdrop(rng: np.random.Generator, rows: int, columns: int) -> RgbU8:
     for _ in range(12):
         corner = rng.integers(0, (columns, rows))
         size = rng.integers(10, max(12, max(rows, columns) // 4), 2)
-        colour = rng.uniform(0, 255, 3).tolist()
-        cv2.rectangle(picture, corner, corner + size, colour, -1)
+        color = rng.uniform(0, 255, 3).tolist()
+        cv2.rectangle(picture, corner, corner + size, color, -1)
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def paste(scene: RgbU8, portrait: Portrait, width: float, centre: NDArray[np.float64]) -> Truth:
+def paste(scene: RgbU8, portrait: Portrait, width: float, center: NDArray[np.float64]) -> Truth:
     """Put a portrait into a scene, its face `width` px wide; its edges are soft."""
     scale = width / portrait.width
     rows, columns = (max(1, round(scale * side)) for side in portrait.rgb_u8.shape[:2])
     shrinks = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     small = cv2.resize(portrait.rgb_u8, (columns, rows), interpolation=shrinks)
-    left, top = np.round(centre - scale * portrait.points.mean(axis=0)).astype(int)
+    left, top = np.round(center - scale * portrait.points.mean(axis=0)).astype(int)
     y, x = np.mgrid[0:rows, 0:columns]
     edge = np.minimum.reduce([x, y, columns - 1 - x, rows - 1 - y])
     weight = np.clip((edge + 0.5) / max(2.0, 0.1 * width), 0, 1)[..., None]
@@ -146,17 +147,17 @@ def scenes(
         for width in widths[: rng.integers(1, 6)] if number % 8 != 7 else ():
             reach = 0.8 * width
             if 2 * reach > 1.2 * min(rows, columns):
-                centre = np.array([columns, rows]) / 2
+                center = np.array([columns, rows]) / 2
             else:
                 low = np.minimum(reach, np.array([columns, rows]) / 2)
-                centre = rng.uniform(low, np.maximum(low + 1, [columns - reach, rows - reach]))
+                center = rng.uniform(low, np.maximum(low + 1, [columns - reach, rows - reach]))
             clear = all(
-                np.abs(centre - t.points.mean(axis=0)).max() > 0.85 * (width + t.width)
+                np.abs(center - t.points.mean(axis=0)).max() > 0.85 * (width + t.width)
                 for t in truths
             )
             if clear:
                 portrait = portraits[rng.integers(len(portraits))]
-                truths.append(paste(scene, portrait, float(width), centre))
+                truths.append(paste(scene, portrait, float(width), center))
         yield scene, truths
 
 
@@ -187,8 +188,8 @@ def in_places(detector: Detector, portraits: Sequence[Portrait], width: int) -> 
     found = 0
     for number in range(places):
         scene = empty.copy()
-        centre = rng.uniform(width, (columns - width, rows - width))
-        truth = paste(scene, portraits[number % len(portraits)], width, centre)
+        center = rng.uniform(width, (columns - width, rows - width))
+        truth = paste(scene, portraits[number % len(portraits)], width, center)
         tallies = {w: Tally() for w in WIDTHS}
         judge(detector.detect(scene), [truth], tallies)
         found += sum(len(tally.errors) for tally in tallies.values())

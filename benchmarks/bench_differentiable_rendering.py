@@ -2,7 +2,7 @@
 
 From the coefficients of a batch of faces to their pictures and back: the shipped face model, pose,
 normals, spherical-harmonics shading, z-buffer, interpolation, and gradients of all coefficients;
-stage by stage, together, and within the paper's loss (without a recogniser).  On a busy machine
+stage by stage, together, and within the paper's loss (without a recognizer).  On a busy machine
 look at the CPU time with one thread: an idle one needs no more wall time than that.
 """
 
@@ -88,20 +88,20 @@ def main() -> None:
         albedo = twin.albedo(parts.albedo)
         posed = pose_points(shape, parts.rotation, parts.translation)
         normals = vertex_normals(posed, twin.triangles)
-        colours = shade(albedo, normals, parts.light)
+        colors = shade(albedo, normals, parts.light)
         points = torch.cat([project(posed), depth(posed)[..., None]], -1).numpy()
     points[..., :2] *= options.size / 224
-    leaves = [t.clone().requires_grad_() for t in (*parts, shape, albedo, posed, normals, colours)]
+    leaves = [t.clone().requires_grad_() for t in (*parts, shape, albedo, posed, normals, colors)]
     identity, expression, albedo_part, light, rotation, translation, *rest = leaves
-    shape, albedo, posed, normals, colours = rest
+    shape, albedo, posed, normals, colors = rest
 
     def picture() -> Tensor:
         parts = LAYOUT_239.split(coefficients)
         shape = twin.shape(parts.identity, parts.expression)
         posed = pose_points(shape, parts.rotation, parts.translation)
         normals = vertex_normals(posed, twin.triangles)
-        colours = shade(twin.albedo(parts.albedo), normals, parts.light)
-        return render(posed, twin.triangles, colours, options.size).image
+        colors = shade(twin.albedo(parts.albedo), normals, parts.light)
+        return render(posed, twin.triangles, colors, options.size).image
 
     loss = HybridLoss(model, LAYOUT_239, HybridWeights(), None, render, options.size)
     with torch.no_grad():
@@ -122,7 +122,7 @@ def main() -> None:
             points, model.triangles, options.size, options.size
         ),
         "z-buffer and interpolation": forward_and_backward(
-            lambda: render(posed, twin.triangles, colours, options.size).image
+            lambda: render(posed, twin.triangles, colors, options.size).image
         ),
         "coefficients to picture": forward_and_backward(picture),
         "loss of coefficients": lambda: loss.total(loss(coefficients, targets)).backward(),

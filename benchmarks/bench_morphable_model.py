@@ -23,14 +23,14 @@ BATCHES = (1, 8, 32)
 REPEATS = 15
 
 
-def random_model(vertices: int = 36_000, cage: int = 2_600, neighbours: int = 16) -> MorphableModel:
+def random_model(vertices: int = 36_000, cage: int = 2_600, neighbors: int = 16) -> MorphableModel:
     """A model of the shipped one's size, of no shape."""
     rng = np.random.default_rng(0)
-    near = np.sort(rng.permuted(np.tile(np.arange(60), (vertices, 1)), axis=1)[:, :neighbours])
+    near = np.sort(rng.permuted(np.tile(np.arange(60), (vertices, 1)), axis=1)[:, :neighbors])
     columns = (near + (np.arange(vertices) * cage // vertices)[:, None]) % cage
-    weights = rng.random((vertices, neighbours)).astype(np.float32)
+    weights = rng.random((vertices, neighbors)).astype(np.float32)
     weights /= weights.sum(axis=1, keepdims=True)
-    rows = np.arange(0, vertices * neighbours + 1, neighbours, dtype=np.int32)
+    rows = np.arange(0, vertices * neighbors + 1, neighbors, dtype=np.int32)
     columns = columns.astype(np.int32)
     index = np.arange(vertices, dtype=np.int32)
 
@@ -105,11 +105,11 @@ def main() -> None:
             lambda: model.albedo(albedo),  # noqa: B023
             lambda: vertex_normals(shapes, model.triangles),  # noqa: B023
         )
-        ours, baseline, colours, normals = (milliseconds(call) / batch for call in calls)
-        total = ours + colours + normals
+        ours, baseline, colors, normals = (milliseconds(call) / batch for call in calls)
+        total = ours + colors + normals
         print(
             f"batch {batch:4d}  {ours:8.2f} {baseline:13.2f} {baseline / ours:7.1f}x"
-            f" {colours:8.2f} {normals:9.2f} {total:7.2f}"
+            f" {colors:8.2f} {normals:9.2f} {total:7.2f}"
         )
 
 

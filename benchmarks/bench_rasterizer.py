@@ -1,4 +1,4 @@
-"""Time the rasteriser on one face: `python benchmarks/bench_rasterizer.py`.
+"""Time the rasterizer on one face: `python benchmarks/bench_rasterizer.py`.
 
 Draws the shipped face model when it is there, else a bumpy half sphere of about 75,000 triangles,
 filling most of the image, on one thread.
@@ -69,17 +69,17 @@ def main() -> None:
     name, vertices, triangles = face_mesh()
     print(f"{name}: {len(vertices)} vertices, {len(triangles)} triangles")
     print(f"warm-up {1000 * (time.perf_counter() - start):.0f} ms")
-    colours = np.random.default_rng(0).random((1, len(vertices), 3), np.float32)
+    colors = np.random.default_rng(0).random((1, len(vertices), 3), np.float32)
     for size, target in TARGET_MS.items():
         points = project(vertices, size)
         fragments = rasterize(points, triangles, size, size)
         drawing = milliseconds(lambda p=points, s=size: rasterize(p, triangles, s, s))
-        colouring = milliseconds(lambda f=fragments: interpolate(f, triangles, colours))
+        coloring = milliseconds(lambda f=fragments: interpolate(f, triangles, colors))
         covered = float((fragments.triangle_ids >= 0).mean())
         print(
             f"{size:5d} px: rasterize {drawing:6.2f} ms"
             f" ({drawing / target:.2f} of the {target:g} ms target),"
-            f" interpolate 3 channels {colouring:6.2f} ms, {covered:.0%} covered"
+            f" interpolate 3 channels {coloring:6.2f} ms, {covered:.0%} covered"
         )
 
 

@@ -17,10 +17,9 @@ from facewright.models.rasterizer import interpolate, rasterize
 from facewright.models.texture.baking import DEFAULT_TEXTURE_SIZE
 from facewright.models.texture.views import TextureView
 from facewright.service.pipeline.engine import Engine
+from facewright.service.pipeline.job import Job
 from facewright.service.pipeline.reconstruction import Reconstruction
-from facewright.service.runtime.deadline import Deadline
 from facewright.service.settings import Settings
-from facewright.service.telemetry.stages import StageClock
 
 PORTRAITS = Path(__file__).parents[1] / "docs" / "images" / "portraits"
 SIDE = 600
@@ -75,12 +74,12 @@ def psnr(baked: NDArray[np.uint8], truth: NDArray[np.uint8], where: NDArray[np.b
 def main() -> None:
     """Print a line per number of views."""
     engine = Engine(Settings())
-    clock = StageClock()
+    job = Job()
     errors: dict[str, list[float]] = {"the frontal view alone": [], "five views": []}
     for portrait in sorted(PORTRAITS.glob("*.png")):
-        scene = engine.reconstruct(portrait.read_bytes(), "largest", Deadline(), clock)
+        scene = engine.reconstruct(portrait.read_bytes(), "largest", job)
         face = scene.faces[0]
-        texture = engine.texture(scene, face, DEFAULT_TEXTURE_SIZE, clock)
+        texture = engine.texture(scene, face, DEFAULT_TEXTURE_SIZE, job)
         rng = np.random.default_rng(0)
         views = [
             view(engine, face, texture, yaw, exposure, rng)

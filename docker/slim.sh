@@ -15,7 +15,7 @@ find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.c'
     -o -name '*.cpp' -o -name '*.h' -o -name '*.hpp' \) -delete
 
 # Parts for other work: making, converting and checking networks, building extensions, numba on
-# GPUs, colouring other languages.
+# GPUs, coloring other languages.
 rm -rf onnx/reference onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
     numpy/distutils numpy/f2py numba/cuda
 find pygments/lexers -name '*.py' ! -name __init__.py ! -name _mapping.py -delete

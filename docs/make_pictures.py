@@ -4,7 +4,7 @@
 
 The portraits in docs/images/portraits were rendered by `facewright-train synth`; nobody sat
 for them.  Each row of a picture is one portrait: with its overlay and its mesh in the albedo's
-colours, lit, from three sides; or with its texture baked from the photo and the mesh that wears
+colors, lit, from three sides; or with its texture baked from the photo and the mesh that wears
 it, not lit, as viewers show it; or with its whole head from three sides and in four expressions.
 """
 
@@ -24,10 +24,11 @@ from facewright.models.normals import vertex_normals
 from facewright.models.rasterizer import Fragments, interpolate, rasterize
 from facewright.models.texture.baking import DEFAULT_TEXTURE_SIZE
 from facewright.service.options import MeshChoice
+from facewright.service.pipeline.chosen_mesh import chosen_head
 from facewright.service.pipeline.engine import Engine, Scene
-from facewright.service.runtime.deadline import Deadline
+from facewright.service.pipeline.job import Job
+from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.settings import Settings
-from facewright.service.telemetry.stages import StageClock
 
 IMAGES = Path(__file__).parent / "images"
 YAWS_DEGREES = (-40.0, 0.0, 40.0)
@@ -47,11 +48,11 @@ EXPRESSIONS: tuple[dict[str, float], ...] = (
 
 RgbU8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-Colouring = Callable[[Fragments, Floats], RgbU8]
+Coloring = Callable[[Fragments, Floats], RgbU8]
 """From what each pixel sees and the posed vertices (1, V, 3) to a picture (H, W, 3)."""
 
 
-def from_three_sides(engine: Engine, scene: Scene, side: int, colouring: Colouring) -> list[RgbU8]:
+def from_three_sides(engine: Engine, scene: Scene, side: int, coloring: Coloring) -> list[RgbU8]:
     """The largest face's mesh in model space, turned by yaws: three times (side, side, 3)."""
     model, views = engine.model, []
     for yaw in YAWS_DEGREES:
@@ -61,7 +62,7 @@ def from_three_sides(engine: Engine, scene: Scene, side: int, colouring: Colouri
         pixels = project(posed) * (large / CROP_SIZE)
         points = np.concatenate([pixels, depth(posed)[..., None]], -1).astype(np.float32)
         fragments = rasterize(points, model.triangles, large, large)
-        picture = colouring(fragments, posed)
+        picture = coloring(fragments, posed)
         picture[fragments.triangle_ids[0] < 0] = BACKDROP
         views.append(scaled(picture, side))
     return views
@@ -74,26 +75,27 @@ def scaled(picture: RgbU8, side: int) -> RgbU8:
     return cv2.resize(picture, (side, side), interpolation=way).astype(np.uint8, copy=False)
 
 
-def readme_row(engine: Engine, scene: Scene, clock: StageClock) -> list[RgbU8]:
+def readme_row(engine: Engine, scene: Scene, job: Job) -> list[RgbU8]:
     """Portrait, overlay and the lit mesh from three sides."""
     model, side = engine.model, 360
 
     def lit(fragments: Fragments, posed: Floats) -> RgbU8:
         normals = vertex_normals(posed, model.triangles)
-        colours = shade(scene.faces[0].albedo[None], normals, LIGHT).astype(np.float32)
-        picture = interpolate(fragments, model.triangles, colours)[0]
+        colors = shade(scene.faces[0].albedo[None], normals, LIGHT).astype(np.float32)
+        picture = interpolate(fragments, model.triangles, colors)[0]
         return np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)
 
     pictures = [
-        scaled(picture, side) for picture in (scene.photo, engine.overlay(scene, False, clock))
+        scaled(picture, side)
+        for picture in (scene.photo, draw_overlay(scene.photo, model, scene.faces))
     ]
     return [*pictures, *from_three_sides(engine, scene, side, lit)]
 
 
-def texture_row(engine: Engine, scene: Scene, clock: StageClock) -> list[RgbU8]:
+def texture_row(engine: Engine, scene: Scene, job: Job) -> list[RgbU8]:
     """Portrait, texture and the mesh that wears it from three sides."""
     model, side = engine.model, 300
-    texture = engine.texture(scene, scene.faces[0], DEFAULT_TEXTURE_SIZE, clock)
+    texture = engine.texture(scene, scene.faces[0], DEFAULT_TEXTURE_SIZE, job)
 
     def worn(fragments: Fragments, posed: Floats) -> RgbU8:
         uv = interpolate(fragments, model.triangles, model.uv[None])[0] * len(texture)
@@ -104,14 +106,14 @@ def texture_row(engine: Engine, scene: Scene, clock: StageClock) -> list[RgbU8]:
     return [*pictures, *from_three_sides(engine, scene, side, worn)]
 
 
-def head_row(engine: Engine, scene: Scene, clock: StageClock) -> list[RgbU8]:
+def head_row(engine: Engine, scene: Scene, job: Job) -> list[RgbU8]:
     """Portrait, its head from three sides, and four expressions."""
     face, side = scene.faces[0], 240
     assert engine.heads is not None
-    texture = engine.texture(scene, face, DEFAULT_TEXTURE_SIZE, clock, "head")
+    texture = engine.texture(scene, face, DEFAULT_TEXTURE_SIZE, job, "head")
     choice = MeshChoice("head", "high", "none")
-    kept = engine.head_mesh(face, "keep", "canonical", choice, texture)
-    neutral = engine.head_mesh(face, "neutral", "canonical", choice, texture)
+    kept = chosen_head(engine, face, "keep", "canonical", choice, texture)
+    neutral = chosen_head(engine, face, "neutral", "canonical", choice, texture)
     assert neutral.texture is not None
     uv, triangles = neutral.texture.uv, neutral.triangles
 
@@ -144,18 +146,15 @@ def head_row(engine: Engine, scene: Scene, clock: StageClock) -> list[RgbU8]:
 
 def main() -> None:
     """Write the pictures."""
-    engine, clock = Engine(Settings()), StageClock()
+    engine, job = Engine(Settings()), Job()
     portraits = sorted((IMAGES / "portraits").glob("*.png"))
-    scenes = [
-        engine.reconstruct(portrait.read_bytes(), "largest", Deadline(), clock)
-        for portrait in portraits
-    ]
+    scenes = [engine.reconstruct(portrait.read_bytes(), "largest", job) for portrait in portraits]
     for name, row in (
         ("readme", readme_row),
         ("texture", texture_row),
         ("heads", head_row),
     ):
-        sheet = np.vstack([np.hstack(row(engine, scene, clock)) for scene in scenes])
+        sheet = np.vstack([np.hstack(row(engine, scene, job)) for scene in scenes])
         bgr = cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(IMAGES / f"{name}.jpg"), bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])
     engine.close()

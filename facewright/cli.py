@@ -58,7 +58,7 @@ OutDirectory = Annotated[
 Landmarks = Annotated[bool, typer.Option(help="Draw landmarks on the overlays.")]
 Texture = Annotated[
     Literal["albedo", "photo"],
-    typer.Option(help="Colours of the meshes: the face model's, or baked from the photos."),
+    typer.Option(help="Colors of the meshes: the face model's, or baked from the photos."),
 ]
 TextureSize = Annotated[
     Literal["256", "512", "1024", "2048"], typer.Option(help="Side of the texture, pixels.")

@@ -1,7 +1,7 @@
 """The library: what `import facewright` gives to programs that want no server.
 
 An engine loads the models once; everything else comes out of it.  The classes here put no logic
-of their own before the service's pipeline, they only spare the caller its deadlines and clocks.
+of their own before the service's pipeline, they only spare the caller its jobs.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from facewright.service.options import (
 from facewright.service.pipeline import album as albums
 from facewright.service.pipeline import engine as engines
 from facewright.service.pipeline.album_texture import album_texture
+from facewright.service.pipeline.job import Job, SharedJob
 from facewright.service.pipeline.meshing import colored_mesh, face_mesh
 from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.reconstruction import Reconstruction as FaceReconstruction
+from facewright.service.results.mesh_files import face_file, identity_file
 from facewright.service.runtime.admission import map_bounded
-from facewright.service.runtime.deadline import Deadline
 from facewright.service.settings import Settings
-from facewright.service.telemetry.stages import SharedClock, StageClock
 
 RgbU8: TypeAlias = npt.NDArray[np.uint8]
 Float32: TypeAlias = npt.NDArray[np.float32]
@@ -97,7 +97,7 @@ class Engine:
         """
         data = _read(photo)
         try:
-            scene = self._engine.reconstruct(data, faces, Deadline(), StageClock())
+            scene = self._engine.reconstruct(data, faces, Job())
         except NoFaceFound:
             return []
         return [Reconstruction(self._engine, scene, face) for face in scene.faces]
@@ -126,9 +126,7 @@ class Engine:
             ) -> Iterator[Result]:
                 return map_bounded(pool, work, items, at_once)
 
-            solved = albums.solve_album(
-                self._engine, sources, asked, photo_map, Deadline(), SharedClock()
-            )
+            solved = albums.solve_album(self._engine, sources, asked, photo_map, SharedJob())
         return Album(self._engine, solved, sources)
 
     def close(self) -> None:
@@ -301,7 +299,7 @@ class Reconstruction:
     def _texture(self, texture: Texture, size: int, subject: Subject = "face") -> RgbU8 | None:
         if texture == "albedo":
             return None
-        return self._engine.texture(self._scene, self._face, size, StageClock(), subject)
+        return self._engine.texture(self._scene, self._face, size, Job(), subject)
 
     def _write(
         self,
@@ -312,8 +310,8 @@ class Reconstruction:
         texture: RgbU8 | None,
         choice: MeshChoice = MeshChoice(),
     ) -> None:
-        data = self._engine.mesh_file(
-            self._face, form, expression, pose, StageClock(), texture, choice=choice
+        data = face_file(
+            self._engine, self._face, form, expression, pose, Job(), texture, choice=choice
         )
         Path(path).write_bytes(data)
 
@@ -367,7 +365,7 @@ class Album:
     ) -> None:
         """Write the neutral mesh as binary glTF, in meters; arguments as of `mesh`."""
         image = self._texture(texture, texture_size)
-        data = self._engine.identity_file(self.identity, self.albedo, "glb", StageClock(), image)
+        data = identity_file(self._engine, self.identity, self.albedo, "glb", Job(), image)
         Path(path).write_bytes(data)
 
     def write_head(
@@ -383,17 +381,15 @@ class Album:
         """Write the whole neutral head; arguments as of `Reconstruction.write_head`."""
         choice = MeshChoice("head", detail, targets, compression)
         image = self._texture(texture, texture_size, "head")
-        data = self._engine.identity_file(
-            self.identity, self.albedo, "glb", StageClock(), image, choice=choice
+        data = identity_file(
+            self._engine, self.identity, self.albedo, "glb", Job(), image, choice=choice
         )
         Path(path).write_bytes(data)
 
     def _texture(self, texture: Texture, size: int, subject: Subject = "face") -> RgbU8 | None:
         if texture == "albedo":
             return None
-        return album_texture(
-            self._engine, self._album, self._sources, size, Deadline(), StageClock(), subject
-        )
+        return album_texture(self._engine, self._album, self._sources, size, Job(), subject)
 
 
 def _read(photo: Photo) -> bytes:

@@ -1,1 +1,1 @@
-"""Definitions shared by serving and training: face model, camera, light, rasteriser, networks."""
+"""Definitions shared by serving and training: face model, camera, light, rasterizer, networks."""

@@ -50,7 +50,7 @@ _ROUNDS = 10
 def album_distances(identity: Array) -> NDArray[np.float64]:
     """How far each photo of an album is from what most of the others agree on.
 
-    The photo with the least median distance to the others and its nearest neighbours, more than
+    The photo with the least median distance to the others and its nearest neighbors, more than
     half of the album in all, are the core; the consensus for a photo is the mean of the core
     without the photo itself.  So strangers do not move it while they are a minority.
 
@@ -98,7 +98,7 @@ def minority(doubtful: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def consistent_faces(candidates: Sequence[Array]) -> list[int]:
     """Choose one face in each photo such that all show the same person.
 
-    The face that has near neighbours in most other photos is the start, the nearest to it is
+    The face that has near neighbors in most other photos is the start, the nearest to it is
     chosen in each photo, and choices are then improved against the median of the others until
     they stay.  Of faces that do equally well the first is chosen.
 
@@ -131,8 +131,8 @@ def _core_of_others(points: Array) -> tuple[Array, Array]:
     their number (J, 1), at least 1.
     """
     apart = _distances(points, points)
-    centre = _lower_median(apart + np.diag(np.full(len(points), np.inf))).argmin()
-    core = np.argsort(apart[centre], kind="stable")[: len(points) // 2 + 1]
+    center = _lower_median(apart + np.diag(np.full(len(points), np.inf))).argmin()
+    core = np.argsort(apart[center], kind="stable")[: len(points) // 2 + 1]
     members = np.zeros(len(points))
     members[core] = 1.0
     others = members - np.diag(members)
@@ -148,6 +148,6 @@ def _distances(a: Array, b: Array) -> Array:
 def _lower_median(distances: Array) -> Array:
     """(N,): of each row (N, J), one of which is infinite for the photo itself.
 
-    The lower of two middle ones: a photo with one agreeing neighbour of two is no stranger.
+    The lower of two middle ones: a photo with one agreeing neighbor of two is no stranger.
     """
     return np.sort(distances, axis=1)[:, (distances.shape[1] - 2) // 2]

@@ -63,20 +63,20 @@ def fit_weak_perspective(points: NDArray[Any], template: NDArray[Any]) -> WeakPe
     if _flatness(template) < _FLATNESS_LIMIT:
         raise ValueError("the template's points lie in a plane")
     # The equations fall apart into n for u and n for v with the same matrix.
-    # Centring both sides takes the translation out, which keeps far-off points exact.
-    centre, template_centre = points.mean(axis=0), template.mean(axis=0)
-    affine = np.linalg.lstsq(template - template_centre, points - centre, rcond=None)[0].T
+    # Centering both sides takes the translation out, which keeps far-off points exact.
+    center, template_center = points.mean(axis=0), template.mean(axis=0)
+    affine = np.linalg.lstsq(template - template_center, points - center, rcond=None)[0].T
     # The template's y axis points up and the photo's down: upright is [[1, 0], [0, -1]].
     roll = float(np.arctan2(affine[1, 0] + affine[0, 1], affine[0, 0] - affine[1, 1]))
     scale = float(np.linalg.norm(_turn_back(roll) @ affine, axis=1).mean())
-    return WeakPerspective(scale, roll, centre - affine @ template_centre)
+    return WeakPerspective(scale, roll, center - affine @ template_center)
 
 
 def crop_transform(points: NDArray[Any], template: NDArray[Any]) -> NDArray[np.float64]:
     """Similarity from photo px to px of the 224 crop.
 
     Arguments and errors as for `fit_weak_perspective`.  The face is turned upright, the
-    template's origin goes to the crop's centre, and one mm of the template spans 1.02 px.
+    template's origin goes to the crop's center, and one mm of the template spans 1.02 px.
     Returns (2, 3) float64: zoom [[cos, sin], [-sin, cos]] of the roll, and a translation.
     """
     scale, roll, origin = fit_weak_perspective(points, template)

@@ -7,7 +7,7 @@ by a camera at (0, 0, 1000) that looks along -z:
     depth d = 1000 - p_z,   u = 112 + 1015 p_x / d,   v = 112 - 1015 p_y / d
 
 with (u, v) in pixels of the 224-pixel crop.  Image coordinates are continuous: pixel (row i,
-column j) covers [j, j+1) x [i, i+1), so 112 is the exact centre of the crop.
+column j) covers [j, j+1) x [i, i+1), so 112 is the exact center of the crop.
 """
 
 from __future__ import annotations
@@ -108,9 +108,9 @@ def photo_camera(
     if not np.all(np.isfinite(transform)) or np.linalg.det(linear) == 0.0:
         raise ValueError("the crop transform cannot be inverted")
     zoom = np.sqrt(abs(np.linalg.det(linear)))
-    centre = np.linalg.solve(linear, CROP_SIZE / 2 - transform[:, 2])
+    center = np.linalg.solve(linear, CROP_SIZE / 2 - transform[:, 2])
     intrinsics = np.diag([FOCAL_LENGTH / zoom, FOCAL_LENGTH / zoom, 1.0])
-    intrinsics[:2, 2] = centre
+    intrinsics[:2, 2] = center
     turn = np.eye(3)
     # From y down to y up, the inverse turns the other way: its transpose, twice over.
     turn[:2, :2] = linear / zoom

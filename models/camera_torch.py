@@ -59,5 +59,5 @@ def depth(posed: Tensor) -> Tensor:
 def project(posed: Tensor) -> Tensor:
     """Crop pixels (N, V, 2), y down, of posed points (N, V, 3) mm before the camera."""
     scale = FOCAL_LENGTH / depth(posed)
-    centre = CROP_SIZE / 2
-    return torch.stack([centre + scale * posed[..., 0], centre - scale * posed[..., 1]], dim=-1)
+    center = CROP_SIZE / 2
+    return torch.stack([center + scale * posed[..., 0], center - scale * posed[..., 1]], dim=-1)

@@ -75,7 +75,7 @@ def save_checkpoint(
 ) -> None:
     """Write weights and what is known about them; float32, on the CPU.
 
-    ``further`` entries, such as the optimiser's state, are written as they are.
+    ``further`` entries, such as the optimizer's state, are written as they are.
 
     Raises:
         ValueError: ``info`` contradicts the network's layout, variant or input size.
@@ -91,11 +91,11 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: str | Path) -> tuple[RNet, CNet | None, CheckpointInfo]:
-    """Read a checkpoint of this project or a released one (recognised by ``net_recon``).
+    """Read a checkpoint of this project or a released one (recognized by ``net_recon``).
 
     Returns:
         R-Net and C-Net (None when the file has none) in eval mode on the CPU, and the file's
-        description. Further entries of the file, such as the optimiser's state, are left alone.
+        description. Further entries of the file, such as the optimizer's state, are left alone.
 
     Raises:
         CheckpointError: not a weights file, or keys are missing, unknown or misshapen.
@@ -162,11 +162,11 @@ def _rows(matrix: Any) -> int:
 
 
 def load_imagenet(backbone: ResNet50, path: str | Path) -> None:
-    """Initialise a ResNet of either variant with a file of torchvision's ``resnet50`` weights.
+    """Initialize a ResNet of either variant with a file of torchvision's ``resnet50`` weights.
 
-    The classifier (``fc``) is dropped. The normalisation of ImageNet's colours is folded into the
-    first convolution and its batch normalisation, since images here stay in [0, 1]; outside the
-    image the zero padding then means black instead of the mean colour.
+    The classifier (``fc``) is dropped. The normalization of ImageNet's colors is folded into the
+    first convolution and its batch normalization, since images here stay in [0, 1]; outside the
+    image the zero padding then means black instead of the mean color.
 
     Raises:
         CheckpointError: keys are missing, unknown or misshapen.
@@ -184,7 +184,7 @@ def load_imagenet(backbone: ResNet50, path: str | Path) -> None:
     _fill(backbone, weights, str(path))
 
 
-def initialise(rnet: RNet, path: str | Path, face_model_sha256: str) -> None:
+def initialize(rnet: RNet, path: str | Path, face_model_sha256: str) -> None:
     """Start a network from the weights of another: ImageNet's or an earlier R-Net's.
 
     The last layer is taken over only when the file's coefficients are those of the same face
@@ -249,7 +249,7 @@ def _read(path: str | Path) -> dict[str, Any]:
 def _fill(module: nn.Module, weights: Any, source: str) -> None:
     """Copy a state dict into a module, all or nothing, naming every key that does not fit.
 
-    Batch normalisation's ``num_batches_tracked`` may be missing: files of old torch lack it.
+    Batch normalization's ``num_batches_tracked`` may be missing: files of old torch lack it.
     """
     if not isinstance(weights, Mapping):
         raise CheckpointError(f"{source} is not a state dict")

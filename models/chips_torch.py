@@ -5,7 +5,7 @@ positions, as well as a similarity transform can bring them there. Here that tra
 by least squares, in closed form, and the chip is sampled differentiably: gradients reach the
 image, but not the landmarks, which would otherwise let a loss move its crop instead of the face.
 
-Points are continuous px (pixel centres at halves) in ``(x, y)`` order.
+Points are continuous px (pixel centers at halves) in ``(x, y)`` order.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def cut_chips(images: Tensor, chip_to_image: Tensor, size: int) -> Tensor:
     # grid_sample has both images span [-1, 1], from outer edge to outer edge.
     scale = images.new_tensor([[2 / width], [2 / height]])
     linear = chip_to_image[:, :, :2]
-    centre = linear.sum(2, keepdim=True) * (size / 2) + chip_to_image[:, :, 2:]
-    theta = torch.cat([linear * (size / 2) * scale, centre * scale - 1], dim=2)
+    center = linear.sum(2, keepdim=True) * (size / 2) + chip_to_image[:, :, 2:]
+    theta = torch.cat([linear * (size / 2) * scale, center * scale - 1], dim=2)
     shape = [len(images), 1, size, size]
     grid = functional.affine_grid(theta.to(images.dtype), shape, align_corners=False)
     return functional.grid_sample(images, grid, align_corners=False)

@@ -1,7 +1,7 @@
 """Where each quantity lives in the coefficient vector that R-Net regresses.
 
 Two layouts exist: the paper's 239 numbers (Deng et al. 2019, section 3, monochrome light)
-and the 257 of the released checkpoints (light per colour channel).  Everything else in the
+and the 257 of the released checkpoints (light per color channel).  Everything else in the
 project asks a layout instead of counting columns.
 """
 
@@ -133,4 +133,4 @@ LAYOUT_257 = CoefficientLayout(
     light_channels=3,
     light_offset=0.8,
 )
-"""The released checkpoints: light per colour channel, relative to an ambient 0.8."""
+"""The released checkpoints: light per color channel, relative to an ambient 0.8."""

@@ -48,10 +48,10 @@ def sh_basis(normals: NDArray[Any]) -> NDArray[Any]:
 
 
 def shade(albedo: NDArray[Any], normals: NDArray[Any], light: NDArray[Any]) -> NDArray[Any]:
-    """Colour of lit vertices: C(n, t | gamma) = t * sum_b gamma_b Phi_b(n).
+    """Color of lit vertices: C(n, t | gamma) = t * sum_b gamma_b Phi_b(n).
 
     albedo: (N, V, 3).  normals: (N, V, 3), unit, in the camera-aligned frame (posed).
-    light: (N, C, 9) with C = 1 (monochrome) or 3 (one set per colour channel).
+    light: (N, C, 9) with C = 1 (monochrome) or 3 (one set per color channel).
     Returns (N, V, 3), not clipped.
     """
     return albedo * (sh_basis(normals) @ light.swapaxes(-1, -2))

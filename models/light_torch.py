@@ -30,5 +30,5 @@ def sh_basis(normals: Tensor) -> Tensor:
 
 
 def shade(albedo: Tensor, normals: Tensor, light: Tensor) -> Tensor:
-    """Colours (N, V, 3) of albedo (N, V, 3), posed unit normals (N, V, 3), light (N, C, 9)."""
+    """Colors (N, V, 3) of albedo (N, V, 3), posed unit normals (N, V, 3), light (N, C, 9)."""
     return albedo * (sh_basis(normals) @ light.transpose(-1, -2))

@@ -67,7 +67,7 @@ def write(path: Path, arrays: Mapping[str, NDArray[Any]], header: Header) -> Non
     bases are rounded to float16, the albedo basis (n, V, 3) to int8 times a scale per mode.
     """
     stored = dict(arrays)
-    stored["albedo_basis"], stored["albedo_scale"] = _quantise(arrays["albedo_basis"])
+    stored["albedo_basis"], stored["albedo_scale"] = _quantize(arrays["albedo_basis"])
     text = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -179,14 +179,14 @@ def _parse_array(name: str, payload: bytes) -> NDArray[Any]:
     return np.frombuffer(body, found).reshape(shape)
 
 
-def _quantise(basis: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def _quantize(basis: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """(n, V, 3) float32 to int8 and (n,) scales, such that int8 * scale is exact in float32.
 
     Scales are rounded up to 17 significant bits: times a 7-bit integer they stay exact, so
-    quantising the result once more gives the same numbers.
+    quantizing the result once more gives the same numbers.
     """
     largest = np.abs(basis).max(axis=(1, 2)).astype(np.float64)
     mantissa, exponent = np.frexp(np.where(largest > 0.0, largest / 127.0, 1.0))
     scale = np.ldexp(np.ceil(mantissa * 2**17), exponent - 17)
-    quantised = np.rint(basis / scale[:, None, None]).astype(np.int8)
-    return quantised, scale.astype(np.float32)
+    quantized = np.rint(basis / scale[:, None, None]).astype(np.int8)
+    return quantized, scale.astype(np.float32)

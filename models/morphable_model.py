@@ -62,7 +62,7 @@ class MorphableModel:
     """A face model with V vertices, shape bases on a cage of C vertices (C == V when dense).
 
     Model space: right-handed, +x to the subject's left (image right), +y up, +z out of the
-    face, millimetres, origin at the mean of the mean shape's vertices.  The arrays are
+    face, millimeters, origin at the mean of the mean shape's vertices.  The arrays are
     read-only.  Construction raises ValueError for wrong shapes or dtypes, values that are not
     finite, and indices out of range.
     """
@@ -209,10 +209,10 @@ class MorphableModel:
         # A dense float32 product: 1.2 ms for one face of 36K vertices, 0.6 ms in batches.  A
         # kernel on the file's 8-bit basis would take 0.2-0.4 ms: not worth a second way.
         albedo = _coefficients("albedo", albedo, self.n_albedo)
-        colours = albedo @ self.albedo_basis.reshape(self.n_albedo, -1)
-        colours += self.mean_albedo.reshape(-1)
-        np.clip(colours, 0.0, 1.0, out=colours)
-        return colours.reshape(-1, self.n_vertices, 3)
+        colors = albedo @ self.albedo_basis.reshape(self.n_albedo, -1)
+        colors += self.mean_albedo.reshape(-1)
+        np.clip(colors, 0.0, 1.0, out=colors)
+        return colors.reshape(-1, self.n_vertices, 3)
 
     def refine(self, cages: NDArray[np.float32]) -> NDArray[np.float32]:
         """Carry cage positions or displacements (N, C, 3) float32 to the mesh: (N, V, 3)."""

@@ -1,11 +1,11 @@
-"""A z-buffer rasteriser on the CPU: triangles to (triangle id, barycentric, depth) buffers.
+"""A z-buffer rasterizer on the CPU: triangles to (triangle id, barycentric, depth) buffers.
 
 Coverage is exact.  Projected points are snapped to 1/256 px and edges are evaluated in integers,
-with the top-left fill rule: of triangles that share an edge, exactly one covers a pixel centre on
+with the top-left fill rule: of triangles that share an edge, exactly one covers a pixel center on
 it, so a closed mesh has neither cracks nor pixels drawn twice.  Both windings are drawn.
 
 Barycentric coordinates and depth are perspective-correct: they belong to the point of the triangle
-in space that the pixel's centre sees, not to its linear interpolation in the image.
+in space that the pixel's center sees, not to its linear interpolation in the image.
 
 A triangle that crosses the near plane, or that reaches far out of the image, is clipped in
 homogeneous coordinates (Sutherland and Hodgman 1974), and its barycentric coordinates stay those of
@@ -63,7 +63,7 @@ def rasterize(
     *,
     near: float = 1.0,
 ) -> Fragments:
-    """Rasterise one mesh topology at N sets of projected points.
+    """Rasterize one mesh topology at N sets of projected points.
 
     Args:
         points: (N, V, 3), read as float32: x px, y px (pixel (row i, column j) covers
@@ -208,7 +208,7 @@ def _fill(
     `corners` (3, 3) are the barycentric coordinates of the corners in the triangle of which this
     is a piece; read only when `clipped`.
     """
-    # Pixel centres lie at 256 j + 128: the first at or after the minimum, the last at or before
+    # Pixel centers lie at 256 j + 128: the first at or after the minimum, the last at or before
     # the maximum.
     left = max((min(x0, x1, x2) + _HALF_PIXEL - 1) >> _SUBPIXEL_BITS, 0)
     right = min((max(x0, x1, x2) - _HALF_PIXEL) >> _SUBPIXEL_BITS, depth.shape[1] - 1)
@@ -227,7 +227,7 @@ def _fill(
         nearness1, nearness2 = nearness2, nearness1
         second, third = 2, 1
 
-    # Edge i lies opposite corner i.  Its function is positive inside; a centre that lies on the
+    # Edge i lies opposite corner i.  Its function is positive inside; a center that lies on the
     # edge counts as inside where the edge is a left one (going up) or a top one (going right),
     # and the bias of -1 makes "not negative" the test for either.
     dx0, dy0 = x2 - x1, y2 - y1
@@ -367,7 +367,7 @@ def _draw_clipped(
         # Cutting an edge that is very long in depth rounds the new corner to any side of `near`.
         other[index, 2] = max(other[index, 2], near)
         own = np.int64(other[index, 6])
-        # A corner that neighbours draw unclipped must be snapped from the same numbers as theirs.
+        # A corner that neighbors draw unclipped must be snapped from the same numbers as theirs.
         if own >= 0 and state[triangles[triangle, own]] == _READY:
             fixed[index] = snapped[triangles[triangle, own]]
         else:

@@ -2,7 +2,7 @@
 
 The network is that of dlib's example ``dnn_face_recognition_ex.cpp``: ResNet-34 (He et al. 2015,
 arXiv 1512.03385) with fewer layers and half as many filters, 29 convolutions. Its batch
-normalisation is an affine layer behind each convolution, which is multiplied into the convolution
+normalization is an affine layer behind each convolution, which is multiplied into the convolution
 here: every convolution has a bias, and there is nothing else to learn.
 
 A unit that halves the resolution has a 2x2 average as its shortcut. What is added then differs in

@@ -24,7 +24,7 @@ def cut_square(
     """Resample a photo (H, W, 3) into a square (side, side, 3) of the same type.
 
     `transform` (2, 3) maps photo pixels to pixels of the square, both continuous (pixel
-    centres at halves).  It scales both axes alike and may turn or mirror.  A shrinking map
+    centers at halves).  It scales both axes alike and may turn or mirror.  A shrinking map
     averages over the area that every new pixel covers; an enlarging one interpolates
     linearly.  Beyond the border the photo's outermost pixels are repeated: the network has
     never seen hard black edges next to a face.
@@ -54,11 +54,11 @@ def cut_square(
 
     region_linear = linear @ to_region
     region_shift = linear @ np.array([left, top], dtype=np.float64) + shift
-    # OpenCV counts from pixel centres: p_cv = p - 0.5 on both sides.
-    centred_shift = region_shift + region_linear @ np.array([0.5, 0.5]) - 0.5
+    # OpenCV counts from pixel centers: p_cv = p - 0.5 on both sides.
+    centered_shift = region_shift + region_linear @ np.array([0.5, 0.5]) - 0.5
     square = cv2.warpAffine(
         region,
-        np.column_stack([region_linear, centred_shift]),
+        np.column_stack([region_linear, centered_shift]),
         (side, side),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,

@@ -65,7 +65,7 @@ class ResNet50(nn.Module):
     """The convolutional part of ResNet-50.
 
     Starts as an identity mapping of each unit: convolutions by He's rule (fan out), the last
-    batch normalisation of a unit at zero.
+    batch normalization of a unit at zero.
 
     Raises:
         ValueError: ``variant`` is neither ``"paper"`` nor ``"torchvision"``.
@@ -92,9 +92,9 @@ class ResNet50(nn.Module):
                 channels = width * EXPANSION
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

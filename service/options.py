@@ -64,9 +64,9 @@ class AnswerOptions(BaseModel):
     landmarks: bool = Field(default=False, description="Draw the 68 landmarks on the overlay.")
     texture: Texture = Field(
         default="albedo",
-        description="Colours of the meshes: the face model's `albedo` per vertex, or an image "
+        description="Colors of the meshes: the face model's `albedo` per vertex, or an image "
         "baked from the `photo`, light and shadow included. OBJ and PLY files have the "
-        "image's colours at their vertices.",
+        "image's colors at their vertices.",
     )
     texture_size: Annotated[TextureSize, BeforeValidator(_whole_number)] = Field(
         default=1024, description="Side of the image that `texture=photo` bakes, in pixels."

@@ -24,14 +24,14 @@ LAMPS = (((0.5, 0.6, 0.8), 0.62), ((-0.7, 0.2, 0.5), 0.22), ((0.0, 1.0, 0.1), 0.
 class Drawing(NamedTuple):
     """A face with soft edges and nothing behind it."""
 
-    colour: NDArray[np.float64]
+    color: NDArray[np.float64]
     """(S, S, 3) RGB in [0, 1], multiplied by `cover`."""
     cover: NDArray[np.float64]
     """(S, S, 1), the share of each pixel that the face covers."""
 
     def over(self, background: Any, opacity: float = 1.0) -> NDArray[np.uint8]:
         """The face on a background, (S, S, 3) in [0, 1] or a shade: (S, S, 3) uint8."""
-        mixed = opacity * self.colour + (1 - opacity * self.cover) * background
+        mixed = opacity * self.color + (1 - opacity * self.cover) * background
         return (np.clip(mixed, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
@@ -54,9 +54,9 @@ def draw(
     pixels = project(posed) * (side / CROP_SIZE)
     points = np.concatenate([pixels, depth(posed)[..., None]], axis=2)
     fragments = rasterize(points, model.triangles, side, side)
-    colours = np.full(posed_mm.shape, GREY) if albedo is None else albedo
+    colors = np.full(posed_mm.shape, GREY) if albedo is None else albedo
     normals = vertex_normals(posed, model.triangles)
-    attributes = np.concatenate([normals[0], colours], axis=1)[None]
+    attributes = np.concatenate([normals[0], colors], axis=1)[None]
     drawn = interpolate(fragments, model.triangles, attributes)[0].astype(np.float64)
     normal = drawn[..., :3] / np.maximum(
         np.linalg.norm(drawn[..., :3], axis=2, keepdims=True), 1e-6
@@ -65,7 +65,7 @@ def draw(
     for direction, strength in LAMPS:
         unit = np.array(direction) / np.linalg.norm(direction)
         light += strength * np.maximum(normal @ unit, 0)
-    # Colours are display-referred; light adds in linear space.
+    # Colors are display-referred; light adds in linear space.
     lit = drawn[..., 3:] * np.clip(light, 0, 1.2)[..., None] ** (1 / 2.2)
     cover = (fragments.triangle_ids[0] >= 0).astype(np.float64)[..., None]
     return Drawing(_shrunk(lit * cover), _shrunk(cover))

@@ -13,12 +13,11 @@ import numpy.typing as npt
 from facewright.service.networks.image_networks import Outputs, Query, answer
 from facewright.service.networks.regression import INPUT, Prediction
 from facewright.service.pipeline.engine import Engine
+from facewright.service.pipeline.job import Job
 from facewright.service.pipeline.reconstruction import Reconstructor
-from facewright.service.runtime.deadline import Deadline
 from facewright.service.runtime.processors import usable_processors
 from facewright.service.runtime.sessions import open_session
 from facewright.service.settings import Settings
-from facewright.service.telemetry.stages import StageClock
 
 Float32 = npt.NDArray[np.float32]
 RgbU8 = npt.NDArray[np.uint8]
@@ -50,7 +49,7 @@ class Floor:
             self._regression.append(partial(regressor.run, None, {INPUT: batch}))
             return engine.regressor.regress(crops_u8)
 
-        rgb_u8 = engine.decode(photo, Deadline(), StageClock())
+        rgb_u8 = engine.decode(photo, Job())
         detector = engine.detector.asking(detect, only_largest=True)
         Reconstructor(engine.model, detector, regress).reconstruct(rgb_u8, "largest")
 

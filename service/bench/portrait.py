@@ -30,12 +30,12 @@ def render_portrait(model: MorphableModel, seed: int = 7) -> npt.NDArray[np.uint
     albedo = model.albedo(0.6 * random.standard_normal((1, model.n_albedo), dtype=np.float32))
     vertices = model.shape(identity, np.zeros((1, model.n_expression), np.float32))
     posed = pose_points(vertices, _ANGLES, np.zeros((1, 3), np.float32))
-    colours = shade(albedo, vertex_normals(posed, model.triangles), _LIGHT)
+    colors = shade(albedo, vertex_normals(posed, model.triangles), _LIGHT)
 
     pixels = (project(posed) - CROP_SIZE / 2) * _SCALE + (_WIDTH / 2, _HEIGHT / 2)
     points = np.concatenate([pixels, depth(posed)[..., None]], axis=-1).astype(np.float32)
     fragments = rasterize(points, model.triangles, _HEIGHT, _WIDTH)
-    face = interpolate(fragments, model.triangles, colours)[0]
+    face = interpolate(fragments, model.triangles, colors)[0]
     covered = (fragments.triangle_ids[0] >= 0).astype(np.float32)
 
     # A soft edge stands in for hair and neck, which the face model does not have.

@@ -22,10 +22,9 @@ from facewright.service.bench.server import BenchServer, bench_server
 from facewright.service.errors import FacewrightError
 from facewright.service.formats.media_types import GLB
 from facewright.service.pipeline.engine import Engine
-from facewright.service.runtime.deadline import Deadline
+from facewright.service.pipeline.job import Job
 from facewright.service.runtime.processors import usable_processors
 from facewright.service.settings import Settings
-from facewright.service.telemetry.stages import StageClock
 
 ROUNDS = 3
 """The floor and the load that is held against it take turns, so that both see the same machine."""
@@ -88,7 +87,7 @@ class Bench:
             pixels = render_portrait(engine.model)
             self._photo = _jpeg(pixels, 1)
         else:
-            pixels = engine.decode(photo, Deadline(), StageClock())
+            pixels = engine.decode(photo, Job())
             self._photo = photo
         self._sizes = {size: _jpeg(pixels, size) for size in MEGAPIXELS}
         self._floor = Floor(engine, self._photo)

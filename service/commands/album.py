@@ -17,13 +17,12 @@ from facewright.service.formats.pictures import encode_picture
 from facewright.service.options import AlbumOptions, MeshFormat
 from facewright.service.pipeline.album import Source, solve_album
 from facewright.service.pipeline.engine import Engine
+from facewright.service.pipeline.job import SharedJob
 from facewright.service.results.album_answers import AlbumWriter
 from facewright.service.results.album_page import PhotoRow, album_page, evidence
 from facewright.service.results.contact_sheet import TILE_SIDE
 from facewright.service.runtime.admission import map_bounded
-from facewright.service.runtime.deadline import Deadline
 from facewright.service.settings import Settings
-from facewright.service.telemetry.stages import SharedClock
 
 PAGE = "album.html"
 PAGE_MESH = "identity.glb"
@@ -57,7 +56,7 @@ def album_files(
         engine = Engine(settings)
     out.mkdir(parents=True, exist_ok=True)
     sources = [_source(photo, settings) for photo in photos]
-    deadline, clock = Deadline(), SharedClock()
+    job = SharedJob()
 
     with ThreadPoolExecutor(settings.concurrency) as pool:
 
@@ -69,16 +68,16 @@ def album_files(
             yield from track(done, "Reconstructing", len(photos), console=console)
 
         def row(index: int) -> PhotoRow:
-            with clock.one() as own:
+            with job.one() as own:
                 pictures = writer.pictures(index, TILE_SIDE, own)
             photo, overlay = (
                 None if picture is None else encode_picture(picture, JPEG) for picture in pictures
             )
             return PhotoRow(result.photos[index], photo, overlay)
 
-        album = solve_album(engine, sources, options, finding, deadline, clock)
+        album = solve_album(engine, sources, options, finding, job)
         names = [photo.name for photo in photos]
-        writer = AlbumWriter(engine, album, sources, asked, photo_map, deadline, clock, names)
+        writer = AlbumWriter(engine, album, sources, asked, photo_map, job, names)
         result = writer.result()
         rows: list[PhotoRow] = []
         if paged:

@@ -22,7 +22,7 @@ from facewright.service.commands.photo_files import find_photos, read_photo_file
 from facewright.service.errors import FacewrightError, InvalidParameter
 from facewright.service.networks.detection import DetectedFace, Detector, detect_any_orientation
 from facewright.service.options import Faces
-from facewright.service.pipeline.engine import open_detector
+from facewright.service.pipeline.loading import open_detector
 from facewright.service.pipeline.photo import ImageLimits, decode_photo
 from facewright.service.settings import Settings
 
@@ -39,7 +39,7 @@ def detect_files(photos: Sequence[Path], out: Path | None, faces: Faces) -> int:
     - `points` (N, 5, 2) float32: the alignment points in the order of `DetectedFace.points`;
     - `scores` (N,) float32: confidence, 0..1.
 
-    Coordinates are pixels of the photo as a viewer shows it (EXIF applied), pixel centres at
+    Coordinates are pixels of the photo as a viewer shows it (EXIF applied), pixel centers at
     halves.  A photo without a face, or that cannot be read, has one row of NaN.  What
     goes wrong with a photo is reported at the end; the file is written all the same.
 

@@ -15,10 +15,9 @@ from facewright.service.errors import FacewrightError, InvalidParameter
 from facewright.service.formats.media_types import JPEG, PNG
 from facewright.service.options import MeshFormat, ReconstructOptions
 from facewright.service.pipeline.engine import Engine
+from facewright.service.pipeline.job import Job
 from facewright.service.results.answers import AnswerWriter
-from facewright.service.runtime.deadline import Deadline
 from facewright.service.settings import Settings
-from facewright.service.telemetry.stages import StageClock
 
 OVERLAY_TYPES = {"jpg": JPEG, "png": PNG}
 
@@ -62,9 +61,9 @@ def reconstruct_files(
         path.write_bytes(data)
 
     def work(photo: Path, stem: str) -> int:
-        deadline, clock = Deadline(), StageClock()
-        scene = engine.reconstruct(read_photo_file(photo, settings), options.faces, deadline, clock)
-        writer = AnswerWriter(engine, scene, asked, deadline, clock)
+        job = Job()
+        scene = engine.reconstruct(read_photo_file(photo, settings), options.faces, job)
+        writer = AnswerWriter(engine, scene, asked, job)
         write(f"{stem}.json", writer.json_answer().body)
         if "overlay" in options.include:
             write(f"{stem}_overlay.{overlay}", writer.picture(OVERLAY_TYPES[overlay]))

@@ -64,7 +64,7 @@ def join(places: list[Places]) -> Places:
 def decode(height: int, width: int, answer: tuple[Float32, ...], least: float) -> Places:
     """Read the answer for an image of this size: the places that score at least `least`.
 
-    answer: (M, 16), offsets in pixels from the anchor to the box's centre, then its width and
+    answer: (M, 16), offsets in pixels from the anchor to the box's center, then its width and
     height, then six points; and (M, 1), the scores as logits.  Places that overlap are averaged
     by their scores, as the paper does against jitter.
     """
@@ -72,8 +72,8 @@ def decode(height: int, width: int, answer: tuple[Float32, ...], least: float) -
     rows = np.flatnonzero(logits >= math.log(least / (1 - least)))
     anchors = _anchors(height, width)[rows]
     pairs = offsets[rows].reshape(-1, 8, 2)
-    centres, halves = pairs[:, 0] + anchors, np.abs(pairs[:, 1]) / 2
-    boxes = np.concatenate([centres - halves, centres + halves], axis=1)
+    centers, halves = pairs[:, 0] + anchors, np.abs(pairs[:, 1]) / 2
+    boxes = np.concatenate([centers - halves, centers + halves], axis=1)
     scores = (1 / (1 + np.exp(-logits[rows]))).astype(np.float32)
     return _blend(Places(boxes, pairs[:, 2:] + anchors[:, None], scores))
 

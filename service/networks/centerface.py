@@ -1,7 +1,7 @@
 """CenterFace, the face detector that comes with the service.
 
 CenterFace (Xu et al. 2019, arXiv 1911.03599) is an anchor-free detector: at a quarter of the
-input's resolution it gives a score for "the centre of a face is here", and for every such
+input's resolution it gives a score for "the center of a face is here", and for every such
 place the face's size and its five points.
 
 It finds faces from 12 px to the whole input, but its points are good between about 50 and
@@ -160,8 +160,8 @@ class CenterFace:
         for found, transform in zip(
             self._run(squares, self._score_threshold), transforms, strict=True
         ):
-            centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-            distance = np.linalg.norm(centres - CLOSE_SIDE / 2, axis=1)
+            centers = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+            distance = np.linalg.norm(centers - CLOSE_SIDE / 2, axis=1)
             central = np.flatnonzero(distance < CLOSE_FACE / 2)
             if central.size:
                 face = found.take([int(central[np.argmax(found.scores[central])])])
@@ -190,25 +190,25 @@ def _round_up(pixels: int) -> int:
 
 
 def _close_transform(box: Float32, roll: float) -> npt.NDArray[np.float64]:
-    """Map (2, 3) from the photo to the square of the second look: upright, face centred."""
+    """Map (2, 3) from the photo to the square of the second look: upright, face centered."""
     scale = CLOSE_FACE / float(max(box[2] - box[0], box[3] - box[1]))
     cosine, sine = scale * math.cos(roll), scale * math.sin(roll)
     linear = np.array([[cosine, sine], [-sine, cosine]])
-    centre = (box[:2] + box[2:]).astype(np.float64) / 2
-    return np.column_stack([linear, CLOSE_SIDE / 2 - linear @ centre])
+    center = (box[:2] + box[2:]).astype(np.float64) / 2
+    return np.column_stack([linear, CLOSE_SIDE / 2 - linear @ center])
 
 
 def _to_photo(faces: _Candidates, transform: npt.NDArray[np.float64]) -> _Candidates:
     """Bring candidates in a square back into the photo it was cut from by `transform`."""
     back = np.linalg.inv(transform[:, :2])
-    centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
+    centers = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
     halves = (faces.boxes[:, 2:] - faces.boxes[:, :2]) / 2
     # The box is turned by quarter turns only: one that encloses the turned box is too large.
     scale = math.sqrt(abs(float(np.linalg.det(back))))
     if abs(back[0, 1]) > abs(back[0, 0]):
         halves = halves[:, ::-1]
-    centres = (centres - transform[:, 2]) @ back.T
-    boxes = np.concatenate([centres - halves * scale, centres + halves * scale], axis=1)
+    centers = (centers - transform[:, 2]) @ back.T
+    boxes = np.concatenate([centers - halves * scale, centers + halves * scale], axis=1)
     points = (faces.points - transform[:, 2]) @ back.T
     return _Candidates(boxes.astype(np.float32), points.astype(np.float32), faces.scores)
 
@@ -224,9 +224,9 @@ def _decode(
     """
     row, column = np.nonzero(heatmap > threshold)
     box_height, box_width = np.exp(np.clip(size[:, row, column], 0, MAX_LOG_SIZE)) * STRIDE
-    centre_y = (row + offset[0, row, column] + 0.5) * STRIDE
-    centre_x = (column + offset[1, row, column] + 0.5) * STRIDE
-    x0, y0 = centre_x - box_width / 2, centre_y - box_height / 2
+    center_y = (row + offset[0, row, column] + 0.5) * STRIDE
+    center_x = (column + offset[1, row, column] + 0.5) * STRIDE
+    x0, y0 = center_x - box_width / 2, center_y - box_height / 2
     boxes = np.stack([x0, y0, x0 + box_width, y0 + box_height], axis=1)
     fractions = landmarks[:, row, column].reshape(5, 2, -1)
     points = np.stack(

@@ -47,7 +47,7 @@ _QUARTER_TURNS = {
 class DetectedFace:
     """One face in a photo.
 
-    Coordinates are photo pixels, continuous: the centre of the top left pixel is (0.5, 0.5).
+    Coordinates are photo pixels, continuous: the center of the top left pixel is (0.5, 0.5).
     They may lie outside the photo where a face is cut off by its border.
     """
 
@@ -55,7 +55,7 @@ class DetectedFace:
     """(4,): x0, y0, x1, y1 with x0 < x1 and y0 < y1."""
 
     points: npt.NDArray[np.float32]
-    """(5, 2): the eye centres, nose tip and mouth corners.
+    """(5, 2): the eye centers, nose tip and mouth corners.
 
     The eye and the corner that are on the left of the *upright* picture come first: image-left
     eye, image-right eye, nose tip, image-left mouth corner, image-right mouth corner.

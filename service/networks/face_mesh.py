@@ -65,8 +65,8 @@ def square_transform(box: Float32, eyes: Float32) -> npt.NDArray[np.float64]:
     scale = FACE_SIDE / max(float((box[2:] - box[:2]).max()), 1e-3)
     cosine, sine = scale * math.cos(roll), scale * math.sin(roll)
     linear = np.array([[cosine, sine], [-sine, cosine]])
-    centre = (box[:2] + box[2:]).astype(np.float64) / 2
-    return np.column_stack([linear, SIDE / 2 - linear @ centre])
+    center = (box[:2] + box[2:]).astype(np.float64) / 2
+    return np.column_stack([linear, SIDE / 2 - linear @ center])
 
 
 def read(answer: tuple[Float32, ...], transform: npt.NDArray[np.float64]) -> MeshedFace:

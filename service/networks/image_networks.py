@@ -67,7 +67,7 @@ class ImageNetwork:
 
 
 def answer(networks: Mapping[str, ImageNetwork], queries: Sequence[Query]) -> list[Outputs]:
-    """Answer queries; neighbours of one network and size share a call."""
+    """Answer queries; neighbors of one network and size share a call."""
     answers: list[Outputs] = []
     for (network, _), alike in groupby(queries, key=lambda q: (q.network, q.image.shape)):
         answers += networks[network].look([query.image for query in alike])

@@ -1,4 +1,4 @@
-"""Detectors and recognisers of the insightface library, for those who have a model pack.
+"""Detectors and recognizers of the insightface library, for those who have a model pack.
 
 The library is MIT-licensed, but the model packs its makers publish (buffalo_l and others)
 are for NON-COMMERCIAL RESEARCH ONLY.  None is shipped or fetched here: the user installs the
@@ -35,7 +35,7 @@ ARCFACE_POINTS = np.array(
     ]
 )
 """(5, 2): where a recognition network wants the points of a face, pixels of its chip from the
-centre of the first.
+center of the first.
 
 ArcFace's (arXiv 1801.07698); `arcface_dst` of insightface, `utils/face_align.py`.
 """
@@ -105,7 +105,7 @@ class InsightFace:
 
         Raises `ModelError` when the pack's detector gives no points.
         """
-        # Not `FaceAnalysis.get`, which recognises every face as well.
+        # Not `FaceAnalysis.get`, which recognizes every face as well.
         boxes, points = self._analysis.det_model.detect(np.ascontiguousarray(rgb_u8[..., ::-1]))
         if len(boxes) and points is None:
             raise ModelError("the insightface pack's detector gives no facial points")
@@ -150,7 +150,7 @@ class _ArcFace:
         side: int,
     ) -> npt.NDArray[np.float32]:
         # The library's own cut does not average over the pixels that it skips in large photos.
-        # Its detectors count from the pixels' centres as well.
+        # Its detectors count from the pixels' centers as well.
         chip = cut_square(rgb_u8, similarity_transform(points + 0.5, wanted), side)
         try:
             features = self._network.get_feat(np.ascontiguousarray(chip[..., ::-1]))

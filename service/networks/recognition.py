@@ -1,4 +1,4 @@
-"""Telling people apart: what a recogniser of faces is."""
+"""Telling people apart: what a recognizer of faces is."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ from facewright.models.layout import LAYOUT_239
 from facewright.service.errors import BadPhoto, FacewrightError, NoFaceFound, TooFewPhotos
 from facewright.service.options import AlbumOptions, Faces
 from facewright.service.pipeline.engine import Engine
+from facewright.service.pipeline.job import Job, SharedJob
 from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.photo import decode_photo
 from facewright.service.pipeline.reconstruction import (
@@ -35,8 +36,6 @@ from facewright.service.pipeline.reconstruction import (
     Reconstruction,
     reconstruct_faces,
 )
-from facewright.service.runtime.deadline import Deadline
-from facewright.service.telemetry.stages import SharedClock, StageClock
 
 Float32 = npt.NDArray[np.float32]
 RgbU8 = npt.NDArray[np.uint8]
@@ -134,8 +133,7 @@ def solve_album(
     sources: Sequence[Source],
     options: AlbumOptions,
     photo_map: PhotoMap,
-    deadline: Deadline,
-    clock: SharedClock,
+    job: SharedJob,
 ) -> Album:
     """Find the face in each photo and aggregate the identity; blocks.
 
@@ -148,20 +146,20 @@ def solve_album(
     which: Faces = "largest" if options.faces == "largest" else "all"
 
     def look(source: Source) -> _Seen | FailedPhoto:
-        with clock.one() as own:
+        with job.one() as own:
             try:
-                photo, faces = engine.observe(source(), which, deadline, own, reduced=True)
+                photo, faces = engine.observe(source(), which, own, reduced=True)
             except (BadPhoto, NoFaceFound) as error:
                 # A new one: the frames that this one came through hold the photo.
                 return FailedPhoto(type(error)(error.detail))
-            embeddings = engine.embed(photo, faces, deadline, own)
+            embeddings = engine.embed(photo, faces, own)
             return _Seen(photo.width, photo.height, faces, embeddings)
 
     seen = list(photo_map(look, sources))
-    deadline.check()
+    job.check()
     if not any(isinstance(photo, _Seen) for photo in seen):
         raise TooFewPhotos(_too_few(seen, 0, options.min_photos))
-    with clock.stage("reconstruct"):
+    with job.stage("reconstruct"):
         limits = engine.regressor.stranger_distance, engine.stranger_similarity
         album = _aggregate(seen, options, *limits)
     if album.photos_used < options.min_photos:
@@ -183,15 +181,13 @@ def album_face(engine: Engine, album: Album, photo: AlbumFace) -> Reconstruction
     return replace(face, coefficients=photo.observed.coefficients)
 
 
-def album_picture(
-    engine: Engine, source: Source, longest_side: int, deadline: Deadline, clock: StageClock
-) -> RgbU8:
+def album_picture(engine: Engine, source: Source, longest_side: int, job: Job) -> RgbU8:
     """A photo, reduced to at most `longest_side` px: (H, W, 3).
 
     Raises `BadPhoto` when it cannot be decoded, `DeadlinePassed`.
     """
-    deadline.check()
-    with clock.stage("decode"):
+    job.check()
+    with job.stage("decode"):
         return decode_photo(source(), engine.limits, longest_side)
 
 
@@ -202,14 +198,13 @@ def album_overlay(
     face: Reconstruction,
     *,
     landmarks: bool,
-    deadline: Deadline,
-    clock: StageClock,
+    job: Job,
 ) -> RgbU8:
     """A copy of the photo's `picture`, in any size, with its `face` drawn on it: (H, W, 3).
 
     Raises `DeadlinePassed`.
     """
-    deadline.check()
+    job.check()
     height, width = picture.shape[:2]
     scale = np.array([width / photo.width, height / photo.height])
     reduced = replace(
@@ -217,7 +212,7 @@ def album_overlay(
         intrinsics=np.diag([*scale, 1.0]) @ face.intrinsics,
         landmarks_px=(face.landmarks_px * scale).astype(np.float32),
     )
-    with clock.stage("overlay"):
+    with job.stage("overlay"):
         return draw_overlay(picture, engine.model, [reduced], landmarks=landmarks)
 
 

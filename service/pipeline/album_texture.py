@@ -12,8 +12,7 @@ from facewright.models.texture.views import TextureView
 from facewright.service.options import Subject
 from facewright.service.pipeline.album import Album, AlbumFace, Source, album_face, album_picture
 from facewright.service.pipeline.engine import Engine
-from facewright.service.runtime.deadline import Deadline
-from facewright.service.telemetry.stages import StageClock
+from facewright.service.pipeline.job import Job
 
 MOST_VIEWS = 8
 """More photos than this add work and memory, and hardly anything that is not seen yet."""
@@ -29,8 +28,7 @@ def album_texture(
     album: Album,
     sources: Sequence[Source],
     size: int,
-    deadline: Deadline,
-    clock: StageClock,
+    job: Job,
     subject: Subject = "face",
 ) -> npt.NDArray[np.uint8]:
     """Bake the texture (size, size, 3) of the album's identity, its face or head; blocks.
@@ -42,10 +40,10 @@ def album_texture(
     for index in choose_views(album):
         photo = album.photos[index]
         assert isinstance(photo, AlbumFace)  # only such are chosen
-        views.append(_view(engine, album, sources[index], photo, size, deadline, clock))
-    deadline.check()
+        views.append(_view(engine, album, sources[index], photo, size, job))
+    job.check()
     albedo = engine.model.albedo(album.albedo[None])[0]
-    with clock.stage("texture"):
+    with job.stage("texture"):
         return engine.bake(views, albedo, size, subject)
 
 
@@ -73,17 +71,16 @@ def _view(
     source: Source,
     photo: AlbumFace,
     size: int,
-    deadline: Deadline,
-    clock: StageClock,
+    job: Job,
 ) -> TextureView:
     """A photo's face as the baker takes it: only the part of the photo with the face is kept."""
-    with clock.stage("reconstruct"):
+    with job.stage("reconstruct"):
         face = album_face(engine, album, photo)
     points = face.projected()
     low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
     longest = max(photo.width, photo.height)
     reduction = min(1.0, _PIXELS_PER_TEXEL * size / float((high - low).max()))
-    picture = album_picture(engine, source, max(1, round(longest * reduction)), deadline, clock)
+    picture = album_picture(engine, source, max(1, round(longest * reduction)), job)
     height, width = picture.shape[:2]
     scale = np.array([width / photo.width, height / photo.height], np.float32)
     left, top = np.clip(np.floor(low * scale) - 2, 0, [width - 1, height - 1]).astype(int)

@@ -52,7 +52,7 @@ def face_mesh(
     texture_u8: NDArray[np.uint8] | None = None,
     level: FaceLevel | None = None,
 ) -> Mesh:
-    """The mesh of one reconstructed face, coloured with its albedo or a texture.
+    """The mesh of one reconstructed face, colored with its albedo or a texture.
 
     expression: "keep" the photo's, or "neutral".
     pose: "canonical", upright about the model's origin, or "camera", rotated and moved as in
@@ -79,7 +79,7 @@ def colored_mesh(
     texture_u8: NDArray[np.uint8] | None = None,
     level: FaceLevel | None = None,
 ) -> Mesh:
-    """The face model's mesh with these vertices (V, 3) mm, coloured with albedo or texture.
+    """The face model's mesh with these vertices (V, 3) mm, colored with albedo or texture.
 
     albedo: (V, 3) in 0..1; what lies behind the lips is as dark as they leave it.
     texture_u8: (N, N, 3) in the model's texture coordinates, sRGB; instead of the albedo.

@@ -107,7 +107,7 @@ def _draw_face(
         ((points - corner) * scale)[None], model.triangles, rows, columns, near=_NEAR_MM
     )
 
-    # Colour is kept multiplied by opacity, so that resampling does not mix in what is not there.
+    # Color is kept multiplied by opacity, so that resampling does not mix in what is not there.
     normals = vertex_normals(reconstruction.posed_vertices()[None], model.triangles)[0]
     part_opacity = np.ones(len(points), np.float32)
     for part, value in _PART_OPACITY.items():
@@ -179,7 +179,7 @@ def _seen(
     """Which landmarks the surface does not hide.
 
     places: (L, 2) in the fragments' pixels; depth: (L,) mm.  A landmark at the outline may fall
-    just beside the face, so its neighbouring pixels count as well; what lies outside of the
+    just beside the face, so its neighboring pixels count as well; what lies outside of the
     window is not drawn.
     """
     surface = fragments.depth[0]
@@ -201,10 +201,10 @@ def _face_size(points: NDArray[np.float32]) -> float:
 def _draw_dots(picture: NDArray[np.uint8], places: NDArray[np.float32], face_size: float) -> None:
     """Antialiased dots with a dark rim, which reads on light and dark skin alike."""
     radius = max(_SMALLEST_DOT_PX, _DOT_RADIUS * face_size)
-    # OpenCV counts from the centre of the first pixel.
-    centres = np.rint((np.asarray(places) - 0.5) * (1 << _SHIFT)).astype(int).tolist()
+    # OpenCV counts from the center of the first pixel.
+    centers = np.rint((np.asarray(places) - 0.5) * (1 << _SHIFT)).astype(int).tolist()
     for color, reach in ((_DOT_RIM_COLOR, 1.45), (_DOT_COLOR, 1.0)):
-        for x, y in centres:
+        for x, y in centers:
             cv2.circle(
                 picture,
                 (x, y),

@@ -2,17 +2,17 @@
 
 Accepted are JPEG, PNG, WebP, HEIC and AVIF.  Size is read from the header and held against the
 limits before anything is decoded.  Decoding is Pillow's (with libheif for HEIC): unlike OpenCV it
-refuses truncated files (OpenCV fills the rest with grey), knows EXIF, palettes, 16 bits and CMYK,
+refuses truncated files (OpenCV fills the rest with gray), knows EXIF, palettes, 16 bits and CMYK,
 and is fuzzed as a library that takes hostile files.
 
 What a viewer shows:
 
 - EXIF orientation is applied, and a HEIC or AVIF file's own; the result has no orientation any
   more.  Texts, XMP and thumbnails play no part, whatever they say.
-- Colours are sRGB: an ICC profile is applied, a broken one is ignored.
+- Colors are sRGB: an ICC profile is applied, a broken one is ignored.
 - Transparent pixels are laid on white, as on a page.
 - Of an animation or a burst the first picture is taken.
-- 16-bit samples keep their upper 8 bits; grey becomes RGB; CMYK is converted.
+- 16-bit samples keep their upper 8 bits; gray becomes RGB; CMYK is converted.
 - Bytes after the end of the image are ignored.  A JPEG may lack its end marker, if it has all its
   pixels.
 
@@ -37,7 +37,7 @@ from facewright.service.pipeline.photo_types import (
     FileType,
     Header,
     bare_png,
-    recognise,
+    recognize,
 )
 
 # Pillow logs EXIF values, places included, at debug level.
@@ -130,7 +130,7 @@ def open_photo(data: bytes, limits: ImageLimits, least_side: int = 0) -> Photo:
         raise PhotoTooLarge(
             f"The photo has {len(data)} bytes; at most {limits.max_bytes} are accepted."
         )
-    kind = recognise(data)
+    kind = recognize(data)
     try:
         header = kind.read_header(data)
     except Exception:  # see below

@@ -1,4 +1,4 @@
-"""The colours of a decoded photo as sRGB."""
+"""The colors of a decoded photo as sRGB."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SPACES = {"RGB": ("RGB",), "GRAY": ("L",), "CMYK": ("CMYK",)}
 def to_rgb(image: Image.Image) -> Image.Image:
     """The image as opaque 8-bit sRGB.
 
-    Its ICC profile is applied if it is sound and describes the image's colours.  16-bit samples
+    Its ICC profile is applied if it is sound and describes the image's colors.  16-bit samples
     keep their upper 8 bits.  Transparent pixels are laid on white.
     """
     profile = image.info.get("icc_profile")
-    if image.mode.startswith("I"):  # 16-bit grey; Pillow clips it where it should scale
+    if image.mode.startswith("I"):  # 16-bit gray; Pillow clips it where it should scale
         samples = np.asarray(image).astype(np.uint16) >> 8
         image = Image.fromarray(samples.astype(np.uint8))
     if image.has_transparency_data:
@@ -58,7 +58,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether colours stay as they are, as most profiles are sRGB's by one name or another."""
+    """Whether colors stay as they are, as most profiles are sRGB's by one name or another."""
     levels = np.arange(0, 256, 15, dtype=np.uint8)
     cube = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(len(levels), -1, 3)
     sample = Image.fromarray(np.ascontiguousarray(cube)).convert(mode)

@@ -55,7 +55,7 @@ class FileType:
     """None when the header is incomplete or corrupt; may raise anything on corrupt files."""
 
 
-def recognise(data: bytes) -> FileType:
+def recognize(data: bytes) -> FileType:
     """The type of a file.
 
     Raises `UnsupportedPhotoType` with the name of the type that was found.

@@ -24,7 +24,9 @@ from facewright.service.pipeline.album import (
     album_picture,
 )
 from facewright.service.pipeline.album_texture import album_texture
+from facewright.service.pipeline.chosen_mesh import mesh_size
 from facewright.service.pipeline.engine import Engine
+from facewright.service.pipeline.job import Job, SharedJob
 from facewright.service.results import schemas
 from facewright.service.results.answers import (
     ARCHIVED,
@@ -38,8 +40,7 @@ from facewright.service.results.answers import (
     write_mesh_files,
 )
 from facewright.service.results.contact_sheet import TILE_SIDE, Tile, draw_sheet
-from facewright.service.runtime.deadline import Deadline
-from facewright.service.telemetry.stages import SharedClock, StageClock
+from facewright.service.results.mesh_files import face_file, identity_file
 
 RgbU8 = npt.NDArray[np.uint8]
 
@@ -62,16 +63,15 @@ class AlbumWriter(Writer):
         sources: Sequence[Source],
         options: AlbumOptions,
         photo_map: PhotoMap,
-        deadline: Deadline,
-        clock: SharedClock,
+        job: SharedJob,
         names: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(engine, deadline, clock)
+        super().__init__(engine, job)
         self._album = album
         self._sources = sources
         self._options = options
         self._map = photo_map
-        self._clock: SharedClock = clock
+        self._job: SharedJob = job
         self._names = names
         self._baked: RgbU8 | None = None
 
@@ -81,7 +81,7 @@ class AlbumWriter(Writer):
         mesh = None
         if "mesh" in options.include:
             form = options.mesh_format
-            size = self._engine.mesh_size(options.choice)
+            size = mesh_size(self._engine, options.choice)
             mesh = mesh_in_json(self.mesh(form), form, size)
         return schemas.AlbumResult(
             face_model=face_model_reference(self._engine),
@@ -107,13 +107,14 @@ class AlbumWriter(Writer):
     def mesh(self, form: MeshFormat, material_file: str | None = None) -> bytes:
         """The neutral mesh of the identity; an OBJ file may name a material file beside it."""
         texture = self._texture()
-        self._deadline.check()
+        self._job.check()
         album = self._album
-        return self._engine.identity_file(
+        return identity_file(
+            self._engine,
             album.identity,
             album.albedo,
             form,
-            self._clock,
+            self._job,
             texture,
             material_file,
             self._options.choice,
@@ -121,10 +122,10 @@ class AlbumWriter(Writer):
 
     def mesh_files(self, forms: Sequence[MeshFormat] = ARCHIVED) -> Iterator[tuple[str, bytes]]:
         """Names and contents of the identity's meshes and of what belongs to them."""
-        return write_mesh_files(self.mesh, self._texture(), forms, "identity", self._clock)
+        return write_mesh_files(self.mesh, self._texture(), forms, "identity", self._job)
 
     def pictures(
-        self, index: int, longest_side: int, clock: StageClock
+        self, index: int, longest_side: int, job: Job
     ) -> tuple[RgbU8 | None, RgbU8 | None]:
         """A photo, reduced to at most `longest_side` px, without and with its face drawn on it.
 
@@ -134,13 +135,13 @@ class AlbumWriter(Writer):
         if isinstance(photo, FailedPhoto):
             try:
                 return (
-                    album_picture(self._engine, source, longest_side, self._deadline, clock),
+                    album_picture(self._engine, source, longest_side, job),
                     None,
                 )
             except BadPhoto:
                 return None, None
-        picture = album_picture(self._engine, source, longest_side, self._deadline, clock)
-        with clock.stage("reconstruct"):
+        picture = album_picture(self._engine, source, longest_side, job)
+        with job.stage("reconstruct"):
             face = album_face(self._engine, self._album, photo)
         overlay = album_overlay(
             self._engine,
@@ -148,15 +149,14 @@ class AlbumWriter(Writer):
             photo,
             face,
             landmarks=self._options.landmarks,
-            deadline=self._deadline,
-            clock=clock,
+            job=job,
         )
         return picture, overlay
 
     def picture(self, media_type: str) -> bytes:
         """All photos with the identity drawn on them as one picture, a JPEG or PNG file."""
         tiles = list(self._map(self._tile, range(len(self._album.photos))))
-        with self._clock.stage("encode"):
+        with self._job.stage("encode"):
             return encode_picture(draw_sheet(tiles), media_type)
 
     def main_mesh(self, form: MeshFormat) -> bytes:
@@ -169,8 +169,8 @@ class AlbumWriter(Writer):
         yield from self.mesh_files()
 
         def work(index: int) -> tuple[int, bytes, bytes]:
-            with self._clock.one() as clock:
-                return index, self._overlay(index, clock), self._face_mesh(index, clock)
+            with self._job.one() as job:
+                return index, self._overlay(index, job), self._face_mesh(index, job)
 
         for index, overlay, mesh in self._map(work, self._faces()):
             yield f"photo{index:02}/overlay.jpg", overlay
@@ -187,8 +187,7 @@ class AlbumWriter(Writer):
                 self._album,
                 self._sources,
                 size,
-                self._deadline,
-                self._clock,
+                self._job,
                 self._options.mesh,
             )
         return self._baked
@@ -197,25 +196,25 @@ class AlbumWriter(Writer):
         photos = self._album.photos
         return [index for index, photo in enumerate(photos) if isinstance(photo, AlbumFace)]
 
-    def _overlay(self, index: int, clock: StageClock) -> bytes:
-        _, overlay = self.pictures(index, OVERLAY_SIDE, clock)
+    def _overlay(self, index: int, job: Job) -> bytes:
+        _, overlay = self.pictures(index, OVERLAY_SIDE, job)
         assert overlay is not None  # asked for photos with a face only
-        with clock.stage("encode"):
+        with job.stage("encode"):
             return encode_picture(overlay, JPEG)
 
-    def _face_mesh(self, index: int, clock: StageClock) -> bytes:
+    def _face_mesh(self, index: int, job: Job) -> bytes:
         photo = self._album.photos[index]
         assert isinstance(photo, AlbumFace)
-        with clock.stage("reconstruct"):
+        with job.stage("reconstruct"):
             face = album_face(self._engine, self._album, photo)
-        return self._engine.mesh_file(
-            face, "glb", "keep", "canonical", clock, choice=self._options.choice
+        return face_file(
+            self._engine, face, "glb", "keep", "canonical", job, choice=self._options.choice
         )
 
     def _tile(self, index: int) -> Tile:
         photo = self._album.photos[index]
-        with self._clock.one() as clock:
-            picture, overlay = self.pictures(index, TILE_SIDE, clock)
+        with self._job.one() as job:
+            picture, overlay = self.pictures(index, TILE_SIDE, job)
         if isinstance(photo, FailedPhoto):
             return Tile(picture, failed=True)
         return Tile(overlay, photo.is_stranger)
@@ -233,13 +232,13 @@ class AlbumWriter(Writer):
                     code=problem.code, title=problem.title, detail=problem.detail
                 ),
             )
-        self._deadline.check()
-        with self._clock.one() as clock:
-            with clock.stage("reconstruct"):
+        self._job.check()
+        with self._job.one() as job:
+            with job.stage("reconstruct"):
                 face = album_face(self._engine, self._album, photo)
             overlay = None
             if "overlay" in self._options.include:
-                overlay = picture_in_json(self._overlay(index, clock))
+                overlay = picture_in_json(self._overlay(index, job))
         likeness = None
         if photo.distance is not None:
             likeness = schemas.Likeness(

@@ -33,11 +33,13 @@ from facewright.service.formats.obj import write_mtl
 from facewright.service.formats.pictures import encode_picture
 from facewright.service.formats.zip import zip_files
 from facewright.service.options import MeshFormat, ReconstructOptions
+from facewright.service.pipeline.chosen_mesh import mesh_size
 from facewright.service.pipeline.engine import Engine, Scene
+from facewright.service.pipeline.job import Job
+from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.reconstruction import Reconstruction
 from facewright.service.results import schemas
-from facewright.service.runtime.deadline import Deadline
-from facewright.service.telemetry.stages import StageClock
+from facewright.service.results.mesh_files import face_file
 
 MOST_LARGE_IN_JSON = 8
 """Faces whose OBJ or STL meshes fit into JSON: each is some 6 MB of base64, held several times."""
@@ -62,9 +64,9 @@ class Answer:
 
 
 class Writer(ABC):
-    """Turns what was reconstructed into one of `FORMS`; what it costs goes to `clock`.
+    """Turns what was reconstructed into one of `FORMS`; what it costs is noted by the `job`.
 
-    Every method raises `DeadlinePassed` before its next file when `deadline` has passed.
+    Every method raises `DeadlinePassed` before its next file when its deadline has passed.
     """
 
     mesh_name: ClassVar[str]
@@ -72,10 +74,9 @@ class Writer(ABC):
     picture_name: ClassVar[str]
     archive_name: ClassVar[str]
 
-    def __init__(self, engine: Engine, deadline: Deadline, clock: StageClock) -> None:
+    def __init__(self, engine: Engine, job: Job) -> None:
         self._engine = engine
-        self._deadline = deadline
-        self._clock = clock
+        self._job = job
 
     def write(self, media_type: str) -> Answer:
         """The answer as one of `FORMS`."""
@@ -85,14 +86,14 @@ class Writer(ABC):
             name = self.picture_name + EXTENSIONS[media_type]
             return Answer(self.picture(media_type), media_type, name)
         if media_type == ZIP:
-            return zip_answer(self.files(), f"{self.archive_name}.zip", self._deadline, self._clock)
+            return zip_answer(self.files(), f"{self.archive_name}.zip", self._job)
         form = next(form for form, of_form in MESH_TYPES.items() if of_form == media_type)
         return Answer(self.main_mesh(form), media_type, f"{self.mesh_name}.{form}")
 
     def json_answer(self) -> Answer:
         """`result` as a body."""
         result = self.result()
-        with self._clock.stage("encode"):
+        with self._job.stage("encode"):
             return json_answer(result)
 
     @abstractmethod
@@ -122,10 +123,9 @@ class AnswerWriter(Writer):
         engine: Engine,
         scene: Scene,
         options: ReconstructOptions,
-        deadline: Deadline,
-        clock: StageClock,
+        job: Job,
     ) -> None:
-        super().__init__(engine, deadline, clock)
+        super().__init__(engine, job)
         self._scene = scene
         self._options = options
         self._baked: tuple[Reconstruction, npt.NDArray[np.uint8]] | None = None
@@ -157,13 +157,14 @@ class AnswerWriter(Writer):
     ) -> bytes:
         """The mesh file of one face; an OBJ file may name a material file beside it."""
         texture = self._texture(face)
-        self._deadline.check()
-        return self._engine.mesh_file(
+        self._job.check()
+        return face_file(
+            self._engine,
             face,
             form,
             self._options.expression,
             self._options.pose,
-            self._clock,
+            self._job,
             texture,
             material_file,
             self._options.choice,
@@ -177,13 +178,17 @@ class AnswerWriter(Writer):
         def write(form: MeshFormat, material_file: str | None = None) -> bytes:
             return self.mesh(face, form, material_file)
 
-        return write_mesh_files(write, self._texture(face), [form], stem, self._clock)
+        return write_mesh_files(write, self._texture(face), [form], stem, self._job)
 
     def picture(self, media_type: str) -> bytes:
         """The picture with all faces drawn on it, as a JPEG or PNG file."""
-        self._deadline.check()
-        picture = self._engine.overlay(self._scene, self._options.landmarks, self._clock)
-        with self._clock.stage("encode"):
+        self._job.check()
+        scene, landmarks = self._scene, self._options.landmarks
+        with self._job.stage("overlay"):
+            picture = draw_overlay(
+                scene.photo, self._engine.model, scene.faces, landmarks=landmarks
+            )
+        with self._job.stage("encode"):
             return encode_picture(picture, media_type)
 
     def main_mesh(self, form: MeshFormat) -> bytes:
@@ -203,12 +208,12 @@ class AnswerWriter(Writer):
         if self._options.texture == "albedo":
             return None
         if self._baked is None or self._baked[0] is not face:
-            self._deadline.check()
+            self._job.check()
             size = self._options.texture_size
             subject = self._options.mesh
             self._baked = (
                 face,
-                self._engine.texture(self._scene, face, size, self._clock, subject),
+                self._engine.texture(self._scene, face, size, self._job, subject),
             )
         return self._baked[1]
 
@@ -226,7 +231,7 @@ class AnswerWriter(Writer):
         mesh = None
         if "mesh" in self._options.include:
             form = self._options.mesh_format
-            size = self._engine.mesh_size(self._options.choice)
+            size = mesh_size(self._engine, self._options.choice)
             mesh = mesh_in_json(self.mesh(face, form), form, size)
         return describe_face(
             face,
@@ -322,7 +327,7 @@ def write_mesh_files(
     texture: npt.NDArray[np.uint8] | None,
     forms: Sequence[MeshFormat],
     stem: str,
-    clock: StageClock,
+    job: Job,
 ) -> Iterator[tuple[str, bytes]]:
     """Names and contents of a mesh in some formats, one at a time.
 
@@ -334,7 +339,7 @@ def write_mesh_files(
             continue
         yield f"{stem}.obj", write(form, f"{stem}.mtl")
         yield f"{stem}.mtl", write_mtl(f"{stem}.png")
-        with clock.stage("mesh"):
+        with job.stage("mesh"):
             picture = encode_picture(texture, PNG)
         yield f"{stem}.png", picture
 
@@ -359,17 +364,15 @@ def json_answer(result: BaseModel) -> Answer:
     return Answer(result.model_dump_json(exclude_none=True).encode(), JSON, "result.json")
 
 
-def zip_answer(
-    files: Iterable[tuple[str, bytes]], filename: str, deadline: Deadline, clock: StageClock
-) -> Answer:
+def zip_answer(files: Iterable[tuple[str, bytes]], filename: str, job: Job) -> Answer:
     """Named files in one archive; raises `DeadlinePassed` when time runs out between them."""
 
     def timely() -> Iterator[tuple[str, bytes]]:
         for file in files:
-            deadline.check()
+            job.check()
             yield file
 
-    return Answer(zip_files(timely(), lambda: clock.stage("encode")), ZIP, filename)
+    return Answer(zip_files(timely(), lambda: job.stage("encode")), ZIP, filename)
 
 
 def face_model_reference(engine: Engine) -> schemas.ModelReference:

@@ -2,7 +2,7 @@
 
 Additions keep `schema_version` at 1.x; anything that breaks a reader makes a new path.
 Photo coordinates are pixels of the photo as a viewer shows it (EXIF orientation applied),
-continuous: the centre of the top left pixel is (0.5, 0.5).
+continuous: the center of the top left pixel is (0.5, 0.5).
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class File(BaseModel):
 
 
 class MeshFile(File):
-    """A mesh inside JSON; GLB is in metres, OBJ in millimetres."""
+    """A mesh inside JSON; GLB is in meters, OBJ in millimeters."""
 
     vertices: int = Field(examples=[37868])
     triangles: int = Field(examples=[75176])
@@ -172,7 +172,7 @@ class ReconstructResult(BaseModel):
     expression: Expression = Field(description="The expression in `mesh`.")
     mesh_pose: Pose = Field(description="The frame of `mesh`.")
     mesh: Subject = Field(description="What the meshes show: the `face`, or a `head`.")
-    texture: Texture = Field(description="Where the colours of `mesh` come from.")
+    texture: Texture = Field(description="Where the colors of `mesh` come from.")
     faces: list[Face] = Field(description="The largest first.")
     overlay: File | None = Field(
         default=None,
@@ -254,7 +254,7 @@ class AlbumIdentity(BaseModel):
     albedo: list[float] = Field(
         min_length=80,
         max_length=80,
-        description="delta, the mean of the photos used; it colours the mesh.",
+        description="delta, the mean of the photos used; it colors the mesh.",
     )
     photos_used: int = Field(ge=1, examples=[5])
     mesh: MeshFile | None = Field(
@@ -287,7 +287,7 @@ class AlbumResult(BaseModel):
         "counts as a stranger's.",
     )
     mesh: Subject = Field(description="What the meshes show: the `face`, or a `head`.")
-    texture: Texture = Field(description="Where the colours of the identity's mesh come from.")
+    texture: Texture = Field(description="Where the colors of the identity's mesh come from.")
     identity: AlbumIdentity
     photos: list[AlbumPhoto] = Field(description="In the order of the request.")
 

@@ -137,7 +137,7 @@ def test_moving_and_scaling_the_photo_moves_and_scales_the_fit(
 
 
 @given(scales, turns, shifts)
-def test_the_crop_has_the_origin_in_its_centre_and_102_px_per_100_mm(
+def test_the_crop_has_the_origin_in_its_center_and_102_px_per_100_mm(
     scale: float, turn: np.ndarray, shift: np.ndarray
 ) -> None:
     transform = crop_transform(weak_perspective(scale, turn, shift), TEMPLATE)

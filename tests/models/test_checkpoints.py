@@ -12,7 +12,7 @@ from torch.nn import functional
 from facewright.models.checkpoints_torch import (
     CheckpointError,
     CheckpointInfo,
-    initialise,
+    initialize,
     load_checkpoint,
     load_imagenet,
     save_checkpoint,
@@ -125,7 +125,7 @@ def test_released_checkpoint_gives_the_outputs_of_its_heads(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("variant", ["paper", "torchvision"])
 @pytest.mark.parametrize("old_torch", [True, False])
-def test_imagenet_initialises_both_variants(
+def test_imagenet_initializes_both_variants(
     tmp_path: Path, variant: Variant, old_torch: bool
 ) -> None:
     weights = resnet_weights(3)
@@ -139,7 +139,7 @@ def test_imagenet_initialises_both_variants(
         if name not in ("conv1.weight", "bn1.running_mean"):
             assert torch.equal(own[name], value), name
 
-    # An image in [0, 1] gives what the original gives for the normalised image, away from the
+    # An image in [0, 1] gives what the original gives for the normalized image, away from the
     # border (3 px of padding).
     image = torch.rand(1, 3, 64, 64)
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
@@ -244,13 +244,13 @@ def _saved(path: Path, sha256: str) -> RNet:
 
 
 @pytest.mark.parametrize("same_model", [True, False])
-def test_initialise_takes_the_last_layer_only_from_the_same_face_model(
+def test_initialize_takes_the_last_layer_only_from_the_same_face_model(
     tmp_path: Path, same_model: bool
 ) -> None:
     earlier = _saved(tmp_path / "earlier.pt", "aa")
     torch.manual_seed(8)
     network = RNet()
     own_layer = network.fc.weight.clone()
-    initialise(network, tmp_path / "earlier.pt", "aa" if same_model else "bb")
+    initialize(network, tmp_path / "earlier.pt", "aa" if same_model else "bb")
     assert torch.equal(network.backbone.conv1.weight, earlier.backbone.conv1.weight)
     assert torch.equal(network.fc.weight, earlier.fc.weight if same_model else own_layer)

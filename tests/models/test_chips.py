@@ -68,7 +68,7 @@ def _dots(points: np.ndarray, size: int, radius: float) -> torch.Tensor:
     return torch.from_numpy(picture.astype(np.float32))[None, None]
 
 
-def _centre_of_mass(chip: torch.Tensor) -> np.ndarray:
+def _center_of_mass(chip: torch.Tensor) -> np.ndarray:
     size = chip.shape[-1]
     y, x = np.mgrid[:size, :size] + 0.5
     weight = chip[0, 0].numpy()
@@ -89,7 +89,7 @@ def test_dlib_chip_has_the_face_at_the_reference(name: str, angle: float) -> Non
     assert chip.shape == (1, 1, 150, 150)
     # dlib: the box of the mean face and 25% on each side fill 150 px, so the box is 100 px.
     reference = _face()[chosen] if isinstance(chosen, int) else _face()[chosen].mean(0)
-    np.testing.assert_allclose(_centre_of_mass(chip), 25 + 100 * reference, atol=0.1)
+    np.testing.assert_allclose(_center_of_mass(chip), 25 + 100 * reference, atol=0.1)
 
 
 def test_each_image_of_a_batch_has_its_own_chip() -> None:

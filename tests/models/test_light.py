@@ -86,19 +86,19 @@ def test_a_smooth_environment_is_shaded_as_its_integral() -> None:
     gamma = [c / SCALE[degree] for c, (degree, _) in zip(coefficients, ORDERS, strict=True)]
     normals = unit_vectors(20, seed=5)
     shaded = light.shade(np.ones((1, 20, 3)), normals[None], np.array(gamma)[None, None])
-    for normal, colour in zip(normals, shaded[0], strict=True):
+    for normal, color in zip(normals, shaded[0], strict=True):
         integral = np.sum(weights * radiance * np.maximum(directions @ normal, 0.0))
-        assert colour[0] == pytest.approx(integral, abs=2e-3)
+        assert color[0] == pytest.approx(integral, abs=2e-3)
 
 
-def test_each_colour_channel_has_its_own_light() -> None:
+def test_each_color_channel_has_its_own_light() -> None:
     normals = unit_vectors(7)[None]
     albedo = np.random.default_rng(6).random((1, 7, 3))
     gammas = np.random.default_rng(7).standard_normal((1, 3, 9))
-    colours = light.shade(albedo, normals, gammas)
+    colors = light.shade(albedo, normals, gammas)
     for channel in range(3):
         one = light.shade(albedo, normals, gammas[:, channel : channel + 1])
-        np.testing.assert_allclose(colours[..., channel], one[..., channel], atol=1e-12)
+        np.testing.assert_allclose(colors[..., channel], one[..., channel], atol=1e-12)
 
 
 @given(hnp.arrays(np.float64, (2, 1, 9), elements=st.floats(-3, 3)))
@@ -121,5 +121,5 @@ def test_gradients_by_finite_differences() -> None:
 
 def test_float32_stays_float32() -> None:
     normals = unit_vectors(4)[None].astype(np.float32)
-    colours = light.shade(normals, normals, np.zeros((1, 1, 9), np.float32))
-    assert colours.dtype == np.float32
+    colors = light.shade(normals, normals, np.zeros((1, 1, 9), np.float32))
+    assert colors.dtype == np.float32

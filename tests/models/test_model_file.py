@@ -98,12 +98,12 @@ def test_a_loaded_model_is_saved_as_it_was(saved: Path, tmp_path: Path) -> None:
 
 
 @given(st.floats(1e-6, 1e4), st.integers(0, 100))
-def test_quantising_twice_changes_nothing(size: float, seed: int) -> None:
+def test_quantizing_twice_changes_nothing(size: float, seed: int) -> None:
     basis = np.random.default_rng(seed).standard_normal((3, 10, 3)).astype(np.float32)
     basis *= np.float32(size)
     basis[1] = 0.0
-    first, scale = model_file._quantise(basis)
-    again, same = model_file._quantise(first * scale[:, None, None])
+    first, scale = model_file._quantize(basis)
+    again, same = model_file._quantize(first * scale[:, None, None])
     np.testing.assert_array_equal(again, first)
     np.testing.assert_array_equal(same, scale)
     assert np.abs(first[[0, 2]]).max(axis=(1, 2)).tolist() == [127, 127]

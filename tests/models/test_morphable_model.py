@@ -211,7 +211,7 @@ def test_unsound_arrays_are_refused(
         dataclasses.replace(model, **{name: convert(getattr(model, name))})
 
 
-def test_torch_twin_agrees_to_a_ten_thousandth_of_a_millimetre(model: MorphableModel) -> None:
+def test_torch_twin_agrees_to_a_ten_thousandth_of_a_millimeter(model: MorphableModel) -> None:
     identity, expression, albedo = coefficients(model, 5)
     twin = TorchMorphableModel(model)
     shapes = twin.shape(torch.from_numpy(identity), torch.from_numpy(expression))

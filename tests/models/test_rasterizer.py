@@ -1,4 +1,4 @@
-"""The rasteriser against exact integer geometry, and its promises on edges, planes and ties."""
+"""The rasterizer against exact integer geometry, and its promises on edges, planes and ties."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from facewright.models.rasterizer import Fragments, interpolate, rasterize, warm
 HEIGHT, WIDTH = 9, 12
 _FINE = 1 << 60
 
-# Multiples of 1/4 px make vertices and edges fall on pixel centres often.
+# Multiples of 1/4 px make vertices and edges fall on pixel centers often.
 _quarter = st.integers(-12, 60).map(lambda n: n / 4)
 _any_place = st.floats(-4, 16, width=32)
 _place = st.one_of(_quarter, _any_place)
@@ -40,9 +40,9 @@ def snap(points: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def covers(corners: NDArray[np.int64], row: int, column: int) -> bool:
-    """Exact: the centre, moved right by an infinitesimal and down by a smaller one, is inside."""
+    """Exact: the center, moved right by an infinitesimal and down by a smaller one, is inside."""
     # Integers of 2**-60 of 1/256 px stand for the infinitesimals: 2**30 and 1 of them move no
-    # centre of this size of scene across an edge that it does not lie on.
+    # center of this size of scene across an edge that it does not lie on.
     x = (256 * column + 128) * _FINE + (1 << 30)
     y = (256 * row + 128) * _FINE + 1
     sides = []
@@ -56,7 +56,7 @@ def covers(corners: NDArray[np.int64], row: int, column: int) -> bool:
 
 
 def seen(corners: NDArray[Any], row: int, column: int) -> NDArray[np.float64]:
-    """Barycentric / depth of the point on the ray through a pixel's centre, by linear algebra."""
+    """Barycentric / depth of the point on the ray through a pixel's center, by linear algebra."""
     x, y, depth = np.asarray(corners, np.float64).T
     return np.linalg.solve(
         np.stack([x * depth, y * depth, depth]), np.array([column + 0.5, row + 0.5, 1.0])
@@ -115,7 +115,7 @@ def grid_triangles(rows: int, columns: int, rng: np.random.Generator) -> NDArray
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.booleans())
-def test_grid_covers_each_pixel_exactly_once(seed: int, on_centres: bool) -> None:
+def test_grid_covers_each_pixel_exactly_once(seed: int, on_centers: bool) -> None:
     rng = np.random.default_rng(seed)
     rows, columns = rng.integers(3, 8, 2)
     y, x = np.mgrid[0:rows, 0:columns].astype(np.float64)
@@ -123,14 +123,14 @@ def test_grid_covers_each_pixel_exactly_once(seed: int, on_centres: bool) -> Non
     x += inner * rng.uniform(-0.24, 0.24, x.shape)
     y += inner * rng.uniform(-0.24, 0.24, x.shape)
     x, y = x * WIDTH / (columns - 1), y * HEIGHT / (rows - 1)
-    if on_centres:
+    if on_centers:
         x, y = (np.where(inner, np.round(2 * n) / 2, n) for n in (x, y))
     points = np.stack([x, y, rng.uniform(2, 50, x.shape)], -1).reshape(-1, 3)
     triangles = grid_triangles(rows, columns, rng)
     corners = points[triangles]
     sides = corners[:, 1:, :2] - corners[:, :1, :2]
     area = np.abs(np.linalg.det(sides)).sum() / 2
-    if on_centres and not np.isclose(area, HEIGHT * WIDTH):
+    if on_centers and not np.isclose(area, HEIGHT * WIDTH):
         return  # rounding folded the grid over
     assert (hits(points, triangles, HEIGHT, WIDTH) == 1).all()
     assert (rasterize(points[None], triangles, HEIGHT, WIDTH).triangle_ids >= 0).all()
@@ -163,10 +163,10 @@ def test_fan_covers_each_pixel_at_most_once_and_its_inside_exactly_once(seed: in
     assert (counts[inside] == 1).all()
 
 
-def camera_points(space: NDArray[Any], focal: float, centre: tuple[float, float]) -> NDArray[Any]:
+def camera_points(space: NDArray[Any], focal: float, center: tuple[float, float]) -> NDArray[Any]:
     """Points (x, y, depth) in camera space to (x px, y px, depth)."""
     x, y, depth = space.T
-    return np.stack([centre[0] + focal * x / depth, centre[1] + focal * y / depth, depth], -1)
+    return np.stack([center[0] + focal * x / depth, center[1] + focal * y / depth, depth], -1)
 
 
 @settings(max_examples=100, deadline=None)
@@ -219,7 +219,7 @@ def test_ground_behind_and_below_the_camera_has_no_cracks() -> None:
     points = camera_points(space, 20.0, (32.0, 8.0))
     triangles = grid_triangles(count, count, rng)
     counts = hits(points, triangles, 64, 64)
-    horizon = 8  # the farthest ground is seen at 8 + 20 * 5 / 401, above the centre of row 8
+    horizon = 8  # the farthest ground is seen at 8 + 20 * 5 / 401, above the center of row 8
     assert (counts[:horizon] == 0).all()
     assert (counts[horizon:] == 1).all()
     together = rasterize(points[None], triangles, 64, 64)

@@ -86,8 +86,8 @@ def test_a_shrunk_square_is_where_the_map_says(scale: float) -> None:
     side = 40
     transform = np.array([[scale, 0, -scale * 321.3], [0, scale, -scale * 111.7]])
     square = cut_square(ramp, transform, side)
-    centres = (np.arange(side) + 0.5) / scale
+    centers = (np.arange(side) + 0.5) / scale
     inside = slice(1, -1)  # the outermost pixels may touch the photo's border
     reach = int(min(side, (1000 - 111.7) * scale)) - 2
-    np.testing.assert_allclose(square[1:reach, inside, 0][0], centres[inside] + 321.3, atol=0.5)
-    np.testing.assert_allclose(square[1:reach, 5, 1], centres[1:reach] + 111.7, atol=0.5)
+    np.testing.assert_allclose(square[1:reach, inside, 0][0], centers[inside] + 321.3, atol=0.5)
+    np.testing.assert_allclose(square[1:reach, 5, 1], centers[1:reach] + 111.7, atol=0.5)

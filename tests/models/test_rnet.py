@@ -20,7 +20,7 @@ STRIDES: dict[str, list[list[int]]] = {
 
 
 def randomised(net: ResNet50, seed: int = 0) -> ResNet50:
-    """Every parameter and statistic of normalisation away from its neutral value."""
+    """Every parameter and statistic of normalization away from its neutral value."""
     generator = torch.Generator().manual_seed(seed)
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -125,7 +125,7 @@ def test_starts_with_the_mean_face(layout: CoefficientLayout, training: bool) ->
         assert part.abs().max() < 0.15
     assert parts.rotation.abs().max() < 0.15
     assert parts.translation[:, :2].abs().max() < 0.15
-    # Under the first band alone a colour is albedo times light, here 0.8 to 1 times.
+    # Under the first band alone a color is albedo times light, here 0.8 to 1 times.
     shading = parts.light[..., 0] * 0.8862269
     assert shading.min() > 0.75
     assert shading.max() < 1.05

@@ -50,7 +50,7 @@ def quality(model: MorphableModel, shapes: np.ndarray) -> tuple[np.ndarray, floa
 
 
 def sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Least-squares centre and radius."""
+    """Least-squares center and radius."""
     system = np.c_[2 * points, np.ones(len(points))]
     solution = np.linalg.lstsq(system, (points**2).sum(axis=1), rcond=None)[0]
     return solution[:3], float(np.sqrt(solution[3] + solution[:3] @ solution[:3]))
@@ -154,9 +154,9 @@ def test_triangles_face_outwards(model: MorphableModel) -> None:
     assert normals[model.landmarks[30], 2] > 0.8
     assert normals[model.landmarks[2], 0] < -0.5
     assert normals[model.landmarks[14], 0] > 0.5
-    for centre, _ in eyeballs(model):
-        ball = (model.parts == PART_EYEBALL) & (np.sign(mean[:, 0]) == np.sign(centre[0]))
-        assert ((mean[ball] - centre) * normals[ball]).sum(axis=1).min() > 0
+    for center, _ in eyeballs(model):
+        ball = (model.parts == PART_EYEBALL) & (np.sign(mean[:, 0]) == np.sign(center[0]))
+        assert ((mean[ball] - center) * normals[ball]).sum(axis=1).min() > 0
 
 
 def test_no_triangle_degenerates_or_turns_over_at_one_sigma(model: MorphableModel) -> None:
@@ -266,7 +266,7 @@ def test_the_skin_region_is_plain_skin(model: MorphableModel) -> None:
     assert 0.15 < model.skin_region[model.parts == PART_SKIN].mean() < 0.6
 
 
-def test_random_albedos_are_colours_of_skin(model: MorphableModel) -> None:
+def test_random_albedos_are_colors_of_skin(model: MorphableModel) -> None:
     rng = np.random.default_rng(2)
     albedos = model.albedo(rng.normal(size=(20, model.n_albedo)))
     tone = albedos[:, model.skin_region].mean(axis=1)

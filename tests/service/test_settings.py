@@ -84,4 +84,4 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_unknown_keyword_is_refused() -> None:
     with pytest.raises(ValidationError):
-        Settings(colour="blue")  # type: ignore[call-arg]
+        Settings(color="blue")  # type: ignore[call-arg]

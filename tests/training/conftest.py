@@ -22,7 +22,7 @@ class ToyHead(NamedTuple):
     model_path: Path
 
 
-def egg(rows: int, columns: int, radii: np.ndarray, centre: np.ndarray):
+def egg(rows: int, columns: int, radii: np.ndarray, center: np.ndarray):
     """Closed mesh of an ellipsoid, counter-clockwise seen from outside."""
     polar = np.linspace(0.02, np.pi - 0.02, rows)[:, None]
     around = np.linspace(0, 2 * np.pi, columns, endpoint=False)[None]
@@ -40,7 +40,7 @@ def egg(rows: int, columns: int, radii: np.ndarray, centre: np.ndarray):
     triangles = np.concatenate(
         [np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)]
     )
-    return points * radii + centre, triangles
+    return points * radii + center, triangles
 
 
 def surface_point(x: float, y: float) -> np.ndarray:
@@ -69,8 +69,8 @@ def toy_landmarks() -> np.ndarray:
 def toy_head(tmp_path_factory: pytest.TempPathFactory) -> ToyHead:
     rng = np.random.default_rng(0)
     skull, skull_triangles = egg(46, 60, np.array([76.0, 120, 100]), np.array([0.0, -10, -60]))
-    eye_centres = [surface_point(side * 31, 31) - [0, 0, 9] for side in (-1, 1)]
-    eyes = [egg(9, 12, np.full(3, 12.0), centre) for centre in eye_centres]
+    eye_centers = [surface_point(side * 31, 31) - [0, 0, 9] for side in (-1, 1)]
+    eyes = [egg(9, 12, np.full(3, 12.0), center) for center in eye_centers]
     body, body_triangles = egg(14, 24, np.array([170.0, 90, 80]), np.array([0.0, -205, -70]))
     neck, neck_triangles = egg(12, 20, np.array([52.0, 90, 52]), np.array([0.0, -120, -70]))
     points = np.concatenate([skull, eyes[0][0], eyes[1][0], body, neck])
@@ -125,7 +125,7 @@ def toy_head(tmp_path_factory: pytest.TempPathFactory) -> ToyHead:
     on_skull = np.arange(len(points)) < sizes[0]
     near_mouth = np.exp(-((x / 22) ** 4) - ((y + 42) / 9) ** 4) * (z > 0)
     ears = (np.abs(x) > 68) & (np.abs(y - 20) < 28) & (np.abs(z + 70) < 25)
-    lids = np.minimum(*[np.linalg.norm(points - c, axis=1) for c in eye_centres]) < 19
+    lids = np.minimum(*[np.linalg.norm(points - c, axis=1) for c in eye_centers]) < 19
     masks = {
         "lips": near_mouth * on_skull,
         "eyelids": (lids & on_skull).astype(float),

@@ -32,16 +32,16 @@ def test_faces_stand_before_their_background(toy_head, posed):
     photo = np.random.default_rng(0).random((64, 64, 3))
     whole, half = drawing.over(photo), drawing.over(photo, 0.5)
     np.testing.assert_array_equal(whole[free], np.rint(photo[free] * 255))
-    np.testing.assert_allclose(half[full], 127.5 * (photo[full] + drawing.colour[full]), atol=0.51)
+    np.testing.assert_allclose(half[full], 127.5 * (photo[full] + drawing.color[full]), atol=0.51)
     assert whole.dtype == np.uint8
 
 
-def test_albedo_colours_and_lamps_shade(toy_head, posed):
+def test_albedo_colors_and_lamps_shade(toy_head, posed):
     red = np.tile(np.float32([0.8, 0.1, 0.1]), (len(posed), 1))
     drawing = draw(toy_head.model, posed, red, 64)
-    colour = drawing.colour[drawing.cover[..., 0] == 1]
-    np.testing.assert_allclose(colour[:, 0], 8 * colour[:, 1], rtol=1e-5)
-    assert colour[:, 0].std() > 0.02
+    color = drawing.color[drawing.cover[..., 0] == 1]
+    np.testing.assert_allclose(color[:, 0], 8 * color[:, 1], rtol=1e-5)
+    assert color[:, 0].std() > 0.02
     clay = draw(toy_head.model, posed, size=64)
-    inside = clay.colour[clay.cover[..., 0] == 1]
-    np.testing.assert_allclose(inside[:, 0] / GREY, colour[:, 0] / 0.8, rtol=1e-5)
+    inside = clay.color[clay.cover[..., 0] == 1]
+    np.testing.assert_allclose(inside[:, 0] / GREY, color[:, 0] / 0.8, rtol=1e-5)

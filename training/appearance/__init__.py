@@ -1,1 +1,1 @@
-"""Sampling of skin, lip, eye and facial-hair colours on any mesh of a face or a head."""
+"""Sampling of skin, lip, eye and facial-hair colors on any mesh of a face or a head."""

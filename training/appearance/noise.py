@@ -1,7 +1,7 @@
 """Smooth random scalar fields in space, cheap enough to draw anew for every person.
 
 A field is looked up trilinearly in one tileable volume of band-limited Gaussian noise, placed at a
-random offset and orientation: neighbouring points get similar values, whatever the mesh.
+random offset and orientation: neighboring points get similar values, whatever the mesh.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Anatomical weight maps and coordinates on a surface: where cheeks, brows, beards, folds are.
 
-Everything is measured in the frame of `Surface.relative` (reference millimetres from the middle
+Everything is measured in the frame of `Surface.relative` (reference millimeters from the middle
 between the eyes), so the same numbers hold for the face model and for whole heads.
 """
 
@@ -143,7 +143,7 @@ class FaceRegions:
 
     @cached_property
     def t_zone(self) -> FloatArray:
-        """Oily parts: forehead centre, nose ridge, chin, cheek bones."""
+        """Oily parts: forehead center, nose ridge, chin, cheek bones."""
         ridge = _bell(self.x_abs, 9) * smoothstep(self.y, -60, -10)
         chin = _bell(self.x_abs, 12) * _bell(self.y - self.chin_y - 12, 10)
         return np.clip(

@@ -1,10 +1,10 @@
-"""Random people's colours: skin, lips, lids, brows, beards, lashes and eyes on a surface.
+"""Random people's colors: skin, lips, lids, brows, beards, lashes and eyes on a surface.
 
-Skin colour is light absorbed by melanin and haemoglobin in a two-layer approximation: reflectance
+Skin color is light absorbed by melanin and haemoglobin in a two-layer approximation: reflectance
 = base · exp(−melanin · e_m − haemoglobin · e_h) per channel, with extinction vectors in the ratios
 of the pigments' spectra seen by sRGB primaries (Tsumura et al., "Image-based skin color and
 texture analysis/synthesis by extracting hemoglobin and melanin information", SIGGRAPH 2003). The
-pigments say how colour varies over a face; its level is that of a skin tone drawn evenly over the
+pigments say how color varies over a face; its level is that of a skin tone drawn evenly over the
 human range (`training.appearance.tone`).
 """
 
@@ -19,7 +19,7 @@ from facewright.models.color import srgb_from_linear
 from facewright.training.appearance.noise import random_field
 from facewright.training.appearance.regions import FaceRegions, sigmoid, smoothstep
 from facewright.training.appearance.surface import Surface
-from facewright.training.appearance.tone import DARKEST, LIGHTEST, draw_skin_colour, melanin_of
+from facewright.training.appearance.tone import DARKEST, LIGHTEST, draw_skin_color, melanin_of
 
 _BASE = np.float32([0.83, 0.60, 0.47])
 _MELANIN = np.float32([1.75, 2.35, 2.85])
@@ -43,7 +43,7 @@ _IRIS_COLOURS = np.float32(
 
 @dataclass(frozen=True)
 class EyeLook:
-    """Colours and sizes of a pair of eyes; linear light, reference mm."""
+    """Colors and sizes of a pair of eyes; linear light, reference mm."""
 
     iris: FloatArray
     sclera: FloatArray
@@ -55,7 +55,7 @@ class EyeLook:
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
-    """One person's colours on the sampler's surface.
+    """One person's colors on the sampler's surface.
 
     Attributes:
         albedo_linear: (V, 3) float32 linear reflectance in [0, 1], no shading of any kind.
@@ -67,8 +67,8 @@ class Appearance:
         beard_length_mm: length of beard hair; 0 when shaved.
         lashes: darkness of the lash line in [0, 1].
         eyes: the eyes.
-        hair: (3,) float32 linear colour of scalp hair.
-        brow_hair, beard_hair: (3,) float32 linear colours.
+        hair: (3,) float32 linear color of scalp hair.
+        brow_hair, beard_hair: (3,) float32 linear colors.
         melanin: position on the skin tone range, 0 lightest to 1.15 darkest.
         age: 0 young to 1 old; drives wrinkles, spots and grey hair.
         masculine: whether beards can grow.
@@ -93,7 +93,7 @@ class Appearance:
 @dataclass(frozen=True)
 class _Person:
     melanin: float
-    colour: FloatArray
+    color: FloatArray
     blood: float
     age: float
     masculine: bool
@@ -105,7 +105,7 @@ def _draw_person(rng: np.random.Generator) -> _Person:
     masculine = bool(rng.random() < 0.55)
     return _Person(
         melanin=melanin_of(angle),
-        colour=draw_skin_colour(rng, angle),
+        color=draw_skin_color(rng, angle),
         blood=float(np.clip(rng.normal(0.45, 0.25), 0, 1.2)),
         age=float(rng.beta(1.1, 1.5)),
         masculine=masculine,
@@ -114,15 +114,15 @@ def _draw_person(rng: np.random.Generator) -> _Person:
 
 
 @dataclass(frozen=True, eq=False)
-class HairColours:
-    """Linear colours (3,) of a person's hair."""
+class HairColors:
+    """Linear colors (3,) of a person's hair."""
 
     scalp: FloatArray
     brows: FloatArray
     beard: FloatArray
 
 
-def draw_hair_colours(rng: np.random.Generator, melanin: float, age: float) -> HairColours:
+def draw_hair_colors(rng: np.random.Generator, melanin: float, age: float) -> HairColors:
     """Hair that goes with a skin tone and an age in [0, 1]; beards grey first, brows last."""
     natural = np.float32(
         [
@@ -136,8 +136,8 @@ def draw_hair_colours(rng: np.random.Generator, melanin: float, age: float) -> H
     )
     dark = melanin > 0.42
     weights = [0.75, 0.22, 0.03, 0, 0, 0] if dark else [0.18, 0.24, 0.25, 0.14, 0.14, 0.05]
-    colour = natural[rng.choice(len(natural), p=weights)]
-    colour = colour * np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.06, 3))
+    color = natural[rng.choice(len(natural), p=weights)]
+    color = color * np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.06, 3))
     white = np.float32([0.99, 0.98, 0.95]) * rng.uniform(0.26, 0.66)
     share, of_beard, of_brows = 0.0, 0.0, 0.0
     if rng.random() < 1.2 * age - 0.25:
@@ -147,16 +147,16 @@ def draw_hair_colours(rng: np.random.Generator, melanin: float, age: float) -> H
     elif rng.random() < age:
         of_beard = float(rng.uniform(0.1, 0.8))
     # Brows and beards are darker than fair scalp hair, and seldom fairer than light brown.
-    facial = np.clip(colour * np.exp(rng.normal(-0.45, 0.25)), 0.004, 0.2)
+    facial = np.clip(color * np.exp(rng.normal(-0.45, 0.25)), 0.004, 0.2)
 
     def mixed(base: FloatArray, grey: float) -> FloatArray:
         return np.clip(base * (1 - grey) + white * grey, 0.004, 0.7).astype(np.float32)
 
-    return HairColours(mixed(colour, share), mixed(facial, of_brows), mixed(facial, of_beard))
+    return HairColors(mixed(color, share), mixed(facial, of_brows), mixed(facial, of_beard))
 
 
-def _blend(base: FloatArray, colour: FloatArray, weight: FloatArray) -> FloatArray:
-    return base + weight[:, None] * (colour - base)
+def _blend(base: FloatArray, color: FloatArray, weight: FloatArray) -> FloatArray:
+    return base + weight[:, None] * (color - base)
 
 
 class SkinSampler:
@@ -180,22 +180,22 @@ class SkinSampler:
     def sample(self, rng: np.random.Generator) -> Appearance:
         """Draw one person; the same generator state gives the same person."""
         person = _draw_person(rng)
-        hair = draw_hair_colours(rng, person.melanin, person.age)
-        colour = self._skin(rng, person)
-        colour = self._makeup(rng, person, colour)
+        hair = draw_hair_colors(rng, person.melanin, person.age)
+        color = self._skin(rng, person)
+        color = self._makeup(rng, person, color)
         brows = self._brows(rng, person)
-        colour = _blend(colour, hair.brows, brows * 0.92)
+        color = _blend(color, hair.brows, brows * 0.92)
         beard, length, shadow = self._beard(rng, person)
-        stubble = 0.55 * hair.beard + np.float32([0.045, 0.05, 0.055]) * colour.mean()
-        colour = _blend(colour, stubble, shadow)
+        stubble = 0.55 * hair.beard + np.float32([0.045, 0.05, 0.055]) * color.mean()
+        color = _blend(color, stubble, shadow)
         lashes = float(rng.uniform(0.25, 0.75) + (0.2 if person.makeup else 0.0))
-        colour = _blend(colour, _BLACK, np.clip(self._lid_margin * lashes, 0, 1))
+        color = _blend(color, _BLACK, np.clip(self._lid_margin * lashes, 0, 1))
         eyes = self._draw_eyes(rng, person)
-        colour = self._parts(rng, colour, eyes)
-        colour = np.clip(colour, 0.002, 1.0).astype(np.float32)
+        color = self._parts(rng, color, eyes)
+        color = np.clip(color, 0.002, 1.0).astype(np.float32)
         return Appearance(
-            albedo_linear=colour,
-            albedo_srgb=self._with_occlusion(colour),
+            albedo_linear=color,
+            albedo_srgb=self._with_occlusion(color),
             gloss=self._gloss(rng),
             brows=brows,
             beard=beard,
@@ -265,9 +265,9 @@ class SkinSampler:
         melanin = np.clip(melanin, 0, 1.5)
         blood = np.clip(blood, 0, 3.5)
         absorbed = melanin[:, None] * _MELANIN + blood[:, None] * _HAEMOGLOBIN
-        colour = (_BASE * np.exp(-absorbed)).astype(np.float32)
-        level = np.median(colour[self._tone_vertices], axis=0)
-        return (colour * (person.colour / level)).astype(np.float32)
+        color = (_BASE * np.exp(-absorbed)).astype(np.float32)
+        level = np.median(color[self._tone_vertices], axis=0)
+        return (color * (person.color / level)).astype(np.float32)
 
     def _freckles(self, rng: np.random.Generator, person: _Person) -> FloatArray:
         r = self.regions
@@ -284,7 +284,7 @@ class SkinSampler:
         return (amount * spots * where * r.skin * (1 - r.lips)).astype(np.float32)
 
     def _age_spots(self, rng: np.random.Generator, person: _Person) -> FloatArray:
-        """Flat brown spots of some millimetres on the sunlit parts of old skin."""
+        """Flat brown spots of some millimeters on the sunlit parts of old skin."""
         r = self.regions
         if rng.random() > 1.2 * person.age - 0.3:
             return np.zeros(len(r.y), np.float32)
@@ -298,8 +298,8 @@ class SkinSampler:
         if len(self._skin_vertices) == 0:
             return moles
         for _ in range(rng.poisson(1.5)):
-            centre = self._points[rng.choice(self._skin_vertices)]
-            squared = ((self._points - centre) ** 2).sum(1)
+            center = self._points[rng.choice(self._skin_vertices)]
+            squared = ((self._points - center) ** 2).sum(1)
             radius = rng.uniform(0.7, 1.8)
             moles += rng.uniform(0.15, 0.6) * np.exp(-squared / radius**2)
         return moles * self.regions.skin
@@ -320,22 +320,22 @@ class SkinSampler:
             1.2,
         ).astype(np.float32)
 
-    def _makeup(self, rng: np.random.Generator, person: _Person, colour: FloatArray) -> FloatArray:
+    def _makeup(self, rng: np.random.Generator, person: _Person, color: FloatArray) -> FloatArray:
         if not person.makeup:
-            return colour
+            return color
         r = self.regions
         rouge = np.float32([0.62, 0.20, 0.20]) * rng.uniform(0.6, 1.2)
-        colour = colour * (1 - 0.35 * rng.uniform(0, 1) * r.cheeks[:, None] * (1 - rouge))
+        color = color * (1 - 0.35 * rng.uniform(0, 1) * r.cheeks[:, None] * (1 - rouge))
         if rng.random() < 0.7:
             strength = rng.uniform(0.1, 0.9)
             tone = np.float32([rng.uniform(0.2, 0.8), rng.uniform(0.02, 0.2), 0])
             tone[2] = tone[1] * rng.uniform(0.7, 2.0)
-            tone = tone * (0.3 + 0.7 * float(colour.mean()) / 0.35)
-            colour = _blend(colour, np.clip(tone, 0, 0.8), r.lips * np.float32(strength))
+            tone = tone * (0.3 + 0.7 * float(color.mean()) / 0.35)
+            color = _blend(color, np.clip(tone, 0, 0.8), r.lips * np.float32(strength))
         if rng.random() < 0.5:
-            tone = (rng.uniform(0.05, 0.4, 3) * float(colour.mean()) / 0.3).astype(np.float32)
-            colour = _blend(colour, tone, r.upper_lids * np.float32(rng.uniform(0, 0.55)))
-        return colour
+            tone = (rng.uniform(0.05, 0.4, 3) * float(color.mean()) / 0.3).astype(np.float32)
+            color = _blend(color, tone, r.upper_lids * np.float32(rng.uniform(0, 0.55)))
+        return color
 
     def _brows(self, rng: np.random.Generator, person: _Person) -> FloatArray:
         r = self.regions
@@ -408,16 +408,16 @@ class SkinSampler:
             redness=float(rng.uniform(0, 0.5) ** 2),
         )
 
-    def _parts(self, rng: np.random.Generator, colour: FloatArray, eyes: EyeLook) -> FloatArray:
-        """Colour what is not skin: eyeballs, mouth and lid insides, teeth, tongue."""
+    def _parts(self, rng: np.random.Generator, color: FloatArray, eyes: EyeLook) -> FloatArray:
+        """Color what is not skin: eyeballs, mouth and lid insides, teeth, tongue."""
         r = self.regions
         behind_lids = r.inside & (r.y > -30)
-        colour[behind_lids] = _CONJUNCTIVA * np.float32(rng.uniform(0.8, 1.15))
-        colour[r.inside & ~behind_lids] = _INSIDE_MOUTH * np.float32(rng.uniform(0.7, 1.3))
+        color[behind_lids] = _CONJUNCTIVA * np.float32(rng.uniform(0.8, 1.15))
+        color[r.inside & ~behind_lids] = _INSIDE_MOUTH * np.float32(rng.uniform(0.7, 1.3))
         enamel = np.float32([0.62, 0.55, 0.45]) * rng.uniform(0.6, 1.2)
         enamel = np.broadcast_to(np.clip(enamel, 0, 0.9), (int(r.teeth.sum()), 3))
-        colour[r.teeth] = _blend(enamel, _GUMS, r.gums[r.teeth])
-        colour[r.tongue] = _TONGUE
+        color[r.teeth] = _blend(enamel, _GUMS, r.gums[r.teeth])
+        color[r.tongue] = _TONGUE
         radius = self._iris_radius[r.eyeball]
         veins = (eyes.redness * smoothstep(radius, 6, 11))[:, None] * np.float32([0.1, 0.5, 0.5])
         ball = eyes.sclera * (1 - veins)
@@ -427,8 +427,8 @@ class SkinSampler:
         iris = iris * (1 + 0.35 * inner)[:, None] * (1 - ring)[:, None]
         ball = _blend(ball, iris, sigmoid((eyes.iris_radius - radius) / 0.25))
         ball = _blend(ball, _BLACK * 0.5, sigmoid((eyes.pupil_radius - radius) / 0.2))
-        colour[r.eyeball] = ball
-        return colour
+        color[r.eyeball] = ball
+        return color
 
     def _gloss(self, rng: np.random.Generator) -> FloatArray:
         r = self.regions
@@ -437,8 +437,8 @@ class SkinSampler:
         gloss = gloss + r.lips * rng.uniform(0.05, 0.5)
         return np.clip(gloss * r.skin, 0, 1).astype(np.float32)
 
-    def _with_occlusion(self, colour: FloatArray) -> FloatArray:
+    def _with_occlusion(self, color: FloatArray) -> FloatArray:
         """Display sRGB with hollows darkened, redder because skin scatters long wavelengths."""
         hidden = np.float32(0.5) * (1 - self._occlusion)[:, None]
         shade = (1 - hidden) ** np.float32([0.85, 1.1, 1.1])
-        return (srgb_from_linear(colour) * shade).astype(np.float32)
+        return (srgb_from_linear(color) * shade).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The mesh that colours are sampled on, with the anatomical coordinates derived from it."""
+"""The mesh that colors are sampled on, with the anatomical coordinates derived from it."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ class Surface:
         return (normals / length).astype(np.float32)
 
     @cached_property
-    def eye_centres(self) -> FloatArray:
-        """(2, 3) mm: centres of the eyeballs' spheres, image-left (negative x) first."""
-        centres = []
+    def eye_centers(self) -> FloatArray:
+        """(2, 3) mm: centers of the eyeballs' spheres, image-left (negative x) first."""
+        centers = []
         for sign in (-1, 1):
             own = (self.parts == EYEBALL) & (np.sign(self.points[:, 0]) == sign)
             p = self.points[own].astype(np.float64)
             system = np.c_[2 * p, np.ones(len(p))]
-            centres.append(np.linalg.lstsq(system, (p**2).sum(1), rcond=None)[0][:3])
-        return np.asarray(centres, np.float32)
+            centers.append(np.linalg.lstsq(system, (p**2).sum(1), rcond=None)[0][:3])
+        return np.asarray(centers, np.float32)
 
     @cached_property
     def scale(self) -> float:
-        """Millimetres of this mesh per millimetre of a head with a 63 mm eye distance."""
-        distance = self.eye_centres[1, 0] - self.eye_centres[0, 0]
+        """Millimeters of this mesh per millimeter of a head with a 63 mm eye distance."""
+        distance = self.eye_centers[1, 0] - self.eye_centers[0, 0]
         return float(distance / REFERENCE_INTEROCULAR_MM)
 
     @cached_property
@@ -83,16 +83,16 @@ class Surface:
 
     def to_relative(self, points: FloatArray) -> FloatArray:
         """Express (N, 3) mm points in the frame of `relative`."""
-        origin = self.eye_centres.mean(axis=0)
+        origin = self.eye_centers.mean(axis=0)
         return ((points - origin) / np.float32(self.scale)).astype(np.float32)
 
     @cached_property
     def iris_radius(self) -> FloatArray:
         """(V,) reference mm from the axis of the own eye; 99 off the eyeballs."""
         radius = np.full(len(self.points), 99.0, np.float32)
-        for sign, centre in zip((-1, 1), self.eye_centres, strict=True):
+        for sign, center in zip((-1, 1), self.eye_centers, strict=True):
             own = (self.parts == EYEBALL) & (np.sign(self.points[:, 0]) == sign)
-            radius[own] = np.linalg.norm(self.points[own, :2] - centre[:2], axis=1) / self.scale
+            radius[own] = np.linalg.norm(self.points[own, :2] - center[:2], axis=1) / self.scale
         return radius
 
     @cached_property

@@ -1,6 +1,6 @@
-"""Skin tone as the individual typology angle, and the colour of skin that has it.
+"""Skin tone as the individual typology angle, and the color of skin that has it.
 
-ITA = arctan((L* - 50) / b*) of CIE L*a*b* under D65 (Chardon et al., "Skin colour typology and
+ITA = arctan((L* - 50) / b*) of CIE L*a*b* under D65 (Chardon et al., "Skin color typology and
 suntanning pathways", 1991): above 55 degrees very light, below -30 dark; people cover about -60 to
 60. Angles are drawn evenly over that range, so that no tone is the rule and others exceptions.
 """
@@ -29,16 +29,16 @@ _REDNESS = [8.0, 11.0, 12.5, 12.0, 11.0, 9.5]
 _YELLOWNESS = [9.5, 14.5, 19.5, 19.5, 17.0, 13.0]
 
 
-def lab_from_linear(colours: NDArray[np.floating]) -> DoubleArray:
-    """CIE L*a*b* (..., 3), D65, of linear sRGB colours (..., 3)."""
-    t = np.asarray(colours, np.float64) @ _XYZ_FROM_RGB.T / _WHITE
+def lab_from_linear(colors: NDArray[np.floating]) -> DoubleArray:
+    """CIE L*a*b* (..., 3), D65, of linear sRGB colors (..., 3)."""
+    t = np.asarray(colors, np.float64) @ _XYZ_FROM_RGB.T / _WHITE
     f = np.where(t > _KNEE**3, np.cbrt(t), t / (3 * _KNEE**2) + 4 / 29)
     x, y, z = np.moveaxis(f, -1, 0)
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def linear_from_lab(lab: NDArray[np.floating]) -> DoubleArray:
-    """Linear sRGB (..., 3) of CIE L*a*b* (..., 3); outside [0, 1] where sRGB has no such colour."""
+    """Linear sRGB (..., 3) of CIE L*a*b* (..., 3); outside [0, 1] where sRGB has no such color."""
     lightness, red, yellow = np.moveaxis(np.asarray(lab, np.float64), -1, 0)
     y = (lightness + 16) / 116
     f = np.stack([y + red / 500, y, y - yellow / 200], axis=-1)
@@ -46,9 +46,9 @@ def linear_from_lab(lab: NDArray[np.floating]) -> DoubleArray:
     return t * _WHITE @ _RGB_FROM_XYZ.T
 
 
-def typology_angle(colours: NDArray[np.floating]) -> DoubleArray:
-    """Individual typology angle (...,) in degrees of linear sRGB colours (..., 3)."""
-    lab = lab_from_linear(colours)
+def typology_angle(colors: NDArray[np.floating]) -> DoubleArray:
+    """Individual typology angle (...,) in degrees of linear sRGB colors (..., 3)."""
+    lab = lab_from_linear(colors)
     return np.degrees(np.arctan2(lab[..., 0] - 50, lab[..., 2]))
 
 
@@ -62,10 +62,10 @@ def angle_of(melanin: float) -> float:
     return LIGHTEST - melanin / 1.15 * (LIGHTEST - DARKEST)
 
 
-def draw_skin_colour(rng: np.random.Generator, angle: float) -> FloatArray:
+def draw_skin_color(rng: np.random.Generator, angle: float) -> FloatArray:
     """(3,) linear sRGB of skin with a typology angle in degrees, more or less red and yellow."""
     red = np.interp(angle, _ANGLES, _REDNESS) * np.exp(rng.normal(0, 0.16))
     yellow = np.interp(angle, _ANGLES, _YELLOWNESS) * np.exp(rng.normal(0, 0.08))
     lightness = 50 + yellow * np.tan(np.radians(angle))
-    colour = linear_from_lab(np.array([lightness, red, yellow]))
-    return np.clip(colour, 0.004, 0.95).astype(np.float32)
+    color = linear_from_lab(np.array([lightness, red, yellow]))
+    return np.clip(color, 0.004, 0.95).astype(np.float32)

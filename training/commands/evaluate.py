@@ -87,7 +87,7 @@ def photos(
     json: JsonOption = None,
     face_model: FaceModelOption = None,
 ) -> None:
-    """Landmark and colour errors and separability of identities on photographs."""
+    """Landmark and color errors and separability of identities on photographs."""
     from facewright.training.evaluation.network import load_network
     from facewright.training.evaluation.photos import evaluate_photos
     from facewright.training.photos.conventions import read_convention

@@ -60,7 +60,7 @@ def make_portraits(
         Path | None, typer.Option(help="Only draw a contact sheet of --count portraits (PNG).")
     ] = None,
 ) -> None:
-    """Render labelled portraits into OUT. Shards that are complete already are kept."""
+    """Render labeled portraits into OUT. Shards that are complete already are kept."""
     job = Job(
         directory=out,
         head_path=head,
@@ -103,7 +103,7 @@ def make_portraits(
         typer.echo("Stopped; the same command goes on from the complete shards.", err=True)
         raise typer.Exit(130) from None
     errors = landmark_errors(ShardReader(shard_path(out, 0)).labels, job.model_path)
-    typer.echo(f"{len(sizes)} shards in {out}; labelled pose puts landmarks within {errors}")
+    typer.echo(f"{len(sizes)} shards in {out}; labeled pose puts landmarks within {errors}")
 
 
 def _draw_sheet(job: Job, path: Path) -> None:

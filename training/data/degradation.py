@@ -44,7 +44,7 @@ def degrade(image: Image, kind: Kind, strength: float, rng: np.random.Generator)
     * `noise`: Gaussian, its standard deviation up to 90 grey levels;
     * `resolution`: lost, down to a sixteenth (the side's logarithm is linear in the strength);
     * `exposure`: up to 4.5 stops too dark or 2 stops too bright;
-    * `occlusion`: shapes of one colour, or of other parts of the picture, over up to 85% of an
+    * `occlusion`: shapes of one color, or of other parts of the picture, over up to 85% of an
       ellipse about the face.
 
     Args:
@@ -84,8 +84,8 @@ def _cover(image: Image, share: float, rng: np.random.Generator) -> Image:
     """Cover about `share` of the face's ellipse, from one side or from anywhere."""
     side = len(image)
     face = np.zeros((side, side), np.uint8)
-    centre = tuple(round(c * side) for c in CENTRE)
-    cv2.ellipse(face, centre, tuple(round(a * side) for a in HALF_AXES), 0, 0, 360, 1, -1)
+    center = tuple(round(c * side) for c in CENTRE)
+    cv2.ellipse(face, center, tuple(round(a * side) for a in HALF_AXES), 0, 0, 360, 1, -1)
     goal = share * face.sum()
     hidden = np.zeros_like(face)
     out = image.copy()
@@ -117,7 +117,7 @@ def _piece(side: int, area: float, rng: np.random.Generator) -> Image:
 
 
 def _filling(image: Image, rng: np.random.Generator) -> Image:
-    """What covers: one colour, or the picture itself from elsewhere."""
+    """What covers: one color, or the picture itself from elsewhere."""
     if rng.random() < 0.5:
         return np.broadcast_to(rng.integers(0, 256, 3).astype(np.uint8), image.shape)
     shift = rng.integers(len(image) // 3, 2 * len(image) // 3, 2)

@@ -4,7 +4,7 @@ A data directory holds `shard_00000`, `shard_00001`, … Each shard is
 
 * `images.npy`: (n, 240, 240, 3) uint8 RGB, the 224 px crop with 8 px of margin on each side;
 * `attention.npy`: (n, 240, 240) uint8, skin attention (A of eq. 2), 0..255 for 0..1: of
-  portraits the skin of the face that can be seen, of photographs a guess from colour;
+  portraits the skin of the face that can be seen, of photographs a guess from color;
 * `labels.npz`: the arrays of `Labels`, relative to the crop that leaves out the margin;
 * `meta.json`: the fields of `ShardMeta`.
 
@@ -113,7 +113,7 @@ class ShardMeta:
         generator_version: of the code that drew the portraits or prepared the photographs.
         face_model_sha256: of the morphable model whose coefficients the labels are, or whose
             template the photographs were aligned by.
-        image_size, margin: px; the crop is the centre `image_size - 2 margin` square.
+        image_size, margin: px; the crop is the center `image_size - 2 margin` square.
     """
 
     kind: Literal["portraits", "photos"]

@@ -1,6 +1,6 @@
 """Albums: whether confidences make a better identity of several photos than a plain mean does.
 
-Portraits are measured in millimetres against their known shape, photographs by how well the
+Portraits are measured in millimeters against their known shape, photographs by how well the
 identity of one half of a person's photos finds that of the other half. Every album is evaluated
 as it is and with two in five of its photos degraded (`data.degradation`).
 """

@@ -60,14 +60,14 @@ def write_charts(panels: Sequence[Panel], path: Path, columns: int = 2) -> None:
     legend_rows = -(-len(names) // columns) if len(names) > 1 else 0
     shape = (rows * HEIGHT + legend_rows * LEGEND_ROW + 8) * FINER, columns * WIDTH * FINER, 3
     canvas = np.full(shape, 255, np.uint8)
-    colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(names)}
+    colors = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(names)}
     for k, panel in enumerate(panels):
         row, column = divmod(k, columns)
-        _draw(canvas, panel, (column * WIDTH, row * HEIGHT), colours)
+        _draw(canvas, panel, (column * WIDTH, row * HEIGHT), colors)
     for k, name in enumerate(names if legend_rows else ()):
         row, column = divmod(k, columns)
         x, y = column * WIDTH + LEFT, rows * HEIGHT + row * LEGEND_ROW + 8
-        _line(canvas, (x, y), (x + 22, y), colours[name], 2)
+        _line(canvas, (x, y), (x + 22, y), colors[name], 2)
         _text(canvas, name, (x + 28, y + 4))
     picture = cv2.resize(canvas, None, fx=1 / FINER, fy=1 / FINER, interpolation=cv2.INTER_AREA)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def _draw(
     canvas: npt.NDArray[np.uint8],
     panel: Panel,
     origin: tuple[int, int],
-    colours: Mapping[str, tuple[int, int, int]],
+    colors: Mapping[str, tuple[int, int, int]],
 ) -> None:
     xs = sorted({x for line in panel.lines.values() for x in line})
     places = {x: float(k if panel.even else x) for k, x in enumerate(xs)}
@@ -103,19 +103,19 @@ def _draw(
     for x in panel.ticks or xs:
         place, _ = at(x, low)
         _line(canvas, (place, y0 + height), (place, y0 + height + 4), INK, 1)
-        _text(canvas, f"{x:g}", (place, y0 + height + 18), "centre")
+        _text(canvas, f"{x:g}", (place, y0 + height + 18), "center")
     _line(canvas, (x0, y0 + height), (x0 + width, y0 + height), INK, 1)
     _text(canvas, panel.title, (x0, y0 - 14))
-    _text(canvas, panel.x_label, (x0 + width / 2, y0 + height + 36), "centre")
+    _text(canvas, panel.x_label, (x0 + width / 2, y0 + height + 36), "center")
     _text(canvas, panel.y_label, (x0 + width, y0 - 14), "right")
     for name, line in panel.lines.items():
         points = [(x, line[x]) for x in sorted(line) if np.isfinite(line[x].value)]
         for (xa, a), (xb, b) in zip(points, points[1:], strict=False):
-            _line(canvas, at(xa, a.value), at(xb, b.value), colours[name], 2)
+            _line(canvas, at(xa, a.value), at(xb, b.value), colors[name], 2)
         for x, (value, below, above) in points:
             if np.isfinite(below):
-                _line(canvas, at(x, below), at(x, above), colours[name], 1)
-            _dot(canvas, at(x, value), colours[name])
+                _line(canvas, at(x, below), at(x, above), colors[name], 1)
+            _dot(canvas, at(x, value), colors[name])
 
 
 def _scale(low: float, high: float) -> tuple[float, float, float]:
@@ -135,17 +135,17 @@ def _pixel(point: tuple[float, float]) -> tuple[int, int]:
     return round(point[0] * FINER), round(point[1] * FINER)
 
 
-def _line(canvas: Any, start: Any, end: Any, colour: Any, width: int) -> None:
-    cv2.line(canvas, _pixel(start), _pixel(end), colour, width * FINER, cv2.LINE_AA)
+def _line(canvas: Any, start: Any, end: Any, color: Any, width: int) -> None:
+    cv2.line(canvas, _pixel(start), _pixel(end), color, width * FINER, cv2.LINE_AA)
 
 
-def _dot(canvas: Any, at: tuple[float, float], colour: Any) -> None:
-    cv2.circle(canvas, _pixel(at), 3 * FINER, colour, -1, cv2.LINE_AA)
+def _dot(canvas: Any, at: tuple[float, float], color: Any) -> None:
+    cv2.circle(canvas, _pixel(at), 3 * FINER, color, -1, cv2.LINE_AA)
 
 
 def _text(canvas: Any, text: str, at: tuple[float, float], side: str = "left") -> None:
     size, thickness = 0.4 * FINER, FINER
     width = cv2.getTextSize(text, FONT, size, thickness)[0][0]
     x, y = _pixel(at)
-    x -= {"left": 0, "centre": width // 2, "right": width}[side]
+    x -= {"left": 0, "center": width // 2, "right": width}[side]
     cv2.putText(canvas, text, (x, y), FONT, size, INK, thickness, cv2.LINE_AA)

@@ -28,7 +28,7 @@ class EmptyCropError(ScanError):
 
 
 class AlignmentError(ScanError):
-    """The alignment left the neighbourhood of its start, or the units do not fit."""
+    """The alignment left the neighborhood of its start, or the units do not fit."""
 
 
 class BenchmarkError(ScanError):

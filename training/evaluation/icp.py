@@ -25,7 +25,7 @@ from facewright.training.evaluation.similarity import Similarity
 COARSE_POINTS = 3000
 MOST_STEPS = 60
 # A step that moves the mesh's farthest parts by less than this share of the scan's radius is the
-# last: below a thousandth of a millimetre on a face.
+# last: below a thousandth of a millimeter on a face.
 _SMALL_STEP = 1e-5
 # Where a point lies on the surface (share of the scan's radius), its direction is the normal.
 _ON_SURFACE = 1e-12
@@ -89,14 +89,14 @@ def register(
 def _descend(
     surface: Surface, scan: DoubleArray, start: Similarity, scaled: bool, trim: float
 ) -> Registration:
-    centre = scan.mean(0)
-    radius = float(np.linalg.norm(scan - centre, axis=1).max())
+    center = scan.mean(0)
+    radius = float(np.linalg.norm(scan - center, axis=1).max())
     kept = max(int(np.ceil((1 - trim) * len(scan))), 1)
     current = _measure(surface, scan, start, None)
     energy, counting = _energy(current, kept)
     damping = _DAMPING
     for _ in range(MOST_STEPS):
-        slopes, rest = _linearise(surface, scan, current, counting, centre, radius, scaled)
+        slopes, rest = _linearise(surface, scan, current, counting, center, radius, scaled)
         normal_matrix, target = slopes.T @ slopes, slopes.T @ rest
         while damping < _MOST_DAMPING:
             # What the distances do not determine (a sphere's turn) must stay, hence the floor.
@@ -105,7 +105,7 @@ def _descend(
             damped = normal_matrix + damping * np.diag(np.maximum(diagonal, floor))
             step = np.linalg.solve(damped, target)
             trial = _measure(
-                surface, scan, _moved(current.pose, step, centre, radius), current.nearest.triangles
+                surface, scan, _moved(current.pose, step, center, radius), current.nearest.triangles
             )
             trial_energy, trial_counting = _energy(trial, kept)
             if trial_energy < energy:
@@ -143,13 +143,13 @@ def _linearise(
     scan: DoubleArray,
     state: Registration,
     counting: NDArray[Any],
-    centre: DoubleArray,
+    center: DoubleArray,
     radius: float,
     scaled: bool,
 ) -> tuple[DoubleArray, DoubleArray]:
     """Derivatives (K, 6 or 7) of the surface's advance towards each scan point, and distances (K,).
 
-    Columns: turn about the scan's centre (radians), shift (radii), logarithm of scale.
+    Columns: turn about the scan's center (radians), shift (radii), logarithm of scale.
     """
     feet = state.pose.apply(state.nearest.points[counting])
     offsets = scan[counting] - feet
@@ -157,18 +157,18 @@ def _linearise(
     clear = distances > _ON_SURFACE * radius
     normals = surface.normals[state.nearest.triangles[counting]] @ state.pose.rotation.T
     directions = np.where(clear[:, None], offsets / np.where(clear, distances, 1)[:, None], normals)
-    arms = (feet - centre) / radius
+    arms = (feet - center) / radius
     columns = [np.cross(arms, directions), directions]
     if scaled:
         columns.append((arms * directions).sum(1, keepdims=True))
     return np.concatenate(columns, 1), np.where(clear, distances, 0) / radius
 
 
-def _moved(pose: Similarity, step: DoubleArray, centre: DoubleArray, radius: float) -> Similarity:
+def _moved(pose: Similarity, step: DoubleArray, center: DoubleArray, radius: float) -> Similarity:
     turn = Rotation.from_rotvec(step[:3]).as_matrix()
     growth = np.exp(step[6]) if len(step) == 7 else 1.0
     return Similarity(
         np.asarray(growth * pose.scale),
         turn @ pose.rotation,
-        centre + growth * turn @ (pose.translation - centre) + radius * step[3:6],
+        center + growth * turn @ (pose.translation - center) + radius * step[3:6],
     )

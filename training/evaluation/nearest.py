@@ -33,7 +33,7 @@ class Nearest(NamedTuple):
 class Surface:
     """A triangle mesh to measure distances to.
 
-    Triangles without area are left out: their neighbours share their edges.
+    Triangles without area are left out: their neighbors share their edges.
 
     Args:
         vertices: (V, 3), any unit.
@@ -136,15 +136,15 @@ def _build(
     boxes: NDArray[np.float64],
     nodes: NDArray[np.int64],
 ) -> None:
-    """Halve the triangles at the median of their centres along the widest axis, over and over.
+    """Halve the triangles at the median of their centers along the widest axis, over and over.
 
     `order` is permuted in place.  `nodes[k]` is (first place in order, count) of a leaf, and
-    (first of two neighbouring children, 0) of another node.
+    (first of two neighboring children, 0) of another node.
     """
-    centres = np.empty((corners.shape[0], 3))
+    centers = np.empty((corners.shape[0], 3))
     for t in range(corners.shape[0]):
         for k in range(3):
-            centres[t, k] = (corners[t, 0, k] + corners[t, 1, k] + corners[t, 2, k]) / 3
+            centers[t, k] = (corners[t, 0, k] + corners[t, 1, k] + corners[t, 2, k]) / 3
     spans = np.empty((_STACK, 3), np.int64)
     spans[0] = (0, 0, corners.shape[0])
     depth, used = 1, 1
@@ -156,8 +156,8 @@ def _build(
         for place in range(first, last):
             t = order[place]
             for k in range(3):
-                low[k] = min(low[k], centres[t, k])
-                high[k] = max(high[k], centres[t, k])
+                low[k] = min(low[k], centers[t, k])
+                high[k] = max(high[k], centers[t, k])
                 for corner in range(3):
                     boxes[node, 0, k] = min(boxes[node, 0, k], corners[t, corner, k])
                     boxes[node, 1, k] = max(boxes[node, 1, k], corners[t, corner, k])
@@ -168,7 +168,7 @@ def _build(
         part = order[first:last].copy()
         keys = np.empty(last - first)
         for place in range(last - first):
-            keys[place] = centres[part[place], axis]
+            keys[place] = centers[part[place], axis]
         order[first:last] = part[np.argsort(keys)]
         middle = (first + last) // 2
         nodes[node] = (used, 0)

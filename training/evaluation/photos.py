@@ -1,4 +1,4 @@
-"""Errors of a network on photographs: landmarks, colours, and whether identities can be told apart.
+"""Errors of a network on photographs: landmarks, colors, and whether identities can be told apart.
 
 Labels are those of `photos.labels`. The yaw of a photo is its label's, by
 FaceMesh, so that the bins do not depend on the network.
@@ -25,8 +25,8 @@ from facewright.training.evaluation.report import Figure
 from facewright.training.photos.conventions import LandmarkConvention
 from facewright.training.photos.crops import cut_crop, map_points_back, read_photo
 from facewright.training.photos.labels import PhotoLabels
-from facewright.training.photos.people import PersonRule, normalise, person_of
-from facewright.training.photos.rendering import colour_errors
+from facewright.training.photos.people import PersonRule, normalize, person_of
+from facewright.training.photos.rendering import color_errors
 
 BATCH = 16
 INNER = slice(JAW.stop, LANDMARK_COUNT)
@@ -47,7 +47,7 @@ def choose_photos(
         return np.arange(len(names))
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(names):
-        rows.setdefault(normalise(person_of(name, rule)), []).append(row)
+        rows.setdefault(normalize(person_of(name, rule)), []).append(row)
     people = sorted(rows)
     order = np.random.default_rng(seed).permutation(len(people))
     by_value = sorted(order, key=lambda k: len(rows[people[k]]) < 2)
@@ -145,7 +145,7 @@ def landmark_figures(
     """
     assert labels.landmarks is not None
     known = np.flatnonzero(np.isfinite(labels.landmarks).all((1, 2)))
-    as_labelled = labels.landmarks[known]
+    as_labeled = labels.landmarks[known]
     yaw = np.abs(labels.yaw[known])
     start = np.tile(initial_coefficients(network.layout).numpy(), (len(known), 1))
     figures: list[Figure] = []
@@ -169,19 +169,19 @@ def landmark_figures(
         figures.append(Figure(measured_on, f"error of {title}", unit, value, baseline))
 
     own, everyone = predicted(None), slice(None)
-    box, eyes = box_size(as_labelled), _eye_distance(as_labelled)
+    box, eyes = box_size(as_labeled), _eye_distance(as_labeled)
     both = ((slice(None), "68 landmarks"), (INNER, "the inner 51 landmarks"))
     for part, title in both:
-        compare(title, "% of face box", own, as_labelled, part, box, everyone)
+        compare(title, "% of face box", own, as_labeled, part, box, everyone)
     for part, title in both:
-        compare(title, "% of eye distance", own, as_labelled, part, eyes, everyone)
+        compare(title, "% of eye distance", own, as_labeled, part, eyes, everyone)
     for low, high in YAW_BINS:
         rows = (yaw >= low) & (yaw < high)
         if rows.any():
             title = f"68 landmarks, label yaw {low}-{high}° ({rows.sum()} photos)"
-            compare(title, "% of face box", own, as_labelled, slice(None), box, rows)
+            compare(title, "% of face box", own, as_labeled, slice(None), box, rows)
     if convention is not None:
-        shifted = as_labelled - np.array(shift)
+        shifted = as_labeled - np.array(shift)
         for part, title in both:
             compare(
                 f"{title}, in the labels' convention",
@@ -231,12 +231,12 @@ def identity_figures(identity: Array, people: Sequence[str], seed: int, on: str)
     if not 1 < len(set(people)) < len(people):
         return []
     by_cosine, pairs = identity_auc(identity, people, seed)
-    centred, _ = identity_auc(identity - identity.mean(0), people, seed)
+    centered, _ = identity_auc(identity - identity.mean(0), people, seed)
     by_distance, _ = identity_auc(identity, people, seed, "distance")
     remark = f"({pairs} same-person pairs)"
     return [
         Figure(on, f"identity AUC of cosine {remark}", "", by_cosine, 0.5),
-        Figure(on, f"identity AUC of cosine {remark}, mean taken off", "", centred, 0.5),
+        Figure(on, f"identity AUC of cosine {remark}, mean taken off", "", centered, 0.5),
         Figure(on, f"identity AUC of distance {remark}", "", by_distance, 0.5),
     ]
 
@@ -253,7 +253,7 @@ def evaluate_photos(
     seed: int = 0,
     track: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
 ) -> list[Figure]:
-    """Landmark errors, if there are landmarks, colour errors, and the separability of identities.
+    """Landmark errors, if there are landmarks, color errors, and the separability of identities.
 
     Args:
         network: to evaluate.
@@ -271,12 +271,12 @@ def evaluate_photos(
             missing or no picture.
     """
     start = initial_coefficients(network.layout).numpy()
-    colours: list[Array] = []
+    colors: list[Array] = []
 
     def look(crops_u8: Array, coefficients: Array) -> None:
         mean = np.tile(start, (len(crops_u8), 1))
         both = (coefficients, mean)
-        colours.append(np.stack([colour_errors(model, network.layout, x, crops_u8) for x in both]))
+        colors.append(np.stack([color_errors(model, network.layout, x, crops_u8) for x in both]))
 
     predictions = predict_photos(network, model, directory, labels, look=look, track=track)
     figures = []
@@ -285,11 +285,11 @@ def evaluate_photos(
             network, model, labels, predictions,
             convention=convention, shift=shift, measured_on=measured_on,
         )  # fmt: skip
-    value, baseline = np.nanmean(np.concatenate(colours, axis=1), axis=1)
-    name = "mean colour difference in the region of the face"
+    value, baseline = np.nanmean(np.concatenate(colors, axis=1), axis=1)
+    name = "mean color difference in the region of the face"
     figures.append(Figure(measured_on, name, "of 255", float(value), float(baseline)))
     identity = network.layout.split(predictions.coefficients).identity
-    people = [normalise(person_of(name)) for name in labels.names]
+    people = [normalize(person_of(name)) for name in labels.names]
     return figures + identity_figures(identity, people, seed, measured_on)
 
 

@@ -18,7 +18,7 @@ LANDMARK_SUFFIXES = (".pp", ".ljson", ".txt")
 def read_obj(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Vertices (V, 3) and triangles (T, 3) of a Wavefront OBJ file; polygons become fans.
 
-    Texture coordinates, normals, colours and groups are passed over.
+    Texture coordinates, normals, colors and groups are passed over.
 
     Raises:
         MeshError: no vertex, or a line that cannot be read.

@@ -77,7 +77,7 @@ NOW_LANDMARKS = (_OUTER_EYES[0], *_INNER_EYES, _OUTER_EYES[1], _NOSE_BASE,
                  LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER)  # fmt: skip
 NOW_7 = _markup("the 7 landmarks of NoW", [[k] for k in NOW_LANDMARKS])
 FIVE_POINTS = _markup(
-    "eye centres, nose tip, mouth corners",
+    "eye centers, nose tip, mouth corners",
     [_EVERY[LEFT_EYE], _EVERY[RIGHT_EYE], [NOSE_TIP], [LEFT_MOUTH_CORNER], [RIGHT_MOUTH_CORNER]],
 )
 # Inner eye corners, nose base, and the middle of the closed lips.
@@ -141,7 +141,7 @@ class Prediction:
 
 
 Crop = Callable[[Scan, Array], tuple[Array, float]]
-"""Centre and radius of the measured region of a scan, mm; the (68, 3) landmarks of the mean face
+"""Center and radius of the measured region of a scan, mm; the (68, 3) landmarks of the mean face
 help where the scan's own do not say."""
 
 
@@ -166,7 +166,7 @@ def around_nose_tip(scan: Scan, mean_landmarks: Array) -> tuple[Array, float]:
 def now_region(scan: Scan, mean_landmarks: Array) -> tuple[Array, float]:
     """The region of the NoW benchmark, from its seven landmarks.
 
-    The centre is 30% of the way from the nose base to the middle of the inner eye corners; the
+    The center is 30% of the way from the nose base to the middle of the inner eye corners; the
     radius is 0.7 times the sum of that way's length and the distance of the outer eye corners.
 
     Raises:
@@ -187,7 +187,7 @@ class Protocol:
     Attributes:
         name: short, for reports.
         crop: the region.
-        scaled: whether the alignment fits a scale, or takes the prediction's millimetres as such.
+        scaled: whether the alignment fits a scale, or takes the prediction's millimeters as such.
         trim: share of the scan's points, the farthest ones, that do not count in the alignment,
             for scans with hair and the like; all points are measured.
     """
@@ -267,13 +267,13 @@ def measure(
     if not 1 / _UNIT_RANGE < units < _UNIT_RANGE:
         raise AlignmentError(
             f"the scan's landmarks span {units:.3g} times what the prediction's do:"
-            " is the scan in millimetres, and are the landmarks in the right order?"
+            " is the scan in millimeters, and are the landmarks in the right order?"
         )
-    centre, radius = protocol.crop(scan, mean_landmarks)
-    crop = points[np.linalg.norm(points - centre, axis=1) <= radius]
+    center, radius = protocol.crop(scan, mean_landmarks)
+    crop = points[np.linalg.norm(points - center, axis=1) <= radius]
     if len(crop) < FEWEST_POINTS:
         raise EmptyCropError(
-            f"{len(crop)} of {len(points)} points lie within {radius:.0f} mm of the crop's centre"
+            f"{len(crop)} of {len(points)} points lie within {radius:.0f} mm of the crop's center"
         )
     start = fit_similarity(partners, scan.landmarks, scaled=protocol.scaled)
     found = register(

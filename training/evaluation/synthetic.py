@@ -114,7 +114,7 @@ def _scan_figures(
 
     Unlike `FaceErrors.plane_mm` it does not know which point of the prediction is which of the
     true face: distances are to the nearest surface, after ICP.  The true nose tip is the crop's
-    centre, and true landmarks start the ICP.
+    center, and true landmarks start the ICP.
     """
     predicted = layout.split(np.asarray(coefficients, np.float32))
     mean_landmarks = model.mean_vertices[model.landmarks].astype(np.float64)

@@ -1,4 +1,4 @@
-"""The albedo space: principal components of sampled skin, hair and eye colours."""
+"""The albedo space: principal components of sampled skin, hair and eye colors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def face_surface(
     landmarks: np.ndarray,
     masks: dict[str, np.ndarray],
 ) -> Surface:
-    """The surface that colours are sampled on: the mean face (V, 3), its landmarks' indices."""
+    """The surface that colors are sampled on: the mean face (V, 3), its landmarks' indices."""
     points = points.astype(np.float32)
     return Surface(
         points=points,
@@ -39,7 +39,7 @@ def face_surface(
 def build_albedo(
     surface: Surface, mirror: np.ndarray, advance: Callable[[], None]
 ) -> tuple[np.ndarray, Components]:
-    """Draw people's colours and take the leading 80 components.
+    """Draw people's colors and take the leading 80 components.
 
     Args:
         surface: the mean face.
@@ -51,14 +51,14 @@ def build_albedo(
     """
     sampler = SkinSampler(surface)
     rng = np.random.default_rng(SEED)
-    colours = np.empty((N_SAMPLES, len(surface.points), 3), np.float32)
-    for row in colours:
+    colors = np.empty((N_SAMPLES, len(surface.points), 3), np.float32)
+    for row in colors:
         row[:] = sampler.sample(rng).albedo_srgb
         advance()
-    mean = colours.mean(axis=0, dtype=np.float64)
+    mean = colors.mean(axis=0, dtype=np.float64)
     mean = (mean + mirror_field(mean, mirror, flip=False)) / 2
-    colours -= mean.astype(np.float32)
+    colors -= mean.astype(np.float32)
     areas = vertex_areas(surface.points.astype(np.float64), surface.triangles)
     weights = np.clip(areas / areas.mean(), *WEIGHT_LIMITS)
     weights = (weights + weights[mirror]) / 2
-    return mean, symmetric_components(colours, weights, mirror, N_ALBEDO, flip=False)
+    return mean, symmetric_components(colors, weights, mirror, N_ALBEDO, flip=False)

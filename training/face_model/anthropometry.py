@@ -165,7 +165,7 @@ class PooledNorm:
 
 
 def pooled_norm(pair: tuple[str, str]) -> PooledNorm:
-    """Pool a norm: sexes equally, populations by their shares (renormalised where one lacks).
+    """Pool a norm: sexes equally, populations by their shares (renormalized where one lacks).
 
     The variance is that within the groups plus that between them.
     """

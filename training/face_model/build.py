@@ -32,7 +32,7 @@ MODEL_VERSION = "2.0.0"
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """All of the face model but its colours, and what it was made from.
+    """All of the face model but its colors, and what it was made from.
 
     Attributes:
         sources, topology, head, population, identity, expression: the steps' results; ``head``

@@ -24,7 +24,7 @@ from facewright.training.face_model.mouth import (
 )
 from facewright.training.face_model.sources import BaseMesh, FaceSources
 
-#: Millimetres per unit of the base mesh: the mean adult gets an interpupillary distance of 62 mm.
+#: Millimeters per unit of the base mesh: the mean adult gets an interpupillary distance of 62 mm.
 MM_PER_UNIT = 107.0
 
 SKIN, POCKET, EYEBALL, TEETH, TONGUE = 0, 1, 2, 3, 4
@@ -41,7 +41,7 @@ CAVITY_BACK = 3.0
 
 #: The helper eyeball is a sphere of about 16.5 mm; a human one has a radius of about 12 mm.
 EYEBALL_SHRINK = 0.89
-#: Where the point that the ball shrinks to lies, from its centre (0) to its front (1).
+#: Where the point that the ball shrinks to lies, from its center (0) to its front (1).
 EYEBALL_FORWARD = 0.92
 
 
@@ -219,7 +219,7 @@ class Cage:
 def eyeball_operator(mesh: BaseMesh, eyeball: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
     """Shrink one helper eyeball to human size, keeping its front where the lids are.
 
-    Every vertex moves towards a point between the ball's centre and its front. That is linear in
+    Every vertex moves towards a point between the ball's center and its front. That is linear in
     the vertices, so it acts on targets (gaze, growth) as it does on positions.
 
     Returns:
@@ -240,7 +240,7 @@ def eyeball_operator(mesh: BaseMesh, eyeball: np.ndarray) -> tuple[sp.csr_matrix
 
 
 def front_half(mesh: BaseMesh, eyeball: np.ndarray) -> np.ndarray:
-    """(Q,) bool: quads of ``eyeball`` whose centre lies in front of the ball's centre."""
+    """(Q,) bool: quads of ``eyeball`` whose center lies in front of the ball's center."""
     depth = mesh.vertices[:, 2]
     middle = depth[np.unique(mesh.quads[eyeball])].mean()
     return eyeball & (depth[mesh.quads].mean(axis=1) > middle)

@@ -85,9 +85,9 @@ def _build(
         geometry.landmarks,
         geometry.masks,
     )
-    columns = (TextColumn("colours"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("colors"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("colours", total=N_SAMPLES)
+        bar = progress.add_task("colors", total=N_SAMPLES)
         mean, components = build_albedo(
             surface, topology.dense.mirror, lambda: progress.advance(bar)
         )

@@ -17,7 +17,7 @@ class Components:
     """Components scaled by their standard deviations.
 
     Attributes:
-        basis: (K, V, 3) float64; coefficients of the analysed fields have unit mean square.
+        basis: (K, V, 3) float64; coefficients of the analyzed fields have unit mean square.
         coefficients: (N, K) float64 of the fields as given (not of their mirror images).
         mirror_signs: (K,) +1 for symmetric, -1 for antisymmetric components.
         energy: (K,) share of the weighted mean square that every component holds.
@@ -30,14 +30,14 @@ class Components:
 
 
 def mirror_field(fields: np.ndarray, mirror: np.ndarray, flip: bool) -> np.ndarray:
-    """Mirror images of (..., V, 3) fields; ``flip`` negates x (positions, not colours)."""
+    """Mirror images of (..., V, 3) fields; ``flip`` negates x (positions, not colors)."""
     return fields[..., mirror, :] * np.array([-1.0 if flip else 1.0, 1.0, 1.0], fields.dtype)
 
 
 def symmetric_components(
     fields: np.ndarray, weights: np.ndarray, mirror: np.ndarray, n: int, flip: bool
 ) -> Components:
-    """Leading ``n`` components of ``fields`` (N, V, 3) and their mirror images, uncentred.
+    """Leading ``n`` components of ``fields`` (N, V, 3) and their mirror images, uncentered.
 
     Args:
         fields: deviations, float32 or float64.

@@ -120,7 +120,7 @@ def build_expression(
     metric: np.ndarray,
     scale: float,
 ) -> ExpressionSpace:
-    """Combine the units at random and take 64 components, uncentred: zero is the neutral face.
+    """Combine the units at random and take 64 components, uncentered: zero is the neutral face.
 
     Args:
         sources: the data.

@@ -168,9 +168,9 @@ def build_head_model(geometry: Geometry) -> HeadModel:
         parts[quads[quad_parts == part]] = part
     masks = {}
     for name in ("lips", "eyelids", "ears", "face"):
-        labelled = getattr(topology.regions, name) & topology.regions.skin
+        labeled = getattr(topology.regions, name) & topology.regions.skin
         inside = np.bincount(
-            sources.mesh.quads[labelled].ravel(), minlength=len(sources.mesh.vertices)
+            sources.mesh.quads[labeled].ravel(), minlength=len(sources.mesh.vertices)
         )
         around = np.bincount(
             sources.mesh.quads[topology.regions.skin].ravel(), minlength=len(sources.mesh.vertices)

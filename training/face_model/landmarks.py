@@ -83,7 +83,7 @@ def pocket_weights(topology: Topology) -> dict[str, np.ndarray]:
 
 
 def skin_region(topology: Topology, lips: np.ndarray, eyelids: np.ndarray) -> np.ndarray:
-    """(V,) bool: cheeks, nose and forehead, where skin has one colour (the paper's L_tex).
+    """(V,) bool: cheeks, nose and forehead, where skin has one color (the paper's L_tex).
 
     Without lips, lids, brows, nostrils, the upper lip and the chin (beards).
     """

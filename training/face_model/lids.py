@@ -48,18 +48,18 @@ class Eye:
     Attributes:
         upper, lower: dense vertices of the lids' rims between the corners, from -x to +x.
         lids: dense vertices of skin near the ball.
-        centre: (3,) mm and radius, of the eyeball.
+        center: (3,) mm and radius, of the eyeball.
     """
 
     upper: np.ndarray
     lower: np.ndarray
     lids: np.ndarray
-    centre: np.ndarray
+    center: np.ndarray
     radius: float
 
 
 def sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Least-squares centre (3,) and radius of points (n, 3) on a sphere."""
+    """Least-squares center (3,) and radius of points (n, 3) on a sphere."""
     system = np.c_[2 * points, np.ones(len(points))]
     solution = np.linalg.lstsq(system, (points**2).sum(axis=1), rcond=None)[0]
     return solution[:3], float(np.sqrt(solution[3] + solution[:3] @ solution[:3]))
@@ -79,9 +79,9 @@ def rim_loop(triangles: np.ndarray, triangle_parts: np.ndarray) -> np.ndarray:
 def find_eye(topology: Topology, mean: np.ndarray, side: int) -> Eye:
     """The eye at x of sign ``side`` on the dense mean face (V, 3) mm."""
     ball = np.flatnonzero((topology.parts == EYEBALL) & (side * mean[:, 0] > 0))
-    centre, radius = sphere(mean[ball])
+    center, radius = sphere(mean[ball])
     edges = rim_loop(topology.dense.faces, topology.triangle_parts)
-    near = np.linalg.norm(mean[edges[:, 0]] - centre, axis=1) < 2 * radius
+    near = np.linalg.norm(mean[edges[:, 0]] - center, axis=1) < 2 * radius
     following = dict(edges[near].tolist())
     start = min(following, key=lambda vertex: mean[vertex, 0])
     loop = [start]
@@ -91,8 +91,8 @@ def find_eye(topology: Topology, mean: np.ndarray, side: int) -> Eye:
     other = int(mean[rim, 0].argmax())
     halves = rim[: other + 1], np.concatenate([rim[other:], rim[:1]])[::-1]
     upper, lower = sorted(halves, key=lambda half: -mean[half, 1].mean())
-    skin = (topology.parts == SKIN) & (np.linalg.norm(mean - centre, axis=1) < radius + REACH)
-    return Eye(upper, lower, np.flatnonzero(skin), centre, radius)
+    skin = (topology.parts == SKIN) & (np.linalg.norm(mean - center, axis=1) < radius + REACH)
+    return Eye(upper, lower, np.flatnonzero(skin), center, radius)
 
 
 def along(line: np.ndarray) -> np.ndarray:
@@ -102,7 +102,7 @@ def along(line: np.ndarray) -> np.ndarray:
 
 
 def pushed(offset: np.ndarray, radius: np.ndarray | float) -> np.ndarray:
-    """Offsets (n, 3) from a centre, made at least ``radius`` long."""
+    """Offsets (n, 3) from a center, made at least ``radius`` long."""
     length = np.linalg.norm(offset, axis=1)
     return offset * np.maximum(np.asarray(radius) / length, 1)[:, None]
 
@@ -142,7 +142,7 @@ def correction(topology: Topology, mean: np.ndarray, blink: np.ndarray, eye: Eye
         eye: on the dense mean face.
     """
     cage, matrix = topology.cage, topology.dense.matrix
-    distance = np.linalg.norm(mean - eye.centre, axis=1)
+    distance = np.linalg.norm(mean - eye.center, axis=1)
     on_skin = np.isin(np.arange(len(mean)), cage.quads[cage.parts != EYEBALL])
     free = np.flatnonzero(on_skin & (distance < eye.radius + REACH))
     links = np.stack([cage.quads, np.roll(cage.quads, -1, axis=1)], axis=2).reshape(-1, 2)
@@ -163,7 +163,7 @@ def correction(topology: Topology, mean: np.ndarray, blink: np.ndarray, eye: Eye
     middle = np.clip(np.sin(np.pi * along(shut[eye.upper])) / 0.5, 0, 1)[:, None]
     rim_pull = RIM * upper.T @ (middle * [0, 0, BEFORE])
     # What the mean face has outside the ball stays outside; the rims' inner edges touch it.
-    at_rest = np.linalg.norm(start[eye.lids] - eye.centre, axis=1)
+    at_rest = np.linalg.norm(start[eye.lids] - eye.center, axis=1)
 
     found = np.zeros((len(free), 3))
     # Once inside the ball, a vertex stays constrained: otherwise rounds would alternate.
@@ -172,11 +172,11 @@ def correction(topology: Topology, mean: np.ndarray, blink: np.ndarray, eye: Eye
         system, right = form + rim_form, rim_pull.copy()
         for share, held in zip(SHARES, inside, strict=True):
             straight = start[eye.lids] + share * path[eye.lids]
-            now = straight + share * (lids @ found) - eye.centre
+            now = straight + share * (lids @ found) - eye.center
             allowed = np.minimum(at_rest, eye.radius + CLEARANCE)
             held |= (np.linalg.norm(now, axis=1) < allowed) & (at_rest > eye.radius)
             rows = lids[held] * share
-            aim = eye.centre + pushed(now[held], allowed[held])
+            aim = eye.center + pushed(now[held], allowed[held])
             system = system + OUTSIDE * rows.T @ rows
             right += OUTSIDE * rows.T @ (aim - straight[held])
         found = splu(system.tocsc()).solve(right)

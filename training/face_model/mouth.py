@@ -108,9 +108,9 @@ def attachment(
 
 def jaw_motion(before: np.ndarray, displacement: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rotation less identity (3, 3) and shift (3,) mm of the middle of lower teeth (n, 3)."""
-    centred = before - before.mean(axis=0)
+    centered = before - before.mean(axis=0)
     after = before + displacement
-    u, _, vt = np.linalg.svd(centred.T @ (after - after.mean(axis=0)))
+    u, _, vt = np.linalg.svd(centered.T @ (after - after.mean(axis=0)))
     u[:, 2] *= np.sign(np.linalg.det(u @ vt))
     return (u @ vt).T - np.eye(3), displacement.mean(axis=0)
 

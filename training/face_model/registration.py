@@ -150,7 +150,7 @@ def stiffness_form(points: Array, triangles: Indices, matrix: sp.csr_matrix) -> 
     return bending_energy(points, triangles, matrix) + CAGE_SHARE * cage_energy(matrix)
 
 
-def seen_vertices(vertices: Array, triangles: Indices, centre: Array) -> NDArray[np.bool_]:
+def seen_vertices(vertices: Array, triangles: Indices, center: Array) -> NDArray[np.bool_]:
     """Vertices that a camera from somewhere around the head sees: no nostrils, no insides.
 
     Never from so far below that the floor of the nostrils shows.
@@ -165,7 +165,7 @@ def seen_vertices(vertices: Array, triangles: Indices, centre: Array) -> NDArray
             turn = turn @ np.array(
                 [[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]]
             )
-            placed = (vertices - centre) @ turn.T
+            placed = (vertices - center) @ turn.T
             pixels = np.stack(
                 [
                     size / 2 + placed[:, 0] * size / span,

@@ -256,8 +256,8 @@ def region_weights(geometry: Geometry, rig: RigTopology, same: np.ndarray) -> np
     around = np.bincount(mesh.quads[regions.skin].ravel(), minlength=len(mesh.vertices))
     weights = {}
     for name in ("lips", "eyelids", "ears"):
-        labelled = getattr(regions, name) & regions.skin
-        inside = np.bincount(mesh.quads[labelled].ravel(), minlength=len(mesh.vertices))
+        labeled = getattr(regions, name) & regions.skin
+        inside = np.bincount(mesh.quads[labeled].ravel(), minlength=len(mesh.vertices))
         on_cage = (inside / np.maximum(around, 1))[rig.cage.base_index]
         weights[name] = np.clip(rig.matrix @ on_cage, 0, 1) * on_skin
     radius = np.linalg.norm(2 * (geometry.uv.astype(np.float64) - 0.5), axis=1) / 0.99

@@ -48,15 +48,15 @@ def rigid_motions(
     Returns:
         (N, 3, 3) matrices M and (N, 3) vectors t: ``shapes @ M + t`` lie on the target.
     """
-    centre = np.einsum("v,nvc->nc", weights, shapes)
-    target_centre = weights @ target
-    weighted = weights[:, None] * (target - target_centre)
-    covariance = np.einsum("nvc,vd->ncd", shapes - centre[:, None], weighted)
+    center = np.einsum("v,nvc->nc", weights, shapes)
+    target_center = weights @ target
+    weighted = weights[:, None] * (target - target_center)
+    covariance = np.einsum("nvc,vd->ncd", shapes - center[:, None], weighted)
     u, _, vt = np.linalg.svd(covariance)
     determinant = np.sign(np.linalg.det(u @ vt))
     u[:, :, 2] *= determinant[:, None]
     rotation = u @ vt
-    return rotation, target_centre - np.einsum("nc,ncd->nd", centre, rotation)
+    return rotation, target_center - np.einsum("nc,ncd->nd", center, rotation)
 
 
 def align(shapes: np.ndarray, weights: np.ndarray, mirror: np.ndarray) -> np.ndarray:

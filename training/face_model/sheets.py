@@ -46,7 +46,7 @@ def _tiled(pictures: list[Picture], columns: int) -> Picture:
     return contact_sheet(pictures, columns, int(BACKGROUND * 255))
 
 
-def _labelled(picture: Picture, text: str) -> Picture:
+def _labeled(picture: Picture, text: str) -> Picture:
     picture = picture.copy()
     cv2.putText(picture, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1)
     return picture
@@ -58,35 +58,35 @@ def random_people(
     """Shapes (n, V, 3) and albedos (n, V, 3) of random people at PERSON_SIGMA."""
     rng = np.random.default_rng(seed)
     identity = PERSON_SIGMA * rng.normal(size=(n, model.n_identity))
-    colours = PERSON_SIGMA * rng.normal(size=(n, model.n_albedo))
+    colors = PERSON_SIGMA * rng.normal(size=(n, model.n_albedo))
     expression = np.zeros((n, model.n_expression))
     if with_expression:
         units = rng.integers(0, len(model.expression_units), (n, 2))
         strength = rng.uniform(0, 0.8, (n, 2, 1))
         expression = (model.expression_unit_coefficients[units] * strength).sum(axis=1)
-    return model.shape(identity, expression), model.albedo(colours)
+    return model.shape(identity, expression), model.albedo(colors)
 
 
 def mean_sheet(model: MorphableModel) -> Picture:
-    """The mean from four sides, as clay and in colour."""
+    """The mean from four sides, as clay and in color."""
     views = [(0.0, 0.0, 0.0), (0.0, 40.0, 0.0), (0.0, 85.0, 0.0), (-25.0, 0.0, 0.0)]
-    mean, colour = model.mean_vertices, model.mean_albedo
-    return _tiled([render(model, mean, a, v) for a in (None, colour) for v in views], 4)
+    mean, color = model.mean_vertices, model.mean_albedo
+    return _tiled([render(model, mean, a, v) for a in (None, color) for v in views], 4)
 
 
-def people_sheet(model: MorphableModel, in_colour: bool) -> Picture:
+def people_sheet(model: MorphableModel, in_color: bool) -> Picture:
     """Twelve random people and, below each four, their opposites (all coefficients negated)."""
     rng = np.random.default_rng(SEED)
     identity = PERSON_SIGMA * rng.normal(size=(12, model.n_identity))
-    colours = PERSON_SIGMA * rng.normal(size=(12, model.n_albedo))
+    colors = PERSON_SIGMA * rng.normal(size=(12, model.n_albedo))
     yaw = rng.normal(0, 20, 12)
     neutral = np.zeros((12, model.n_expression))
     rows: list[Picture] = []
-    faces = {s: (model.shape(s * identity, neutral), model.albedo(s * colours)) for s in (1, -1)}
+    faces = {s: (model.shape(s * identity, neutral), model.albedo(s * colors)) for s in (1, -1)}
     for start in (0, 4, 8):
         for sign, (shapes, albedos) in faces.items():
             for i in range(start, start + 4):
-                albedo = albedos[i] if in_colour else None
+                albedo = albedos[i] if in_color else None
                 rows.append(render(model, shapes[i], albedo, (0.0, sign * yaw[i], 0.0)))
     return _tiled(rows, 8)
 
@@ -99,7 +99,7 @@ def modes_sheet(model: MorphableModel) -> Picture:
     for sign in (2, -2):
         for k, shape in enumerate(model.shape(sign * modes, neutral)):
             picture = render(model, shape, None, (0.0, 30.0, 0.0))
-            pictures.append(_labelled(picture, f"mode {k + 1}: {sign:+d} sigma"))
+            pictures.append(_labeled(picture, f"mode {k + 1}: {sign:+d} sigma"))
     return _tiled(pictures, 8)
 
 
@@ -108,7 +108,7 @@ def units_sheet(model: MorphableModel) -> Picture:
     coefficients = model.expression_unit_coefficients
     shapes = model.shape(np.zeros((len(coefficients), model.n_identity)), coefficients)
     pictures = [
-        _labelled(render(model, shape, model.mean_albedo, (0.0, 15.0, 0.0), 200), name)
+        _labeled(render(model, shape, model.mean_albedo, (0.0, 15.0, 0.0), 200), name)
         for name, shape in zip(model.expression_units, shapes, strict=True)
     ]
     return _tiled(pictures, 12)
@@ -124,12 +124,12 @@ def albedo_sheet(model: MorphableModel) -> Picture:
 
 def landmark_sheet(model: MorphableModel, size: int = 900) -> Picture:
     """The mean with its numbered landmarks and, tinted, the skin region."""
-    colours = model.mean_albedo.copy()
-    colours[model.skin_region] = 0.6 * colours[model.skin_region] + [0.0, 0.4, 0.0]
-    picture = render(model, model.mean_vertices, colours, (0.0, 0.0, 0.0), size)
+    colors = model.mean_albedo.copy()
+    colors[model.skin_region] = 0.6 * colors[model.skin_region] + [0.0, 0.4, 0.0]
+    picture = render(model, model.mean_vertices, colors, (0.0, 0.0, 0.0), size)
     marks = project(model.mean_vertices[None, model.landmarks].astype(np.float64))[0]
     for index, (x, y) in enumerate(marks * (size / CROP_SIZE)):
-        # cv2 puts integer coordinates at pixel centres.
+        # cv2 puts integer coordinates at pixel centers.
         at = (round(x - 0.5), round(y - 0.5))
         cv2.circle(picture, at, 2, (255, 40, 40), -1)
         beside = (at[0] + 3, at[1] - 2)
@@ -159,8 +159,8 @@ def write_sheets(model: MorphableModel, directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     sheets = {
         "mean": mean_sheet(model),
-        "people_clay": people_sheet(model, in_colour=False),
-        "people": people_sheet(model, in_colour=True),
+        "people_clay": people_sheet(model, in_color=False),
+        "people": people_sheet(model, in_color=True),
         "modes": modes_sheet(model),
         "units": units_sheet(model),
         "albedos": albedo_sheet(model),

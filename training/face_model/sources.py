@@ -85,7 +85,7 @@ class BaseMesh:
     """The quad mesh all targets displace.
 
     Attributes:
-        vertices: (V, 3) float64, decimetres; +x to the subject's left, +y up, +z forward.
+        vertices: (V, 3) float64, decimeters; +x to the subject's left, +y up, +z forward.
         quads: (Q, 4) int64 vertex indices, counter-clockwise seen from outside.
         uv: (U, 2) float64 texture points, v up.
         quad_uv: (Q, 4) int64 indices into ``uv``.
@@ -197,7 +197,7 @@ class FaceSources:
         return sorted(n for n in self._target_files if n.rpartition("/")[0] == folder)
 
     def target(self, name: str) -> np.ndarray:
-        """(V, 3) float32 displacements in decimetres of the target ``name`` ("nose/nose-base-up").
+        """(V, 3) float32 displacements in decimeters of the target ``name`` ("nose/nose-base-up").
 
         Action units are named "arkit/<unit>". Raises KeyError when there is no such target.
         """
@@ -209,7 +209,7 @@ class FaceSources:
         return self._targets[name]
 
     def quad_mask(self, texture: str) -> np.ndarray:
-        """(Q,) bool: body quads whose UV centre is white in the painted mask ``texture``.
+        """(Q,) bool: body quads whose UV center is white in the painted mask ``texture``.
 
         The masks ("face", "ears", "lips", "eyelids", "inside-mouth") are nearly symmetric; the
         result is made exactly so (a quad counts when it or its mirror image is painted).
@@ -219,9 +219,9 @@ class FaceSources:
         if picture is None:
             raise ValueError(f"the mask {texture!r} is no picture")
         height, width = picture.shape
-        centre = self.mesh.uv[self.mesh.quad_uv].mean(axis=1)
-        column = np.clip((centre[:, 0] * width).astype(int), 0, width - 1)
-        row = np.clip(((1 - centre[:, 1]) * height).astype(int), 0, height - 1)
+        center = self.mesh.uv[self.mesh.quad_uv].mean(axis=1)
+        column = np.clip((center[:, 0] * width).astype(int), 0, width - 1)
+        row = np.clip(((1 - center[:, 1]) * height).astype(int), 0, height - 1)
         painted = (picture[row, column] > 127) & (self.mesh.groups == "body")
         mirrored = self.mesh.quad_mirror
         return painted | np.where(mirrored >= 0, painted[mirrored], False)

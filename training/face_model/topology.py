@@ -34,7 +34,7 @@ BACK = -50.0
 #: Level of the smoothed face mask along which neck, ears and hair are cut off.
 MASK_LEVEL = 0.45
 MASK_SMOOTHING_STEPS = 6
-#: Scale that makes the mask's level set comparable with the outline's millimetres.
+#: Scale that makes the mask's level set comparable with the outline's millimeters.
 MASK_MM = 40.0
 #: How far down and sideways the head goes, mm from the middle between the eyes.
 LOWEST, WIDEST = -230.0, 230.0
@@ -96,14 +96,14 @@ def build_topology(sources: FaceSources) -> Topology:
     quad_parts = cage.parts[subdivided.parents]
 
     edges, _ = quad_edges(cage.quads)
-    neighbours = sp.coo_matrix(
+    neighbors = sp.coo_matrix(
         (np.ones(2 * len(edges)), (edges.ravel(), edges[:, ::-1].ravel())),
         (cage.n_vertices, cage.n_vertices),
     ).tocsr()
-    neighbours = sp.diags(1 / np.asarray(neighbours.sum(axis=1)).ravel()) @ neighbours
+    neighbors = sp.diags(1 / np.asarray(neighbors.sum(axis=1)).ravel()) @ neighbors
     mask = on_vertex[cage.base_index]
     for _ in range(MASK_SMOOTHING_STEPS):
-        mask = 0.4 * mask + 0.6 * (neighbours @ mask)
+        mask = 0.4 * mask + 0.6 * (neighbors @ mask)
     dense = subdivided.matrix @ (cage.source @ position)
     field = np.minimum.reduce(
         [

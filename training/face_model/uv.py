@@ -19,7 +19,7 @@ from facewright.training.face_model.topology import Topology
 RADIUS = 0.495
 EYEBALL_RADIUS = 0.075
 EYEBALL_CENTRE = 0.08
-#: Discs of the tongue and of the upper and lower teeth: centre and radius.
+#: Discs of the tongue and of the upper and lower teeth: center and radius.
 TONGUE_DISC = ((0.92, 0.92), 0.075)
 TEETH_DISCS = (((0.045, 0.86), 0.04), ((0.14, 0.955), 0.04))
 #: How much more room the middle of the face gets than the rim, and how far the middle reaches, mm.
@@ -108,7 +108,7 @@ def texture_coordinates(topology: Topology) -> np.ndarray:
     middle = points[used, :2] - points[skin_triangles].reshape(-1, 3).mean(axis=0)[:2]
     softness = 1 + ROOM_IN_THE_MIDDLE * np.exp(-((middle / MIDDLE_MM) ** 2).sum(axis=1))
     uv[used] = 0.5 + RADIUS * disc_map(points[used], index[skin_triangles], softness)
-    for side, centre in ((-1, EYEBALL_CENTRE), (1, 1 - EYEBALL_CENTRE)):
+    for side, center in ((-1, EYEBALL_CENTRE), (1, 1 - EYEBALL_CENTRE)):
         ball = np.flatnonzero(eyeball & (side * points[:, 0] > 0))
         flat = points[ball, :2] - (points[ball, :2].max(axis=0) + points[ball, :2].min(axis=0)) / 2
         forward = points[ball, 2] - points[ball, 2].min()
@@ -116,13 +116,13 @@ def texture_coordinates(topology: Topology) -> np.ndarray:
         radius = np.linalg.norm(flat, axis=1)
         angle = np.arctan2(radius, forward)
         angle = angle / angle.max() * EYEBALL_RADIUS
-        uv[ball] = [centre, EYEBALL_CENTRE] + flat / np.maximum(radius, 1e-9)[:, None] * (
+        uv[ball] = [center, EYEBALL_CENTRE] + flat / np.maximum(radius, 1e-9)[:, None] * (
             angle[:, None]
         )
     mirrored = uv[mirror] * [-1, 1] + [1, 0]
     uv = (uv + mirrored) / 2
     cage, matrix = topology.cage, topology.dense.matrix
-    for rows, part, (centre, radius) in (
+    for rows, part, (center, radius) in (
         (cage.tongue, TONGUE, TONGUE_DISC),
         (cage.upper_teeth, TEETH, TEETH_DISCS[0]),
         (cage.lower_teeth, TEETH, TEETH_DISCS[1]),
@@ -134,5 +134,5 @@ def texture_coordinates(topology: Topology) -> np.ndarray:
         triangles = index[triangles[np.isin(triangles[:, 0], of_part)]]
         flat = disc_map(points[of_part], triangles, np.ones(len(of_part)))
         flat = (flat + flat[index[mirror[of_part]]] * [-1, 1]) / 2
-        uv[of_part] = centre + radius * flat
+        uv[of_part] = center + radius * flat
     return np.clip(uv, 0, 1).astype(np.float32)

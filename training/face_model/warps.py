@@ -16,12 +16,12 @@ class Warp:
     """A Gaussian bump of displacement on both sides of the face.
 
     Attributes:
-        centre: (|x|, y, z) mm on the reference head, origin between the eyeballs.
+        center: (|x|, y, z) mm on the reference head, origin between the eyeballs.
         width: standard deviations of the bump along x, y, z, mm.
-        displacement: (outward, up, forward) mm at the centre for weight 1.
+        displacement: (outward, up, forward) mm at the center for weight 1.
     """
 
-    centre: tuple[float, float, float]
+    center: tuple[float, float, float]
     width: tuple[float, float, float]
     displacement: tuple[float, float, float]
 
@@ -34,7 +34,7 @@ class Warp:
         """
         position = reference * MM_PER_UNIT - origin
         side = np.sign(position[:, :1])
-        offset = np.concatenate([np.abs(position[:, :1]), position[:, 1:]], axis=1) - self.centre
+        offset = np.concatenate([np.abs(position[:, :1]), position[:, 1:]], axis=1) - self.center
         weight = np.exp(-0.5 * ((offset / self.width) ** 2).sum(axis=1, keepdims=True))
         outward = np.concatenate([side, np.ones((len(position), 2))], axis=1)
         moved = weight * outward * np.array(self.displacement) / MM_PER_UNIT

@@ -75,10 +75,10 @@ class HybridLoss(nn.Module):
     Terms, each a mean over the batch: `photometric` (equation 2), `landmarks` (3),
     `perceptual` (4), `coefficients` (5), `albedo_flattening` (6), `affinity` (`losses.affinity`,
     over the pairs of the batch) and `openings` (`losses.openings`).  A term of weight 0 is not
-    computed, and without a recogniser there is no `perceptual` and no `affinity`.
+    computed, and without a recognizer there is no `perceptual` and no `affinity`.
 
     Nothing here is trained, and the face model stays out of checkpoints.  Computed in the
-    precision of the face model whatever autocast is on: millimetres need more than eight bits.
+    precision of the face model whatever autocast is on: millimeters need more than eight bits.
 
     Args:
         model: the face model that the coefficients belong to.
@@ -149,7 +149,7 @@ class HybridLoss(nn.Module):
         return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
 
     def render(self, coefficients: Tensor) -> Rendering:
-        """Pictures (N, 3, S, S) of coefficients (N, size); colours are not clipped."""
+        """Pictures (N, 3, S, S) of coefficients (N, size); colors are not clipped."""
         with torch.autocast(coefficients.device.type, enabled=False):
             return self._render(self._face(self._split(coefficients)))
 
@@ -216,8 +216,8 @@ class HybridLoss(nn.Module):
     def _render(self, face: _Face) -> Rendering:
         triangles = self._model.triangles
         normals = vertex_normals(face.posed_mm, triangles)
-        colours = shade(face.albedo, normals, face.light)
-        return self._renderer(face.posed_mm, triangles, colours, self.render_size)
+        colors = shade(face.albedo, normals, face.light)
+        return self._renderer(face.posed_mm, triangles, colors, self.render_size)
 
 
 def _project_safely(posed_mm: Tensor) -> Tensor:

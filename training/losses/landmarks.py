@@ -16,7 +16,7 @@ EMPHASIS: Final = 20.0
 def paper_landmark_weights() -> Tensor:
     """The paper's weights (68,) float32: 20 for nose and inner mouth, 1 for the others.
 
-    The code released with the paper emphasises only three of the nine nose points (28 to 30).
+    The code released with the paper emphasizes only three of the nine nose points (28 to 30).
     """
     weights = torch.ones(LANDMARK_COUNT)
     for group in (NOSE_BRIDGE, NOSE_BASE, INNER_MOUTH):

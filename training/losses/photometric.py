@@ -1,4 +1,4 @@
-"""Equation 2: colours of the rendering against those of the photo."""
+"""Equation 2: colors of the rendering against those of the photo."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def photometric_loss(photo: Tensor, rendered: Tensor, mask: Tensor, attention: Tensor) -> Tensor:
-    """Mean distance of colours over the face, weighted by skin attention (paper, equation 2).
+    """Mean distance of colors over the face, weighted by skin attention (paper, equation 2).
 
     L = sum_i A_i |I_i - I'_i|_2 / sum_i A_i over the pixels i of the face region M, per photo,
     then the mean over photos.  A photo whose region holds no attention counts as 0 and gives no
@@ -20,7 +20,7 @@ def photometric_loss(photo: Tensor, rendered: Tensor, mask: Tensor, attention: T
         attention: (N, H, W) in [0, 1], A.
 
     Returns:
-        () in units of the colour range.
+        () in units of the color range.
     """
     weights = attention * mask
     # Its gradient at no difference is defined as 0 by torch.

@@ -108,7 +108,7 @@ def face_forms(model: MorphableModel) -> dict[str, DoubleArray]:
 
     Returns:
         `identity` (80, 80) mm², overall size mostly ignored; `expression` (64, 64) mm², lids
-        and lips emphasised; `shape_normal` (144, 144) mm² for identity and expression together,
+        and lips emphasized; `shape_normal` (144, 144) mm² for identity and expression together,
         within `FACE_RADIUS`; `albedo` (80, 80) sRGB², per channel; `light` (9, 9).
     """
     mean = model.mean_vertices.astype(np.float64)
@@ -122,7 +122,7 @@ def face_forms(model: MorphableModel) -> dict[str, DoubleArray]:
     distance = np.full(len(mean), np.inf)
     for point in features:
         distance = np.minimum(distance, np.linalg.norm(mean - point, axis=1))
-    emphasised = skin * (1 + FEATURE_EMPHASIS * np.exp(-((distance / FEATURE_RADIUS) ** 2)))
+    emphasized = skin * (1 + FEATURE_EMPHASIS * np.exp(-((distance / FEATURE_RADIUS) ** 2)))
 
     near = np.flatnonzero(
         (skin > 0) & (np.linalg.norm(mean - mean[model.landmarks[30]], axis=1) < FACE_RADIUS)
@@ -130,7 +130,7 @@ def face_forms(model: MorphableModel) -> dict[str, DoubleArray]:
     both = np.concatenate([identity[:, near], expression[:, near]])
     return {
         "identity": without_size(displacement_form(identity, skin), identity, mean, skin),
-        "expression": displacement_form(expression, emphasised),
+        "expression": displacement_form(expression, emphasized),
         "shape_normal": normal_form(both, mean[near], normals[near], skin[near]),
         "albedo": displacement_form(model.albedo_basis, visible) / 3,
         "light": light_form(),

@@ -217,10 +217,10 @@ def _near_rim(model: MorphableModel, vertices: Array) -> npt.NDArray[np.bool_]:
 def _move_onto(points: Array, anchors: Array, targets: Array) -> Array:
     """Move points (N, V, 2) by the similarity that brings some of them nearest to targets."""
     moving, fixed = points[:, anchors], targets
-    from_centre, to_centre = moving.mean(1, keepdims=True), fixed.mean(1, keepdims=True)
-    a = (moving - from_centre) @ [1, 1j]
-    b = (fixed - to_centre) @ [1, 1j]
+    from_center, to_center = moving.mean(1, keepdims=True), fixed.mean(1, keepdims=True)
+    a = (moving - from_center) @ [1, 1j]
+    b = (fixed - to_center) @ [1, 1j]
     turn = (a.conj() * b).sum(1) / (np.abs(a) ** 2).sum(1)
-    turned = ((points - from_centre) @ [1, 1j]) * turn[:, None]
-    moved: Array = np.stack([turned.real, turned.imag], -1) + to_centre
+    turned = ((points - from_center) @ [1, 1j]) * turn[:, None]
+    moved: Array = np.stack([turned.real, turned.imag], -1) + to_center
     return moved

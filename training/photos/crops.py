@@ -13,7 +13,7 @@ from facewright.models.camera import CROP_SIZE
 from facewright.models.resampling import cut_square
 
 PIXEL_CENTRE = 0.5
-"""Labels with pixel centres at integers are this much less than continuous coordinates."""
+"""Labels with pixel centers at integers are this much less than continuous coordinates."""
 
 
 class UnreadablePhoto(ValueError):

@@ -11,7 +11,7 @@ from facewright.models.arrays import Array
 
 
 class Face(NamedTuple):
-    """A detected face; coordinates in photo px, pixel centres at halves.
+    """A detected face; coordinates in photo px, pixel centers at halves.
 
     points: (5, 2) in the order of `models.alignment`.
     box: (4,) x0, y0, x1, y1; NaN where the detector's file has none.

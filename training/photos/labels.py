@@ -1,7 +1,7 @@
 """Label files of photo collections, and the constant shift between two kinds of labels in one.
 
 A label file is an `.npz` with `names` (N,), paths relative to the photo directory, and
-`mesh468` (N, 468, 3), FaceMesh points in px with pixel centres at integers and NaN where no
+`mesh468` (N, 468, 3), FaceMesh points in px with pixel centers at integers and NaN where no
 face was found; optionally `landmarks68` (N, 68, 2) in the same coordinates.
 """
 
@@ -22,7 +22,7 @@ from facewright.training.photos.faces import read_faces
 
 @dataclass(frozen=True, eq=False)
 class PhotoLabels:
-    """Labels of N photos, in continuous coordinates (pixel centres at halves).
+    """Labels of N photos, in continuous coordinates (pixel centers at halves).
 
     Attributes:
         names: file names relative to the photo directory.
@@ -54,7 +54,7 @@ def read_labels(path: Path, points_path: Path | None = None) -> PhotoLabels:
 
     Args:
         path: the label file.
-        points_path: `.npz` with `names` and `points` (N, 5, 2) px, pixel centres at halves,
+        points_path: `.npz` with `names` and `points` (N, 5, 2) px, pixel centers at halves,
             to align by instead, such as a detector's.
 
     Raises:

@@ -31,7 +31,7 @@ from facewright.training.photos.faces import Face
 class Landmarks(NamedTuple):
     """Landmarks of one face.
 
-    points: (68, 2) photo px, pixel centres at halves; finite everywhere.
+    points: (68, 2) photo px, pixel centers at halves; finite everywhere.
     known: (68,) bool.
     """
 

@@ -44,7 +44,7 @@ def person_of(name: str, rule: PersonRule | None = None) -> str:
     return re.sub(r"_[^_]*$", "", path.stem)
 
 
-def normalise(person: str) -> str:
+def normalize(person: str) -> str:
     """A name without what collections spell differently: accents, case, spaces, punctuation."""
     letters = unicodedata.normalize("NFKD", person).casefold()
     return "".join(letter for letter in letters if letter.isalnum())
@@ -66,7 +66,7 @@ def is_held_out(person: str, share: float = HELD_OUT) -> bool:
     """
     if not 0 <= share <= 1:
         raise ValueError(f"the share of held-out people must lie in 0..1, got {share}")
-    digest = hashlib.sha256(normalise(person).encode()).digest()
+    digest = hashlib.sha256(normalize(person).encode()).digest()
     return int.from_bytes(digest[: _HASH_BITS // 8], "big") < share * 2**_HASH_BITS
 
 
@@ -85,8 +85,8 @@ def rows_of(
 
 
 def number_people(persons: Sequence[str]) -> npt.NDArray[Any]:
-    """Numbers (N,) int64 of people, equal where the normalised names are, in their order."""
+    """Numbers (N,) int64 of people, equal where the normalized names are, in their order."""
     if not persons:
         return np.zeros(0, np.int64)
-    normalised = np.array([normalise(person) for person in persons])
-    return np.unique(normalised, return_inverse=True)[1].astype(np.int64)
+    normalized = np.array([normalize(person) for person in persons])
+    return np.unique(normalized, return_inverse=True)[1].astype(np.int64)

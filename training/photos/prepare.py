@@ -1,7 +1,7 @@
 """Turning a collection of photographs into shards: aligned crops, skin attention, landmarks.
 
 Shards hold numbers of people, never names or file names: training needs no more, and held-out
-people are recognised by the names of the photographs themselves
+people are recognized by the names of the photographs themselves
 (`photos.people.is_held_out`), which stay where they are.
 """
 
@@ -263,8 +263,8 @@ def _write_shard(
 
 def _inside(shape: tuple[int, ...], transform: Array) -> npt.NDArray[np.bool_]:
     """Which pixels (240, 240) of the crop with its margin lie on the photo (H, W, ...)."""
-    centres = np.arange(IMAGE_SIZE) + 0.5 - MARGIN
-    grid = np.stack(np.meshgrid(centres, centres), -1).reshape(-1, 2)
+    centers = np.arange(IMAGE_SIZE) + 0.5 - MARGIN
+    grid = np.stack(np.meshgrid(centers, centers), -1).reshape(-1, 2)
     photo_px = map_points_back(transform, grid)
     inside = np.all((photo_px >= 0) & (photo_px <= shape[1::-1]), axis=1)
     return np.asarray(inside, np.bool_).reshape(IMAGE_SIZE, IMAGE_SIZE)

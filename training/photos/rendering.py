@@ -34,17 +34,17 @@ def render_faces(
     shape = model.shape(parts.identity, parts.expression)
     posed = pose_points(shape, parts.rotation, parts.translation)
     normals = vertex_normals(posed, model.triangles)
-    colours = shade(model.albedo(parts.albedo), normals, parts.light)
+    colors = shade(model.albedo(parts.albedo), normals, parts.light)
     points = np.concatenate([project(posed), depth(posed)[..., None]], axis=2)
     fragments = rasterize(points, model.triangles, CROP_SIZE, CROP_SIZE)
-    pictures = interpolate(fragments, model.triangles, colours)
+    pictures = interpolate(fragments, model.triangles, colors)
     return 255 * pictures.clip(0, 1), fragments.triangle_ids != EMPTY
 
 
-def colour_errors(
+def color_errors(
     model: MorphableModel, layout: CoefficientLayout, coefficients: Array, crops_u8: Array
 ) -> Array:
-    """Mean absolute colour difference (N,), 0..255, of drawn faces and photographs.
+    """Mean absolute color difference (N,), 0..255, of drawn faces and photographs.
 
     Args:
         model: the face model.

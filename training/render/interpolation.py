@@ -1,7 +1,7 @@
 """From the triangle that each pixel sees to the pixel's value, differentiably.
 
 Which triangle a pixel sees has no gradient, and needs none here: within the triangle the value
-moves with the vertices and their attributes.  So any rasteriser may find the triangles, and this
+moves with the vertices and their attributes.  So any rasterizer may find the triangles, and this
 module does the rest in torch.
 """
 
@@ -19,7 +19,7 @@ NEAR: Final = 100.0
 """Depth in mm up to which a mesh is cut away: no face is that near, but a wild guess may be."""
 
 # Of a triangle whose image has less area than this (px²), coordinates are ill-conditioned:
-# rasterisers round corners to 1/256 px.
+# rasterizers round corners to 1/256 px.
 _SMALLEST_AREA = 1.0 / 256.0
 
 
@@ -33,12 +33,12 @@ class Rendering(NamedTuple):
 
 
 class Visibility(NamedTuple):
-    """What a rasteriser finds at each pixel of N square pictures."""
+    """What a rasterizer finds at each pixel of N square pictures."""
 
     triangle_ids: Tensor
     """(N, S, S) integer; negative where nothing is seen."""
     barycentric: Tensor
-    """(N, S, S, 3) the rasteriser's own perspective-correct coordinates."""
+    """(N, S, S, 3) the rasterizer's own perspective-correct coordinates."""
 
 
 def interpolate(
@@ -49,7 +49,7 @@ def interpolate(
     Gradients reach `attributes`, and `posed_mm` through perspective-correct barycentric
     coordinates.  A triangle that is seen from behind hides what lies behind it, but is not part
     of the picture: behind the rim of a face model there is no face.  Triangles seen edge-on are
-    drawn with the rasteriser's coordinates, without a gradient to the positions.
+    drawn with the rasterizer's coordinates, without a gradient to the positions.
 
     Args:
         posed_mm: (N, V, 3) camera-aligned positions, mm; float32 or float64.
@@ -63,8 +63,8 @@ def interpolate(
     # Corners come first all along: operations on one of them then run over contiguous memory.
     corners = triangles.t()[:, ids[pixels].long()]
     corners = corners + pixels // size**2 * posed_mm.shape[1]
-    rasterised = visibility.barycentric.reshape(-1, 3)[pixels].t()
-    weights, front = _barycentric(_rows(posed_mm, corners), pixels, size, rasterised)
+    rasterized = visibility.barycentric.reshape(-1, 3)[pixels].t()
+    weights, front = _barycentric(_rows(posed_mm, corners), pixels, size, rasterized)
     # Indices of the front's pixels keep the gather of attributes, and its gradient, to them.
     kept = front.nonzero().squeeze(1)
     pixels = pixels[kept]
@@ -87,12 +87,12 @@ def _rows(table: Tensor, index: Tensor) -> Tensor:
 
 
 def _barycentric(
-    points: Tensor, pixels: Tensor, size: int, rasterised: Tensor
+    points: Tensor, pixels: Tensor, size: int, rasterized: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Coordinates (3, P) of the points that pixels' centres see, and which are on a front (P,).
+    """Coordinates (3, P) of the points that pixels' centers see, and which are on a front (P,).
 
     points: (3, P, 3) corners in mm.  pixels: (P,) indices into N pictures of size x size.
-    rasterised: (3, P) coordinates for triangles seen edge-on.
+    rasterized: (3, P) coordinates for triangles seen edge-on.
 
     With u_i the offset of corner i from the pixel's ray, measured across the view at the corner's
     own depth, the point sum_i w_i p_i / sum_i w_i lies on the ray if sum_i w_i u_i = 0, which
@@ -115,9 +115,9 @@ def _barycentric(
         smallest = 2.0 * _SMALLEST_AREA * pixel_side.square()
         solid = total.abs() > smallest
         front = total >= -smallest
-    # A centre that a rasteriser counts as inside may lie a hundredth of a pixel outside.
+    # A center that a rasterizer counts as inside may lie a hundredth of a pixel outside.
     inside = (doubled / torch.where(solid, total, 1.0)).clamp(min=0.0)
-    inside = torch.where(solid, inside, rasterised.to(inside.dtype))
+    inside = torch.where(solid, inside, rasterized.to(inside.dtype))
     return inside / inside.sum(0), front
 
 

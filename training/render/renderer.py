@@ -28,7 +28,7 @@ class Renderer(Protocol):
         Args:
             posed_mm: (N, V, 3) camera-aligned positions, mm.
             triangles: (T, 3) int64, counter-clockwise seen from outside.
-            attributes: (N, V, C) values to interpolate, colours for instance.
+            attributes: (N, V, C) values to interpolate, colors for instance.
             size: side of the picture in px; other sizes than 224 show the same view scaled.
         """
         ...

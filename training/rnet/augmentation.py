@@ -23,7 +23,7 @@ def shift_pose(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Pose under which the same photo would have been taken had the crop been cut elsewhere.
 
-    Moving the picture by a few px is turning the camera a little about its own centre. Unlike a
+    Moving the picture by a few px is turning the camera a little about its own center. Unlike a
     sideways step this moves near and far points alike; what is left is 0.1 px at the rim.
 
     Args:
@@ -59,7 +59,7 @@ def tone_tables(
 
 
 def degrade(image: Images, rng: np.random.Generator, settings: Augmentation) -> None:
-    """Lose colour, resolution, certainty and parts of an image (S, S, 3), in place."""
+    """Lose color, resolution, certainty and parts of an image (S, S, 3), in place."""
     size = len(image)
     if rng.random() < settings.grey:
         image[:] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]

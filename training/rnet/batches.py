@@ -42,7 +42,7 @@ class Photos(NamedTuple):
     """Pictures of which landmarks and a guess of the skin are known."""
 
     crops: Tensor  # (N, 3, S, S) float32 in [0, 1], channels-last in memory
-    targets: PhotoTargets  # the same pictures in their own colours
+    targets: PhotoTargets  # the same pictures in their own colors
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ def augmented_portraits(
     tables, gain = tone_tables(rng, count, settings)
     crops = cut_crops(images, corners, size)
     mirror_pictures(crops, flips)
-    _recolour(crops, tables, rng, settings)
+    _recolor(crops, tables, rng, settings)
     coefficients = _coefficients(labels)
     # The picture's brightness is albedo times light: a gain is more light.
     coefficients = coefficients._replace(light=coefficients.light * gain[:, None, None])
@@ -115,7 +115,7 @@ def augmented_portraits(
 
 
 def plain_portraits(images: Images, labels: Labels, size: int, margin: int) -> Portraits:
-    """The centre crops as they are, for validation."""
+    """The center crops as they are, for validation."""
     count = len(images)
     corners = np.full((count, 2), margin)
     still = np.zeros((count, 2))
@@ -133,7 +133,7 @@ def augmented_photos(
     settings: Augmentation,
     margin: int,
 ) -> Photos:
-    """Varied photographs whose targets keep their own colours.
+    """Varied photographs whose targets keep their own colors.
 
     Args:
         images: (N, 240, 240, 3).
@@ -152,7 +152,7 @@ def augmented_photos(
     photos, masks = (cut_crops(stored, corners, render_size) for stored in (images, attention))
     for pictures in (crops, photos, masks):
         mirror_pictures(pictures, flips)
-    _recolour(crops, tables, rng, settings)
+    _recolor(crops, tables, rng, settings)
     shift = (margin - corners).astype(np.float64)
     landmarks = _moved_landmarks(labels.landmarks, shift, flips)
     known = np.where(
@@ -164,7 +164,7 @@ def augmented_photos(
 def plain_photos(
     images: Images, attention: Images, labels: Labels, size: int, render_size: int, margin: int
 ) -> Photos:
-    """The centre crops as they are, for validation."""
+    """The center crops as they are, for validation."""
     corners = np.full((len(images), 2), margin)
     targets = plain_photo_targets(images, attention, labels, render_size, margin)
     return Photos(crops_nchw(cut_crops(images, corners, size)), targets)
@@ -275,7 +275,7 @@ def _placement(
     return corners, rng.random(count) < settings.mirror
 
 
-def _recolour(
+def _recolor(
     crops: Images, tables: Images, rng: np.random.Generator, settings: Augmentation
 ) -> None:
     for crop, table in zip(crops, tables, strict=True):

@@ -83,12 +83,12 @@ class Augmentation(Settings):
         shift: largest shift of the crop to each side, px.
         mirror: probability of a mirror image.
         gamma, gain, tint, contrast: standard deviations of the logarithms of the exponent, of
-            the common factor, of the factors of the colour channels and of the spread around mid
+            the common factor, of the factors of the color channels and of the spread around mid
             grey.
-        grey: probability of removing the colour.
+        grey: probability of removing the color.
         coarse: probability of losing resolution, down to `coarsest` of the side.
         noise: probability of noise, of up to `noise_sigma` grey levels.
-        cutout: probability of a rectangle of one colour, up to `cutout_side` of the side.
+        cutout: probability of a rectangle of one color, up to `cutout_side` of the side.
     """
 
     shift: Annotated[int, Field(ge=0, le=MARGIN)] = 0

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from facewright.models.checkpoints_torch import initialise
+from facewright.models.checkpoints_torch import initialize
 from facewright.models.layout import LAYOUT_239
 from facewright.models.mirror import mirror_matrices
 from facewright.models.morphable_model import MorphableModel
@@ -34,7 +34,7 @@ from facewright.training.trainer.optimizer import rate_at
 
 log = logging.getLogger(__name__)
 
-# On a GPU, one thread cannot cut and colour pictures as fast as they are trained on.
+# On a GPU, one thread cannot cut and color pictures as fast as they are trained on.
 GPU_THREADS = 6
 
 
@@ -80,7 +80,7 @@ def prepare_run(experiment: Experiment, paths: RunPaths) -> Stock:
     # Every worker reads these files; here, a bad one ends in one message.
     try:
         if paths.init is not None and known is None:
-            initialise(_paper_net(experiment), paths.init, sha256)
+            initialize(_paper_net(experiment), paths.init, sha256)
         if experiment.uses_photos:
             _recognizer(experiment)
     except (ValueError, FileNotFoundError) as error:
@@ -123,7 +123,7 @@ def train(
     net = (make_net or _paper_net)(experiment)
     resuming = (paths.out / CHECKPOINT).exists()
     if paths.init is not None and not resuming:
-        initialise(net, paths.init, model.sha256)  # type: ignore[arg-type]
+        initialize(net, paths.init, model.sha256)  # type: ignore[arg-type]
     team = Workers.join(rank, workers)
     if experiment.bf16 and not computes_bf16(team.device.type):
         log.warning("this machine has no bfloat16 arithmetic: float32 serves")

@@ -1,4 +1,4 @@
-"""How likely a pixel shows skin, judged by its colour: the attention of the photometric loss."""
+"""How likely a pixel shows skin, judged by its color: the attention of the photometric loss."""
 
 from facewright.training.skin.probability import skin_attention, skin_probability
 

@@ -1,4 +1,4 @@
-"""Colour distributions of skin and of everything else: the published parameters.
+"""Color distributions of skin and of everything else: the published parameters.
 
 The classifier behind the skin attention of the paper (section 4.1.1) is a naive Bayes classifier
 whose two classes are mixtures of four Gaussians with full covariances over YCbCr, by ITU-R BT.601
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 PRIOR_OF_SKIN: Final = 0.8
-"""How likely a pixel is skin before its colour is known."""
+"""How likely a pixel is skin before its color is known."""
 
 
 class Mixture(NamedTuple):
@@ -56,7 +56,7 @@ SKIN: Final = Mixture(
         ),
     ),
 )
-"""Colours of skin."""
+"""Colors of skin."""
 
 NOT_SKIN: Final = Mixture(
     weights=(0.1279107, 0.31130761, 0.34245777, 0.21832393),
@@ -90,4 +90,4 @@ NOT_SKIN: Final = Mixture(
         ),
     ),
 )
-"""Colours of everything else."""
+"""Colors of everything else."""

@@ -1,4 +1,4 @@
-"""Skin probability from colour, and the attention that the photometric loss makes of it."""
+"""Skin probability from color, and the attention that the photometric loss makes of it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CERTAIN = 0.5
 
 
 def skin_probability(rgb_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Posterior probability that pixels are skin, by naive Bayes on their colour.
+    """Posterior probability that pixels are skin, by naive Bayes on their color.
 
     Args:
         rgb_u8: (..., 3) uint8 RGB.
@@ -43,15 +43,15 @@ def skin_probability(rgb_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
         ValueError: the array is not uint8 or its last extent is not 3.
     """
     if rgb_u8.dtype != np.uint8 or rgb_u8.ndim == 0 or rgb_u8.shape[-1] != 3:
-        raise ValueError(f"expected (..., 3) uint8 colours, got {rgb_u8.dtype} {rgb_u8.shape}")
+        raise ValueError(f"expected (..., 3) uint8 colors, got {rgb_u8.dtype} {rgb_u8.shape}")
     whitening, offset, factors = _folded_mixtures()
     pixels = rgb_u8.reshape(-1, 3)
     probability = np.empty(len(pixels), np.float32)
     n_skin = len(SKIN.weights)
     for start in range(0, len(pixels), _BLOCK):
         # Pixels last: every operation then runs over contiguous memory.
-        colours = pixels[start : start + _BLOCK].T.astype(np.float32)
-        whitened = whitening @ colours
+        colors = pixels[start : start + _BLOCK].T.astype(np.float32)
+        whitened = whitening @ colors
         whitened += offset
         np.square(whitened, out=whitened)
         exponents = -whitened.reshape(3, len(factors), -1).sum(0)
@@ -73,9 +73,9 @@ def skin_attention(probability: NDArray[Any]) -> NDArray[np.float32]:
 
 @cache
 def _folded_mixtures() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Everything about the mixtures that does not depend on the colour.
+    """Everything about the mixtures that does not depend on the color.
 
-    With K components of both classes, a colour c in RGB has the density
+    With K components of both classes, a color c in RGB has the density
     factor_k * exp(-|whitening_k^T c + offset_k|^2) under component k: the conversion to YCbCr,
     the mean, a root of half the inverse covariance, and in the factor the weight and the prior of
     the class.  Returns whitening (3 K, 3) and offset (3 K, 1), components within axes, and

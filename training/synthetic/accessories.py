@@ -18,15 +18,15 @@ class Glasses:
     Attributes:
         rims: (2, n, 3) mm, closed outlines of the lenses.
         bars: (3, n, 3) mm: bridge and both temples.
-        colour: (3,) linear colour of the frame.
+        color: (3,) linear color of the frame.
         width: mm of the frame's wire.
-        tint: (3,) linear colour of the lenses; opacity: of the lenses.
+        tint: (3,) linear color of the lenses; opacity: of the lenses.
         glare: strength of a reflection on the lenses.
     """
 
     rims: FloatArray
     bars: FloatArray
-    colour: FloatArray
+    color: FloatArray
     width: float
     tint: FloatArray
     opacity: float
@@ -40,7 +40,7 @@ class GlassesDesign:
     Attributes:
         half_width, aspect: of a lens, relative; corners: 0.4 nearly square to 1 round.
         droop: factor on the lower half's height; drop, reach: place of the lenses, mm.
-        wrap: curvature around the face; colour: (3,) linear; width: mm of the frame.
+        wrap: curvature around the face; color: (3,) linear; width: mm of the frame.
         tint: (3,) linear; opacity: of the lenses.
     """
 
@@ -51,7 +51,7 @@ class GlassesDesign:
     drop: float
     reach: float
     wrap: float
-    colour: FloatArray
+    color: FloatArray
     width: float
     tint: FloatArray
     opacity: float
@@ -59,7 +59,7 @@ class GlassesDesign:
     @classmethod
     def draw(cls, rng: np.random.Generator, dark: bool) -> GlassesDesign:
         """Any design; with `dark` of sunglasses."""
-        colour = rng.uniform(0.004, 0.05, 3) if rng.random() < 0.75 else rng.uniform(0.02, 0.5, 3)
+        color = rng.uniform(0.004, 0.05, 3) if rng.random() < 0.75 else rng.uniform(0.02, 0.5, 3)
         wire = rng.random() < (0.35 if dark else 0.6)
         grey = 0.5 * np.ones(3)
         return cls(
@@ -70,7 +70,7 @@ class GlassesDesign:
             drop=rng.uniform(-5, 1),
             reach=rng.uniform(10, 15),
             wrap=rng.uniform(0.06, 0.2 if dark else 0.13),
-            colour=colour.astype(np.float32),
+            color=color.astype(np.float32),
             width=rng.uniform(0.5, 1.4) if wire else rng.uniform(2.0, 4.0),
             tint=(rng.uniform(0.003, 0.04, 3) if dark else grey).astype(np.float32),
             opacity=rng.uniform(0.7, 0.98) if dark else rng.uniform(0, 0.06),
@@ -97,8 +97,8 @@ class GlassesDesign:
         depth = max(float(landmarks[27, 2]) + 3.0, float(eyes[:, 2].max()) + self.reach)
         rims, bars = [], []
         for side, eye in zip((-1, 1), eyes, strict=True):
-            centre = [eye[0] * 1.02, eye[1] + self.drop, depth]
-            rims.append(np.stack([across, up, -self.wrap * side * across], 1) + centre)
+            center = [eye[0] * 1.02, eye[1] + self.drop, depth]
+            rims.append(np.stack([across, up, -self.wrap * side * across], 1) + center)
         t = np.linspace(0, 1, 29)[:, None]
         inner = [rims[0][np.argmax(rims[0][:, 0])], rims[1][np.argmin(rims[1][:, 0])]]
         arch = np.stack([0 * t[:, 0], 2 * np.sin(np.pi * t[:, 0]), 2 + 0 * t[:, 0]], 1)
@@ -110,7 +110,7 @@ class GlassesDesign:
         return Glasses(
             rims=np.asarray(rims, np.float32),
             bars=np.asarray(bars, np.float32),
-            colour=self.colour,
+            color=self.color,
             width=self.width,
             tint=self.tint,
             opacity=self.opacity,
@@ -204,7 +204,7 @@ def _window(rng: np.random.Generator, width: int, height: int) -> FloatArray:
 
 
 def draw_blur_in_front(rng: np.random.Generator, image: FloatArray, light: float) -> FloatArray:
-    """Put something near and out of focus before the scene, away from its centre.
+    """Put something near and out of focus before the scene, away from its center.
 
     Args:
         rng: source of the choices.
@@ -227,7 +227,7 @@ def draw_blur_in_front(rng: np.random.Generator, image: FloatArray, light: float
         corners = (at + rng.normal(0, 0.15 * size, (int(rng.integers(3, 6)), 2))).astype(np.int32)
         cv2.fillPoly(layer, [cv2.convexHull(corners)], 255, cv2.LINE_AA)
     soft = cv2.GaussianBlur(layer, (0, 0), float(rng.uniform(1.5, 8))).astype(np.float32) / 255
-    colour = (rng.uniform(0.01, 0.6, 3) ** 1.6 * light).astype(np.float32)
+    color = (rng.uniform(0.01, 0.6, 3) ** 1.6 * light).astype(np.float32)
     shade = np.linspace(0.6, 1.2, size, dtype=np.float32)[:, None, None]
-    image += soft[..., None] * (colour * shade - image)
+    image += soft[..., None] * (color * shade - image)
     return soft

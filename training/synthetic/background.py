@@ -20,40 +20,40 @@ def draw_background(rng: np.random.Generator, size: int) -> FloatArray:
     grey = 1 - 0.9 * rng.beta(1.5, 1.8)
     dark = rng.uniform(0.1, 0.45) if rng.random() < 0.25 else rng.uniform(0.6, 1.0)
 
-    def colour() -> FloatArray:
+    def color() -> FloatArray:
         c = (rng.uniform(0.05, 1.0) + rng.uniform(-0.4, 0.4, 3)).clip(0.02, 0.97) * dark
         return (c + grey * (c.mean() - c)).astype(np.float32)
 
     kind = rng.choice(list(_KINDS), p=list(_KINDS.values()))
-    image = _gradient(rng, size, colour(), colour())
+    image = _gradient(rng, size, color(), color())
     blur = float(np.exp(rng.uniform(-1.0, 2.2)))
     if kind == "wall":
         if rng.random() < 0.3:
-            _flag(rng, image, colour)
+            _flag(rng, image, color)
         blur = float(rng.uniform(0.5, 3))
     elif kind == "clutter":
         for _ in range(int(rng.integers(6, 40))):
-            _shape(rng, image, colour())
+            _shape(rng, image, color())
     elif kind == "room":
-        _verticals(rng, image, colour)
+        _verticals(rng, image, color)
         for _ in range(int(rng.integers(0, 8))):
-            _shape(rng, image, colour())
+            _shape(rng, image, color())
     elif kind == "people":
         if rng.random() < 0.6:
-            _verticals(rng, image, colour)
+            _verticals(rng, image, color)
         for _ in range(int(rng.integers(1, 6))):
             _bystander(rng, image)
     elif kind == "press":
-        image[:] = colour()
-        _logos(rng, image, colour)
+        image[:] = color()
+        _logos(rng, image, color)
         blur = float(rng.uniform(0.3, 2.5))
     elif kind == "noise":
         for _ in range(int(rng.integers(0, 10))):
-            _shape(rng, image, colour())
+            _shape(rng, image, color())
     else:
         image *= np.float32(rng.uniform(0.1, 0.6))
         for _ in range(int(rng.integers(10, 50))):
-            _disc(rng, image, colour())
+            _disc(rng, image, color())
     image = cv2.GaussianBlur(image, (0, 0), blur)
     if kind == "noise" or rng.random() < 0.4:
         strength = rng.uniform(0.15, 0.5) if kind == "noise" else rng.uniform(0.03, 0.15)
@@ -84,15 +84,15 @@ def _gradient(
     return (first * (1 - t) + second * t).astype(np.float32)
 
 
-def _value(colour: FloatArray) -> tuple[float, ...]:
-    return tuple(float(c) for c in colour)
+def _value(color: FloatArray) -> tuple[float, ...]:
+    return tuple(float(c) for c in color)
 
 
-def _shape(rng: np.random.Generator, image: FloatArray, colour: FloatArray) -> None:
+def _shape(rng: np.random.Generator, image: FloatArray, color: FloatArray) -> None:
     size = len(image)
     at = rng.integers(-size // 8, size + size // 8, 2)
     extent = rng.integers(4, size // 2, 2)
-    value = _value(colour)
+    value = _value(color)
     kind = rng.integers(4)
     if kind == 0:
         box = cv2.boxPoints(((int(at[0]), int(at[1])), (int(extent[0]), int(extent[1])),
@@ -110,22 +110,22 @@ def _shape(rng: np.random.Generator, image: FloatArray, colour: FloatArray) -> N
 
 
 def _verticals(
-    rng: np.random.Generator, image: FloatArray, colour: Callable[[], FloatArray]
+    rng: np.random.Generator, image: FloatArray, color: Callable[[], FloatArray]
 ) -> None:
     """Panels, shelves, curtains and window-like bands."""
     size = len(image)
     x = 0
     while x < size:
         wide = int(rng.integers(size // 16, size // 3))
-        cv2.rectangle(image, (x, 0), (x + wide, size), _value(colour()), -1)
+        cv2.rectangle(image, (x, 0), (x + wide, size), _value(color()), -1)
         if rng.random() < 0.4:
             for y in range(0, size, int(rng.integers(size // 12, size // 4))):
-                shelf = _value(colour())
+                shelf = _value(color())
                 cv2.rectangle(image, (x, y), (x + wide, y + size // 30), shelf, -1)
         x += wide
 
 
-def _flag(rng: np.random.Generator, image: FloatArray, colour: Callable[[], FloatArray]) -> None:
+def _flag(rng: np.random.Generator, image: FloatArray, color: Callable[[], FloatArray]) -> None:
     """Hanging cloth with folds at one side."""
     size = len(image)
     left = int(rng.uniform(-0.1, 0.75) * size)
@@ -137,7 +137,7 @@ def _flag(rng: np.random.Generator, image: FloatArray, colour: Callable[[], Floa
     for part in np.split(np.arange(size), edges):
         if len(part):
             rows = slice(part[0], part[-1] + 1)
-            image[rows, span] = colour() * folds[None, :, None].astype(np.float32)
+            image[rows, span] = color() * folds[None, :, None].astype(np.float32)
 
 
 def _bystander(rng: np.random.Generator, image: FloatArray) -> None:
@@ -149,10 +149,10 @@ def _bystander(rng: np.random.Generator, image: FloatArray) -> None:
     hair = rng.uniform(0.03, 0.35) * np.float32([1, 0.8, 0.65])
     cloth = rng.uniform(0.03, 0.9) * np.ones(3) if rng.random() < 0.6 else rng.uniform(0, 0.9, 3)
 
-    def blob(dx: float, dy: float, rx: float, ry: float, colour: FloatArray) -> None:
-        centre = (int(x + dx * r), int(y + dy * r))
+    def blob(dx: float, dy: float, rx: float, ry: float, color: FloatArray) -> None:
+        center = (int(x + dx * r), int(y + dy * r))
         axes = (max(1, int(rx * r)), max(1, int(ry * r)))
-        cv2.ellipse(image, centre, axes, 0, 0, 360, _value(colour), -1, cv2.LINE_AA)
+        cv2.ellipse(image, center, axes, 0, 0, 360, _value(color), -1, cv2.LINE_AA)
 
     blob(0, 3.6, 2.3, 2.4, cloth)
     blob(0, 1.2, 0.5, 0.8, skin * np.float32(0.8))
@@ -165,14 +165,14 @@ def _bystander(rng: np.random.Generator, image: FloatArray) -> None:
         blob(turn, 0.6, 0.25, 0.07, skin * np.float32([0.75, 0.5, 0.5]))
 
 
-def _logos(rng: np.random.Generator, image: FloatArray, colour: Callable[[], FloatArray]) -> None:
+def _logos(rng: np.random.Generator, image: FloatArray, color: Callable[[], FloatArray]) -> None:
     """Rows of lettering and emblems, as on the walls of press conferences."""
     size = len(image)
     fonts = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX)
     font, scale = fonts[rng.integers(3)], float(rng.uniform(0.5, 2.6))
     lengths = rng.integers(2, 9, int(rng.integers(1, 4)))
     words = ["".join(rng.choice(list(_GLYPHS), length)) for length in lengths]
-    inks = [_value(255 * colour()) for _ in words]
+    inks = [_value(255 * color()) for _ in words]
     # Lettering is drawn on bytes only.
     wall = np.clip(255 * image, 0, 255).astype(np.uint8)
     thick = max(1, int(scale * rng.uniform(1.0, 4.0)))
@@ -187,11 +187,11 @@ def _logos(rng: np.random.Generator, image: FloatArray, colour: Callable[[], Flo
     image[:] = wall.astype(np.float32) / 255
 
 
-def _disc(rng: np.random.Generator, image: FloatArray, colour: FloatArray) -> None:
+def _disc(rng: np.random.Generator, image: FloatArray, color: FloatArray) -> None:
     size = len(image)
-    centre = tuple(map(int, rng.integers(0, size, 2)))
-    bright = _value(np.clip(colour * rng.uniform(1, 3), 0, 1))
-    cv2.circle(image, centre, int(rng.integers(size // 40, size // 8)), bright, -1, cv2.LINE_AA)
+    center = tuple(map(int, rng.integers(0, size, 2)))
+    bright = _value(np.clip(color * rng.uniform(1, 3), 0, 1))
+    cv2.circle(image, center, int(rng.integers(size // 40, size // 8)), bright, -1, cv2.LINE_AA)
 
 
 def _fractal(rng: np.random.Generator, size: int) -> FloatArray:

@@ -22,7 +22,7 @@ class Garments:
     Attributes:
         weight: (V,) float32; above 0.5 the garment is seen, below -0.5 headwear or a mask.
         stand_off: (V,) float32 mm along the normal.
-        cloth: colours and pattern.
+        cloth: colors and pattern.
         headwear: what is on the head.
     """
 
@@ -69,7 +69,7 @@ class Wardrobe:
             stand_off=np.where(self._skin, np.maximum(stand_off, headwear.stand_off), 0).astype(
                 np.float32
             ),
-            cloth=_draw_cloth(rng, jacket, float(throat), headwear.colour),
+            cloth=_draw_cloth(rng, jacket, float(throat), headwear.color),
             headwear=headwear,
         )
 
@@ -104,5 +104,5 @@ def _draw_cloth(rng: np.random.Generator, jacket: bool, top: float, headwear: Fl
         if rng.random() < 0.35:
             second = 0.25 + 0.4 * rng.uniform(0, 1, 3) ** 1.5
         pattern, period = 4, rng.uniform(9, 16) if rng.random() < 0.75 else 0.0
-    colours = tuple(float(c) for c in (*first, *second, *third, *headwear))
-    return Cloth(colours=colours, pattern=pattern, period=float(period), top=top)
+    colors = tuple(float(c) for c in (*first, *second, *third, *headwear))
+    return Cloth(colors=colors, pattern=pattern, period=float(period), top=top)

@@ -113,7 +113,7 @@ class PortraitGenerator:
         self._bare = np.zeros((size, size), np.float32)
         self._shadows = ShadowCaster()
         self._grain = grain_volume()
-        self._eye_centres = surface.to_relative(surface.eye_centres)
+        self._eye_centers = surface.to_relative(surface.eye_centers)
         face = np.zeros(len(head.mean), bool)
         face[head.face_vertices] = True
         self._face_skin = np.flatnonzero(face & (surface.parts == 0))
@@ -130,7 +130,7 @@ class PortraitGenerator:
 
         A portrait depends on the seed, its number and `per_person` only. Numbers
         `k * per_person` up to `(k + 1) * per_person - 1` show person `k`: the same shape,
-        skin, eyes, brows, beard and hair colour and mostly the same hairstyle in other poses,
+        skin, eyes, brows, beard and hair color and mostly the same hairstyle in other poses,
         light, clothes and expressions.
 
         Args:
@@ -202,8 +202,8 @@ class PortraitGenerator:
         self._put_on_glasses(rng, scene, look.glasses, landmarks, shown)
         facing = self._facing_vertices(scene)
         geometry = scene.geometry
-        vertex_colours = geometry.reflectance[facing] * shown.light[facing]
-        vertex_colours += shown.highlight[facing]
+        vertex_colors = geometry.reflectance[facing] * shown.light[facing]
+        vertex_colors += shown.highlight[facing]
         # The light on the face, whatever the skin returns of it: exposure must not tell the tone.
         level = float(shown.light[facing].mean())
         development = draw_development(rng, level)
@@ -232,7 +232,7 @@ class PortraitGenerator:
             "expression": expression,
             "albedo": self.head.albedo_coefficients(albedo),
             "light": fit_light(
-                development(vertex_colours), albedo[facing], geometry.normals[facing] @ to_nominal.T
+                development(vertex_colors), albedo[facing], geometry.normals[facing] @ to_nominal.T
             ),
             "rotation": angles.astype(np.float32),
             "translation": shift.astype(np.float32),
@@ -290,7 +290,7 @@ class PortraitGenerator:
         )  # fmt: skip
         turned, offset = view.rotation.astype(np.float32), view.offset.astype(np.float32)
         skin = reflectance[self._face_skin].mean(0)
-        held = draw_objects(rng, posed, skin, np.float32(garments.cloth.colours[:3]))
+        held = draw_objects(rng, posed, skin, np.float32(garments.cloth.colors[:3]))
         return _Scene(
             appearance=appearance,
             geometry=geometry.with_props([p.moved(turned, offset) for p in worn] + held),
@@ -350,21 +350,21 @@ class PortraitGenerator:
             n, k = strands.nodes.shape[:2]
             lit = np.ones((n_lights, n * k), np.float32)
             lit[: lights.shadowed] = arrives
-            colours = np.empty((n, k, 3), np.float32)
+            colors = np.empty((n, k, 3), np.float32)
             light_nodes(
                 strands.nodes,
                 lit,
                 lights.directions,
-                lights.colours,
+                lights.colors,
                 lights.ambient,
                 np.float32([0, 0, 1]),
                 np.float32(strands.gloss),
-                strands.colours,
-                colours,
+                strands.colors,
+                colors,
             )
             draw(
                 self._to_pixels(view, strands.nodes),
-                colours,
+                colors,
                 strands.widths,
                 strands.opacity,
                 pixels_per_mm,
@@ -397,10 +397,10 @@ class PortraitGenerator:
         half = half / np.linalg.norm(half, axis=1, keepdims=True)
         return EyeShading(
             look=scene.appearance.eyes,
-            centres=self._eye_centres,
+            centers=self._eye_centers,
             gaze=both.astype(np.float32),
             highlights=(half @ view.rotation).astype(np.float32),
-            light_colours=lights.colours,
+            light_colors=lights.colors,
         )
 
     def _put_on_glasses(
@@ -437,9 +437,9 @@ class PortraitGenerator:
         nodes = np.stack([self._to_pixels(view, view.to_camera(line)) for line in lines])
         count = len(nodes)
         upper = np.clip(1 + 0.5 * np.diff(nodes[..., 1], axis=1, prepend=nodes[:, :1, 1]), 0.4, 1.6)
-        colours = (glasses.colour * np.float32(brightness))[None, None] * upper[..., None]
+        colors = (glasses.color * np.float32(brightness))[None, None] * upper[..., None]
         # Two passes, since a strand tapers to its tip and a frame does not.
-        for line, shade in ((nodes, colours), (nodes[:, ::-1], colours[:, ::-1])):
+        for line, shade in ((nodes, colors), (nodes[:, ::-1], colors[:, ::-1])):
             draw(
                 np.ascontiguousarray(line, np.float32),
                 np.ascontiguousarray(shade, np.float32),

@@ -61,7 +61,7 @@ def scatter_roots(
 
 
 def fit_ellipsoid(points: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centre and radii (3,) of the ellipsoid, axes along x, y, z, nearest to points (n, 3)."""
+    """Center and radii (3,) of the ellipsoid, axes along x, y, z, nearest to points (n, 3)."""
     p = points.astype(np.float64)
     low, high = p.min(axis=0), p.max(axis=0)
 
@@ -207,7 +207,7 @@ class HairGrower:
         self.scalp_relative = self.scalp.at(relative)
         self._crown = smoothstep(self.scalp_relative[:, 1], 62, 88)
         self.skull_vertices = np.flatnonzero((self.height > 2) & (relative[:, 1] > 0))
-        self._skull_centre, self._skull_radii = fit_ellipsoid(surface.points[self.skull_vertices])
+        self._skull_center, self._skull_radii = fit_ellipsoid(surface.points[self.skull_vertices])
         along, above = self.regions.brow_coordinates()
         near_brow = (np.abs(along - 0.5) < 0.75) & (np.abs(above) < 10) & self.regions.front
         chance = near_brow * self.regions.skin
@@ -219,7 +219,7 @@ class HairGrower:
         self.lashes = scatter_roots(rng, surface, np.where(margin > 0.3, margin, 0), 240)
 
     def scalp_cover(self, rng: np.random.Generator, style: HairStyle) -> FloatArray:
-        """(V,) float32 in [0, 1]: how much of the scalp's colour is hair, with a ragged edge."""
+        """(V,) float32 in [0, 1]: how much of the scalp's color is hair, with a ragged edge."""
         if style.name == "bald":
             return np.zeros(len(self.height), np.float32)
         points = self.surface.relative
@@ -241,7 +241,7 @@ class HairGrower:
         self,
         rng: np.random.Generator,
         style: HairStyle,
-        colour: FloatArray,
+        color: FloatArray,
         vertices: FloatArray,
         normals: FloatArray,
         gravity: FloatArray,
@@ -282,7 +282,7 @@ class HairGrower:
         if style.name in ("short", "swept", "combed"):
             top = smoothstep(self.scalp_relative[chosen, 1], 10, 70)
             length = length * (0.3 + 0.7 * top)
-        centre, radii = self._skull(vertices)
+        center, radii = self._skull(vertices)
         # Broad strands below the fine ones close the gaps of long hair.
         layer = np.where(under, 0.45, 1.0) * rng.random(n) ** 0.7
         lift_off = style.volume * layer + 1.0
@@ -293,7 +293,7 @@ class HairGrower:
         if style.name in ("bob", "long"):
             face_width = float(rng.uniform(46, 78)) * self.surface.scale
             relative_front = self.ear_z + float(rng.uniform(0, 65))
-            eyes = self.surface.eye_centres[:, 2].mean()
+            eyes = self.surface.eye_centers[:, 2].mean()
             face_front = float(relative_front * self.surface.scale + eyes)
         clump = rng.uniform(0, 6.3) + 0.12 * self.scalp_relative[chosen, 0]
         grow(
@@ -306,7 +306,7 @@ class HairGrower:
             np.float32(style.weight),
             np.float32(style.curl_radius),
             np.float32(style.curl_wave),
-            centre,
+            center,
             radii,
             np.float32(face_width),
             np.float32(face_front),
@@ -323,28 +323,28 @@ class HairGrower:
             width = 0.4
         return Strands(
             nodes=nodes,
-            colours=np.clip(colour * shade * tint, 0.002, 0.9).astype(np.float32),
+            colors=np.clip(color * shade * tint, 0.002, 0.9).astype(np.float32),
             widths=(width * rng.uniform(0.6, 1.3, n) * np.where(under, 6, 1)).astype(np.float32),
             opacity=np.full(n, 0.9, np.float32),
             gloss=float(rng.uniform(0.1, 0.6)),
         )
 
     def tail(
-        self, rng: np.random.Generator, style: HairStyle, colour: FloatArray, vertices: FloatArray
+        self, rng: np.random.Generator, style: HairStyle, color: FloatArray, vertices: FloatArray
     ) -> list[Prop]:
         """The bun or tail of tied hair on a person's head (V, 3 mm, model space)."""
         if style.name != "tied":
             return []
-        centre, radii = self._skull(vertices)
+        center, radii = self._skull(vertices)
         lift = np.radians(rng.uniform(-35, 50))
-        knot = centre + radii * [0, np.sin(lift), -np.cos(lift)]
+        knot = center + radii * [0, np.sin(lift), -np.cos(lift)]
         if rng.random() < 0.5:
             mesh = ellipsoid(knot - [0, 0, 8], rng.uniform(22, 40, 3), sides=16)
         else:
             end = knot + [rng.normal(0, 40), -rng.uniform(100, 200), -rng.uniform(10, 50)]
             mesh = capsule(knot, end, rng.uniform(16, 28), rng.uniform(10, 20), sides=12)
         shade = np.exp(0.25 * rng.standard_normal((len(mesh[0]), 1)))
-        return [prop(mesh, np.clip(colour * 0.8 * shade, 0.002, 0.9), 0.2)]
+        return [prop(mesh, np.clip(color * 0.8 * shade, 0.002, 0.9), 0.2)]
 
     def _comb(
         self,
@@ -372,7 +372,7 @@ class HairGrower:
         comb[falls] = np.float32([0.15 * np.sign(style.part + 1e-3), -0.3, 1.2])
         comb -= normal * (comb * normal).sum(1, keepdims=True)
         comb /= np.linalg.norm(comb, axis=1, keepdims=True) + 1e-6
-        # Neighbours lie in the same direction; single hairs stray.
+        # Neighbors lie in the same direction; single hairs stray.
         points = np.ascontiguousarray(relative)
         swirl = np.stack([random_field(rng, points, 26) for _ in range(3)], 1)
         neat = 0.3 if style.name == "tied" else 1.0
@@ -382,12 +382,12 @@ class HairGrower:
         return (out / np.linalg.norm(out, axis=1, keepdims=True)).astype(np.float32)
 
     def _skull(self, vertices: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Axis-aligned ellipsoid (centre, radii) of a person's scalp: the mean's, stretched."""
+        """Axis-aligned ellipsoid (center, radii) of a person's scalp: the mean's, stretched."""
         own = vertices[self.skull_vertices].astype(np.float64)
         mean = self.surface.points[self.skull_vertices].astype(np.float64)
         stretch = own.std(axis=0) / mean.std(axis=0)
-        centre = own.mean(axis=0) + stretch * (self._skull_centre - mean.mean(axis=0))
-        return centre.astype(np.float32), (stretch * self._skull_radii).astype(np.float32)
+        center = own.mean(axis=0) + stretch * (self._skull_center - mean.mean(axis=0))
+        return center.astype(np.float32), (stretch * self._skull_radii).astype(np.float32)
 
     def facial(
         self,
@@ -444,7 +444,7 @@ class HairGrower:
         shade = np.exp(0.25 * rng.standard_normal((len(chosen), 1)))
         return Strands(
             nodes=self._straight(rng, place + 0.3 * normal, direction, length, 0 * normal[:, None]),
-            colours=np.clip(appearance.brow_hair * shade, 0.002, 0.8).astype(np.float32),
+            colors=np.clip(appearance.brow_hair * shade, 0.002, 0.8).astype(np.float32),
             widths=np.full(len(chosen), 0.38, np.float32),
             opacity=np.full(len(chosen), 0.7, np.float32),
             gloss=0.05,
@@ -468,7 +468,7 @@ class HairGrower:
         bend = np.broadcast_to(np.float32([0, 0.45, 0]), (count, 1, 3))
         return Strands(
             nodes=self._straight(rng, place, direction, length, bend),
-            colours=np.full((count, 3), 0.008, np.float32),
+            colors=np.full((count, 3), 0.008, np.float32),
             widths=np.full(count, 0.3, np.float32),
             opacity=np.full(count, 0.8, np.float32),
             gloss=0.0,
@@ -497,7 +497,7 @@ class HairGrower:
         shade = np.exp(0.3 * rng.standard_normal((n, 1)))
         return Strands(
             nodes=self._straight(rng, place, direction, length.astype(np.float32), curl),
-            colours=np.clip(appearance.beard_hair * shade, 0.002, 0.8).astype(np.float32),
+            colors=np.clip(appearance.beard_hair * shade, 0.002, 0.8).astype(np.float32),
             widths=np.full(n, 0.4 if appearance.beard_length_mm < 4 else 0.65, np.float32),
             opacity=np.full(n, 0.75, np.float32),
             gloss=0.15,

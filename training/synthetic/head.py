@@ -22,7 +22,7 @@ class Head:
     Attributes:
         basis: (80 + 64 + R, 3 V) float32: identity, expression and residual modes.
         landmark_basis: (144, 204) float32: identity and expression modes of the landmarks.
-        albedo_fit: (80, 3 n) float32: colours of the shared points, less their mean, to albedo
+        albedo_fit: (80, 3 n) float32: colors of the shared points, less their mean, to albedo
             coefficients (least squares with a unit Gaussian prior).
         template: (5, 3) five points and (68, 3) landmarks of the mean face, mm.
         units: named blendshapes' expression coefficients, (64,) each.
@@ -66,7 +66,7 @@ class Head:
         landmark_basis = np.concatenate([by_identity, by_expression]).reshape(n_id + n_ex, -1)
         shared = np.asarray(data.face_model_vertices)
         albedo_basis = model.albedo_basis[:, shared].reshape(model.n_albedo, -1).astype(np.float64)
-        # Residual colour detail has about this standard deviation per channel.
+        # Residual color detail has about this standard deviation per channel.
         noise = 0.03
         gram = albedo_basis @ albedo_basis.T + noise**2 * np.eye(model.n_albedo)
         triangles = np.ascontiguousarray(data.triangles, np.int32)
@@ -105,6 +105,6 @@ class Head:
         return vertices, landmarks
 
     def albedo_coefficients(self, albedo_srgb: FloatArray) -> FloatArray:
-        """(80,) albedo coefficients of head colours (V, 3) in display sRGB."""
-        colours = albedo_srgb[self.face_vertices].reshape(-1) - self.albedo_mean
-        return self.albedo_fit @ colours
+        """(80,) albedo coefficients of head colors (V, 3) in display sRGB."""
+        colors = albedo_srgb[self.face_vertices].reshape(-1) - self.albedo_mean
+        return self.albedo_fit @ colors

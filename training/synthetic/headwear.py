@@ -26,7 +26,7 @@ class Headwear:
         kind: a key of the kinds that `Milliner` draws.
         weight: (V,) in [0, 1], above 0.5 where it is seen; stand_off: (V,) mm.
         covers_hair: (V,) in [0, 1], where no hair can be seen.
-        colour: (3,) linear.
+        color: (3,) linear.
         edge_mm, slope: height of a brim above the eyes in front, and its rise to the front.
         brim_mm: reach of a brim; visor: whether it is in front only.
         opening: half width and height of a scarf's or hood's opening, mm.
@@ -36,7 +36,7 @@ class Headwear:
     weight: FloatArray
     stand_off: FloatArray
     covers_hair: FloatArray
-    colour: FloatArray
+    color: FloatArray
     edge_mm: float = 0.0
     slope: float = 0.0
     brim_mm: float = 0.0
@@ -67,11 +67,11 @@ class Milliner:
         """Something for the head; nothing most of the time."""
         r = self._regions
         nothing = np.zeros(len(r.y), np.float32)
-        colour = rng.uniform(0.01, 0.8, 3) ** 1.8
-        colour = colour.mean() + rng.uniform(0, 1) * (colour - colour.mean())
+        color = rng.uniform(0.01, 0.8, 3) ** 1.8
+        color = color.mean() + rng.uniform(0, 1) * (color - color.mean())
         if rng.random() < 0.4:
-            colour = rng.uniform(0.005, 0.05) + 0.1 * colour
-        colour = colour.astype(np.float32)
+            color = rng.uniform(0.005, 0.05) + 0.1 * color
+        color = color.astype(np.float32)
         shares = dict(_KINDS)
         shares["headscarf"] *= 0.1 if traits.masculine else 1.9
         total = sum(shares.values())
@@ -81,7 +81,7 @@ class Milliner:
             weight = np.clip(0.5 + above / 14, 0, 1)
             stand_off = smoothstep(above, -3, 5) * rng.uniform(4, 9)
             stand_off = stand_off + smoothstep(above, 10, 60) * rng.uniform(4, 16)
-            return Headwear(kind, weight, stand_off, smoothstep(above, -8, 0), colour)
+            return Headwear(kind, weight, stand_off, smoothstep(above, -8, 0), color)
         if kind in ("cap", "hat", "helmet"):
             edge, slope = rng.uniform(34, 58), rng.uniform(0.12, 0.3)
             if kind == "helmet":
@@ -96,7 +96,7 @@ class Milliner:
                 np.clip(0.5 + above / 10, 0, 1).astype(np.float32),
                 stand_off.astype(np.float32),
                 smoothstep(above, -6, 2),
-                colour,
+                color,
                 edge_mm=edge,
                 slope=slope,
                 brim_mm=rng.uniform(35, 75) if kind != "helmet" else rng.uniform(0, 40),
@@ -106,13 +106,13 @@ class Milliner:
             # Hair shows in front: the rim stands off the forehead and the temples.
             opening = (rng.uniform(68, 80), rng.uniform(98, 112))
             behind = (r.z < -75).astype(np.float32)
-            return Headwear(kind, nothing, nothing, behind, colour, opening=opening)
+            return Headwear(kind, nothing, nothing, behind, color, opening=opening)
         if kind == "headscarf":
             opening = (rng.uniform(58, 66), rng.uniform(88, 96))
             # Cloth on the skin too, where the hood lies close.
             oval = np.hypot(r.x_abs / opening[0], (r.y - _OPENING_Y) / opening[1])
             weight = np.where(r.z > -95, smoothstep(oval, 0.96, 1.08), 1.0).astype(np.float32)
-            return Headwear(kind, weight, nothing, nothing + 1, colour, opening=opening)
+            return Headwear(kind, weight, nothing, nothing + 1, color, opening=opening)
         if kind == "mask":
             top = rng.uniform(-38, -16)
             low = r.chin_y - rng.uniform(0, 12)
@@ -125,9 +125,9 @@ class Milliner:
             stand_off = smoothstep(inside, -2, 6)
             pale = rng.uniform(0.45, 0.85) * np.exp(rng.normal(0, 0.05, 3))
             tone = np.float32([0.25, 0.5, 0.62]) if rng.random() < 0.5 else pale
-            tone = colour if rng.random() < 0.3 else tone
+            tone = color if rng.random() < 0.3 else tone
             return Headwear(kind, weight, stand_off, nothing, np.asarray(tone, np.float32))
-        return Headwear(kind, nothing, nothing, nothing, colour)
+        return Headwear(kind, nothing, nothing, nothing, color)
 
     def parts(
         self,
@@ -145,11 +145,11 @@ class Milliner:
             landmarks: (68, 3) mm, likewise.
         """
         if headwear.kind == "mask":
-            return [prop(_mask(rng, landmarks), headwear.colour)]
+            return [prop(_mask(rng, landmarks), headwear.color)]
         if headwear.kind in ("headscarf", "hood"):
-            return [prop(self._scarf(rng, headwear, vertices, landmarks), headwear.colour)]
+            return [prop(self._scarf(rng, headwear, vertices, landmarks), headwear.color)]
         if headwear.brim_mm > 8:
-            shade = headwear.colour * np.float32(rng.uniform(0.7, 1.1))
+            shade = headwear.color * np.float32(rng.uniform(0.7, 1.1))
             return [prop(self._brim(rng, headwear, vertices), shade, 0.1)]
         return []
 
@@ -212,17 +212,17 @@ class Milliner:
         rear = float(head[:, 2].min())
         eyes = vertices[surface.parts == 2].mean(0) if (surface.parts == 2).any() else head.mean(0)
         low = float(eyes[1] + scale * (r.chin_y - 25))
-        centre = np.array([0, (high + low) / 2])
+        center = np.array([0, (high + low) / 2])
         radii = np.array([half + rng.uniform(3, 9), (high - low) / 2 + rng.uniform(4, 10)])
         around = np.stack([np.sin(turn), np.cos(turn)], 1)
-        outer = centre + radii * np.sign(around) * np.abs(around) ** 0.9
+        outer = center + radii * np.sign(around) * np.abs(around) ** 0.9
         rings = []
         depth = float(ring[:, 2].mean())
         for t in np.linspace(0, 1, 9):
             out = min(1.0, 2.6 * t + 0.04) ** 0.7
             shrink = np.sqrt(max(0.02, 1 - max(0.0, (t - 0.45) / 0.58) ** 2))
             xy = ring[:, :2] + out * (outer - ring[:, :2])
-            xy = centre + (xy - centre) * shrink
+            xy = center + (xy - center) * shrink
             z = (
                 (1 - t) * ring[:, 2] + t * (rear - 8)
                 if t < 0.4

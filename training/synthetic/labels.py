@@ -9,20 +9,20 @@ from facewright.models.arrays import FloatArray
 from facewright.models.light import sh_basis
 
 
-def fit_light(colours: FloatArray, albedo: FloatArray, normals: FloatArray) -> FloatArray:
-    """Spherical-harmonics light (9,) that explains displayed colours.
+def fit_light(colors: FloatArray, albedo: FloatArray, normals: FloatArray) -> FloatArray:
+    """Spherical-harmonics light (9,) that explains displayed colors.
 
-    Least squares of colour = albedo * (Phi(n) . gamma), the paper's Lambertian light (section 3),
+    Least squares of color = albedo * (Phi(n) . gamma), the paper's Lambertian light (section 3),
     over all points and channels; bands that the visible normals leave open are kept near zero.
 
     Args:
-        colours: (n, 3) display values in [0, 1].
+        colors: (n, 3) display values in [0, 1].
         albedo: (n, 3) display-referred sRGB.
         normals: (n, 3) unit, in the frame of the posed model.
     """
     basis = sh_basis(normals.astype(np.float64))
     weight = (albedo.astype(np.float64) ** 2).sum(1)
-    target = (albedo.astype(np.float64) * colours).sum(1)
+    target = (albedo.astype(np.float64) * colors).sum(1)
     gram = (basis * weight[:, None]).T @ basis
     ridge = 1e-3 * weight.sum() * np.diag([0, *[1] * 3, *[2] * 5])
     return np.linalg.solve(gram + ridge, basis.T @ target).astype(np.float32)
@@ -39,7 +39,7 @@ def visible_landmarks(
         tolerance: relative nearness by which something must be in front to hide a landmark.
 
     Returns:
-        (68,) bool; False outside the image. On silhouettes one free neighbour pixel is enough.
+        (68,) bool; False outside the image. On silhouettes one free neighbor pixel is enough.
     """
     size = nearness.shape[0]
     column = np.floor(projected[:, 0]).astype(int)

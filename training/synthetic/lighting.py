@@ -27,7 +27,7 @@ class Lights:
     """Directional lights with an ambient hemisphere, in camera axes (+z towards the camera).
 
     Attributes:
-        directions: (L, 3) unit, towards the lights; colours: (L, 3) linear.
+        directions: (L, 3) unit, towards the lights; colors: (L, 3) linear.
         hardness: (L,) in [0, 1], 1 for sharp full shadows; shadowed: how many of them cast any.
         ambient: (3,) linear; up: (3,) where ambient light comes from; slant: its unevenness.
         scatter: strength of subsurface scattering.
@@ -36,7 +36,7 @@ class Lights:
     """
 
     directions: FloatArray
-    colours: FloatArray
+    colors: FloatArray
     hardness: FloatArray
     shadowed: int
     ambient: FloatArray
@@ -54,7 +54,7 @@ class Lights:
         Args:
             rotation: (3, 3) of the head.
         """
-        strength = self.colours.mean(axis=1)
+        strength = self.colors.mean(axis=1)
         ambient = float(self.ambient.mean())
         towards = strength @ self.directions + ambient * self.slant * self.up
         total = float(strength @ np.clip(self.directions[:, 2], 0.15, 1)) + ambient
@@ -66,7 +66,7 @@ class Lights:
 def draw_lights(rng: np.random.Generator) -> Lights:
     """One to four lights: key, fill and rims at any time of the day, mostly soft and frontal."""
     count = int(rng.choice([1, 2, 3, 4], p=[0.36, 0.34, 0.22, 0.08]))
-    directions, colours = [], []
+    directions, colors = [], []
     flash = rng.random() < 0.2
     studio = rng.random() < 0.55
     for k in range(count):
@@ -87,14 +87,14 @@ def draw_lights(rng: np.random.Generator) -> Lights:
             ]
         )
         warmth = rng.normal(0, 0.08) * np.array([1, 0, -1.0])
-        # Stage lights and screens are coloured.
+        # Stage lights and screens are colored.
         tint = rng.normal(0, 0.22 if rng.random() < 0.06 else 0.03, 3)
         strength = rng.uniform(0.4, 1.3) * (1.0 if k == 0 else rng.uniform(0.15, 0.9))
-        colours.append(np.exp(tint + warmth) * strength)
+        colors.append(np.exp(tint + warmth) * strength)
     up_axis = rng.normal(0, 0.6, 3) + [0, 1.2, 0.3]
     return Lights(
         directions=np.asarray(directions, np.float32),
-        colours=np.asarray(colours, np.float32),
+        colors=np.asarray(colors, np.float32),
         hardness=(rng.uniform(0.15, 0.85, count) if studio else rng.uniform(0.3, 1, count)).astype(
             np.float32
         ),
@@ -137,7 +137,7 @@ class ShadowCaster:
         Returns:
             (L, V) at the vertices and one (L, n * k) per strand set.
         """
-        centre = points.mean(axis=0)
+        center = points.mean(axis=0)
         at_points = np.empty((len(directions), len(points)), np.float32)
         at_strands = [
             np.empty((len(directions), s.nodes.shape[0] * s.nodes.shape[1]), np.float32)
@@ -147,10 +147,10 @@ class ShadowCaster:
         middle = np.float32([self.SIZE / 2, self.SIZE / 2, 0])
         for k, direction in enumerate(directions):
             frame = light_frame(direction).T * np.float32([scale, scale, 1])
-            seen = (points - centre) @ frame + middle
+            seen = (points - center) @ frame + middle
             self._depth.fill(-1e9)
             fill_depth_map(seen, triangles, False, self._depth)
-            hair = [(s.nodes - centre) @ frame + middle for s in strands]
+            hair = [(s.nodes - center) @ frame + middle for s in strands]
             for nodes in hair:
                 splat_depth(nodes, self._depth)
             lit_fractions(seen, self._depth, np.float32(4.0), at_points[k])
@@ -185,7 +185,7 @@ def illuminate(
     half = half / np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-6)
     # Schlick's Fresnel term, relative to its value at normal incidence (0.028 for skin).
     fresnel = 1 + 8 * (1 - np.clip(half[:, 2], 0, 1)) ** 5
-    # Enough of a microfacet normalisation to keep the highlight's energy even.
+    # Enough of a microfacet normalization to keep the highlight's energy even.
     strength = 0.5 * (lights.shininess + 8) / 60 * fresnel
     light = np.empty((len(normals), 3), np.float32)
     highlight = np.empty((len(normals), 3), np.float32)
@@ -196,7 +196,7 @@ def illuminate(
         parts,
         np.ascontiguousarray(reach[:count], np.float32),
         lights.directions,
-        lights.colours,
+        lights.colors,
         lights.hardness,
         half.astype(np.float32),
         strength.astype(np.float32),
@@ -220,7 +220,7 @@ def _illuminate(  # type: ignore[no-untyped-def]
     parts,
     reach,
     directions,
-    colours,
+    colors,
     hardness,
     half,
     strength,
@@ -258,9 +258,9 @@ def _illuminate(  # type: ignore[no-untyped-def]
             for c in range(3):
                 wrapped = (facing + wrap[c]) / (one + wrap[c])
                 if wrapped > zero:
-                    light[i, c] += colours[j, c] * wrapped * visible
+                    light[i, c] += colors[j, c] * wrapped * visible
             mirror = nx * half[j, 0] + ny * half[j, 1] + nz * half[j, 2]
             if facing > zero and mirror > np.float32(0.5):
                 lobe = mirror**shininess * strength[j] * gloss[i] * visible
                 for c in range(3):
-                    highlight[i, c] += lobe * colours[j, c]
+                    highlight[i, c] += lobe * colors[j, c]

@@ -1,4 +1,4 @@
-"""Looks that agree with a person's traits: skin, makeup, brows, beard, hair colour."""
+"""Looks that agree with a person's traits: skin, makeup, brows, beard, hair color."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from facewright.models.arrays import FloatArray
 from facewright.training.appearance.noise import random_field
 from facewright.training.appearance.regions import smoothstep
-from facewright.training.appearance.skin import Appearance, SkinSampler, _Person, draw_hair_colours
-from facewright.training.appearance.tone import angle_of, draw_skin_colour
+from facewright.training.appearance.skin import Appearance, SkinSampler, _Person, draw_hair_colors
+from facewright.training.appearance.tone import angle_of, draw_skin_color
 from facewright.training.synthetic.traits import Traits
 
 _LASH = np.float32([0.009, 0.007, 0.006])
@@ -27,8 +27,8 @@ _BEARDS = {
 }
 
 
-def _mix(base: FloatArray, colour: FloatArray, weight: FloatArray) -> FloatArray:
-    return base + weight[:, None] * (colour - base)
+def _mix(base: FloatArray, color: FloatArray, weight: FloatArray) -> FloatArray:
+    return base + weight[:, None] * (color - base)
 
 
 class LookSampler(SkinSampler):
@@ -38,7 +38,7 @@ class LookSampler(SkinSampler):
         """One look that goes with `traits`."""
         person = _Person(
             melanin=traits.melanin,
-            colour=draw_skin_colour(rng, angle_of(traits.melanin)),
+            color=draw_skin_color(rng, angle_of(traits.melanin)),
             blood=float(np.clip(rng.normal(0.42, 0.2), 0, 1.1)),
             age=traits.age,
             masculine=traits.masculine,
@@ -46,22 +46,22 @@ class LookSampler(SkinSampler):
         )
         tone = max(traits.melanin, 0.5) if traits.dark_hair else traits.melanin
         # Women dye their hair more often.
-        hair = draw_hair_colours(rng, tone, traits.age if traits.masculine else 0.8 * traits.age)
-        colour = self._makeup(rng, person, self._skin(rng, person))
+        hair = draw_hair_colors(rng, tone, traits.age if traits.masculine else 0.8 * traits.age)
+        color = self._makeup(rng, person, self._skin(rng, person))
         brows = self._brows(rng, person)
-        colour = _mix(colour, hair.brows, brows * 0.92)
+        color = _mix(color, hair.brows, brows * 0.92)
         beard, length, shadow = self._whiskers(rng, traits)
-        stubble = 0.55 * hair.beard + np.float32([0.045, 0.05, 0.055]) * colour.mean()
-        colour = _mix(colour, stubble, shadow)
+        stubble = 0.55 * hair.beard + np.float32([0.045, 0.05, 0.055]) * color.mean()
+        color = _mix(color, stubble, shadow)
         lashes = float(rng.uniform(0.25, 0.75) + (0.2 if person.makeup else 0.0))
-        colour = _mix(colour, _LASH, np.clip(self._lid_margin * lashes, 0, 1))
+        color = _mix(color, _LASH, np.clip(self._lid_margin * lashes, 0, 1))
         eyes = self._draw_eyes(rng, person)
         # In their sockets, under lashes, bright irises look less vivid than in the open.
         eyes = replace(eyes, iris=(0.55 * eyes.iris + 0.25 * eyes.iris.mean()).astype(np.float32))
-        colour = np.clip(self._parts(rng, colour, eyes), 0.002, 1.0).astype(np.float32)
+        color = np.clip(self._parts(rng, color, eyes), 0.002, 1.0).astype(np.float32)
         return Appearance(
-            albedo_linear=colour,
-            albedo_srgb=self._with_occlusion(colour),
+            albedo_linear=color,
+            albedo_srgb=self._with_occlusion(color),
             gloss=np.float32(0.7) * self._gloss(rng),
             brows=brows,
             beard=beard,

@@ -30,9 +30,9 @@ def hand(rng: np.random.Generator, skin: FloatArray, curl: float, sleeve: FloatA
 
     Args:
         rng: source of its proportions.
-        skin: (3,) linear colour.
+        skin: (3,) linear color.
         curl: 0 stretched to 1 a fist.
-        sleeve: (3,) linear colour of the forearm.
+        sleeve: (3,) linear color of the forearm.
     """
     parts: list[Mesh] = []
     for k, (x, length) in enumerate(zip(_FINGER_BASE_X, _FINGER_LENGTH, strict=True)):
@@ -98,7 +98,7 @@ def _mirrored(
     if np.linalg.det(mirror) > 0:
         return placed
     return [
-        Prop(p.vertices, np.ascontiguousarray(p.triangles[:, ::-1]), p.colours, p.gloss)
+        Prop(p.vertices, np.ascontiguousarray(p.triangles[:, ::-1]), p.colors, p.gloss)
         for p in placed
     ]
 
@@ -114,12 +114,12 @@ def microphones(
         lean = np.array([rng.normal(0, 0.45), -1.0, rng.uniform(-0.1, 0.9)])
         lean /= np.linalg.norm(lean)
         dark = float(rng.uniform(0.006, 0.04))
-        head_colour = np.full(3, dark)
+        head_color = np.full(3, dark)
         if rng.random() < 0.25:
-            head_colour = rng.uniform(0.01, 0.6, 3) ** 1.5
+            head_color = rng.uniform(0.01, 0.6, 3) ** 1.5
         radius = rng.uniform(13, 25)
         foam = capsule(tip, tip + lean * rng.uniform(5, 35), radius, radius * 0.9, sides=12)
-        out.append(prop(foam, head_colour, 0.25 if rng.random() < 0.3 else 0.0))
+        out.append(prop(foam, head_color, 0.25 if rng.random() < 0.3 else 0.0))
         body = rng.uniform(8, 13)
         start = tip + lean * radius
         out.append(prop(capsule(start, start + lean * 260, body, 0.8 * body, flat=True),
@@ -161,7 +161,7 @@ def held_object(
     nose = landmarks[NOSE_TIP].astype(np.float64)
     aside = float(rng.choice([-1, 1]))
     at = nose + [aside * rng.uniform(20, 110), -rng.uniform(20, 110), rng.uniform(35, 150)]
-    colour = rng.uniform(0.02, 0.85, 3) ** 1.4
+    color = rng.uniform(0.02, 0.85, 3) ** 1.4
     kind = rng.integers(3)
     tilt = _turn((rng.normal(0, 25), rng.normal(0, 30), rng.normal(0, 20)))
     if kind == 0:
@@ -176,7 +176,7 @@ def held_object(
         radius = rng.uniform(25, 115)
         mesh = ellipsoid([0, 0, 0], [radius] * 3, sides=24, rows=14)
         at = at + [aside * radius * 0.7, -radius * 0.6, 0]
-    out = [prop(mesh, colour, float(rng.uniform(0, 0.4))).moved(tilt, at)]
+    out = [prop(mesh, color, float(rng.uniform(0, 0.4))).moved(tilt, at)]
     if rng.random() < 0.6:
         side = float(rng.choice([-1, 1]))
         rotation = _turn((rng.normal(-5, 15), side * rng.normal(0, 20), side * rng.normal(35, 20)))
@@ -194,8 +194,8 @@ def draw_objects(
     Args:
         rng: source of the choices.
         landmarks: (68, 3) mm, posed, camera axes.
-        skin: (3,) linear colour of the person's skin.
-        sleeve: (3,) linear colour of the clothes.
+        skin: (3,) linear color of the person's skin.
+        sleeve: (3,) linear color of the clothes.
     """
     kind = rng.random()
     if kind < 0.09:

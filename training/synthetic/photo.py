@@ -24,7 +24,7 @@ class Development:
     saturation: float
 
     def __call__(self, linear: FloatArray) -> FloatArray:
-        """Display-referred values in [0, 1] of linear colours (..., 3)."""
+        """Display-referred values in [0, 1] of linear colors (..., 3)."""
         x = linear * self.gain
         x = x * np.float32(1 + self.shoulder) / (1 + np.float32(self.shoulder) * x)
         x = np.clip(x, 0, 1) ** np.float32(1 / 2.2)
@@ -137,7 +137,7 @@ def draw_border(
 
 
 def _video(rng: np.random.Generator, image: FloatArray) -> FloatArray:
-    """A face from a compressed film: few pixels, coarse blocks, smeared colours, drawn large."""
+    """A face from a compressed film: few pixels, coarse blocks, smeared colors, drawn large."""
     size = image.shape[0]
     low = int(size * rng.uniform(0.26, 0.7))
     small = cv2.resize(image, (low, low), interpolation=cv2.INTER_AREA)

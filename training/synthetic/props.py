@@ -23,26 +23,26 @@ class Prop:
 
     Attributes:
         vertices: (V, 3) float32 mm; triangles: (T, 3) int32.
-        colours: (V, 3) float32 linear reflectance.
+        colors: (V, 3) float32 linear reflectance.
         gloss: strength of the highlight, as of skin.
     """
 
     vertices: FloatArray
     triangles: IntArray
-    colours: FloatArray
+    colors: FloatArray
     gloss: float
 
     def moved(self, rotation: npt.ArrayLike, offset: npt.ArrayLike) -> Prop:
         """Turned by (3, 3), then shifted by (3,) mm."""
         turn, shift = np.asarray(rotation, np.float32), np.asarray(offset, np.float32)
-        return Prop(self.vertices @ turn.T + shift, self.triangles, self.colours, self.gloss)
+        return Prop(self.vertices @ turn.T + shift, self.triangles, self.colors, self.gloss)
 
 
-def prop(mesh: Mesh, colour: npt.ArrayLike, gloss: float = 0.0) -> Prop:
-    """A prop of one colour, or of one per vertex."""
+def prop(mesh: Mesh, color: npt.ArrayLike, gloss: float = 0.0) -> Prop:
+    """A prop of one color, or of one per vertex."""
     vertices, triangles = mesh
-    colours = np.broadcast_to(np.asarray(colour, np.float32), vertices.shape)
-    return Prop(vertices, triangles, np.ascontiguousarray(colours), gloss)
+    colors = np.broadcast_to(np.asarray(color, np.float32), vertices.shape)
+    return Prop(vertices, triangles, np.ascontiguousarray(colors), gloss)
 
 
 def join(meshes: Sequence[Mesh]) -> Mesh:
@@ -110,13 +110,13 @@ def capsule(
     return loft(rings)
 
 
-def ellipsoid(centre: npt.ArrayLike, radii: npt.ArrayLike, sides: int = 12, rows: int = 8) -> Mesh:
+def ellipsoid(center: npt.ArrayLike, radii: npt.ArrayLike, sides: int = 12, rows: int = 8) -> Mesh:
     """An ellipsoid with axes along x, y, z."""
     polar = np.linspace(0.08, np.pi - 0.08, rows)[:, None]
     around = np.linspace(0, 2 * np.pi, sides, endpoint=False)[None]
     x, y = np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around)
     unit = np.stack([x, y, -np.cos(polar) + 0 * around], axis=-1)
-    return loft(unit * np.asarray(radii) + np.asarray(centre))
+    return loft(unit * np.asarray(radii) + np.asarray(center))
 
 
 def box(half: npt.ArrayLike) -> Mesh:

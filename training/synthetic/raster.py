@@ -1,6 +1,6 @@
 """Drawing a head's triangles into reused buffers: back faces culled, affine weights.
 
-The exact rasteriser of `models` serves overlays and training; portraits are supersampled and made
+The exact rasterizer of `models` serves overlays and training; portraits are supersampled and made
 of triangles of a few pixels, where this simpler kernel is several times faster.
 """
 

@@ -26,7 +26,7 @@ class Geometry:
         relative: (V, 3) reference mm, the place in patterns and grain.
         occlusion: (V,) visible part of the sky; reflectance: (V, 3) linear; gloss: (V,);
             cloth: (V,) as of `training.synthetic.clothing.Garments`; hair: (V,) in [0, 1], how
-            much of the colour is painted hair.
+            much of the color is painted hair.
     """
 
     vertices: FloatArray
@@ -90,7 +90,7 @@ class Geometry:
             parts=np.concatenate([self.parts, np.full(count, PROP, np.uint8)]),
             relative=np.concatenate([self.relative, vertices]),
             occlusion=np.concatenate([self.occlusion, np.full(count, 0.9, np.float32)]),
-            reflectance=np.concatenate([self.reflectance, *(p.colours for p in props)]).astype(
+            reflectance=np.concatenate([self.reflectance, *(p.colors for p in props)]).astype(
                 np.float32
             ),
             gloss=np.concatenate([self.gloss, gloss]),

@@ -1,4 +1,4 @@
-"""Colours of the pixels that see the head: skin grain and folds, eyes, teeth, cloth."""
+"""Colors of the pixels that see the head: skin grain and folds, eyes, teeth, cloth."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class EyeShading:
 
     Attributes:
         look: the person's eyes.
-        centres: (2, 3) reference mm, image-left eye first.
+        centers: (2, 3) reference mm, image-left eye first.
         gaze: (2, 3) unit vectors in model axes.
         highlights: (L, 3) unit directions in model axes that mirror a light to the camera.
-        light_colours: (L, 3).
+        light_colors: (L, 3).
     """
 
     look: EyeLook
-    centres: FloatArray
+    centers: FloatArray
     gaze: FloatArray
     highlights: FloatArray
-    light_colours: FloatArray
+    light_colors: FloatArray
 
     def packed(self) -> FloatArray:
         """Numbers of the look in one row, in the order the kernel reads them."""
@@ -66,17 +66,17 @@ class EyeShading:
 
 @dataclass(frozen=True)
 class Cloth:
-    """A garment: four linear colours (12 numbers) and its pattern.
+    """A garment: four linear colors (12 numbers) and its pattern.
 
     Attributes:
-        colours: of the cloth, of its pattern or of the shirt under a jacket, of the tie, of
+        colors: of the cloth, of its pattern or of the shirt under a jacket, of the tie, of
             headwear.
         pattern: 0 plain, 1 horizontal stripes, 2 vertical stripes, 3 checks, 4 jacket.
         period: mm of the pattern; half the width of a tie.
         top: reference mm at which the collar meets the throat.
     """
 
-    colours: tuple[float, ...]
+    colors: tuple[float, ...]
     pattern: int
     period: float
     top: float
@@ -98,7 +98,7 @@ def shade_pixels(
     image: FloatArray,
     bare: FloatArray,
 ) -> None:
-    """Write the head's linear colours over `image` (S, S, 3).
+    """Write the head's linear colors over `image` (S, S, 3).
 
     `attributes` (V, 14): reflectance 3, light 3, highlight 3, reference position 3 (mm), cloth
     weight (above 0.5 the pixel shows the garment, below -0.5 headwear), share of painted hair.
@@ -116,11 +116,11 @@ def shade_pixels(
         grain,
         np.float32(grain_strength),
         eyes.packed(),
-        eyes.centres,
+        eyes.centers,
         eyes.gaze,
         eyes.highlights,
-        eyes.light_colours,
-        np.float32(cloth.colours),
+        eyes.light_colors,
+        np.float32(cloth.colors),
         cloth.pattern,
         np.float32(cloth.period),
         np.float32(cloth.top),
@@ -149,11 +149,11 @@ def _shade(  # type: ignore[no-untyped-def]
     grain,
     grain_strength,
     look,
-    centres,
+    centers,
     gaze,
     highlights,
-    light_colours,
-    cloth_colours,
+    light_colors,
+    cloth_colors,
     pattern,
     period,
     cloth_top,
@@ -183,9 +183,9 @@ def _shade(  # type: ignore[no-untyped-def]
             part = triangle_parts[t]
             if part == 2:
                 side = 1 if v[9] > 0 else 0
-                x = v[9] - centres[side, 0]
-                y = v[10] - centres[side, 1]
-                z = v[11] - centres[side, 2]
+                x = v[9] - centers[side, 0]
+                y = v[10] - centers[side, 1]
+                z = v[11] - centers[side, 2]
                 gx, gy, gz = gaze[side, 0], gaze[side, 1], gaze[side, 2]
                 ahead = x * gx + y * gy + z * gz
                 ex, ey, ez = x - ahead * gx, y - ahead * gy, z - ahead * gz
@@ -212,18 +212,18 @@ def _shade(  # type: ignore[no-untyped-def]
                 length = np.sqrt(x * x + y * y + z * z) + np.float32(1e-6)
                 for k in range(3):
                     tint = one - veins * (np.float32(0.1) if k == 0 else np.float32(0.5))
-                    colour = look[k] * tint
-                    colour += iris * (look[3 + k] * inner - colour)
-                    colour += pupil * (np.float32(0.004) - colour)
+                    color = look[k] * tint
+                    color += iris * (look[3 + k] * inner - color)
+                    color += pupil * (np.float32(0.004) - color)
                     v[6 + k] = np.float32(0.0)
-                    v[k] = colour * shade
+                    v[k] = color * shade
                 for j in range(highlights.shape[0]):
                     cosine = (
                         x * highlights[j, 0] + y * highlights[j, 1] + z * highlights[j, 2]
                     ) / length
                     spot = _ramp(cosine, np.float32(0.985), np.float32(0.996)) * shade
                     for k in range(3):
-                        v[6 + k] += np.float32(0.5) * spot * light_colours[j, k]
+                        v[6 + k] += np.float32(0.5) * spot * light_colors[j, k]
             elif part == 3:
                 # Gaps between the teeth, and gums away from their edges.
                 along = (v[9] / np.float32(7.5) + np.float32(10.5)) % one - np.float32(0.5)
@@ -259,7 +259,7 @@ def _shade(  # type: ignore[no-untyped-def]
                 if v[12] < 0:
                     offset = 9
                 for k in range(3):
-                    v[k] = cloth_colours[offset + k] * (one + np.float32(0.12) * weave)
+                    v[k] = cloth_colors[offset + k] * (one + np.float32(0.12) * weave)
                     v[6 + k] *= np.float32(0.15)
             elif part == 0:
                 if face[t]:

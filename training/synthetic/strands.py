@@ -12,18 +12,18 @@ from facewright.models.arrays import FloatArray
 
 @dataclass(frozen=True, eq=False)
 class Strands:
-    """Polylines with a colour each.
+    """Polylines with a color each.
 
     Attributes:
         nodes: (n, k, 3) float32 mm, root first.
-        colours: (n, 3) float32 linear reflectance.
+        colors: (n, 3) float32 linear reflectance.
         widths: (n,) float32 mm at the root; tips taper.
         gloss: strength of the highlight along the hair.
         opacity: (n,) float32 in [0, 1].
     """
 
     nodes: FloatArray
-    colours: FloatArray
+    colors: FloatArray
     widths: FloatArray
     opacity: FloatArray
     gloss: float
@@ -31,7 +31,7 @@ class Strands:
     def moved(self, rotation: FloatArray, offset: FloatArray) -> Strands:
         """Turned by (3, 3), then shifted by (3,) mm."""
         nodes = (self.nodes @ rotation.T + offset).astype(np.float32)
-        return Strands(nodes, self.colours, self.widths, self.opacity, self.gloss)
+        return Strands(nodes, self.colors, self.widths, self.opacity, self.gloss)
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -45,7 +45,7 @@ def grow(  # type: ignore[no-untyped-def]
     weight,
     curl_radius,
     curl_wave,
-    centre,
+    center,
     radii,
     half_face_width,
     face_front,
@@ -55,7 +55,7 @@ def grow(  # type: ignore[no-untyped-def]
     """Grow strands that bend to gravity and stay outside the skull.
 
     roots, directions, gravity (3,): mm and unit vectors in model space. weight: bend per mm.
-    lift_offs: (n,) mm by which a strand stays off the skull's ellipsoid (centre, radii).
+    lift_offs: (n,) mm by which a strand stays off the skull's ellipsoid (center, radii).
     curl_radius, curl_wave: mm of a helix added to the path. half_face_width, face_front: below the
     forehead, strands are pushed aside to this |x| and back to this z; a width of 0 leaves them.
     cling: 1 holds strands on the ellipsoid above the nape, lifted on top only; 0 lets them stand
@@ -72,7 +72,7 @@ def grow(  # type: ignore[no-untyped-def]
         nodes[i, 0, 2] = pz
         for k in range(1, steps):
             # Combed hair has its volume on top.
-            level = (py - centre[1]) / radii[1] + np.float32(0.2)
+            level = (py - center[1]) / radii[1] + np.float32(0.2)
             below = np.float32(1.0) - min(max(level, np.float32(0.0)), np.float32(1.0))
             lift = lift_offs[i] * (np.float32(1.0) - cling * below)
             rx = radii[0] + lift
@@ -89,9 +89,9 @@ def grow(  # type: ignore[no-untyped-def]
             px += dx * step
             py += dy * step
             pz += dz * step
-            ex = (px - centre[0]) / rx
-            ey = (py - centre[1]) / ry
-            ez = (pz - centre[2]) / rz
+            ex = (px - center[0]) / rx
+            ey = (py - center[1]) / ry
+            ez = (pz - center[2]) / rz
             reach = np.sqrt(ex * ex + ey * ey + ez * ez)
             # Lift-off grows along the first third, so that roots stay in the scalp.
             allowed = np.float32(1.0)
@@ -99,11 +99,11 @@ def grow(  # type: ignore[no-untyped-def]
                 allowed = np.float32(1.0) - lift / rx * (
                     np.float32(1.0) - np.float32(k * 3) / np.float32(steps)
                 )
-            if reach < allowed and py > centre[1] - ry * np.float32(0.75):
+            if reach < allowed and py > center[1] - ry * np.float32(0.75):
                 grow_by = allowed / reach
-                px = centre[0] + ex * grow_by * rx
-                py = centre[1] + ey * grow_by * ry
-                pz = centre[2] + ez * grow_by * rz
+                px = center[0] + ex * grow_by * rx
+                py = center[1] + ey * grow_by * ry
+                pz = center[2] + ez * grow_by * rz
                 nx, ny, nz = ex / rx, ey / ry, ez / rz
                 length = np.float32(1.0) / np.sqrt(nx * nx + ny * ny + nz * nz)
                 nx *= length
@@ -114,12 +114,12 @@ def grow(  # type: ignore[no-untyped-def]
                     dx -= into * nx
                     dy -= into * ny
                     dz -= into * nz
-            elif reach > np.float32(1.0) and py > centre[1] - ry * np.float32(0.8):
+            elif reach > np.float32(1.0) and py > center[1] - ry * np.float32(0.8):
                 pull = np.float32(1.0) + cling * (np.float32(1.0) / reach - np.float32(1.0))
-                px = centre[0] + ex * pull * rx
-                py = centre[1] + ey * pull * ry
-                pz = centre[2] + ez * pull * rz
-            if half_face_width > 0 and pz > face_front and py < centre[1] + np.float32(0.3) * ry:
+                px = center[0] + ex * pull * rx
+                py = center[1] + ey * pull * ry
+                pz = center[2] + ez * pull * rz
+            if half_face_width > 0 and pz > face_front and py < center[1] + np.float32(0.3) * ry:
                 side = np.float32(1.0) if px > 0 else np.float32(-1.0)
                 missing = half_face_width - side * px
                 if missing > 0:
@@ -151,12 +151,12 @@ def splat_depth(nodes, depth):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, fastmath=True)
 def light_nodes(  # type: ignore[no-untyped-def]
-    nodes, lit, directions, light_colours, ambient, view, gloss, colours, out
+    nodes, lit, directions, light_colors, ambient, view, gloss, colors, out
 ):
     """Shade strand nodes after Kajiya and Kay 1989: light across and highlight along the fibre.
 
     nodes (n, k, 3) camera axes; lit (L, n * k) light that arrives; directions (L, 3) unit;
-    light_colours (L, 3); ambient (3,); view (3,) unit; colours (n, 3); out (n, k, 3) linear.
+    light_colors (L, 3); ambient (3,); view (3,) unit; colors (n, 3); out (n, k, 3) linear.
     """
     count, steps = nodes.shape[0], nodes.shape[1]
     for i in range(count):
@@ -185,30 +185,30 @@ def light_nodes(  # type: ignore[no-untyped-def]
                 ls = np.sqrt(max(np.float32(0.0), np.float32(1.0) - lt * lt))
                 arrives = lit[j, i * steps + k]
                 across = np.float32(0.65) * ls * arrives * depth
-                red += across * light_colours[j, 0]
-                green += across * light_colours[j, 1]
-                blue += across * light_colours[j, 2]
+                red += across * light_colors[j, 0]
+                green += across * light_colors[j, 1]
+                blue += across * light_colors[j, 2]
                 along = max(np.float32(0.0), ls * vs - lt * vt)
                 along = along * along
                 along = along * along
                 along = along * along
                 along = along * along
                 along = gloss * along * along * arrives
-                shine_r += along * light_colours[j, 0]
-                shine_g += along * light_colours[j, 1]
-                shine_b += along * light_colours[j, 2]
-            out[i, k, 0] = colours[i, 0] * red + shine_r * (np.float32(0.03) + colours[i, 0])
-            out[i, k, 1] = colours[i, 1] * green + shine_g * (np.float32(0.03) + colours[i, 1])
-            out[i, k, 2] = colours[i, 2] * blue + shine_b * (np.float32(0.03) + colours[i, 2])
+                shine_r += along * light_colors[j, 0]
+                shine_g += along * light_colors[j, 1]
+                shine_b += along * light_colors[j, 2]
+            out[i, k, 0] = colors[i, 0] * red + shine_r * (np.float32(0.03) + colors[i, 0])
+            out[i, k, 1] = colors[i, 1] * green + shine_g * (np.float32(0.03) + colors[i, 1])
+            out[i, k, 2] = colors[i, 2] * blue + shine_b * (np.float32(0.03) + colors[i, 2])
 
 
 @numba.njit(cache=True, fastmath=True)
 def draw(  # type: ignore[no-untyped-def]
-    nodes, colours, widths, opacity, pixels_per_mm, bias, image, nearness, bare
+    nodes, colors, widths, opacity, pixels_per_mm, bias, image, nearness, bare
 ):
     """Draw projected strands into a linear image with a depth test.
 
-    nodes (n, k, 3): x px, y px, 1000 / depth; colours (n, k, 3); widths (n,) mm at the root;
+    nodes (n, k, 3): x px, y px, 1000 / depth; colors (n, k, 3); widths (n,) mm at the root;
     opacity (n,); pixels_per_mm at nearness 1; bias: relative nearness a strand may be behind.
     image (S, S, 3) and nearness (S, S) are updated; bare (S, S) is multiplied by what shines
     through.
@@ -231,7 +231,7 @@ def draw(  # type: ignore[no-untyped-def]
                 continue
             start = x0 if along_x else y0
             end = start + extent
-            # Pixel centres in [start, end): a node shared by two segments is drawn once.
+            # Pixel centers in [start, end): a node shared by two segments is drawn once.
             first_step = int(np.ceil(min(start, end) - np.float32(0.5)))
             last_step = int(np.ceil(max(start, end) - np.float32(0.5)))
             taper = np.float32(1.0) - np.float32(0.6) * np.float32(k) / np.float32(steps - 1)
@@ -262,8 +262,8 @@ def draw(  # type: ignore[no-untyped-def]
                     if z < behind * (np.float32(1.0) - bias):
                         continue
                     for c in range(3):
-                        colour = colours[i, k, c] + t * (colours[i, k + 1, c] - colours[i, k, c])
-                        image[row, column, c] += alpha * (colour - image[row, column, c])
+                        color = colors[i, k, c] + t * (colors[i, k + 1, c] - colors[i, k, c])
+                        image[row, column, c] += alpha * (color - image[row, column, c])
                     bare[row, column] *= np.float32(1.0) - alpha
                     if alpha > 0.45 and z > behind:
                         nearness[row, column] = z

@@ -1,4 +1,4 @@
-"""Do the labels agree with the picture? Landmarks of the labelled model against the true ones."""
+"""Do the labels agree with the picture? Landmarks of the labeled model against the true ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LandmarkErrors:
 
 
 def landmark_errors(labels: Labels, model: MorphableModel | Path) -> LandmarkErrors:
-    """Project the labelled coefficients and compare with the labelled landmarks."""
+    """Project the labeled coefficients and compare with the labeled landmarks."""
     if isinstance(model, Path):
         model = MorphableModel.load(model)
     distances = []

@@ -149,8 +149,8 @@ def draw_view(
         error = off * rng.standard_normal((68, 2)) + shift * rng.standard_normal(2)
         crop = crop_transform(photo + eye_distance * error, template[1])
     zoom = np.exp(rng.normal(0, shift))
-    centre = CROP_SIZE / 2
-    crop = zoom * crop + np.array([[0, 0, centre], [0, 0, centre]]) * (1 - zoom)
+    center = CROP_SIZE / 2
+    crop = zoom * crop + np.array([[0, 0, center], [0, 0, center]]) * (1 - zoom)
     return View(rotation, offset, crop)
 
 
@@ -162,7 +162,7 @@ def nominal_pose(view: View, landmarks: NDArray[np.float32]) -> tuple[DoubleArra
         landmarks: (68, 3) mm in model space.
     """
     zoom = np.sqrt(np.linalg.det(view.crop[:, :2]))
-    centre = CROP_SIZE / 2
+    center = CROP_SIZE / 2
     # A crop that turns the photo is a plain one of a camera turned about its axis.
     turn = np.eye(3)
     turn[:2, :2] = view.crop[:, :2] / zoom * np.outer(_IMAGE_AXES, _IMAGE_AXES)
@@ -174,7 +174,7 @@ def nominal_pose(view: View, landmarks: NDArray[np.float32]) -> tuple[DoubleArra
     # Off the axis an image is magnified by 1/cos across and 1/cos^2 along the radius.
     pixels_per_mm = zoom * _PHOTO_FOCAL / np.linalg.norm(origin) * (-sight[2]) ** -1.5
     depth = FOCAL_LENGTH / pixels_per_mm
-    at = np.array([place[0] - centre, centre - place[1]]) * depth / FOCAL_LENGTH
+    at = np.array([place[0] - center, center - place[1]]) * depth / FOCAL_LENGTH
     position = np.array([at[0], at[1], -depth])
     rotation = towards(position) @ towards(sight).T @ camera_rotation
     for _ in range(_REFINEMENTS):

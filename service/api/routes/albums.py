@@ -24,6 +24,7 @@ from facewright.service.api.upload import ALBUM_PART, FORM, PHOTO_TYPES, Upload,
 from facewright.service.formats.media_types import JSON
 from facewright.service.options import AlbumOptions
 from facewright.service.pipeline.album import Source, solve_album
+from facewright.service.pipeline.job import SharedJob
 from facewright.service.results.album_answers import AlbumWriter
 from facewright.service.results.answers import FORMS, Answer
 from facewright.service.results.schemas import (
@@ -177,19 +178,19 @@ async def reconstruct_album(request: Request, server: Server) -> Response:
         options = asked.together_with(received.options, texts=received.texts)
         uploads = received.photos
         sources = [_source(upload) for upload in uploads]
-        deadline = Deadline(settings.album_timeout)
         clock = SharedClock(metrics.observe_stages)
+        job = SharedJob(Deadline(settings.album_timeout), clock)
 
         def photo_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
             return server.photos.map(work, items, settings.album_concurrency)
 
         def work() -> tuple[Answer, int]:
-            album = solve_album(engine, sources, options, photo_map, deadline, clock)
-            deadline.check()
-            writer = AlbumWriter(engine, album, sources, options, photo_map, deadline, clock)
+            album = solve_album(engine, sources, options, photo_map, job)
+            job.check()
+            writer = AlbumWriter(engine, album, sources, options, photo_map, job)
             return writer.write(media_type), album.photos_used
 
-        answer, photos_used = await unless_disconnected(request, ticket.run(work, deadline))
+        answer, photos_used = await unless_disconnected(request, ticket.run(work, job.deadline))
 
     metrics.album_photos.observe(len(uploads))
     request.state.log.update(

@@ -20,10 +20,10 @@ from facewright.service.api.state import Server
 from facewright.service.api.upload import FORM, PHOTO_PART, PHOTO_TYPES, RAW_TYPES, read_photo
 from facewright.service.formats.media_types import JSON
 from facewright.service.options import ReconstructOptions
+from facewright.service.pipeline.job import Job
 from facewright.service.results.answers import FORMS, Answer, AnswerWriter, shows_photo
 from facewright.service.results.schemas import ReconstructResult
 from facewright.service.runtime.deadline import Deadline
-from facewright.service.telemetry.stages import StageClock
 
 FACE_COUNT_HEADER = "Facewright-Faces"
 
@@ -124,26 +124,25 @@ async def reconstruct(request: Request, server: Server) -> Response:
     (photo,) = received.photos
     assert isinstance(photo, bytes)  # a single one that is too large has been refused
     with server.photos.admit() as ticket:
-        deadline = Deadline(settings.request_timeout)
-        clock = StageClock()
+        job = Job(Deadline(settings.request_timeout))
 
         def work() -> tuple[Answer, int]:
             try:
                 reduced = not shows_photo(media_type, options)
-                scene = engine.reconstruct(photo, options.faces, deadline, clock, reduced=reduced)
-                deadline.check()
-                writer = AnswerWriter(engine, scene, options, deadline, clock)
+                scene = engine.reconstruct(photo, options.faces, job, reduced=reduced)
+                job.check()
+                writer = AnswerWriter(engine, scene, options, job)
                 answer = writer.write(media_type)
             finally:
-                metrics.observe_stages(clock)
+                metrics.observe_stages(job.clock)
             metrics.faces.observe(len(scene.faces))
             return answer, len(scene.faces)
 
-        answer, face_count = await unless_disconnected(request, ticket.run(work, deadline))
+        answer, face_count = await unless_disconnected(request, ticket.run(work, job.deadline))
 
     request.state.log.update(
         photo_bytes=len(photo),
         faces=face_count,
-        stages_ms=stages_ms(clock),
+        stages_ms=stages_ms(job.clock),
     )
-    return respond(answer, clock, {FACE_COUNT_HEADER: str(face_count)})
+    return respond(answer, job.clock, {FACE_COUNT_HEADER: str(face_count)})

@@ -36,9 +36,9 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png(width: int, height: int, depth: int, colour: int, data: bytes, extra: bytes = b"") -> bytes:
+def png(width: int, height: int, depth: int, color: int, data: bytes, extra: bytes = b"") -> bytes:
     """A PNG of these compressed scanlines, whatever the header promises."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     body = chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
@@ -134,14 +134,14 @@ def exif_lies(dice: random.Random, sound: bytes) -> bytes:
 
 
 def deep(dice: random.Random, sound: bytes) -> bytes:
-    """16 bits per sample, in all kinds of colour."""
-    colour, channels = dice.choice(((0, 1), (2, 3), (4, 2), (6, 4)))
+    """16 bits per sample, in all kinds of color."""
+    color, channels = dice.choice(((0, 1), (2, 3), (4, 2), (6, 4)))
     rows = b"".join(b"\0" + dice.randbytes(40 * channels * 2) for _ in range(40))
-    return png(40, 40, 16, colour, zlib.compress(rows))
+    return png(40, 40, 16, color, zlib.compress(rows))
 
 
 def modes(dice: random.Random, sound: bytes) -> bytes:
-    """CMYK, grey, palette, transparent."""
+    """CMYK, gray, palette, transparent."""
     mode, form = dice.choice(
         (
             ("CMYK", "JPEG"),

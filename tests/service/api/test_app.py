@@ -19,7 +19,7 @@ from facewright.service.api.app import create_app
 from facewright.service.api.problems import Problem
 from facewright.service.errors import QueueFull
 from facewright.service.options import AlbumOptions, ReconstructOptions, TextureSize
-from facewright.service.runtime.deadline import Deadline
+from facewright.service.pipeline.job import Job
 from facewright.service.settings import Settings
 from facewright.service.telemetry.logging import JsonFormatter, TextFormatter
 
@@ -39,15 +39,15 @@ class FakeEngine:
         self.alive = True
         self.call_seconds = 0.0
 
-    def reconstruct(self, data: bytes, faces: str, deadline: Deadline, clock: Any, **_: Any) -> Any:
+    def reconstruct(self, data: bytes, faces: str, job: Job, **_: Any) -> Any:
         self.started.set()
         try:
             if self.error is not None:
                 raise self.error
             while True:  # until nobody waits any more
-                deadline.check()
+                job.check()
                 if self.stop.is_set():
-                    deadline.cancel()
+                    job.deadline.cancel()
         finally:
             self.ended.set()
 

@@ -282,17 +282,17 @@ def test_the_texture_has_the_size_asked_for(
     assert re.search(r"texture;dur=[\d.]+", response.headers["server-timing"])
 
 
-def test_an_obj_file_on_its_own_has_the_colours_of_the_photo(
+def test_an_obj_file_on_its_own_has_the_colors_of_the_photo(
     client: httpx.Client, portrait_jpeg: bytes
 ) -> None:
-    plain, coloured = (
+    plain, colored = (
         post(client, portrait_jpeg, f"?texture={texture}", accept="model/obj").text
         for texture in ("albedo", "photo")
     )
-    assert "mtllib" not in coloured
+    assert "mtllib" not in colored
     one, other = (
         np.array([line.split()[1:] for line in text.splitlines() if line.startswith("v ")], float)
-        for text in (plain, coloured)
+        for text in (plain, colored)
     )
     np.testing.assert_array_equal(one[:, :3], other[:, :3])
     assert np.abs(one[:, 3:] - other[:, 3:]).max() > 0.1
@@ -595,6 +595,7 @@ def test_the_address_is_told_once_the_models_are_loaded(start_server: Start) -> 
         assert messages.index(told[0]) > messages.index("Application startup complete.")
 
 
+@pytest.mark.slow
 def test_on_a_terminal_the_log_is_for_people(assets: Any) -> None:
     master, terminal = pty.openpty()
     environment = {**os.environ, **assets.environment, "FACEWRIGHT_DRAIN_SECONDS": "0"}

@@ -27,10 +27,10 @@ def centerface() -> CenterFace:
     return CenterFace()
 
 
-def upright_face(centre: tuple[float, float], score: float = 0.9) -> DetectedFace:
+def upright_face(center: tuple[float, float], score: float = 0.9) -> DetectedFace:
     offsets = np.array([[-15, -10], [15, -12], [2, 3], [-10, 20], [11, 19]])
-    points = (offsets + centre).astype(np.float32)
-    box = np.array([*np.subtract(centre, 30), *np.add(centre, 35)], np.float32)
+    points = (offsets + center).astype(np.float32)
+    box = np.array([*np.subtract(center, 30), *np.add(center, 35)], np.float32)
     return DetectedFace(box=box, points=points, score=score)
 
 

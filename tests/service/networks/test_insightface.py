@@ -1,4 +1,4 @@
-"""The insightface detector and recogniser: against a stand-in of the library, and for real.
+"""The insightface detector and recognizer: against a stand-in of the library, and for real.
 
 The library itself is used where it is installed: on a pack made here, and on a real one if a
 variable says where it is.
@@ -143,11 +143,11 @@ def test_detector_without_points_is_a_model_error(
         InsightFace("pack", root).detect(np.zeros((64, 64, 3), np.uint8))
 
 
-# --- the recogniser ---------------------------------------------------------------------------
+# --- the recognizer ---------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("library")
-def test_a_pack_without_recognition_recognises_nobody(root: Path) -> None:
+def test_a_pack_without_recognition_recognizes_nobody(root: Path) -> None:
     assert InsightFace("pack", root).recognizer is None
 
 
@@ -174,15 +174,15 @@ def test_chips_have_the_points_where_arcface_wants_them(
 ) -> None:
     network = FakeArcFace()
     monkeypatch.setattr(library, "recognizer", network)
-    # ArcFace's own points, eight times as large, each in the middle of a disc of its own colour.
+    # ArcFace's own points, eight times as large, each in the middle of a disc of its own color.
     places = 8 * ARCFACE_POINTS + 40
-    colours = np.array(
+    colors = np.array(
         [[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0], [0, 200, 200]], np.uint8
     )
     photo = np.zeros((1000, 1000, 3), np.uint8)
     down, right = np.mgrid[:1000, :1000]
-    for (x, y), colour in zip(places, colours, strict=True):
-        photo[np.hypot(right - x, down - y) < 24] = colour
+    for (x, y), color in zip(places, colors, strict=True):
+        photo[np.hypot(right - x, down - y) < 24] = color
     # A quarter turn counter-clockwise of 1000 x 1000 pixels.
     for _ in range(turns):
         photo = np.ascontiguousarray(np.rot90(photo))
@@ -193,7 +193,7 @@ def test_chips_have_the_points_where_arcface_wants_them(
     (chip,) = network.seen
     assert chip.shape == (112, 112, 3)
     x, y = np.round(ARCFACE_POINTS).astype(int).T
-    assert np.abs(chip[y, x, ::-1].astype(int) - colours).max() < 12
+    assert np.abs(chip[y, x, ::-1].astype(int) - colors).max() < 12
 
 
 @pytest.mark.parametrize("features", [(np.nan, 1.0), (np.inf, 1.0)])
@@ -259,7 +259,7 @@ def _constant_detector(path: Path, box: npt.ArrayLike, points: npt.NDArray[np.fl
     _save(path, nodes, photo, outputs, tensors)
 
 
-def _small_recogniser(path: Path) -> None:
+def _small_recognizer(path: Path) -> None:
     """An ArcFace graph that describes a chip by its means over 7 x 7 squares, per channel."""
     chip = helper.make_tensor_value_info("chip", TensorProto.FLOAT, ["N", 3, 112, 112])
     nodes = [
@@ -288,7 +288,7 @@ def test_a_pack_made_here_goes_through_the_library(tmp_path: Path) -> None:
     box = [120, 60, 210, 170]
     # The library enlarges 320 pixels to the 640 of the network.
     _constant_detector(pack / "det.onnx", 2 * np.array(box), 2 * points)
-    _small_recogniser(pack / "rec.onnx")
+    _small_recognizer(pack / "rec.onnx")
     insightface = InsightFace("pack", tmp_path)
     (face,) = insightface.detect(photo)
     np.testing.assert_allclose(face.points, points, atol=0.01)

@@ -37,12 +37,12 @@ def quick() -> QuickDetector:
     return QuickDetector()
 
 
-def scene(height: int, width: int, face: float, centre: tuple[float, float]) -> RgbU8:
-    """A grey picture with the astronaut's face, `face` px wide, around `centre`."""
+def scene(height: int, width: int, face: float, center: tuple[float, float]) -> RgbU8:
+    """A gray picture with the astronaut's face, `face` px wide, around `center`."""
     scale = face / 94
     cut = ASTRONAUT[30:220, 130:320]
     small = cv2.resize(cut, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    left, top = (round(c - side / 2) for c, side in zip(centre, small.shape[1::-1], strict=True))
+    left, top = (round(c - side / 2) for c, side in zip(center, small.shape[1::-1], strict=True))
     picture = np.full((height, width, 3), 120, np.uint8)
     y0, x0 = max(0, top), max(0, left)
     part = small[y0 - top : height - top, x0 - left : width - left]

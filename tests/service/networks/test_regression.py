@@ -182,7 +182,7 @@ def test_numbers_that_are_not_finite_are_a_model_error(tmp_path: Path, value: fl
         regressor.regress(np.zeros((1, 224, 224, 3), np.uint8))
 
 
-def test_a_row_that_is_not_finite_leaves_its_neighbours_alone(
+def test_a_row_that_is_not_finite_leaves_its_neighbors_alone(
     regressor: Regressor, crops_u8: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = regressor.regress(crops_u8)

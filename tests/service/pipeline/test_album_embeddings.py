@@ -42,8 +42,8 @@ class HueAnalysis:
         return np.reshape(boxes, (-1, 5)), np.array([face.points for face in faces])
 
     def get_feat(self, bgr_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        colour = bgr_u8[24:88, 24:88].reshape(-1, 3).mean(axis=0)
-        return (colour - colour.mean()).astype(np.float32)[None]
+        color = bgr_u8[24:88, 24:88].reshape(-1, 3).mean(axis=0)
+        return (color - color.mean()).astype(np.float32)[None]
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def serving(settings: Settings) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def describing(assets: Any, describing_weights: Path) -> Iterator[TestClient]:
-    """A server whose weights have descriptors, with a detector that recognises nobody."""
+    """A server whose weights have descriptors, with a detector that recognizes nobody."""
     settings = Settings(
         face_model=assets.face_model, weights=describing_weights, inference_threads=1
     )
@@ -205,7 +205,7 @@ def test_the_page_of_an_album_says_what_it_went_by(
     assert "Distance" not in page
 
 
-def test_single_photos_are_not_recognised(client: TestClient, person: list[bytes]) -> None:
+def test_single_photos_are_not_recognized(client: TestClient, person: list[bytes]) -> None:
     response = client.post("/v1/reconstruct", files={"image": person[0]})
     assert response.status_code == 200
     assert "recognize" not in response.headers["server-timing"]

@@ -90,5 +90,5 @@ def test_the_archive_has_material_and_picture(
         texture = cv2.imdecode(np.frombuffer(archive.read("identity.png"), np.uint8), 1)
         result = json.loads(archive.read("result.json"))
     assert texture.shape == (256, 256, 3)
-    assert texture.std() > 5  # a face, not one colour
+    assert texture.std() > 5  # a face, not one color
     assert result["texture"] == "photo"

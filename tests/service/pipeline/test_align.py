@@ -32,8 +32,8 @@ def face_at(points: npt.ArrayLike) -> DetectedFace:
     )
 
 
-def upright_points(scale: float, centre: tuple[float, float]) -> Matrix:
-    return TEMPLATE[:, :2] * [scale, -scale] + centre
+def upright_points(scale: float, center: tuple[float, float]) -> Matrix:
+    return TEMPLATE[:, :2] * [scale, -scale] + center
 
 
 def turned_clockwise(points: Matrix, turns: int, height: int, width: int) -> Matrix:
@@ -47,7 +47,7 @@ def test_upright_face_is_only_scaled_and_shifted() -> None:
     points = upright_points(0.8, (300, 200))
     transform = face_crop_transform(face_at(points), TEMPLATE)
     np.testing.assert_allclose(transform, crop_transform(points, TEMPLATE), atol=1e-4)
-    # 102 px per 100 mm, the template's origin in the centre.
+    # 102 px per 100 mm, the template's origin in the center.
     np.testing.assert_allclose(
         apply(transform, points), upright_points(1.02, (112, 112)), atol=0.01
     )
@@ -123,7 +123,7 @@ def test_a_gradient_is_sampled_where_the_transform_says(
 
 
 def test_shrinking_averages_all_pixels() -> None:
-    # Stripes of one pixel are grey from afar; sampling single pixels would show black or white.
+    # Stripes of one pixel are gray from afar; sampling single pixels would show black or white.
     photo = np.zeros((1600, 1600, 3), np.uint8)
     photo[:, ::2] = 255
     scale = 0.16
@@ -140,8 +140,8 @@ def test_one_pixel_keeps_its_weight_when_shrinking() -> None:
     assert crop[..., 0].sum() == pytest.approx(scale**2, rel=0.02)
     rows, columns = np.nonzero(crop[..., 0])
     weights = crop[rows, columns, 0]
-    centre = np.average(np.stack([columns, rows], 1) + 0.5, axis=0, weights=weights)
-    np.testing.assert_allclose(centre, [517.5 * scale + 3.2, 431.5 * scale + 5.7], atol=0.3)
+    center = np.average(np.stack([columns, rows], 1) + 0.5, axis=0, weights=weights)
+    np.testing.assert_allclose(center, [517.5 * scale + 3.2, 431.5 * scale + 5.7], atol=0.3)
 
 
 def test_the_identity_copies() -> None:

@@ -15,10 +15,9 @@ from skimage import data as pictures
 from facewright.models.layout import LAYOUT_239
 from facewright.service.errors import ModelError
 from facewright.service.pipeline.engine import Engine, Scene
-from facewright.service.runtime.deadline import Deadline
+from facewright.service.pipeline.job import Job
 from facewright.service.runtime.sessions import CPU_PROVIDERS, CUDA
 from facewright.service.settings import Settings
-from facewright.service.telemetry.stages import StageClock
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +54,7 @@ def test_without_a_usable_gpu_auto_says_so_once_and_takes_the_cpu(
 
 
 def large_jpeg(zoom: int, width: int) -> bytes:
-    """The astronaut enlarged, on the left of a grey picture so wide."""
+    """The astronaut enlarged, on the left of a gray picture so wide."""
     astronaut = pictures.astronaut()
     size = zoom * astronaut.shape[0]
     photo = np.full((size, width, 3), 128, np.uint8)
@@ -66,8 +65,7 @@ def large_jpeg(zoom: int, width: int) -> bytes:
 def scenes(engine: Engine, photo: bytes, faces: Any) -> tuple[Scene, Scene]:
     """With all pixels, and reduced."""
     whole, reduced = (
-        engine.reconstruct(photo, faces, Deadline(), StageClock(), reduced=reduced)
-        for reduced in (False, True)
+        engine.reconstruct(photo, faces, Job(), reduced=reduced) for reduced in (False, True)
     )
     assert (reduced.width, reduced.height) == (whole.width, whole.height)
     assert len(reduced.faces) == len(whole.faces) == 1

@@ -196,9 +196,9 @@ def test_landmarks_are_drawn_where_they_are_seen_only() -> None:
     shown = place(model, 100, 80)
     plain = draw_overlay(rgb, model, [shown])
     dotted = draw_overlay(rgb, model, [shown], landmarks=True)
-    centres = np.floor(shown.landmarks_px).astype(int)
-    inner = ((centres > (1, 1)) & (centres < (198, 158))).all(1)
-    yellow = dotted[centres[inner, 1], centres[inner, 0]].astype(int)
+    centers = np.floor(shown.landmarks_px).astype(int)
+    inner = ((centers > (1, 1)) & (centers < (198, 158))).all(1)
+    yellow = dotted[centers[inner, 1], centers[inner, 0]].astype(int)
     assert (yellow[:, 0] - yellow[:, 2] > 60).all()
     assert (dotted != plain).any(-1).mean() < 0.05
 
@@ -227,8 +227,8 @@ def test_shipped_face_shows_all_landmarks_from_the_front_and_half_from_the_side(
         rgb = np.full((700, 700, 3), 90, np.uint8)
         face = place(mean, 350, 350, px_per_mm=2.5, angles=(0, yaw, 0))
         dotted = draw_overlay(rgb, model, [face], landmarks=True)
-        centres = np.floor(face.landmarks_px).astype(int)
-        seen = dotted[centres[:, 1], centres[:, 0]].astype(int)
+        centers = np.floor(face.landmarks_px).astype(int)
+        seen = dotted[centers[:, 1], centers[:, 0]].astype(int)
         return int((seen[:, 0] - seen[:, 2] > 60).sum())
 
     assert dots(0.0) >= 66

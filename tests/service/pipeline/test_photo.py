@@ -38,9 +38,9 @@ def encode(image: Image.Image, form: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, extra: bytes = b"") -> bytes:
+def png(width: int, height: int, depth: int, color: int, rows: bytes, extra: bytes = b"") -> bytes:
     """A PNG from raw scanlines (ISO/IEC 15948), for what Pillow cannot write."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     body = (
         chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     )
@@ -133,37 +133,37 @@ def test_transparent_palette_entry_is_laid_on_white() -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA"])
-def test_grey_and_palette_photos_become_rgb(mode: str) -> None:
+def test_gray_and_palette_photos_become_rgb(mode: str) -> None:
     image = SMALL.convert(mode)
     expected = np.asarray(image.convert("RGB"))
     np.testing.assert_array_equal(decode_photo(encode(image, "PNG"), LIMITS), expected)
 
 
-def test_grey_jpeg_becomes_rgb() -> None:
+def test_gray_jpeg_becomes_rgb() -> None:
     rgb_u8 = decode_photo(encode(SMALL.convert("L"), "JPEG", quality=95), LIMITS)
     assert (rgb_u8[..., 0] == rgb_u8[..., 2]).all()
     assert np.abs(rgb_u8[..., 0].astype(float) - np.asarray(SMALL.convert("L"))).mean() < 2
 
 
-def test_cmyk_jpeg_keeps_its_colours() -> None:
+def test_cmyk_jpeg_keeps_its_colors() -> None:
     rgb_u8 = decode_photo(encode(SMALL.convert("CMYK"), "JPEG", quality=95), LIMITS)
     assert np.abs(rgb_u8.astype(float) - np.asarray(SMALL)).mean() < 4
 
 
-@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
-def test_16_bit_samples_keep_their_upper_bits(colour: int, channels: int) -> None:
+@pytest.mark.parametrize(("color", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_16_bit_samples_keep_their_upper_bits(color: int, channels: int) -> None:
     samples = np.random.default_rng(0).integers(0, 1 << 16, (40, 50, channels)).astype(">u2")
-    if colour in (4, 6):
+    if color in (4, 6):
         samples[..., -1] = 0xFFFF
     rows = b"".join(b"\0" + row.tobytes() for row in samples)
-    rgb_u8 = decode_photo(png(50, 40, 16, colour, rows), LIMITS)
+    rgb_u8 = decode_photo(png(50, 40, 16, color, rows), LIMITS)
     upper = (samples >> 8).astype(np.uint8)[..., : 3 if channels >= 3 else 1]
     np.testing.assert_array_equal(rgb_u8, np.broadcast_to(upper, (40, 50, 3)))
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "AVIF", "HEIF"])
 def test_of_an_animation_the_first_frame_is_taken(form: str) -> None:
-    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "lime", "blue")]
+    frames = [Image.new("RGB", (40, 40), color) for color in ("red", "lime", "blue")]
     options = {"lossless": True} if form == "WEBP" else {}
     data = encode(frames[0], form, save_all=True, append_images=frames[1:], **options)
     shown = decode_photo(data, LIMITS).astype(int)
@@ -573,7 +573,7 @@ def test_a_reduced_photo_lies_where_it_says(orientation: int) -> None:
     assert (photo.height, photo.width) == whole.rgb_u8.shape[:2]
     assert max(photo.rgb_u8.shape) == 251
     rows, columns = (np.arange(4, side - 4) for side in photo.rgb_u8.shape[:2])
-    # Continuous coordinates of the centres, in the reduction and then in the photo.
+    # Continuous coordinates of the centers, in the reduction and then in the photo.
     x = photo.reduction * (columns + 0.5) + photo.shift[0] - 0.5
     y = photo.reduction * (rows + 0.5) + photo.shift[1] - 0.5
     for channel in range(2):

@@ -53,10 +53,10 @@ class FixedNetwork:
 
 
 def face_at(
-    model: MorphableModel, centre: tuple[float, float], scale: float, score: float = 0.9
+    model: MorphableModel, center: tuple[float, float], scale: float, score: float = 0.9
 ) -> DetectedFace:
-    points = model.five_points[:, :2] * [scale, -scale] + centre
-    box = np.concatenate([np.subtract(centre, 80 * scale), np.add(centre, 80 * scale)])
+    points = model.five_points[:, :2] * [scale, -scale] + center
+    box = np.concatenate([np.subtract(center, 80 * scale), np.add(center, 80 * scale)])
     return DetectedFace(box=box.astype(np.float32), points=points.astype(np.float32), score=score)
 
 
@@ -279,8 +279,8 @@ def test_a_face_is_aligned_again_where_the_network_sees_it(
     (kept,) = Reconstructor(model, FixedDetector([right]), network).observe(GRADIENT)
     assert network.batches == [1], "the first crop was good"
 
-    centre = right.points.mean(0)
-    off = 1.25 * (right.points - centre) @ np.array([[0.97, 0.24], [-0.24, 0.97]]) + centre + [9, 5]
+    center = right.points.mean(0)
+    off = 1.25 * (right.points - center) @ np.array([[0.97, 0.24], [-0.24, 0.97]]) + center + [9, 5]
     wrong = DetectedFace(right.box, off.astype(np.float32), 0.9)
     network = FollowingNetwork(model, right)
     both = FixedDetector([wrong, right])

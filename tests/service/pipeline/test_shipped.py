@@ -102,7 +102,7 @@ def test_the_glb_of_a_photo_validates(
 
 @pytest.mark.parametrize("portrait", PORTRAITS, ids=lambda path: path.stem)
 def test_a_textured_mesh_looks_like_its_photo(client: httpx.Client, portrait: Path) -> None:
-    """Every vertex that faces the camera has the colour of its place in the photo."""
+    """Every vertex that faces the camera has the color of its place in the photo."""
     query = "?include=mesh&texture=photo&pose=camera"
     (face,) = post(client, portrait.read_bytes(), "application/json", query).json()["faces"]
     file = io.BytesIO(b64decode(face["mesh"]["data"]))

@@ -12,9 +12,10 @@ import pytest
 from facewright.service.errors import DeadlinePassed, InvalidParameter
 from facewright.service.options import ReconstructOptions
 from facewright.service.pipeline.engine import Scene
+from facewright.service.pipeline.job import Job
+from facewright.service.results import answers as answers_module
 from facewright.service.results.answers import MOST_LARGE_IN_JSON, Answer, AnswerWriter
 from facewright.service.runtime.deadline import Deadline
-from facewright.service.telemetry.stages import StageClock
 
 
 class CountingEngine:
@@ -22,23 +23,15 @@ class CountingEngine:
 
     def __init__(self, deadline: Deadline, last: int) -> None:
         self.made: list[str] = []
-        self.model = SimpleNamespace(n_vertices=3, n_triangles=1)
+        self.model = SimpleNamespace(n_vertices=3, n_triangles=1, engine=self)
         self._deadline = deadline
         self._last = last
 
-    def mesh_file(self, face: Any, form: str, *options: Any) -> bytes:
-        self._make(form)
-        return b""
-
     def texture(self, *options: Any) -> np.ndarray:
-        self._make("texture")
+        self.make("texture")
         return np.zeros((4, 4, 3), np.uint8)
 
-    def overlay(self, *options: Any) -> np.ndarray:
-        self._make("overlay")
-        return np.zeros((8, 8, 3), np.uint8)
-
-    def _make(self, name: str) -> None:
+    def make(self, name: str) -> None:
         self.made.append(name)
         if len(self.made) == self._last:
             self._deadline.cancel()
@@ -49,7 +42,23 @@ def writer(last: int = 99, faces: int = 4, **options: Any) -> tuple[AnswerWriter
     engine = CountingEngine(deadline, last)
     scene = Scene(8, 8, [object() for _ in range(faces)], lambda: np.zeros((8, 8, 3), np.uint8))  # type: ignore[misc]
     chosen = ReconstructOptions(**options)
-    return AnswerWriter(engine, scene, chosen, deadline, StageClock()), engine  # type: ignore[arg-type]
+    return AnswerWriter(engine, scene, chosen, Job(deadline)), engine  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def empty_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meshes and overlays of nothing, counted by the engine."""
+
+    def face_file(engine: CountingEngine, face: Any, form: str, *options: Any) -> bytes:
+        engine.make(form)
+        return b""
+
+    def draw_overlay(photo: np.ndarray, model: Any, faces: Any, **options: Any) -> np.ndarray:
+        model.engine.make("overlay")
+        return photo
+
+    monkeypatch.setattr(answers_module, "face_file", face_file)
+    monkeypatch.setattr(answers_module, "draw_overlay", draw_overlay)
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ def test_tiles_lie_in_rows(count: int, columns: int, rows: int) -> None:
 def test_marks() -> None:
     picture = np.full((100, 200, 3), 200, np.uint8)
     sheet = draw_sheet([Tile(picture), Tile(picture, stranger=True), Tile(picture, failed=True)])
-    centres = [sheet[168, 168], sheet[168, 496], sheet[496, 168]]
-    assert [int(centre[0]) for centre in centres] == [200, 200, 70]
+    centers = [sheet[168, 168], sheet[168, 496], sheet[496, 168]]
+    assert [int(center[0]) for center in centers] == [200, 200, 70]
     plain_corner, marked_corner = sheet[119, 69], sheet[119, 397]
     assert (plain_corner == 200).all()
     assert marked_corner[0] > 200 > marked_corner[2]

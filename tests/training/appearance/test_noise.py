@@ -19,7 +19,7 @@ def test_is_standard_normal_over_space(grid):
     assert 0.6 < values.std() < 1.05
 
 
-def test_neighbours_agree_and_strangers_do_not(grid):
+def test_neighbors_agree_and_strangers_do_not(grid):
     near, far = [], []
     for seed in range(40):
         points = grid[np.random.default_rng(seed).integers(len(grid), size=400)]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, uniform
 
 from facewright.models.color import linear_from_srgb
-from facewright.training.appearance.skin import draw_hair_colours
+from facewright.training.appearance.skin import draw_hair_colors
 from facewright.training.appearance.surface import EYEBALL
 from facewright.training.appearance.tone import DARKEST, LIGHTEST, typology_angle
 
@@ -45,18 +45,18 @@ def cheeks(sampler):
 
 
 def test_skin_tones_cover_the_human_range_evenly(cheeks):
-    colours, melanin = cheeks
-    angles = typology_angle(linear_from_srgb(colours.astype(np.float32)))
+    colors, melanin = cheeks
+    angles = typology_angle(linear_from_srgb(colors.astype(np.float32)))
     assert kstest(angles, uniform(DARKEST, LIGHTEST - DARKEST).cdf).statistic < 0.12
     assert kstest(melanin, uniform(0, 1.15).cdf).pvalue > 0.001
     # Skin is redder than green, greener than blue.
-    assert (colours[:, 0] > colours[:, 1]).all()
-    assert (colours[:, 1] > colours[:, 2] - 0.02).all()
+    assert (colors[:, 0] > colors[:, 1]).all()
+    assert (colors[:, 1] > colors[:, 2] - 0.02).all()
 
 
 def test_melanin_darkens(cheeks):
-    colours, melanin = cheeks
-    assert np.corrcoef(colours.mean(1), melanin)[0, 1] < -0.95
+    colors, melanin = cheeks
+    assert np.corrcoef(colors.mean(1), melanin)[0, 1] < -0.95
 
 
 def test_skin_is_uneven_but_not_speckled(sampler):
@@ -73,25 +73,25 @@ def test_features_stand_out_from_the_skin(sampler):
     pupil = eyeball & (sampler.surface.iris_radius < 1.0) & (r.z > 0)
     white = eyeball & (sampler.surface.iris_radius > 8) & (r.z > 0)
     for seed in range(10):
-        colour = sampler.sample(np.random.default_rng(seed)).albedo_linear
-        assert colour[pupil].max() < 0.05
-        assert colour[white].mean() > 0.15
+        color = sampler.sample(np.random.default_rng(seed)).albedo_linear
+        assert color[pupil].max() < 0.05
+        assert color[white].mean() > 0.15
 
 
 @given(melanin=st.floats(0.43, 1.15), seed=st.integers(0, 10_000))
 def test_dark_skin_has_dark_hair_until_it_greys(melanin: float, seed: int):
-    hair = draw_hair_colours(np.random.default_rng(seed), melanin, age=0.0)
+    hair = draw_hair_colors(np.random.default_rng(seed), melanin, age=0.0)
     assert hair.scalp.max() < 0.2
     assert hair.brows.max() < 0.2
 
 
 def test_beards_and_hair_are_white_on_many_old_people_and_brows_on_fewer():
-    drawn = [draw_hair_colours(np.random.default_rng(s), 0.6, age=0.95) for s in range(200)]
+    drawn = [draw_hair_colors(np.random.default_rng(s), 0.6, age=0.95) for s in range(200)]
     white = {
         part: np.mean([getattr(hair, part).mean() > 0.2 for hair in drawn])
         for part in ("scalp", "brows", "beard")
     }
     assert 0.4 < white["scalp"] < 0.95
     assert white["brows"] < white["scalp"] <= white["beard"]
-    young = [draw_hair_colours(np.random.default_rng(s), 0.6, age=0.0) for s in range(100)]
+    young = [draw_hair_colors(np.random.default_rng(s), 0.6, age=0.0) for s in range(100)]
     assert max(hair.beard.max() for hair in young) < 0.2

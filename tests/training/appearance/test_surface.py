@@ -6,15 +6,15 @@ import pytest
 from facewright.training.appearance.surface import EYEBALL, REFERENCE_INTEROCULAR_MM
 
 
-def test_eye_centres_are_the_spheres_centres(surface):
-    for centre, sign in zip(surface.eye_centres, (-1, 1), strict=True):
+def test_eye_centers_are_the_spheres_centers(surface):
+    for center, sign in zip(surface.eye_centers, (-1, 1), strict=True):
         own = (surface.parts == EYEBALL) & (np.sign(surface.points[:, 0]) == sign)
-        radius = np.linalg.norm(surface.points[own] - centre, axis=1)
+        radius = np.linalg.norm(surface.points[own] - center, axis=1)
         assert radius == pytest.approx(12.0, abs=0.05)
 
 
 def test_relative_frame_starts_between_the_eyes(surface):
-    eyes = surface.to_relative(surface.eye_centres)
+    eyes = surface.to_relative(surface.eye_centers)
     assert eyes.mean(0) == pytest.approx([0, 0, 0], abs=1e-4)
     assert eyes[1, 0] - eyes[0, 0] == pytest.approx(REFERENCE_INTEROCULAR_MM, abs=1e-3)
 

@@ -9,7 +9,7 @@ from facewright.training.appearance.tone import (
     DARKEST,
     LIGHTEST,
     angle_of,
-    draw_skin_colour,
+    draw_skin_color,
     lab_from_linear,
     linear_from_lab,
     melanin_of,
@@ -19,7 +19,7 @@ from facewright.training.appearance.tone import (
 angles = st.floats(DARKEST, LIGHTEST)
 
 
-def test_lab_of_known_colours():
+def test_lab_of_known_colors():
     # CIE values of the sRGB primaries and of a grey, D65 (linear light).
     assert lab_from_linear(np.ones(3)) == pytest.approx([100, 0, 0], abs=0.02)
     assert lab_from_linear(np.array([1.0, 0, 0])) == pytest.approx([53.24, 80.09, 67.2], abs=0.05)
@@ -27,15 +27,15 @@ def test_lab_of_known_colours():
 
 
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=3))
-def test_lab_and_back(colour: list[float]):
-    assert linear_from_lab(lab_from_linear(np.array(colour))) == pytest.approx(colour, abs=1e-6)
+def test_lab_and_back(color: list[float]):
+    assert linear_from_lab(lab_from_linear(np.array(color))) == pytest.approx(color, abs=1e-6)
 
 
 @given(angles, st.integers(0, 10_000))
 def test_drawn_skin_has_the_angle_asked_for(angle: float, seed: int):
-    colour = draw_skin_colour(np.random.default_rng(seed), angle)
-    assert typology_angle(colour) == pytest.approx(angle, abs=0.2)
-    red, green, blue = colour
+    color = draw_skin_color(np.random.default_rng(seed), angle)
+    assert typology_angle(color) == pytest.approx(angle, abs=0.2)
+    red, green, blue = color
     assert red > green > blue > 0
 
 

@@ -40,7 +40,7 @@ def face_model(toy_head) -> MorphableModel:
 
 
 def write_people(directory: Path, model: MorphableModel, kind: str) -> None:
-    """Pictures of blocks of colour with labels that fit each other, three of every person."""
+    """Pictures of blocks of color with labels that fit each other, three of every person."""
     rng = np.random.default_rng(3)
     count = PEOPLE * PHOTOS_OF_EACH
     person = np.repeat(np.arange(PEOPLE), PHOTOS_OF_EACH)

@@ -142,7 +142,7 @@ def grey_people(tmp_path_factory, face_model):
 
 
 def sharpness_network(sha256=""):
-    """Sees the mean colours of a crop and is sure of it as far as it is sharp."""
+    """Sees the mean colors of a crop and is sure of it as far as it is sharp."""
 
     def predict(crops):
         assert crops.shape[1:] == (224, 224, 3)

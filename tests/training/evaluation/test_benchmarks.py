@@ -49,7 +49,7 @@ class Village:
         self.points = {}
 
     def photo(self, root, name, person):
-        """A picture of a person in their colour, off the middle, and the five points on it."""
+        """A picture of a person in their color, off the middle, and the five points on it."""
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(len(self.points))
@@ -73,12 +73,12 @@ class Village:
         return pose.apply(points), pose.apply(face[self.model.landmarks])
 
     def network(self):
-        """Knows people by the colour in the middle of their crop."""
+        """Knows people by the color in the middle of their crop."""
 
         def predict(crops):
-            centre = crops[:, 100:124, 100:124].reshape(len(crops), -1, 3).mean(1)
-            person = np.linalg.norm(centre[:, None] - COLOURS, axis=2).argmin(1)
-            assert np.linalg.norm(centre - COLOURS[person], axis=1).max() < 40
+            center = crops[:, 100:124, 100:124].reshape(len(crops), -1, 3).mean(1)
+            person = np.linalg.norm(center[:, None] - COLOURS, axis=2).argmin(1)
+            assert np.linalg.norm(center - COLOURS[person], axis=1).max() < 40
             out = np.zeros((len(crops), LAYOUT_239.size), np.float32)
             out[:, LAYOUT_239.identity] = self.identity[person]
             out[:, LAYOUT_239.expression] = 5  # must not matter: the scans are neutral
@@ -151,7 +151,7 @@ def build_facewarehouse(village, root):
 
 
 def write_obj_exactly(path, points):
-    """Quads as in the data, and more decimals than millimetres need."""
+    """Quads as in the data, and more decimals than millimeters need."""
     path.parent.mkdir(parents=True)
     lines = [f"v {x:.7f} {y:.7f} {z:.7f}" for x, y, z in points]
     path.write_text("\n".join([*lines, "f 1/1 2/2 3/3 4/4"]) + "\n")
@@ -165,7 +165,7 @@ def evaluate(village, benchmark, protocol=PAPER):
 
 
 def check(errors, near=0.06):
-    """Everybody is recognised: next to nothing where the mean face is off."""
+    """Everybody is recognized: next to nothing where the mean face is off."""
     for error in errors:
         assert error.predicted.mean < near < error.baseline.mean
 

@@ -18,9 +18,9 @@ from facewright.training.evaluation.charts import (
 )
 
 
-def where(picture, colour):
-    """Rows and columns of the pixels of about this colour."""
-    return np.nonzero(np.abs(picture.astype(int) - colour).max(2) < 40)
+def where(picture, color):
+    """Rows and columns of the pixels of about this color."""
+    return np.nonzero(np.abs(picture.astype(int) - color).max(2) < 40)
 
 
 def test_lines_are_where_their_values_are(tmp_path):

@@ -19,7 +19,7 @@ from facewright.training.photos.conventions import LandmarkConvention
 from facewright.training.photos.crops import cut_crop, map_points_back, read_photo
 from facewright.training.photos.labels import PhotoLabels
 from facewright.training.photos.people import person_of
-from facewright.training.photos.rendering import colour_errors, render_faces
+from facewright.training.photos.rendering import color_errors, render_faces
 
 
 def replay(rows, sha256=""):
@@ -80,7 +80,7 @@ def test_photos_of_known_faces(album, face_model):
     assert figures["identity AUC of cosine (9 same-person pairs)", ""].value == 1.0
     assert figures["identity AUC of distance (9 same-person pairs)", ""].value == 1.0
     # Noise, averaged where the crop shrinks it.
-    assert 20 < figures["mean colour difference in the region of the face", "of 255"].value < 130
+    assert 20 < figures["mean color difference in the region of the face", "of 255"].value < 130
 
 
 def test_a_known_landmark_error_is_measured(album, face_model):
@@ -116,7 +116,7 @@ def test_the_convention_is_applied_to_its_own_rows_only(album, face_model):
         assert figures[f"error of {title}", box].value > 0.5
 
 
-def test_colours_of_a_drawn_face_are_its_own(album, face_model):
+def test_colors_of_a_drawn_face_are_its_own(album, face_model):
     """A photograph that is the drawing has no error; one that is brighter by 20 has 20."""
     _, x, _, _ = album
     x[:, LAYOUT_239.light] *= 0.9
@@ -125,14 +125,14 @@ def test_colours_of_a_drawn_face_are_its_own(album, face_model):
     assert not regions.all((1, 2)).any()
     photos = np.rint(pictures).astype(np.uint8)
     photos[~regions] = 255
-    assert colour_errors(face_model, LAYOUT_239, x, photos).max() <= 0.5
+    assert color_errors(face_model, LAYOUT_239, x, photos).max() <= 0.5
     assert photos[regions].max() < 236
     brighter = photos + np.uint8(20) * regions[..., None].astype(np.uint8)
-    errors = colour_errors(face_model, LAYOUT_239, x, brighter)
+    errors = color_errors(face_model, LAYOUT_239, x, brighter)
     np.testing.assert_allclose(errors, 20, atol=0.5)
     away = x.copy()
     away[0, LAYOUT_239.translation] = [50, 0, 0]
-    assert np.isnan(colour_errors(face_model, LAYOUT_239, away, photos)[0])
+    assert np.isnan(color_errors(face_model, LAYOUT_239, away, photos)[0])
 
 
 def test_the_crop_that_is_evaluated_is_the_one_at_the_points(album, face_model):
@@ -167,8 +167,8 @@ def test_whole_people_are_chosen_those_with_several_photos_first():
 def test_auc_against_every_pair(comparison):
     rng = np.random.default_rng(0)
     people = [f"p{k // 3}" for k in range(24)]
-    centres = rng.normal(size=(8, 80))
-    identity = np.repeat(centres, 3, axis=0) + 2.5 * rng.normal(size=(24, 80))
+    centers = rng.normal(size=(8, 80))
+    identity = np.repeat(centers, 3, axis=0) + 2.5 * rng.normal(size=(24, 80))
     auc, pairs = identity_auc(identity, people, 0, comparison)
     same, different = [], []
     for i in range(24):
@@ -189,10 +189,10 @@ def test_likenesses_differ_by_the_mean_and_the_lengths():
     rng = np.random.default_rng(0)
     people = [f"p{k // 2}" for k in range(20)]
     identity = np.repeat(rng.normal(size=(10, 80)), 2, axis=0) + rng.normal(size=(20, 80))
-    plain, centred, distance = identity_figures(identity, people, 0, "test")
+    plain, centered, distance = identity_figures(identity, people, 0, "test")
     moved = identity_figures(identity + 3, people, 0, "test")
     assert moved[0].value != plain.value
-    assert moved[1].value == pytest.approx(centred.value)
+    assert moved[1].value == pytest.approx(centered.value)
     assert moved[2].value == pytest.approx(distance.value)
     scaled = identity * rng.uniform(0.5, 2, (20, 1))
     again = identity_figures(scaled, people, 0, "test")

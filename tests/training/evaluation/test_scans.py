@@ -108,10 +108,10 @@ def test_the_nose_tip_is_found_where_it_was_not_picked(model, mean_landmarks):
     vertices = face(model, 3)
     pose = some_pose(3)
     scan = scan_of(model, vertices, pose, NOW_7, count=30000)
-    centre, radius = PAPER.crop(scan, mean_landmarks)
+    center, radius = PAPER.crop(scan, mean_landmarks)
     assert radius == 95
     tip = pose.apply(vertices[None, model.landmarks[30]])[0]
-    assert np.linalg.norm(centre - tip) < 6
+    assert np.linalg.norm(center - tip) < 6
 
 
 def test_what_the_model_lacks_does_not_pull(model, mean_landmarks):
@@ -184,8 +184,8 @@ def test_the_region_of_now(model):
     landmarks = np.array(
         [[-45, 50, 0], [-15, 50, 0], [15, 50, 0], [45, 50, 0], [0, 0, 0], [-25, -30, 0],
          [25, -30, 0]], float)  # fmt: skip
-    centre, radius = now_region(Scan(np.zeros((1, 3)), landmarks, NOW_7), np.zeros((68, 3)))
-    np.testing.assert_allclose(centre, [0, 15, 0])
+    center, radius = now_region(Scan(np.zeros((1, 3)), landmarks, NOW_7), np.zeros((68, 3)))
+    np.testing.assert_allclose(center, [0, 15, 0])
     assert radius == pytest.approx(98)
 
 
@@ -215,7 +215,7 @@ def test_what_cannot_be_measured(model, mean_landmarks):
         run(points=scan.points + 1000)
     with pytest.raises(EmptyCropError, match="nose"):
         run(points=scan.points + 1000, landmarks=NOW_7.weights @ scan.landmarks, markup=NOW_7)
-    with pytest.raises(AlignmentError, match="millimetres"):
+    with pytest.raises(AlignmentError, match="millimeters"):
         run(points=scan.points / 1000, landmarks=scan.landmarks / 1000)
     with pytest.raises(LandmarkError, match="finite"):
         run(landmarks=scan.landmarks * np.nan)

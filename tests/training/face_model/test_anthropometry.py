@@ -25,7 +25,7 @@ def test_population_norms_by_hand() -> None:
 
 def test_pooled_norms_by_hand() -> None:
     norm = pooled_norm(("ch", "ch"))
-    # Shares 0.5 and 0.2 of the two populations that have it, renormalised.
+    # Shares 0.5 and 0.2 of the two populations that have it, renormalized.
     means = np.array([54.5, 50.2, 55.9, 52.0])
     weights = np.array([0.25, 0.25, 0.1, 0.1]) / 0.7
     mean = (weights * means).sum()

@@ -13,5 +13,5 @@ def test_a_frontal_mean_face_is_drawn_symmetric_and_in_the_middle() -> None:
     face = np.abs(clay - int(BACKGROUND * 255)).max(axis=2) > 8
     assert np.abs(face ^ face[:, ::-1]).mean() < 0.01
     assert 0.25 < face.mean() < 0.7
-    coloured = render(model, model.mean_vertices, model.mean_albedo, (0.0, 30.0, 0.0), 96)
-    assert coloured[48, 50, 0] > coloured[48, 50, 2]
+    colored = render(model, model.mean_vertices, model.mean_albedo, (0.0, 30.0, 0.0), 96)
+    assert colored[48, 50, 0] > colored[48, 50, 2]

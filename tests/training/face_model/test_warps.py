@@ -7,7 +7,7 @@ from facewright.training.face_model.cage import MM_PER_UNIT
 from facewright.training.face_model.warps import WARPS, Warp
 
 
-def test_a_warp_moves_its_centres_by_its_displacement() -> None:
+def test_a_warp_moves_its_centers_by_its_displacement() -> None:
     warp = Warp((20.0, -10.0, 5.0), (8.0, 8.0, 8.0), (3.0, 1.0, -2.0))
     origin = np.array([1.0, 700.0, 120.0])
     places = np.array([[20.0, -10, 5], [-20, -10, 5], [20, -10, 5 + 8], [20, 200, 5]])

@@ -1,4 +1,4 @@
-"""A small face model with colour on it, faces made of it, and a small recogniser."""
+"""A small face model with color on it, faces made of it, and a small recognizer."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def unskinned_model(face_model: MorphableModel) -> MorphableModel:
 
 
 class SmallRecognizer(nn.Module):
-    """A random convolutional network with the interface of a recogniser, and records of calls."""
+    """A random convolutional network with the interface of a recognizer, and records of calls."""
 
     dimension = 16
 

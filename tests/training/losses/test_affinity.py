@@ -65,7 +65,7 @@ def test_vanishes_when_people_differ_alike() -> None:
     assert float(affinity_loss(people, people)) > 0.1
 
 
-def test_gradients_are_right_and_spare_the_recogniser() -> None:
+def test_gradients_are_right_and_spare_the_recognizer() -> None:
     identity = vectors(4, 5, 3).requires_grad_()
     descriptors = vectors(4, 6, 4).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: affinity_loss(x, descriptors.detach()), identity)

@@ -105,8 +105,8 @@ def test_terms_are_the_sum_of_their_parts(
         twin.shape(parts.identity, parts.expression), parts.rotation, parts.translation
     )
     albedo = twin.albedo(parts.albedo)
-    colours = shade(albedo, vertex_normals(posed, twin.triangles), parts.light)
-    image, mask = renderer(posed, twin.triangles, colours, SIZE)
+    colors = shade(albedo, vertex_normals(posed, twin.triangles), parts.light)
+    image, mask = renderer(posed, twin.triangles, colors, SIZE)
     points = project(posed[:, twin.landmarks])
     filled = torch.where(known[..., None], landmarks, points) * SIZE / 224
     pasted = composite(targets.photo, image, mask)
@@ -271,13 +271,13 @@ def test_steps_on_the_shipped_face_model() -> None:
     loss = make_loss(model, LAYOUT_239)
     targets = photos_of(loss, faces(LAYOUT_239, seed=1))
     coefficients = faces(LAYOUT_239).requires_grad_()
-    optimiser = torch.optim.Adam([coefficients], lr=0.03)
+    optimizer = torch.optim.Adam([coefficients], lr=0.03)
     history = []
     for _ in range(8):
         terms = loss(coefficients, targets)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.total(terms).backward()
-        optimiser.step()
+        optimizer.step()
         history.append({name: float(value.detach()) for name, value in terms.items()})
     for name in ("photometric", "landmarks"):
         assert history[-1][name] < 0.8 * history[0][name]

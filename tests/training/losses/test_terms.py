@@ -185,5 +185,5 @@ def test_albedo_variance_is_equation_6(seed: int) -> None:
     assert torch.autograd.gradcheck(albedo_variance, (albedo.requires_grad_(),))
 
 
-def test_even_skin_of_any_colour_has_no_variance() -> None:
+def test_even_skin_of_any_color_has_no_variance() -> None:
     assert float(albedo_variance(torch.tensor([0.7, 0.5, 0.4]).expand(2, 9, 3))) < 1e-12

@@ -57,7 +57,7 @@ def collection(tmp_path):
 
 
 def schematic_mesh(points):
-    """FaceMesh points, in pixels with centres at integers, that agree with alignment points."""
+    """FaceMesh points, in pixels with centers at integers, that agree with alignment points."""
     mesh = np.zeros((468, 3))
     mesh[:, :2] = points.mean(0)
     for k, eye in enumerate(([33, 161, 158, 133, 153, 163], [362, 385, 388, 263, 390, 380])):

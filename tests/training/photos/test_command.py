@@ -66,9 +66,9 @@ def test_a_network_is_measured_on_held_out_people(
     assert {figure["measured_on"] for figure in figures} == {"4 photos of photos, held-out people"}
     by_measure = {figure["measure"]: figure for figure in figures}
     assert by_measure["identity AUC of cosine (2 same-person pairs)"]["baseline"] == 0.5
-    colour = by_measure["mean colour difference in the region of the face"]
-    assert 0 < colour["value"] < 255
-    assert colour["value"] == pytest.approx(colour["baseline"], rel=0.1)  # untrained
+    color = by_measure["mean color difference in the region of the face"]
+    assert 0 < color["value"] < 255
+    assert color["value"] == pytest.approx(color["baseline"], rel=0.1)  # untrained
 
     out = tmp_path / "convention.json"
     result = run("landmark-convention", network, photos, *common, "--model", face_model_file,

@@ -22,13 +22,13 @@ FACE = np.array([[-31.0, 33], [31, 33], [0, 0], [-25, -38], [25, -38]])
 @pytest.mark.parametrize("zoom", [0.2, 0.7, 1.0, 1.9])
 @pytest.mark.parametrize("margin", [0, 8])
 def test_crops_put_photo_points_where_the_transform_says(zoom, margin):
-    """The centroid of a bright disc, found by its moments, lands at the transformed centre."""
+    """The centroid of a bright disc, found by its moments, lands at the transformed center."""
     photo = np.zeros((500, 600, 3), np.uint8)
     rows, columns = np.mgrid[:500, :600]
-    centre = np.array([320.0, 255.0])
-    inside = (columns + 0.5 - centre[0]) ** 2 + (rows + 0.5 - centre[1]) ** 2 < (12 / zoom) ** 2
+    center = np.array([320.0, 255.0])
+    inside = (columns + 0.5 - center[0]) ** 2 + (rows + 0.5 - center[1]) ** 2 < (12 / zoom) ** 2
     photo[inside] = 200
-    transform = np.array([[zoom, 0, 100 - zoom * centre[0]], [0, zoom, 90 - zoom * centre[1]]])
+    transform = np.array([[zoom, 0, 100 - zoom * center[0]], [0, zoom, 90 - zoom * center[1]]])
     before = transform.copy()
     crop = cut_crop(photo, transform, margin)
     np.testing.assert_array_equal(transform, before)

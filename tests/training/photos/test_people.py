@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 
 from facewright.training.photos.people import (
     is_held_out,
-    normalise,
+    normalize,
     number_people,
     person_of,
     rows_of,
 )
 
-people = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=12).filter(normalise)
+people = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=12).filter(normalize)
 names = st.builds("{}_{:02d}.jpg".format, people, st.integers(0, 99))
 shares = st.floats(0, 1)
 
@@ -28,9 +28,9 @@ def test_people_by_folder_or_file_name():
 
 
 def test_spellings_of_a_name_are_one_person():
-    assert normalise("Conan_OBrien") == normalise("Conan O'Brien") == normalise("CONAN OBRIEN")
-    assert normalise("Jose_Lopez") == normalise("José López")
-    assert normalise("Ann_Lee") != normalise("Ann_Leo")
+    assert normalize("Conan_OBrien") == normalize("Conan O'Brien") == normalize("CONAN OBRIEN")
+    assert normalize("Jose_Lopez") == normalize("José López")
+    assert normalize("Ann_Lee") != normalize("Ann_Leo")
 
 
 def test_the_side_of_known_names_never_changes():
@@ -49,7 +49,7 @@ def test_the_side_of_known_names_never_changes():
 def test_sides_are_disjoint_and_complete(given_names, share):
     train, held_out = (rows_of(given_names, side, share) for side in ("train", "held-out"))
     assert sorted([*train, *held_out]) == list(range(len(given_names)))
-    sides = [{normalise(person_of(given_names[row])) for row in rows} for rows in (train, held_out)]
+    sides = [{normalize(person_of(given_names[row])) for row in rows} for rows in (train, held_out)]
     assert not sides[0] & sides[1]
     np.testing.assert_array_equal(rows_of(given_names, "all", share), np.arange(len(given_names)))
 

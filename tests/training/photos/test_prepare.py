@@ -49,11 +49,11 @@ def test_the_command_writes_what_training_reads(collection, tmp_path, shipped_mo
         expected = marked.points @ transform[:, :2].T + transform[:, 2]
         np.testing.assert_allclose(shards.labels.landmarks[row][known], expected[known], atol=1e-3)
         attention = shards.attention([row])[0] / 255
-        by_colour = skin_attention(skin_probability(image))
+        by_color = skin_attention(skin_probability(image))
         outside = attention == 0
-        np.testing.assert_allclose(attention[~outside], by_colour[~outside], atol=0.003)
-        centres = np.stack(np.meshgrid(*2 * [np.arange(240) + 0.5 - MARGIN]), axis=-1)
-        above = map_points_back(transform, centres)[..., 1] < 0
+        np.testing.assert_allclose(attention[~outside], by_color[~outside], atol=0.003)
+        centers = np.stack(np.meshgrid(*2 * [np.arange(240) + 0.5 - MARGIN]), axis=-1)
+        above = map_points_back(transform, centers)[..., 1] < 0
         beyond += above.sum()
         assert outside[above].all()
         assert outside[:, 100:140][~above[:, 100:140]].mean() < 0.2

@@ -36,7 +36,7 @@ def test_without_nvdiffrast_the_cpu_steps_in() -> None:
 
 
 class StandIn(ModuleType):
-    """What nvdiffrast documents of its rasteriser, done by the z-buffer on the CPU.
+    """What nvdiffrast documents of its rasterizer, done by the z-buffer on the CPU.
 
     The first row of a picture is the lowest in clip space; its channels are u, v, z / w and the
     number of the triangle plus one, with u and v the weights of the first two corners.
@@ -89,13 +89,13 @@ def test_agrees_with_the_cpu(triangles: Tensor, posed: Tensor) -> None:
     gradients, renderings = [], []
     for place, render in ((torch.device("cpu"), render_with_zbuffer), (device, renderer)):
         points = posed.float().to(place).requires_grad_()
-        colours = posed.float().cos().to(place).requires_grad_()
-        rendering = render(points, triangles.to(place), colours)
+        colors = posed.float().cos().to(place).requires_grad_()
+        rendering = render(points, triangles.to(place), colors)
         (rendering.image.square().sum()).backward()
         assert points.grad is not None
-        assert colours.grad is not None
+        assert colors.grad is not None
         renderings.append(rendering)
-        gradients.append((points.grad.cpu(), colours.grad.cpu()))
+        gradients.append((points.grad.cpu(), colors.grad.cpu()))
     cpu, cuda = renderings
     both = cpu.mask & cuda.mask.cpu()
     assert (cpu.mask ^ cuda.mask.cpu()).float().mean() < 2e-3  # pixels on silhouettes

@@ -19,8 +19,8 @@ render = make_renderer(torch.device("cpu"))
 def by_ray_casting(points: np.ndarray, triangles: np.ndarray, size: int) -> tuple:
     """Ids (S, S) of the nearest triangles by solving for every ray and triangle; margins too."""
     half = CROP_SIZE / 2
-    centres = (np.arange(size) + 0.5) * CROP_SIZE / size
-    column, row = np.meshgrid(centres, centres)
+    centers = (np.arange(size) + 0.5) * CROP_SIZE / size
+    column, row = np.meshgrid(centers, centers)
     rays = np.stack(
         [(column - half) / FOCAL_LENGTH, -(row - half) / FOCAL_LENGTH, -np.ones_like(row)], -1
     ).reshape(-1, 3)
@@ -74,7 +74,7 @@ def test_sees_what_ray_casting_sees(triangles: Tensor, posed: Tensor) -> None:
     st.sampled_from([33, 64, 112, 224, 300]),
     st.floats(-2, 8.5),
 )
-def test_positions_interpolate_to_the_pixels_centre(
+def test_positions_interpolate_to_the_pixels_center(
     vertices: Tensor, triangles: Tensor, seed: int, size: int, nearer: float
 ) -> None:
     """What a pixel sees lies on its ray: perspective-correct at any size, also near the camera."""
@@ -86,9 +86,9 @@ def test_positions_interpolate_to_the_pixels_centre(
     assert rendering.mask.any()
     where = rendering.mask.nonzero()
     seen = rendering.image.permute(0, 2, 3, 1)[rendering.mask]
-    centres = (where[:, [2, 1]].double() + 0.5) * CROP_SIZE / size
-    away = (project(seen) - centres).norm(dim=1) * size / CROP_SIZE
-    # Exact but for pixels on an edge, which a rasteriser takes from 1/256 px away; of a sliver
+    centers = (where[:, [2, 1]].double() + 0.5) * CROP_SIZE / size
+    away = (project(seen) - centers).norm(dim=1) * size / CROP_SIZE
+    # Exact but for pixels on an edge, which a rasterizer takes from 1/256 px away; of a sliver
     # the nearest point may be farther.
     assert away.quantile(0.9) < 1e-9
     assert (away > 0.02).sum() <= 2
@@ -97,10 +97,10 @@ def test_positions_interpolate_to_the_pixels_centre(
 
 def test_agrees_with_the_rasterizer_in_float32(triangles: Tensor, posed: Tensor) -> None:
     points = torch.cat([project(posed), depth(posed)[..., None]], -1).numpy()
-    colours = np.random.default_rng(0).random((*posed.shape[:2], 4)).astype(np.float32)
+    colors = np.random.default_rng(0).random((*posed.shape[:2], 4)).astype(np.float32)
     fragments = rasterizer.rasterize(points, triangles.numpy(), CROP_SIZE, CROP_SIZE)
-    expected = rasterizer.interpolate(fragments, triangles.numpy(), colours)
-    rendering = render(posed.float(), triangles, torch.from_numpy(colours))
+    expected = rasterizer.interpolate(fragments, triangles.numpy(), colors)
+    rendering = render(posed.float(), triangles, torch.from_numpy(colors))
     assert rendering.image.dtype == torch.float32
     difference = rendering.image.permute(0, 2, 3, 1).numpy() - expected
     assert np.abs(difference[rendering.mask.numpy()]).max() < 0.01
@@ -120,15 +120,15 @@ def test_gradients_by_finite_differences(triangles: Tensor, posed: Tensor) -> No
     size = 20
     inside = interior(posed, triangles, size)
     assert inside.sum() > 200
-    colours = torch.rand(
+    colors = torch.rand(
         *posed.shape[:2], 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
 
-    def pixels(posed: Tensor, colours: Tensor) -> Tensor:
-        image, mask = render(posed, triangles, colours, size)
+    def pixels(posed: Tensor, colors: Tensor) -> Tensor:
+        image, mask = render(posed, triangles, colors, size)
         return image.permute(0, 2, 3, 1)[mask & inside]
 
-    arguments = (posed.clone().requires_grad_(), colours.requires_grad_())
+    arguments = (posed.clone().requires_grad_(), colors.requires_grad_())
     assert torch.autograd.gradcheck(pixels, arguments, eps=1e-5, atol=1e-6, fast_mode=True)
     # A second way: every single number of one vertex in the middle of the first picture.
     weights = torch.randn(
@@ -192,16 +192,16 @@ def test_triangles_seen_edge_on_give_finite_values_and_gradients() -> None:
         points[0, 1, 0] += width
         points[0, 2, 1] -= width
         points.requires_grad_()
-        colours = torch.eye(3)[None].requires_grad_()
+        colors = torch.eye(3)[None].requires_grad_()
         for order in ([0, 1, 2], [0, 2, 1]):
-            image, _ = render(points, torch.tensor([order]), colours)
+            image, _ = render(points, torch.tensor([order]), colors)
             image.square().sum().backward()
         assert image.isfinite().all()
         assert image.max() <= 1
         assert points.grad is not None
         assert points.grad.isfinite().all()
-        assert colours.grad is not None
-        assert colours.grad.isfinite().all()
+        assert colors.grad is not None
+        assert colors.grad.isfinite().all()
 
 
 def test_meshes_around_the_camera_are_cut() -> None:
@@ -221,19 +221,19 @@ def test_meshes_around_the_camera_are_cut() -> None:
 def test_nothing_to_see_is_an_empty_picture(position: tuple[float, ...]) -> None:
     points, triangles = square(0.0)
     points = (points + torch.tensor(position))[None].requires_grad_()
-    colours = torch.ones(1, 4, 3, requires_grad=True)
-    rendering = render(points, triangles, colours)
+    colors = torch.ones(1, 4, 3, requires_grad=True)
+    rendering = render(points, triangles, colors)
     assert not rendering.mask.any()
     assert torch.equal(rendering.image, torch.zeros(1, 3, 224, 224))
     rendering.image.sum().backward()
-    assert colours.grad is not None
-    assert not colours.grad.any()
+    assert colors.grad is not None
+    assert not colors.grad.any()
 
 
 def test_a_batch_is_each_mesh_alone(triangles: Tensor, posed: Tensor) -> None:
-    colours = posed.cos()
-    together = render(posed, triangles, colours, 64)
+    colors = posed.cos()
+    together = render(posed, triangles, colors, 64)
     for n in range(3):
-        alone = render(posed[n : n + 1], triangles, colours[n : n + 1], 64)
+        alone = render(posed[n : n + 1], triangles, colors[n : n + 1], 64)
         assert torch.equal(alone.image[0], together.image[n])
         assert torch.equal(alone.mask[0], together.mask[n])

@@ -141,11 +141,11 @@ def test_photos_masks_landmarks_and_input_move_together(photos):
         assert abs(float(landmarks[index, 0]) - column - 0.5) < 1
 
 
-def test_only_the_network_sees_other_colours(photos):
+def test_only_the_network_sees_other_colors(photos):
     rows = np.arange(6)
     stored = photos.images(rows), photos.attention(rows), photos.labels.take(rows)
-    colours = STRONG.model_copy(update={"shift": 0, "mirror": 0.0})
-    varied = augmented_photos(*stored, 64, 224, np.random.default_rng(0), colours, 8)
+    colors = STRONG.model_copy(update={"shift": 0, "mirror": 0.0})
+    varied = augmented_photos(*stored, 64, 224, np.random.default_rng(0), colors, 8)
     plain = plain_photos(*stored, 64, 224, 8)
     for one, other in zip(varied.targets, plain.targets, strict=True):
         torch.testing.assert_close(one, other)

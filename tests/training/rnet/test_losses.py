@@ -60,11 +60,11 @@ def test_overall_size_hardly_counts(face_model):
     mean = face_model.mean_vertices.astype(np.float64)
     rng = np.random.default_rng(1)
     weights = rng.random(len(mean)) + 0.1
-    centred = mean - weights @ mean / weights.sum()
+    centered = mean - weights @ mean / weights.sum()
     other = rng.normal(size=mean.shape)
     # Uncorrelated with the size, so that the two distances add.
-    other -= centred * (weights @ (other * centred).sum(1)) / (weights @ (centred**2).sum(1))
-    basis = np.stack([0.01 * centred, other])
+    other -= centered * (weights @ (other * centered).sum(1)) / (weights @ (centered**2).sum(1))
+    basis = np.stack([0.01 * centered, other])
     form = displacement_form(basis, weights)
     reduced = without_size(form, basis, mean, weights)
     assert reduced[0, 0] == pytest.approx(0.05 * form[0, 0])
@@ -125,8 +125,8 @@ def test_albedo_form_is_in_srgb_units(face_model):
     rng = np.random.default_rng(4)
     difference = 0.1 * rng.normal(size=80)
     areas = vertex_areas(face_model.mean_vertices, face_model.triangles)
-    colours = np.einsum("k,kvc->vc", difference, face_model.albedo_basis)
-    expected = (areas[:, None] * colours**2).sum() / areas.sum() / 3
+    colors = np.einsum("k,kvc->vc", difference, face_model.albedo_basis)
+    expected = (areas[:, None] * colors**2).sum() / areas.sum() / 3
     assert difference @ form @ difference == pytest.approx(expected, rel=1e-5)
 
 

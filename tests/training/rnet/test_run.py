@@ -103,8 +103,8 @@ def test_every_supervised_term_falls(run_paths, small, small_net, losses):
     assert all(fell.values()), fell
 
 
-class Recogniser(nn.Module):
-    """Recognises the colours of coarse blocks."""
+class Recognizer(nn.Module):
+    """Recognizes the colors of coarse blocks."""
 
     dimension = 48
 
@@ -115,7 +115,7 @@ class Recogniser(nn.Module):
 
 def test_every_term_of_the_hybrid_loss_falls(run_paths, small_net, losses, mixed, monkeypatch):
     """From a wrong face: at the mean face, two of the terms could only rise."""
-    monkeypatch.setattr("facewright.training.rnet.run.load_recognizer", lambda source: Recogniser())
+    monkeypatch.setattr("facewright.training.rnet.run.load_recognizer", lambda source: Recognizer())
 
     def make_net(experiment: Experiment) -> nn.Module:
         net = small_net(experiment)
@@ -378,7 +378,7 @@ def test_bad_weights_to_start_from_end_in_one_message(run_paths, small, small_ne
         prepare_run(small, replace(run_paths, init=tmp_path / "absent.pt"))
 
 
-def test_a_missing_recogniser_ends_in_one_message(run_paths, tmp_path):
+def test_a_missing_recognizer_ends_in_one_message(run_paths, tmp_path):
     stage = {"size": 32, "photos": 4}
     experiment = Experiment.model_validate(
         {"stages": [stage], "images": 8, "recognizer": str(tmp_path / "absent.onnx")}

@@ -44,12 +44,12 @@ def test_the_parameters_belong_together(mixture: Mixture) -> None:
 
 
 @given(arrays.arrays(np.uint8, (5, 3)))
-def test_equals_the_scalar_derivation(colours: np.ndarray) -> None:
-    expected = [scalar_probability(*map(int, colour)) for colour in colours]
-    np.testing.assert_allclose(skin_probability(colours), expected, atol=1e-4)
+def test_equals_the_scalar_derivation(colors: np.ndarray) -> None:
+    expected = [scalar_probability(*map(int, color)) for color in colors]
+    np.testing.assert_allclose(skin_probability(colors), expected, atol=1e-4)
 
 
-def test_every_colour_has_a_probability() -> None:
+def test_every_color_has_a_probability() -> None:
     levels = np.arange(0, 256, 5, dtype=np.uint8)
     cube = np.stack(np.meshgrid(levels, levels, levels), -1)
     probability = skin_probability(cube)
@@ -60,7 +60,7 @@ def test_every_colour_has_a_probability() -> None:
     assert probability.max() <= 1
 
 
-def test_skin_colours_are_skin_and_others_are_not() -> None:
+def test_skin_colors_are_skin_and_others_are_not() -> None:
     skin = np.array([[224, 172, 145], [198, 134, 102], [141, 85, 60], [255, 219, 190]], np.uint8)
     other = np.array([[60, 120, 200], [50, 140, 60], [128, 128, 128], [0, 0, 0]], np.uint8)
     assert (skin_probability(skin) > 0.8).all()

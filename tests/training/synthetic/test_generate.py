@@ -52,7 +52,7 @@ def test_labels_have_the_shards_form(portraits):
         assert all(np.isfinite(v).all() for v in portrait.labels.values())
 
 
-def test_labelled_pose_puts_landmarks_where_they_are_seen(toy_head, labels):
+def test_labeled_pose_puts_landmarks_where_they_are_seen(toy_head, labels):
     errors = landmark_errors(labels, toy_head.model)
     assert errors.median < 1.0
     assert errors.percentile_95 < 4.0
@@ -71,16 +71,16 @@ def test_faces_are_in_the_crop(labels):
     assert 0.5 < labels.landmark_visible.mean() < 1.0
 
 
-def test_albedo_labels_explain_the_colours(head):
+def test_albedo_labels_explain_the_colors(head):
     rng = np.random.default_rng(0)
-    basis_colours = rng.standard_normal(80).astype(np.float32)
+    basis_colors = rng.standard_normal(80).astype(np.float32)
     n = len(head.mean)
-    colours = np.zeros((n, 3), np.float32)
+    colors = np.zeros((n, 3), np.float32)
     # A face that lies in the model's own span gives back its coefficients.
     fit = head.albedo_fit.astype(np.float64)
-    shown = np.linalg.pinv(fit) @ basis_colours
-    colours[head.face_vertices] = (shown + head.albedo_mean).reshape(-1, 3)
-    assert head.albedo_coefficients(colours) == pytest.approx(basis_colours, abs=1e-2)
+    shown = np.linalg.pinv(fit) @ basis_colors
+    colors[head.face_vertices] = (shown + head.albedo_mean).reshape(-1, 3)
+    assert head.albedo_coefficients(colors) == pytest.approx(basis_colors, abs=1e-2)
 
 
 def test_head_and_face_model_agree(toy_head, head):
@@ -134,7 +134,7 @@ def frontal(portraits):
 
 
 def test_attention_of_a_bare_head_is_the_face_models_skin(generator, toy_head, bare_heads):
-    """The mask against the labelled face model, drawn by the exact rasteriser of `models`."""
+    """The mask against the labeled face model, drawn by the exact rasterizer of `models`."""
     model = toy_head.model
     skin = (model.parts[model.triangles] == 0).all(1)
     shares = []

@@ -48,8 +48,8 @@ def test_every_style_grows_finite_hair_on_the_scalp(grower, head, people):
             assert strands is None
             continue
         assert np.isfinite(strands.nodes).all()
-        assert strands.colours.min() >= 0
-        assert strands.colours.max() <= 1
+        assert strands.colors.min() >= 0
+        assert strands.colors.max() <= 1
         roots = head.surface.to_relative(strands.nodes[:, 0])
         # Nothing grows out of the face below the brows.
         face = (np.abs(roots[:, 0]) < 35) & (roots[:, 2] > 0) & (roots[:, 1] < 20)
@@ -57,7 +57,7 @@ def test_every_style_grows_finite_hair_on_the_scalp(grower, head, people):
     assert len(seen) >= 4
 
 
-def test_facial_hair_sits_where_the_colours_put_it(grower, head, people):
+def test_facial_hair_sits_where_the_colors_put_it(grower, head, people):
     for seed, person in enumerate(people[:15]):
         rng = np.random.default_rng(seed)
         sets = grower.facial(rng, person, head.mean, head.surface.normals, DOWN)

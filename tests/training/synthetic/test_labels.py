@@ -13,9 +13,9 @@ def test_light_is_recovered_from_its_own_shading():
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     albedo = rng.uniform(0.3, 0.9, (4000, 3))
     light = np.array([1.0, -0.2, 0.3, 0.1, 0.05, 0, -0.1, 0.02, 0.04])
-    colours = shade(albedo[None], normals[None], light[None, None])[0]
+    colors = shade(albedo[None], normals[None], light[None, None])[0]
     found = fit_light(
-        colours.astype(np.float32), albedo.astype(np.float32), normals.astype(np.float32)
+        colors.astype(np.float32), albedo.astype(np.float32), normals.astype(np.float32)
     )
     assert found == pytest.approx(light, abs=0.01)
 
@@ -37,7 +37,7 @@ def test_landmarks_behind_something_or_outside_are_not_visible():
     assert visible_landmarks(points, nearness, 0.01).tolist() == expected
 
 
-def test_one_free_neighbour_is_enough_on_a_silhouette():
+def test_one_free_neighbor_is_enough_on_a_silhouette():
     nearness = np.zeros((20, 20), np.float32)
     nearness[:, 10:] = 1.2
     assert visible_landmarks(np.float32([[10.2, 5, 1.0]]), nearness, 0.01).all()

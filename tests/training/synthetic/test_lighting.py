@@ -14,7 +14,7 @@ def lamp() -> Lights:
     """One hard white light from the camera's right, no ambient light, no scattering."""
     return Lights(
         directions=np.float32([[1, 0, 0]]),
-        colours=np.ones((1, 3), np.float32),
+        colors=np.ones((1, 3), np.float32),
         hardness=np.ones(1, np.float32),
         shadowed=1,
         ambient=np.zeros(3, np.float32),
@@ -71,7 +71,7 @@ def test_shadow_takes_the_light_away(lamp, sphere_normals):
 
 
 def test_ambient_light_comes_from_above(lamp, sphere_normals):
-    sky = replace(lamp, ambient=np.ones(3, np.float32), slant=0.5, colours=0 * lamp.colours)
+    sky = replace(lamp, ambient=np.ones(3, np.float32), slant=0.5, colors=0 * lamp.colors)
     light, _ = lit(sky, sphere_normals, part=EYEBALL)
     assert np.corrcoef(light[:, 0], sphere_normals[:, 1])[0, 1] > 0.999
 
@@ -80,7 +80,7 @@ def test_drawn_lights_are_usable():
     for seed in range(50):
         lights = draw_lights(np.random.default_rng(seed))
         assert np.linalg.norm(lights.directions, axis=1) == pytest.approx(1, abs=1e-5)
-        assert (lights.colours > 0).all()
+        assert (lights.colors > 0).all()
         assert 0 < lights.shadowed <= len(lights.directions) <= 4
         assert ((lights.hardness >= 0) & (lights.hardness <= 1)).all()
 

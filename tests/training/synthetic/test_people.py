@@ -11,7 +11,7 @@ _BLINK_LEFT, _BLINK_RIGHT, _JAW, _PUFF = range(4)
 _OPEN_MM = 10.0
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def puppet():
     """A head whose first expression coefficients each do one thing, and nothing else moves."""
     landmarks = np.zeros((68, 3), np.float32)
@@ -34,10 +34,11 @@ def puppet():
     )
 
 
-def draw_faces(puppet, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gaps (mm) of right and left eye (N, 2), relative to the person's own, and of lips (N,)."""
+@pytest.fixture(scope="module")
+def gaps(puppet) -> tuple[np.ndarray, np.ndarray]:
+    """Of 800 faces, in mm: eyes (N, 2), relative to the person's own, and lips (N,)."""
     eyes, lips = [], []
-    for seed in range(count):
+    for seed in range(800):
         rng = np.random.default_rng(seed)
         identity = rng.standard_normal(80).astype(np.float32)
         expression = draw_expression(rng, puppet, identity)
@@ -46,14 +47,14 @@ def draw_faces(puppet, count: int) -> tuple[np.ndarray, np.ndarray]:
         weights = np.concatenate([identity, expression])
         y = ((weights @ puppet.landmark_basis).reshape(68, 3) + puppet.landmark_mean)[:, 1]
         own = _OPEN_MM + 3 * identity[0]
-        gaps = [y[[37, 38]].mean() - y[[41, 40]].mean(), y[[43, 44]].mean() - y[[47, 46]].mean()]
-        eyes.append(np.array(gaps) / max(own, 3.0))
+        lids = [y[[37, 38]].mean() - y[[41, 40]].mean(), y[[43, 44]].mean() - y[[47, 46]].mean()]
+        eyes.append(np.array(lids) / max(own, 3.0))
         lips.append(float(y[61:64].mean() - y[65:68].mean()))
     return np.array(eyes), np.array(lips)
 
 
-def test_lids_close_whatever_the_size_of_the_eyes(puppet):
-    eyes, _ = draw_faces(puppet, 800)
+def test_lids_close_whatever_the_size_of_the_eyes(gaps):
+    eyes, _ = gaps
     closed = (eyes < 0.02).all(1)
     assert 0.08 < closed.mean() < 0.17
     # Closed, not pulled over the lower lid.
@@ -64,8 +65,8 @@ def test_lids_close_whatever_the_size_of_the_eyes(puppet):
     assert 0.005 < winking.mean() < 0.06
 
 
-def test_mouths_open_by_all_amounts_and_lips_do_not_cross(puppet):
-    _, lips = draw_faces(puppet, 800)
+def test_mouths_open_by_all_amounts_and_lips_do_not_cross(gaps):
+    _, lips = gaps
     assert lips.min() > -0.1
     wide = lips[lips > 5]
     assert wide.max() > 30

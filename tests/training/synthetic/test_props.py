@@ -63,7 +63,7 @@ def test_joined_and_moved():
     assert volume(moved.vertices, moved.triangles) == pytest.approx(
         volume(one.vertices, one.triangles), rel=1e-4
     )
-    assert one.colours[0] == pytest.approx([0.1, 0.2, 0.3])
+    assert one.colors[0] == pytest.approx([0.1, 0.2, 0.3])
 
 
 def check(parts: list[Prop]) -> None:
@@ -71,9 +71,9 @@ def check(parts: list[Prop]) -> None:
         assert np.isfinite(part.vertices).all()
         assert part.triangles.min() >= 0
         assert part.triangles.max() < len(part.vertices)
-        assert part.colours.shape == part.vertices.shape
-        assert part.colours.min() >= 0
-        assert part.colours.max() <= 1
+        assert part.colors.shape == part.vertices.shape
+        assert part.colors.min() >= 0
+        assert part.colors.max() <= 1
         assert volume(part.vertices - part.vertices.mean(0), part.triangles) > 0
 
 

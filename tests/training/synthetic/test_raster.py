@@ -18,7 +18,7 @@ def drawn(toy_head):
     return frame, exact
 
 
-def test_agrees_with_the_exact_rasteriser(drawn):
+def test_agrees_with_the_exact_rasterizer(drawn):
     frame, exact = drawn
     covered = exact.triangle_ids[0] >= 0
     assert ((frame.triangle_ids >= 0) == covered).mean() > 0.998

@@ -20,9 +20,9 @@ def known():
     """Coefficients that hide the traits of known people in a random linear code, and the table."""
     rng = np.random.default_rng(0)
     table = rng.uniform(0, 1, (600, len(TRAITS)))
-    centred = (table - table.mean(0)) / table.std(0)
+    centered = (table - table.mean(0)) / table.std(0)
     code = np.linalg.qr(rng.standard_normal((20, len(TRAITS))))[0]
-    samples = centred @ code.T + 0.05 * rng.standard_normal((600, 20))
+    samples = centered @ code.T + 0.05 * rng.standard_normal((600, 20))
     return samples.astype(np.float32), table
 
 

@@ -90,20 +90,20 @@ def test_a_crop_that_turns_the_photo_turns_the_nominal_pose(toy_head, seed: int,
     assert np.allclose(translation, turn @ shift, atol=1e-3)
 
 
-def test_crop_centres_the_face_at_its_scale(toy_head):
+def test_crop_centers_the_face_at_its_scale(toy_head):
     """Without the detector's error the template would fill the crop as the alignment says."""
     landmarks = toy_head.data.landmark_mean
-    scales, centres = [], []
+    scales, centers = [], []
     for seed in range(200):
         view = draw_view(np.random.default_rng(seed), landmarks, templates(toy_head))
         origin = view.project(view.offset[None].astype(np.float32))[0]
         # Close by, the nose is nearer than the origin and the crop's scale is that of the front.
         if np.linalg.norm(view.offset) > 1000:
             scales.append(np.hypot(*view.crop[0, :2]) * 1000 / np.linalg.norm(view.offset))
-        centres.append(origin[:2])
+        centers.append(origin[:2])
     assert np.median(scales) == pytest.approx(1.02, abs=0.05)
-    assert np.median(centres, axis=0) == pytest.approx([112, 112], abs=2.0)
-    assert 1.0 < np.std(centres) < 8.0
+    assert np.median(centers, axis=0) == pytest.approx([112, 112], abs=2.0)
+    assert 1.0 < np.std(centers) < 8.0
 
 
 def test_poses_have_the_spread_asked_for():

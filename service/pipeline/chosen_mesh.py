@@ -1,0 +1,120 @@
+"""The mesh that was asked for: face or head, in its detail, of one photo or of an album."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
+from facewright.models.layout import LAYOUT_239
+from facewright.service.formats.head import HeadMesh, HeadPose
+from facewright.service.formats.mesh import Mesh
+from facewright.service.options import Expression, MeshChoice, MeshFormat, Pose
+from facewright.service.pipeline.heads import HeadShape, plain_mesh
+from facewright.service.pipeline.loading import LoadedModels
+from facewright.service.pipeline.meshing import FaceLevel, colored_mesh, face_mesh
+from facewright.service.pipeline.reconstruction import Reconstruction
+
+Float32 = npt.NDArray[np.float32]
+RgbU8 = npt.NDArray[np.uint8]
+
+
+def chosen_face(
+    models: LoadedModels,
+    face: Reconstruction,
+    expression: Expression = "keep",
+    pose: Pose = "canonical",
+    choice: MeshChoice = MeshChoice(),
+    texture: RgbU8 | None = None,
+    form: MeshFormat = "glb",
+) -> Mesh | HeadMesh:
+    """The mesh of one face.
+
+    Args:
+        models: what made the face.
+        face: the face.
+        expression: "keep" the photo's, or "neutral".
+        pose: "canonical", or "camera", as in the photo.
+        choice: face or head, and its detail.
+        texture: (N, N, 3) baked for this subject; the albedo's colors without it.
+        form: of the file it is for; only "glb" has room for a head's parts and targets.
+
+    Raises:
+        InvalidParameter: a head or another detail of a face model without a head.
+    """
+    if choice.subject == "face":
+        return face_mesh(models.model, face, expression, pose, texture, face_level(models, choice))
+    if form == "glb":
+        return chosen_head(models, face, expression, pose, choice, texture)
+    plain = choice._replace(targets="none")
+    return plain_mesh(chosen_head(models, face, expression, pose, plain, texture))
+
+
+def chosen_identity(
+    models: LoadedModels,
+    identity: Float32,
+    albedo: Float32,
+    choice: MeshChoice = MeshChoice(),
+    texture: RgbU8 | None = None,
+    form: MeshFormat = "glb",
+) -> Mesh | HeadMesh:
+    """The neutral, canonical mesh of identity and albedo coefficients (80,); see `chosen_face`."""
+    model = models.model
+    colors = model.albedo(albedo[None])[0]
+    resting = np.zeros(model.n_expression, np.float32)
+    if choice.subject == "face":
+        vertices = model.shape(identity[None], resting[None])[0]
+        return colored_mesh(model, vertices, colors, texture, face_level(models, choice))
+    heads = models.known_heads()
+    cage = heads.cage(model.cage(identity[None], resting[None])[0], identity, resting)
+    targets = choice.targets if form == "glb" else "none"
+    head = heads.mesh(HeadShape(cage, {}, None), colors, choice.detail, targets, texture)
+    return head if form == "glb" else plain_mesh(head)
+
+
+def chosen_head(
+    models: LoadedModels,
+    face: Reconstruction,
+    expression: Expression,
+    pose: Pose,
+    choice: MeshChoice,
+    texture: RgbU8 | None = None,
+) -> HeadMesh:
+    """The whole head of one face, whatever `choice.subject`.
+
+    With morph targets its vertices are neutral and the targets' weights are the expression, as
+    near as they come; without, its vertices have it.
+    Raises `InvalidParameter` when the face model has no head.
+    """
+    heads, geometry = models.known_heads(), face.geometry
+    coefficients = LAYOUT_239.split(face.coefficients[None])
+    resting = np.zeros(models.model.n_expression, np.float32)
+    weights: dict[str, float] = {}
+    if expression == "neutral" or choice.targets != "none":
+        face_cage = models.model.cage(geometry.identity[None], resting[None])[0]
+        cage = heads.cage(face_cage, geometry.identity, resting)
+        if expression == "keep" and models.blendshapes is not None:
+            solved = models.blendshapes.solve(coefficients.expression[0])
+            weights = dict(zip(ARKIT_BLENDSHAPES, solved.weights.tolist(), strict=True))
+    else:
+        cage = heads.cage(geometry.cage, geometry.identity, coefficients.expression[0])
+    placed = HeadPose(face.rotation_matrix, face.translation_mm) if pose == "camera" else None
+    shape = HeadShape(cage, weights, placed)
+    return heads.mesh(shape, geometry.albedo, choice.detail, choice.targets, texture)
+
+
+def mesh_size(models: LoadedModels, choice: MeshChoice) -> tuple[int, int]:
+    """Numbers of vertices and triangles of a mesh; raises as `chosen_face`."""
+    if choice.subject == "head":
+        return models.known_heads().size(choice.detail)
+    level = face_level(models, choice)
+    if level is None:
+        return models.model.n_vertices, models.model.n_triangles
+    return len(level.vertices), len(level.triangles)
+
+
+def face_level(models: LoadedModels, choice: MeshChoice) -> FaceLevel | None:
+    """The mesh of a face in less than full detail; None for the model's own."""
+    if choice.detail == "high":
+        return None
+    return models.known_heads().face_levels[choice.detail]

@@ -1,0 +1,174 @@
+"""The models that settings name, loaded from their files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from facewright.models.agreement import STRANGER_SIMILARITY
+from facewright.models.assets import FACE_MODEL, HEAD_RIG, WEIGHTS, asset_path
+from facewright.models.assets import sha256 as file_sha256
+from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
+from facewright.models.blendshapes import BlendshapeSolver
+from facewright.models.head_rig import ForeignHeadRig, HeadRig, HeadRigFileError
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.texture.baking import TextureBaker
+from facewright.models.texture.views import TextureView
+from facewright.service.errors import InvalidParameter, ModelError
+from facewright.service.networks.centerface import CenterFace
+from facewright.service.networks.detection import LoadedDetector
+from facewright.service.networks.insightface import InsightFace
+from facewright.service.networks.quick import QuickDetector
+from facewright.service.networks.recognition import Evidence, Recognizer
+from facewright.service.networks.regression import Regressor
+from facewright.service.options import Subject
+from facewright.service.pipeline.head_texture import HeadTextures
+from facewright.service.pipeline.heads import Heads
+from facewright.service.runtime.processors import usable_processors
+from facewright.service.runtime.sessions import (
+    CPU_PROVIDERS,
+    CUDA,
+    Device,
+    Provider,
+    provider_name,
+    providers_of,
+)
+from facewright.service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+RgbU8 = npt.NDArray[np.uint8]
+
+
+class LoadedModels:
+    """Face model, head, networks and what is made of them once.
+
+    Raises `ModelError` when a file is missing, unusable or does not fit the others.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        weights = self.weights = settings.weights or _shipped(WEIGHTS)
+        self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
+        self.baker = TextureBaker(self.model)
+        self.heads = _load_heads(self.model)
+        """Makes whole heads; None for a face model that has none."""
+        self._head_textures = None if self.heads is None else HeadTextures(self.model, self.heads)
+        known = set(ARKIT_BLENDSHAPES) & set(self.model.expression_units)
+        self.blendshapes = BlendshapeSolver(self.model) if known else None
+        """Says expressions in ARKit's blendshapes; None for a face model without their names."""
+        self.regressor, self.detector, self.providers = _open_networks(
+            settings, weights, self.model.sha256
+        )
+        self.weights_sha256 = file_sha256(weights)
+        self.recognizer: Recognizer | None = self.detector.recognizer
+        """Tells people apart; not every detector comes with one."""
+
+    def models(self) -> list[tuple[str, str, str, str]]:
+        """Kind, name, version and sha256 of all that is loaded; the detector's are its makers'."""
+        face_model, weights = self.model.metadata, self.regressor.metadata
+        return [
+            ("face_model", face_model["name"], face_model["version"], self.model.sha256),
+            ("weights", weights.get("name", ""), weights.get("version", ""), self.weights_sha256),
+            ("detector", self.detector.name, "", ""),
+        ]
+
+    @property
+    def evidence(self) -> Evidence:
+        """What people of an album are told apart by."""
+        if self.recognizer is not None:
+            return "embedding"
+        return "descriptor" if self.regressor.describes else "shape"
+
+    @property
+    def stranger_similarity(self) -> float | None:
+        """Cosine of embeddings or descriptors below which people differ; None without either."""
+        limits = {"embedding": STRANGER_SIMILARITY, "descriptor": self.regressor.stranger_cosine}
+        return limits.get(self.evidence)
+
+    def known_heads(self) -> Heads:
+        """`heads`; raises `InvalidParameter` for a face model that has none."""
+        if self.heads is None:
+            raise InvalidParameter("This face model has no head and no other level of detail.")
+        return self.heads
+
+    def bake(
+        self,
+        views: Sequence[TextureView],
+        albedo: npt.NDArray[np.float32],
+        size: int,
+        subject: Subject = "face",
+        hair: RgbU8 | None = None,
+    ) -> RgbU8:
+        """A texture (size, size, 3) of one person's face or head; see `TextureBaker.bake`.
+
+        hair: (3,) color that tints a head's scalp.
+        Raises `InvalidParameter` for a head of a face model that has none.
+        """
+        if subject == "face":
+            return self.baker.bake(views, albedo, size).rgb_u8
+        if self._head_textures is None:
+            raise InvalidParameter("This face model has no head.")
+        return self._head_textures.bake(views, albedo, size, hair)
+
+
+def open_detector(
+    settings: Settings, providers: Sequence[Provider] = CPU_PROVIDERS
+) -> LoadedDetector:
+    """The detector that the settings name. Raises `ModelError` when it cannot be loaded."""
+    if settings.detector == "insightface":
+        root = settings.insightface_root.expanduser()
+        return InsightFace(settings.insightface_pack, root, providers)
+    kind = CenterFace if settings.detector == "centerface" else QuickDetector
+    return kind(providers, settings.inference_threads or usable_processors())
+
+
+def _shipped(name: str) -> Path:
+    try:
+        return asset_path(name)
+    except FileNotFoundError as error:
+        raise ModelError(str(error)) from error
+
+
+def _load_heads(model: MorphableModel) -> Heads | None:
+    """The shipped head, if it belongs to this face model."""
+    try:
+        return Heads(model, HeadRig.load(_shipped(HEAD_RIG), model))
+    except ForeignHeadRig:
+        return None
+    except (OSError, HeadRigFileError) as error:
+        raise ModelError(f"The head cannot be loaded: {error}") from error
+
+
+def _load_face_model(path: Path) -> MorphableModel:
+    try:
+        return MorphableModel.load(path)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot load the face model {path}: {error}") from error
+
+
+def _open_networks(
+    settings: Settings, weights: Path, face_model_sha256: str
+) -> tuple[Regressor, LoadedDetector, tuple[str, ...]]:
+    """Regressor and detector, and where the regressor runs: preferred provider first."""
+    threads = settings.inference_threads or usable_processors()
+
+    def on(device: Device) -> tuple[Regressor, LoadedDetector, tuple[str, ...]]:
+        providers = providers_of(device, half=settings.tensorrt_fp16)
+        regressor = Regressor(weights, providers, threads, face_model_sha256=face_model_sha256)
+        detector = open_detector(settings, providers_of("cpu" if device == "cpu" else "cuda"))
+        return regressor, detector, tuple(map(provider_name, providers))
+
+    if settings.device != "auto":
+        return on(settings.device)
+    if CUDA in ort.get_available_providers():
+        try:
+            return on("cuda")
+        except ModelError as error:
+            log.warning("no usable GPU, running on the CPU", extra={"reason": error.detail})
+    return on("cpu")

@@ -1,0 +1,79 @@
+"""Files of the meshes that were asked for, with a note of where they come from."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from facewright.service.formats.head import HeadMesh
+from facewright.service.formats.mesh import Mesh
+from facewright.service.formats.mesh_file import write_mesh
+from facewright.service.options import Expression, MeshChoice, MeshFormat, Pose
+from facewright.service.pipeline.chosen_mesh import chosen_face, chosen_identity
+from facewright.service.pipeline.job import Job
+from facewright.service.pipeline.loading import LoadedModels
+from facewright.service.pipeline.meshing import AXES
+from facewright.service.pipeline.reconstruction import Reconstruction
+
+Float32 = npt.NDArray[np.float32]
+RgbU8 = npt.NDArray[np.uint8]
+
+
+def face_file(
+    models: LoadedModels,
+    face: Reconstruction,
+    form: MeshFormat,
+    expression: Expression,
+    pose: Pose,
+    job: Job,
+    texture: RgbU8 | None = None,
+    material_file: str | None = None,
+    choice: MeshChoice = MeshChoice(),
+) -> bytes:
+    """The mesh of one face as the bytes of a file; see `chosen_face` and `write_mesh`."""
+    with job.stage("mesh"):
+        mesh = chosen_face(models, face, expression, pose, choice, texture, form)
+        return _write(models, mesh, form, expression, pose, choice, material_file)
+
+
+def identity_file(
+    models: LoadedModels,
+    identity: Float32,
+    albedo: Float32,
+    form: MeshFormat,
+    job: Job,
+    texture: RgbU8 | None = None,
+    material_file: str | None = None,
+    choice: MeshChoice = MeshChoice(),
+) -> bytes:
+    """The mesh of an album's identity; see `chosen_identity` and `write_mesh`."""
+    with job.stage("mesh"):
+        mesh = chosen_identity(models, identity, albedo, choice, texture, form)
+        return _write(models, mesh, form, "neutral", "canonical", choice, material_file)
+
+
+def _write(
+    models: LoadedModels,
+    mesh: Mesh | HeadMesh,
+    form: MeshFormat,
+    expression: Expression,
+    pose: Pose,
+    choice: MeshChoice,
+    material_file: str | None,
+) -> bytes:
+    about = {
+        "generator": "facewright",
+        "face_model": f"{models.model.metadata['name']} {models.model.metadata['version']}",
+        "face_model_sha256": models.model.sha256,
+        "weights_sha256": models.weights_sha256,
+        "licence": models.model.metadata["licence"],
+        "expression": expression,
+        "pose": pose,
+        "axes": AXES[pose],
+        "texture": "albedo" if mesh.texture is None else "photo",
+    }
+    if isinstance(mesh, HeadMesh):
+        head_model = models.known_heads().rig.sha256
+        about |= {"head_model_sha256": head_model, "detail": choice.detail}
+    quantized = choice.compression == "quantized"
+    return write_mesh(mesh, form, about, material_file, quantized=quantized)
