@@ -19,21 +19,20 @@ from facewright.models.rasterizer import EMPTY, rasterize
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
-    """The texels of one face model at one size."""
+    """The P texels within the islands of one face model at one size, triangle by triangle."""
 
-    triangle_ids: NDArray[np.int32]
-    """(N, N): the triangle that covers the texel's centre; -1 beyond the islands."""
+    size: int
+    """N, the side in texels."""
+    starts: NDArray[np.int32]
+    """(T + 1,): where each triangle's texels begin, and where the last one's end."""
+    texels: NDArray[np.int32]
+    """(P,): flat indices of the texels, those of a triangle in rising order."""
     barycentric: NDArray[np.float32]
-    """(N, N, 2): weights of the triangle's first two corners."""
+    """(P, 2): weights of the triangle's first two corners."""
     mirror: NDArray[np.int32]
-    """(N, N): flat index of the texel at the mirror position; -1 beyond the islands."""
+    """(P,): flat index of the texel at the mirror position; -1 where that is beyond the islands."""
     padding: NDArray[np.int32]
-    """(2, P): flat indices of the texels beyond the islands, and of the nearest within one."""
-
-    @property
-    def size(self) -> int:
-        """N, the side in texels."""
-        return len(self.triangle_ids)
+    """(2, N * N - P): flat indices of the texels beyond the islands, and of the nearest within."""
 
 
 def build_atlas(model: MorphableModel, size: int) -> Atlas:
@@ -47,12 +46,17 @@ def build_atlas(model: MorphableModel, size: int) -> Atlas:
     flat[:, 1] = (1.0 - model.uv[:, 1]) * size
     fragments = rasterize(flat[None], model.triangles, size, size)
     ids = fragments.triangle_ids[0]
-    barycentric = np.ascontiguousarray(fragments.barycentric[0, ..., :2])
-    if not (ids != EMPTY).any():
+    within = np.flatnonzero(ids != EMPTY)
+    if not len(within):
         raise ValueError("the face model's UV coordinates cover no texel")
-    mirror = np.empty((size, size), np.int32)
-    _find_mirror(ids, barycentric, np.array(model.triangles), flat[model.mirror], mirror)
-    return Atlas(ids, barycentric, mirror, _padding(ids))
+    owners = ids.ravel()[within]
+    texels = within[np.argsort(owners, kind="stable")].astype(np.int32)
+    counts = np.bincount(owners, minlength=len(model.triangles))
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    barycentric = np.ascontiguousarray(fragments.barycentric[0].reshape(-1, 3)[texels, :2])
+    mirror = np.empty(len(texels), np.int32)
+    _find_mirror(ids, starts, barycentric, np.array(model.triangles), flat[model.mirror], mirror)
+    return Atlas(size, starts, texels, barycentric, mirror, _padding(ids))
 
 
 def islands_of_triangles(model: MorphableModel) -> NDArray[np.int8]:
@@ -80,6 +84,7 @@ def _padding(ids: NDArray[np.int32]) -> NDArray[np.int32]:
 @kernel
 def _find_mirror(
     ids: NDArray[np.int32],
+    starts: NDArray[np.int32],
     barycentric: NDArray[np.float32],
     triangles: NDArray[np.int32],
     mirrored: NDArray[np.float32],
@@ -87,18 +92,41 @@ def _find_mirror(
 ) -> None:
     """`mirrored` (V, 3) holds each vertex's partner's place in texels."""
     size = ids.shape[0]
-    for row in range(size):
-        for column in range(size):
-            found[row, column] = EMPTY
+    for triangle in range(triangles.shape[0]):
+        a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
+        for at in range(starts[triangle], starts[triangle + 1]):
+            first, second = barycentric[at, 0], barycentric[at, 1]
+            third = np.float32(1.0) - first - second
+            x = first * mirrored[a, 0] + second * mirrored[b, 0] + third * mirrored[c, 0]
+            y = first * mirrored[a, 1] + second * mirrored[b, 1] + third * mirrored[c, 1]
+            column = min(max(np.int64(np.floor(x)), 0), size - 1)
+            row = min(max(np.int64(np.floor(y)), 0), size - 1)
+            found[at] = row * size + column if ids[row, column] != EMPTY else EMPTY
+
+
+@kernel
+def spread_over_texels(
+    ids: NDArray[np.int32],
+    barycentric: NDArray[np.float32],
+    triangles: NDArray[np.int32],
+    values: NDArray[np.float32],
+    result: NDArray[np.float32],
+) -> None:
+    """Interpolate values (V, 3) of the vertices to the texels (N, N, 3) within islands.
+
+    ids: (N, N), -1 beyond the islands.  barycentric: (N, N, 2).
+    """
+    for row in range(ids.shape[0]):
+        for column in range(ids.shape[1]):
             triangle = ids[row, column]
             if triangle == EMPTY:
                 continue
+            a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
             first, second = barycentric[row, column, 0], barycentric[row, column, 1]
             third = np.float32(1.0) - first - second
-            a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
-            x = first * mirrored[a, 0] + second * mirrored[b, 0] + third * mirrored[c, 0]
-            y = first * mirrored[a, 1] + second * mirrored[b, 1] + third * mirrored[c, 1]
-            other_column = min(max(np.int64(np.floor(x)), 0), size - 1)
-            other_row = min(max(np.int64(np.floor(y)), 0), size - 1)
-            if ids[other_row, other_column] != EMPTY:
-                found[row, column] = other_row * size + other_column
+            for channel in range(3):
+                result[row, column, channel] = (
+                    first * values[a, channel]
+                    + second * values[b, channel]
+                    + third * values[c, channel]
+                )

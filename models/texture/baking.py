@@ -19,18 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.models.morphable_model import MorphableModel
-from facewright.models.rasterizer import EMPTY
 from facewright.models.texture.agreement import agree
 from facewright.models.texture.atlas import Atlas, build_atlas, islands_of_triangles
-from facewright.models.texture.completion import (
-    complete,
-    divide,
-    mirrored,
-    round_colours,
-    spread_over_texels,
-)
+from facewright.models.texture.completion import Completer
 from facewright.models.texture.grids import GRID, log_colour
-from facewright.models.texture.views import TextureView, add_view, prepare_view
+from facewright.models.texture.views import (
+    Surface,
+    TextureView,
+    add_views,
+    prepare_view,
+)
 
 TEXTURE_SIZES = (256, 512, 1024, 2048)
 """Sides of a texture, in texels."""
@@ -51,13 +49,17 @@ class BakedTexture(NamedTuple):
     """(N, N) in [0, 1]: the photos' share in a texel; 0 where it was filled in."""
 
 
-class _Sums:
-    """What views add up to, over N x N texels."""
+class _Coarse(NamedTuple):
+    """What one view shows, over the cells of the grid."""
 
-    def __init__(self, size: int) -> None:
-        self.colours = np.zeros((size, size, 3), np.float32)
-        self.weights = np.zeros((size, size), np.float32)
-        self.coverage = np.zeros((size, size), np.float32)
+    colours: NDArray[np.uint8]
+    """(G, G, 3)."""
+    coverage: NDArray[np.float32]
+    """(G, G) in [0, 1]."""
+    weights: NDArray[np.float32]
+    """(G, G)."""
+    extent: float
+    """Longer side of the face in px of the photo, 0 when the view shows none."""
 
 
 class TextureBaker:
@@ -68,10 +70,9 @@ class TextureBaker:
 
     def __init__(self, model: MorphableModel) -> None:
         self._model = model
-        # Kernels take arrays in one form only, and the model's own are frozen.
-        self._triangles = np.array(model.triangles)
+        self._surface = Surface(model)
         self._islands = islands_of_triangles(model)
-        self._atlases: dict[int, tuple[Atlas, NDArray[np.int8]]] = {}
+        self._layouts: dict[int, tuple[Atlas, Completer]] = {}
         self._lock = threading.Lock()
 
     def bake(
@@ -87,7 +88,7 @@ class TextureBaker:
         albedo: (V, 3) sRGB in [0, 1], the source for what no view shows.
         size: one of `TEXTURE_SIZES`.
 
-        Memory: some 45 bytes per texel, and about 1 MB per view when there are several.
+        Memory: 10 bytes per texel, and for each view at most some 5 bytes per texel and 3 MB.
         Raises ValueError for another size or another number of vertices.
         """
         if size not in TEXTURE_SIZES:
@@ -95,90 +96,70 @@ class TextureBaker:
         if albedo.shape != (self._model.n_vertices, 3):
             raise ValueError(f"expected ({self._model.n_vertices}, 3) albedo, got {albedo.shape}")
         views = [view for view in views if view.weight > 0.0]
-        texture = _Sums(size)
-        for view, (trust, factors) in zip(views, self._corrections(views, size), strict=True):
-            self._add(texture, view, trust, factors, _SHARP)
-        divide(texture.colours, texture.weights)
-        coverage = texture.coverage.copy()
-        self._fill(texture, np.asarray(albedo, np.float32))
+        trust, factors = self._corrections(views, size)
+        atlas, completer = self._layout(size)
+        colours = np.zeros((size, size, 3), np.uint8)
+        coverage = np.zeros((size, size), np.float32)
+        shown = [prepare_view(self._surface, view, size) for view in views]
+        if kept := [index for index, view in enumerate(shown) if view is not None]:
+            add_views(
+                atlas,
+                self._surface.triangles,
+                [view for view in shown if view is not None],
+                trust[kept],
+                factors[kept],
+                _SHARP,
+                colours,
+                coverage,
+                np.empty((0, 0), np.float32),
+            )
+        scaled = np.ascontiguousarray(255.0 * albedo, np.float32)
+        return BakedTexture(completer.complete(colours, coverage, scaled), coverage)
 
-        rgb_u8 = np.empty(texture.colours.shape, np.uint8)
-        round_colours(texture.colours, rgb_u8)
-        flat = rgb_u8.reshape(-1, 3)
-        within, beyond = self._atlas(size)[0].padding[::-1]
-        flat[beyond] = flat[within]
-        return BakedTexture(rgb_u8, coverage)
-
-    def _atlas(self, size: int) -> tuple[Atlas, NDArray[np.int8]]:
-        """The layout, and which of the islands (face 0, else the part) each texel belongs to."""
+    def _layout(self, size: int) -> tuple[Atlas, Completer]:
         with self._lock:
-            if size not in self._atlases:
+            if size not in self._layouts:
                 atlas = build_atlas(self._model, size)
-                islands = self._islands[atlas.triangle_ids]
-                islands[atlas.triangle_ids == EMPTY] = -1
-                self._atlases[size] = atlas, islands
-            return self._atlases[size]
-
-    def _add(
-        self,
-        sums: _Sums,
-        view: TextureView,
-        trust: NDArray[np.float32],
-        factors: NDArray[np.float32],
-        sharpness: int,
-    ) -> float:
-        """Add a view; returns the longer side of its face in px, 0 when it shows none."""
-        size = len(sums.weights)
-        prepared = prepare_view(self._model, view, size)
-        if prepared is None:
-            return 0.0
-        add_view(
-            self._atlas(size)[0],
-            self._triangles,
-            prepared,
-            trust * np.float32(view.weight),
-            factors,
-            sharpness,
-            sums.colours,
-            sums.weights,
-            sums.coverage,
-        )
-        return prepared.extent
+                completer = Completer(atlas, self._surface.triangles, self._islands)
+                self._layouts[size] = atlas, completer
+            return self._layouts[size]
 
     def _corrections(
         self, views: Sequence[TextureView], size: int
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Trust (g, g, 1) in each view's detail and factors (g, g, 3) of its colours."""
-        plain = np.ones((1, 1, 1), np.float32), np.ones((1, 1, 3), np.float32)
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Trust (K, g, g, 1) in each view's detail and factors (K, g, g, 3) of its colours."""
+        own = np.array([view.weight for view in views], np.float32).reshape(-1, 1, 1, 1)
         if len(views) < 2:
-            return [plain] * len(views)
-        coarse = [_Sums(GRID) for _ in views]
-        fineness = np.array(
-            [
-                min(self._add(sums, view, *plain, _BROAD) / size, 1.0)
-                for sums, view in zip(coarse, views, strict=True)
-            ]
-        )
-        for sums in coarse:
-            divide(sums.colours, sums.weights)
-        weights = np.stack([sums.weights for sums in coarse])
+            return own, np.ones((len(views), 1, 1, 3), np.float32)
+        coarse = [self._coarse(view) for view in views]
+        fineness = np.array([min(one.extent / size, 1.0) for one in coarse])
+        weights = np.stack([one.weights for one in coarse])
         trust, factors = agree(
-            np.stack([log_colour(sums.colours) for sums in coarse]),
+            np.stack([log_colour(one.colours.astype(np.float32)) for one in coarse]),
             weights,
-            np.stack([sums.coverage for sums in coarse]),
+            np.stack([one.coverage for one in coarse]),
         )
         leading = np.argmax(fineness * (weights * trust).sum(axis=(1, 2)))
         trust[leading] *= np.float32(_LEAD)
-        return list(zip(trust[..., None], factors, strict=True))
+        return trust[..., None] * own, factors
 
-    def _fill(self, texture: _Sums, albedo: NDArray[np.float32]) -> None:
-        atlas, islands = self._atlas(len(texture.weights))
-        source = np.zeros_like(texture.colours)
-        source_coverage = np.zeros_like(texture.coverage)
-        mirrored(atlas.mirror, texture.colours, texture.coverage, source, source_coverage)
-        complete(texture.colours, texture.coverage, source, source_coverage, islands)
-        spread_over_texels(
-            atlas.triangle_ids, atlas.barycentric, self._triangles, 255.0 * albedo, source
-        )
-        source_coverage[:] = 1.0
-        complete(texture.colours, texture.coverage, source, source_coverage, islands)
+    def _coarse(self, view: TextureView) -> _Coarse:
+        colours = np.zeros((GRID, GRID, 3), np.uint8)
+        coverage, weights = np.zeros((2, GRID, GRID), np.float32)
+        prepared = prepare_view(self._surface, view, GRID)
+        if prepared is not None:
+            trust = np.full((1, 1, 1, 1), view.weight, np.float32)
+            even = np.ones((1, 1, 1, 3), np.float32)
+            atlas = self._layout(GRID)[0]
+            add_views(
+                atlas,
+                self._surface.triangles,
+                [prepared],
+                trust,
+                even,
+                _BROAD,
+                colours,
+                coverage,
+                weights,
+            )
+        return _Coarse(colours, coverage, weights, 0.0 if prepared is None else prepared.extent)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +14,7 @@ from facewright.models.camera import CAMERA_DISTANCE
 from facewright.models.jit import kernel
 from facewright.models.morphable_model import PART_CAVITY, PART_TEETH, PART_TONGUE, MorphableModel
 from facewright.models.normals import vertex_normals
-from facewright.models.rasterizer import EMPTY, rasterize
+from facewright.models.rasterizer import rasterize
 from facewright.models.texture.atlas import Atlas
 
 _NEAR_MM = 1.0
@@ -29,8 +31,10 @@ _STEP_MM = 8.0
 # second on.
 _CUT_MM, _FEATHERED_MM = 3.0, 10.0
 # Cosine of the viewing angle from which on a texel is taken, and from which on entirely.
-_GRAZING, _FRANK = 0.18, 0.42
-_BIAS_MM = 0.6
+_GRAZING, _FRANK = np.float32(0.18), np.float32(0.42)
+_BIAS_MM = np.float32(0.6)
+_ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+_TWO, _THREE, _WHITE = np.float32(2.0), np.float32(3.0), np.float32(255.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +68,30 @@ class TextureView:
             raise ValueError(f"a view's weight must be >= 0, got {self.weight}")
 
 
+class Surface:
+    """What of a face model decides which of its points a photo shows."""
+
+    def __init__(self, model: MorphableModel) -> None:
+        self.n_vertices = model.n_vertices
+        # Kernels take arrays in one form only, and the model's own are frozen.
+        self.triangles = np.array(model.triangles)
+        within = np.isin(model.parts, (PART_CAVITY, PART_TEETH, PART_TONGUE))
+        self.mouth: NDArray[np.bool_] = within[self.triangles].any(axis=1)
+        """(T,): triangles within the mouth."""
+        self.cavity: NDArray[np.bool_] = model.parts == PART_CAVITY
+        """(V,): vertices that a photo colours however flat they are seen."""
+        self.kept: NDArray[np.bool_] = np.isin(model.parts, (PART_TEETH, PART_TONGUE))
+        """(V,): vertices that are never where the photo has them: they keep their own colours."""
+
+
 @dataclass(frozen=True, eq=False)
 class PreparedView:
     """A view's part of the photo at a fitting resolution, with its depth and visibility."""
 
     pixels: NDArray[np.uint8]
     """(h, w, 3): the part of the photo around the face."""
-    pixel_places: NDArray[np.float32]
-    """(V, 2): the vertices in `pixels`."""
+    to_pixels: NDArray[np.float32]
+    """(2,): factors that take x and y of `places` to `pixels`."""
     depth: NDArray[np.float32]
     """(h', w') mm: the depth buffer, +inf beside the face."""
     seen: NDArray[np.float32]
@@ -86,14 +106,14 @@ class PreparedView:
     """Longer side of the face in px of the photo."""
 
 
-def prepare_view(model: MorphableModel, view: TextureView, size: int) -> PreparedView | None:
+def prepare_view(surface: Surface, view: TextureView, size: int) -> PreparedView | None:
     """Make a view ready for a texture of `size` texels; None when it shows nothing of the face.
 
     Raises ValueError when the view's points are not those of the model's vertices.
     """
     points = np.ascontiguousarray(view.points, np.float32)
-    if len(points) != model.n_vertices:
-        raise ValueError(f"a view has {len(points)} points for {model.n_vertices} vertices")
+    if len(points) != surface.n_vertices:
+        raise ValueError(f"a view has {len(points)} points for {surface.n_vertices} vertices")
     before = points[points[:, 2] >= _NEAR_MM, :2]
     if view.weight == 0.0 or not len(before):
         return None
@@ -108,30 +128,27 @@ def prepare_view(model: MorphableModel, view: TextureView, size: int) -> Prepare
     window = view.photo[top:bottom, left:right]
     corner = np.array([left, top], np.float32)
     pixels_scale = min(max(extent, _COARSEST * size), _FINEST * size) / extent
-    columns, rows, scale = _scaled(window, pixels_scale)
+    columns, rows, to_pixels = _scaled(window, pixels_scale)
     shrinks = columns < window.shape[1] or rows < window.shape[0]
     pixels = cv2.resize(
         window, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     )
-    pixel_places = (points[:, :2] - corner) * scale
 
     columns, rows, scale = _scaled(window, _DEPTH_PIXELS / extent)
     places = points.copy()
     places[:, :2] = (points[:, :2] - corner) * scale
-    fragments = rasterize(places[None], model.triangles, rows, columns, near=_NEAR_MM)
+    fragments = rasterize(places[None], surface.triangles, rows, columns, near=_NEAR_MM)
     depth = fragments.depth[0]
-    # What is seen between the lips lies behind them at any rate, and is wanted to their edge.
-    in_mouth = np.isin(model.parts[model.triangles], (PART_CAVITY, PART_TEETH, PART_TONGUE))
-    cavity: NDArray[np.bool_] = np.any(in_mouth, axis=1)
     # Sizes as spreads of the vertices, which hold for every orientation of the photo.
     mm_per_pixel = float(view.posed[:, :2].std() / max(places[:, :2].std(), 1e-6))
     return PreparedView(
         pixels.astype(np.uint8, copy=False),
-        pixel_places,
+        to_pixels / scale,
         depth,
-        _seen(depth, cavity[fragments.triangle_ids[0]], mm_per_pixel),
+        # What is seen between the lips lies behind them at any rate, and is wanted to their edge.
+        _seen(depth, surface.mouth[fragments.triangle_ids[0]], mm_per_pixel),
         places,
-        _facing(model, view.posed),
+        _facing(surface, view.posed),
         mm_per_pixel,
         extent,
     )
@@ -144,18 +161,33 @@ def _scaled(window: NDArray[np.uint8], scale: float) -> tuple[int, int, NDArray[
     return columns, rows, np.array([columns / width, rows / height], np.float32)
 
 
-def _facing(model: MorphableModel, posed: NDArray[np.float32]) -> NDArray[np.float32]:
-    normals = vertex_normals(posed[None], model.triangles)[0]
-    to_camera = np.array([0, 0, CAMERA_DISTANCE], np.float32) - posed
-    to_camera /= np.maximum(np.linalg.norm(to_camera, axis=1, keepdims=True), 1e-6)
-    facing = (normals * to_camera).sum(axis=1, dtype=np.float32)
-    # What of the mouth's inside is seen at all is taken: teeth that end midway look worse than
-    # teeth that are drawn out.
-    inside = (model.parts == PART_CAVITY) & (facing > 0.0)
-    facing[inside] = np.maximum(facing[inside], np.float32(_FRANK))
-    # Teeth and tongue are never where the photo has them: they keep their own colours.
-    facing[np.isin(model.parts, (PART_TEETH, PART_TONGUE))] = -1.0
+def _facing(surface: Surface, posed: NDArray[np.float32]) -> NDArray[np.float32]:
+    posed = np.ascontiguousarray(posed, np.float32)
+    normals = vertex_normals(posed[None], surface.triangles)[0]
+    facing = np.empty(len(posed), np.float32)
+    _face_camera(posed, normals, surface.cavity, surface.kept, facing)
     return facing
+
+
+@kernel
+def _face_camera(
+    posed: NDArray[np.float32],
+    normals: NDArray[np.float32],
+    cavity: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+    facing: NDArray[np.float32],
+) -> None:
+    for vertex in range(len(posed)):
+        x, y, z = -posed[vertex, 0], -posed[vertex, 1], CAMERA_DISTANCE - posed[vertex, 2]
+        along = normals[vertex, 0] * x + normals[vertex, 1] * y + normals[vertex, 2] * z
+        cosine = np.float32(along / max(np.sqrt(x * x + y * y + z * z), 1e-6))
+        if kept[vertex]:
+            cosine = -_ONE
+        # What of the mouth's inside is seen at all is taken: teeth that end midway look worse
+        # than teeth that are drawn out.
+        elif cavity[vertex] and cosine > 0.0:
+            cosine = max(cosine, _FRANK)
+        facing[vertex] = cosine
 
 
 def _seen(
@@ -183,43 +215,51 @@ def _seen(
     return np.ascontiguousarray(share * share * (3.0 - 2.0 * share), np.float32)
 
 
-def add_view(
+def add_views(
     atlas: Atlas,
     triangles: NDArray[np.int32],
-    view: PreparedView,
+    views: Sequence[PreparedView],
     trust: NDArray[np.float32],
     correction: NDArray[np.float32],
     sharpness: int,
-    colours: NDArray[np.float32],
-    weights: NDArray[np.float32],
+    colours: NDArray[np.uint8],
     coverage: NDArray[np.float32],
+    weights: NDArray[np.float32],
 ) -> None:
-    """Add what a view shows to the sums of a texture, in place.
+    """Colour the texels that K views show, one at least, by the views' weighted mean, in place.
 
-    trust: (g, g, 1) weight and correction: (g, g, 3) factor of the colours, over the whole
-        texture at any resolution.
+    trust: (K, g, g, 1) weight and correction: (K, g, g, 3) factor of the views' colours, over
+        the whole texture at any resolution.
     sharpness: exponent of the viewing angle's cosine in the weight.
-    colours: (N, N, 3) sums of weight times colour (0 to 255).  weights: (N, N) sums of weights.
-    coverage: (N, N) in [0, 1], the largest share that a view gives.
+    colours: (N, N, 3).  coverage: (N, N) in [0, 1], the largest share that a view gives.
+    weights: (N, N) sums of the weights; (0, 0) where nobody asks for them.
+    Texels that no view shows are left as they are.
     """
-    _add_view(
-        atlas.triangle_ids,
+    _add_views(
+        atlas.starts,
+        atlas.texels,
         atlas.barycentric,
         triangles,
-        view.pixels,
-        view.pixel_places,
-        view.depth,
-        view.seen,
-        view.places,
-        view.facing,
-        np.float32(view.mm_per_pixel),
+        _one_after_the_other([view.pixels for view in views]),
+        np.array([view.pixels.shape[:2] for view in views]),
+        np.stack([view.to_pixels for view in views]),
+        _one_after_the_other([view.depth for view in views]),
+        _one_after_the_other([view.seen for view in views]),
+        np.array([view.depth.shape for view in views]),
+        np.stack([view.places for view in views]),
+        np.stack([view.facing for view in views]),
+        np.array([view.mm_per_pixel for view in views], np.float32),
         trust,
         correction,
         sharpness,
         colours,
-        weights,
         coverage,
+        weights,
     )
+
+
+def _one_after_the_other(images: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return images[0].ravel() if len(images) == 1 else np.concatenate([i.ravel() for i in images])
 
 
 @kernel
@@ -237,90 +277,115 @@ def look_up(grid: NDArray[np.float32], row: float, column: float, channel: int) 
 
 
 @kernel
-def _add_view(
-    ids: NDArray[np.int32],
+def _add_views(
+    starts: NDArray[np.int32],
+    texels: NDArray[np.int32],
     barycentric: NDArray[np.float32],
     triangles: NDArray[np.int32],
     pixels: NDArray[np.uint8],
-    pixel_places: NDArray[np.float32],
+    pixel_shapes: NDArray[np.int64],
+    to_pixels: NDArray[np.float32],
     depth: NDArray[np.float32],
     seen: NDArray[np.float32],
+    depth_shapes: NDArray[np.int64],
     places: NDArray[np.float32],
     facing: NDArray[np.float32],
-    mm_per_pixel: float,
+    mm_per_pixel: NDArray[np.float32],
     trust: NDArray[np.float32],
     correction: NDArray[np.float32],
     sharpness: int,
-    colours: NDArray[np.float32],
-    weights: NDArray[np.float32],
+    colours: NDArray[np.uint8],
     coverage: NDArray[np.float32],
+    weights: NDArray[np.float32],
 ) -> None:
-    size = ids.shape[0]
-    to_cells = np.float32(trust.shape[0] / size)
-    varies = trust.shape[0] > 1
-    trusted = trust[0, 0, 0]
-    factors = correction[0, 0].copy()
-    rows, columns = depth.shape
-    pixel_rows, pixel_columns = pixels.shape[0], pixels.shape[1]
-    last_row, last_column = np.float32(pixel_rows - 1), np.float32(pixel_columns - 1)
-    for row in range(size):
-        for column in range(size):
-            triangle = ids[row, column]
-            if triangle == EMPTY:
-                continue
-            a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
-            first, second = barycentric[row, column, 0], barycentric[row, column, 1]
-            third = np.float32(1.0) - first - second
-            cosine = first * facing[a] + second * facing[b] + third * facing[c]
-            if cosine <= _GRAZING:
-                continue
-            x = first * places[a, 0] + second * places[b, 0] + third * places[c, 0]
-            y = first * places[a, 1] + second * places[b, 1] + third * places[c, 1]
-            if not (0.0 <= x < columns and 0.0 <= y < rows):
-                continue
-            share = seen[int(y), int(x)]
-            if share <= 0.0:
-                continue
-            away = first * places[a, 2] + second * places[b, 2] + third * places[c, 2]
-            # The buffer holds the depth of its pixel's centre: a slanted surface is off by its
-            # slope times half a pixel or more.
-            cosine = min(cosine, np.float32(1.0))
-            slope = np.sqrt(np.float32(1.0) - cosine * cosine) / cosine
-            if away > depth[int(y), int(x)] + _BIAS_MM + slope * mm_per_pixel:
-                continue
-            rise = min((cosine - _GRAZING) / (_FRANK - _GRAZING), 1.0)
-            share *= rise * rise * (3.0 - 2.0 * rise)
-            if varies:
-                cell_row = (np.float32(row) + np.float32(0.5)) * to_cells
-                cell_column = (np.float32(column) + np.float32(0.5)) * to_cells
-                trusted = look_up(trust, cell_row, cell_column, 0)
-                for channel in range(3):
-                    factors[channel] = look_up(correction, cell_row, cell_column, channel)
-            weight = share * cosine**sharpness * trusted
-            if weight <= 0.0:
-                continue
+    size = coverage.shape[0]
+    to_cells = np.float32(trust.shape[1] / size)
+    varies = trust.shape[1] > 1
+    factors = np.empty(3, np.float32)
+    mean = np.empty(3, np.float32)
+    for triangle in range(starts.shape[0] - 1):
+        begin, end = starts[triangle], starts[triangle + 1]
+        if begin == end:
+            continue
+        a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
+        for at in range(begin, end):
+            first, second = barycentric[at, 0], barycentric[at, 1]
+            third = _ONE - first - second
+            texel = texels[at]
+            row, column = texel // size, texel % size
+            total, covered = _ZERO, _ZERO
+            mean[:] = _ZERO
+            pixel_start, depth_start = 0, 0
+            for view in range(facing.shape[0]):
+                pixel_origin, depth_origin = pixel_start, depth_start
+                pixel_rows, pixel_columns = pixel_shapes[view, 0], pixel_shapes[view, 1]
+                rows, columns = depth_shapes[view, 0], depth_shapes[view, 1]
+                pixel_start += 3 * pixel_rows * pixel_columns
+                depth_start += rows * columns
+                cosine = (
+                    first * facing[view, a] + second * facing[view, b] + third * facing[view, c]
+                )
+                if cosine <= _GRAZING:
+                    continue
+                corner0, corner1, corner2 = places[view, a], places[view, b], places[view, c]
+                x = first * corner0[0] + second * corner1[0] + third * corner2[0]
+                y = first * corner0[1] + second * corner1[1] + third * corner2[1]
+                if not (x >= _ZERO and x < np.float32(columns) and y >= _ZERO):
+                    continue
+                if not y < np.float32(rows):
+                    continue
+                place = depth_origin + int(y) * columns + int(x)
+                share = seen[place]
+                if share <= _ZERO:
+                    continue
+                away = first * corner0[2] + second * corner1[2] + third * corner2[2]
+                # The buffer holds the depth of its pixel's centre: a slanted surface is off by
+                # its slope times half a pixel or more.
+                cosine = min(cosine, _ONE)
+                slope = np.sqrt(_ONE - cosine * cosine) / cosine
+                if away > depth[place] + _BIAS_MM + slope * mm_per_pixel[view]:
+                    continue
+                rise = min((cosine - _GRAZING) / (_FRANK - _GRAZING), _ONE)
+                share *= rise * rise * (_THREE - _TWO * rise)
+                if varies:
+                    cell_row = (np.float32(row) + _HALF) * to_cells
+                    cell_column = (np.float32(column) + _HALF) * to_cells
+                    weight = look_up(trust[view], cell_row, cell_column, 0)
+                    for channel in range(3):
+                        factors[channel] = look_up(correction[view], cell_row, cell_column, channel)
+                else:
+                    weight = trust[view, 0, 0, 0]
+                    for channel in range(3):
+                        factors[channel] = correction[view, 0, 0, channel]
+                weight *= share
+                for _ in range(sharpness):
+                    weight *= cosine
+                if weight <= _ZERO:
+                    continue
 
-            px = (
-                first * pixel_places[a, 0]
-                + second * pixel_places[b, 0]
-                + third * pixel_places[c, 0]
-            )
-            py = (
-                first * pixel_places[a, 1]
-                + second * pixel_places[b, 1]
-                + third * pixel_places[c, 1]
-            )
-            px = min(max(px - np.float32(0.5), np.float32(0.0)), last_column)
-            py = min(max(py - np.float32(0.5), np.float32(0.0)), last_row)
-            i, j = int(py), int(px)
-            below, right = min(i + 1, pixel_rows - 1), min(j + 1, pixel_columns - 1)
-            fy, fx = py - np.float32(i), px - np.float32(j)
-            for channel in range(3):
-                upper_left = np.float32(pixels[i, j, channel])
-                lower_left = np.float32(pixels[below, j, channel])
-                upper = upper_left + fx * (np.float32(pixels[i, right, channel]) - upper_left)
-                lower = lower_left + fx * (np.float32(pixels[below, right, channel]) - lower_left)
-                colour = upper + fy * (lower - upper)
-                colours[row, column, channel] += weight * factors[channel] * colour
-            weights[row, column] += weight
-            coverage[row, column] = max(coverage[row, column], share)
+                px = x * to_pixels[view, 0] - _HALF
+                py = y * to_pixels[view, 1] - _HALF
+                px = min(max(px, _ZERO), np.float32(pixel_columns - 1))
+                py = min(max(py, _ZERO), np.float32(pixel_rows - 1))
+                i, j = int(py), int(px)
+                fy, fx = py - np.float32(i), px - np.float32(j)
+                upper_left = pixel_origin + 3 * (i * pixel_columns + j)
+                right = 3 if j + 1 < pixel_columns else 0
+                below = 3 * pixel_columns if i + 1 < pixel_rows else 0
+                for channel in range(3):
+                    corner = upper_left + channel
+                    upper = np.float32(pixels[corner])
+                    lower = np.float32(pixels[corner + below])
+                    upper += fx * (np.float32(pixels[corner + right]) - upper)
+                    lower += fx * (np.float32(pixels[corner + below + right]) - lower)
+                    mean[channel] += weight * factors[channel] * (upper + fy * (lower - upper))
+                total += weight
+                covered = max(covered, share)
+            if total > _ZERO:
+                scale = _ONE / total
+                for channel in range(3):
+                    colour = mean[channel] * scale + _HALF
+                    colours[row, column, channel] = np.uint8(min(colour, _WHITE))
+                coverage[row, column] = covered
+                if weights.size:
+                    weights[row, column] = total

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.rasterizer import EMPTY, rasterize
+from facewright.models.texture.atlas import spread_over_texels
 from facewright.models.texture.baking import TextureBaker
-from facewright.models.texture.completion import spread_over_texels
 from facewright.models.texture.views import TextureView
 from facewright.service.pipeline.heads import Heads, even_outline
 from facewright.service.pipeline.reconstruction import Reconstruction
