@@ -172,6 +172,17 @@ class Engine:
         reduced: `Scene.photo` will probably not be asked for.
         """
         photo, observed = self.observe(data, faces, deadline, clock, reduced=reduced)
+        return self.scene(data, photo, observed, deadline, clock)
+
+    def scene(
+        self,
+        data: bytes,
+        photo: Photo,
+        observed: Sequence[ObservedFace],
+        deadline: Deadline,
+        clock: StageClock,
+    ) -> Scene:
+        """The geometry of the faces that `observe` has found in the photo with the bytes `data`."""
 
         def decode() -> RgbU8:
             return self.decode(data, deadline, clock) if photo.reduction > 1 else photo.rgb_u8
