@@ -297,9 +297,9 @@ def bulk(
 ) -> None:
     """Reconstruct the faces of millions of photos into a table, on Ray Data.
 
-    Needs the extra `bulk`. Started again after any interruption, it goes on. On a cluster where
-    RAY_ADDRESS names one. The exit code is 1 when photos failed, 3 when the run could not be
-    finished.
+    Needs the extra `bulk`. Works on this machine, or on the Ray cluster that RAY_ADDRESS names.
+    The same command goes on after any interruption. The exit code is 1 when photos failed,
+    3 when parts could not be done.
     """
     _need_bulk()
     from facewright.service.bulk.run import run_bulk
@@ -348,7 +348,7 @@ def mesh(
 ) -> None:
     """Write the meshes of a table that `bulk` has made: a tar for each of its files.
 
-    Needs the extra `bulk`. Started again after any interruption, it goes on.
+    Needs the extra `bulk`. The same command goes on after any interruption.
     """
     _need_bulk()
     from facewright.service.bulk.meshes import write_meshes

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
@@ -25,7 +26,9 @@ from facewright.service.settings import Settings
 # Read when Ray is imported: it sends statistics of its use elsewhere, and writes pages of log.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+# The number of retries of a task has no other name yet.
+warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
 
 import ray  # noqa: E402
 import ray.data  # noqa: E402
@@ -33,8 +36,8 @@ from ray.exceptions import RayError  # noqa: E402
 
 OBJECT_STORE_BYTES = 100_000_000
 """Of an embedded Ray, which holds little more than numbers of parts."""
-_PART_ATTEMPTS = 3
-"""After a worker has died; a photo that kills its worker must not do so for ever."""
+_PART_RETRIES = 3
+"""After the death of its worker; a photo that kills its worker must not do so for ever."""
 
 Done = Callable[[int, dict[str, Any]], None]
 """Is told the number of a part that is done and its summary."""
@@ -61,24 +64,37 @@ def ray_cluster() -> Iterator[None]:
     Raises:
         ConnectionError: the cluster is not there.
     """
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if ray.is_initialized():
         yield
         return
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
-    else:
-        ray.init(
-            "local",
-            num_cpus=usable_processors(),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            **quiet,
-        )
+    own: dict[str, Any] = {}
+    if not os.environ.get("RAY_ADDRESS"):
+        own = {
+            "address": "local",
+            "num_cpus": usable_processors(),
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+        }
+    with _silence():
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **own)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Standard error goes nowhere: Ray's core writes there without asking any logger."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def work_on_parts(run: Run, parts: Iterable[int], processors: int, done: Done) -> str | None:
@@ -98,22 +114,22 @@ def work_on_parts(run: Run, parts: Iterable[int], processors: int, done: Done) -
     context.max_errored_blocks = -1  # the other parts go on
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     numbers = [{"part": part} for part in parts]
-    each, workers = _pool(run.settings, processors, len(numbers))
+    pool = _pool(run.settings, processors, len(numbers))
     summaries = ray.data.from_items(numbers, override_num_blocks=len(numbers)).map_batches(
         _Worker,
         batch_size=1,
-        fn_constructor_args=(run, int(each["num_cpus"])),
+        fn_constructor_args=(run, pool.processors),
         compute=ray.data.ActorPoolStrategy(
             # One is enough to go on with when machines are lost.
             min_size=1,
-            initial_size=workers,
-            max_size=workers,
+            initial_size=pool.workers,
+            max_size=pool.workers,
             # A part waits for the first worker that is free, not for a certain one.
             max_tasks_in_flight_per_actor=1,
         ),
-        max_restarts=-1,
-        max_task_retries=_PART_ATTEMPTS,
-        **each,
+        max_task_retries=_PART_RETRIES,
+        num_cpus=pool.processors,
+        num_gpus=pool.gpus,
     )
     try:
         for row in summaries.iter_rows():
@@ -123,8 +139,16 @@ def work_on_parts(run: Run, parts: Iterable[int], processors: int, done: Done) -
     return None
 
 
-def _pool(settings: Settings, processors: int, parts: int) -> tuple[dict[str, float], int]:
-    """What a worker takes of the cluster, and how many fit into it."""
+class _Pool(NamedTuple):
+    """The workers that fit into the cluster, and what each takes of it."""
+
+    workers: int
+    processors: int
+    gpus: int
+
+
+def _pool(settings: Settings, processors: int, parts: int) -> _Pool:
+    """One worker per GPU where there are any to be used, else one per so many processors."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = int(sum(node.get("GPU", 0) for node in nodes))
     with_gpus = settings.device in ("cuda", "tensorrt") or (
@@ -132,11 +156,10 @@ def _pool(settings: Settings, processors: int, parts: int) -> tuple[dict[str, fl
     )
     if gpus and with_gpus:
         share = min(node["CPU"] // node["GPU"] for node in nodes if node.get("GPU"))
-        return {"num_cpus": max(1, share), "num_gpus": 1}, min(gpus, parts)
-    largest = max(node.get("CPU", 0) for node in nodes)
-    each = max(1, min(processors, int(largest)))
+        return _Pool(min(gpus, parts), max(1, int(share)), 1)
+    each = min(processors, int(max(node.get("CPU", 0) for node in nodes)))
     fitting = int(sum(node.get("CPU", 0) // each for node in nodes))
-    return {"num_cpus": each}, max(1, min(fitting, parts))
+    return _Pool(min(fitting, parts), each, 0)
 
 
 def _reason(error: BaseException) -> str:

@@ -140,9 +140,7 @@ def _of_file(file: Place, column: str, albums: str | None) -> pa.Table:
     if file.path.endswith(".tar"):
         return _of_tar(file, albums)
     if file.path.endswith((".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")):
-        raise InvalidParameter(
-            f"{file.name} is compressed: photos are read from the middle of tars"
-        )
+        raise InvalidParameter(f"{file.name} is compressed, and photos are read from the middle")
     return _table([_row(file.name, "file", file.name, album=_folder(file.name, albums))])
 
 
@@ -241,7 +239,7 @@ def _column_values(
 
 def _column_row(file: str, column: str, row: int) -> bytes | None:
     first, values = _column_batch(file, column, row // _BATCH_ROWS)
-    return values[row - first].as_py()  # type: ignore[no-any-return]
+    return values[row - first].as_py()
 
 
 @lru_cache(maxsize=1)
@@ -250,7 +248,8 @@ def _column_batch(file: str, column: str, batch: int) -> tuple[int, pa.Array]:
     first = batch * _BATCH_ROWS
     where = place(file)
     with pq.ParquetFile(where.path, filesystem=where.filesystem) as parquet:
-        start, taken, skip = 0, [], 0
+        taken: list[int] = []
+        start = skip = 0
         for group in range(parquet.num_row_groups):
             rows = parquet.metadata.row_group(group).num_rows
             if start + rows > first and start < first + _BATCH_ROWS:

@@ -138,10 +138,9 @@ class PartWorker:
         except (BadPhoto, BadRequest) as error:
             done = _Done([failure_row(photo, error)], [None], [])
         except Exception as error:  # a fault of ours in one photo must not end a million others
-            known = error
             if not isinstance(error, FacewrightError):
-                known = FacewrightError(f"{type(error).__name__} while it was worked on.")
-            done = _Done([failure_row(photo, known)], [None], [])
+                error = FacewrightError(f"{type(error).__name__} while it was worked on.")
+            done = _Done([failure_row(photo, error)], [None], [])
         for entry in done.rows:
             entry["seconds"] = {stage: clock.seconds.get(stage) for stage in SECONDS}
         return done
@@ -206,7 +205,7 @@ def part_summary(run: Run, part: int) -> dict[str, Any] | None:
     file = run.faces_file(part)
     try:
         metadata = pq.read_schema(file.path, filesystem=file.filesystem).metadata
-        return json.loads(metadata[SUMMARY])  # type: ignore[no-any-return]
+        return json.loads(metadata[SUMMARY])
     except (OSError, KeyError, pa.ArrowInvalid):
         return None
 
