@@ -72,7 +72,10 @@ lock:  ## resolve the pinned requirement files anew (needs uv)
 	uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" -c requirements/serve.txt \
 		--override requirements/torch-apart.in --no-emit-package torch \
-		--extra cpu --extra otel --extra dev pyproject.toml requirements/torch-deps.in -o requirements/dev.txt
+		--extra cpu --extra otel --extra bulk --extra dev pyproject.toml requirements/torch-deps.in -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.10 --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" -c requirements/dev.txt \
+		--extra cpu --extra otel --extra bulk pyproject.toml requirements/ray-cluster.in -o requirements/bulk.txt
 
 # Needs root, and Debian's buildah, debootstrap, podman and runc; docs/deploy.md tells more.
 ENGINE ?= podman --runtime=runc --cgroup-manager=cgroupfs

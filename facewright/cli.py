@@ -100,6 +100,17 @@ def _settle(command: Callable[[], int]) -> NoReturn:
     raise typer.Exit(2)
 
 
+def _need_bulk() -> None:
+    """End with one line unless the extra `bulk` is installed."""
+    from importlib.util import find_spec
+
+    if missing := [name for name in ("pyarrow", "ray") if find_spec(name) is None]:
+        typer.echo(
+            f"facewright: {' and '.join(missing)} missing: pip install 'facewright[bulk]'", err=True
+        )
+        raise typer.Exit(2)
+
+
 def _mesh_formats(text: str) -> list[MeshFormat]:
     """The formats in a comma-separated list; raises `InvalidParameter` for others."""
     from facewright.service.errors import InvalidParameter
@@ -230,6 +241,132 @@ def album(
             }
         )
         return album_files(photos, out, options, _mesh_formats(mesh_format))
+
+    _settle(command)
+
+
+BulkMeshes = Annotated[
+    str, typer.Option(help="Comma-separated formats of meshes, into a tar per part: glb, ...")
+]
+OutPlace = Annotated[
+    str, typer.Argument(metavar="OUT", help="Directory for the results, or a URI.")
+]
+MeshExpression = Annotated[
+    Literal["keep", "neutral"], typer.Option(help="Expression of the meshes.")
+]
+MeshPose = Annotated[Literal["canonical", "camera"], typer.Option(help="Frame of the meshes.")]
+
+
+@app.command()
+def bulk(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Directory of photos; or files, with wildcards or without: photos, Parquet and "
+            "CSV tables of them, WebDataset tars. A path or a URI, such as s3://bucket/photos.",
+        ),
+    ],
+    out: OutPlace,
+    column: Annotated[
+        str, typer.Option(help="Column of tables with the photos' paths, URIs or bytes.")
+    ] = "path",
+    albums: Annotated[
+        str | None,
+        typer.Option(
+            metavar="by-folder|COLUMN",
+            help="Also one identity of all photos in a folder, or with one value of a column.",
+        ),
+    ] = None,
+    faces: Annotated[Literal["all", "largest"], typer.Option(help="Which faces.")] = "all",
+    meshes: BulkMeshes = "",
+    expression: MeshExpression = "keep",
+    pose: MeshPose = "canonical",
+    texture: Texture = "albedo",
+    texture_size: TextureSize = "1024",
+    mesh: Subject = "face",
+    detail: Detail = None,
+    targets: Targets = "all",
+    compression: Compression = "quantized",
+    part_size: Annotated[
+        int, typer.Option(min=1, help="Photos of one file of the table, which is done or not.")
+    ] = 256,
+    worker_cpus: Annotated[
+        int, typer.Option(min=1, help="Processors of one worker that has no GPU.")
+    ] = 2,
+) -> None:
+    """Reconstruct the faces of millions of photos into a table, on Ray Data.
+
+    Needs the extra `bulk`. Works on this machine, or on the Ray cluster that RAY_ADDRESS names.
+    The same command goes on after any interruption. The exit code is 1 when photos failed,
+    3 when parts could not be done.
+    """
+    _need_bulk()
+    from facewright.service.bulk.run import run_bulk
+    from facewright.service.bulk.runs import BulkOptions, absolute
+    from facewright.service.options import ReconstructOptions
+
+    def command() -> int:
+        answer = ReconstructOptions.model_validate(
+            {
+                "faces": faces,
+                "expression": expression,
+                "pose": pose,
+                "texture": texture,
+                "texture_size": texture_size,
+                "mesh": mesh,
+                "detail": detail,
+                "targets": targets,
+                "compression": compression,
+            }
+        )
+        formats = tuple(_mesh_formats(meshes)) if meshes else ()
+        options = BulkOptions(
+            absolute(source), absolute(out), column, albums, answer, formats, part_size
+        )
+        return run_bulk(options, worker_cpus)
+
+    _settle(command)
+
+
+@app.command()
+def mesh(
+    rows: Annotated[
+        str,
+        typer.Argument(
+            metavar="ROWS", help="What `bulk` has written, or a Parquet file with rows of it."
+        ),
+    ],
+    out: OutPlace,
+    mesh_format: MeshFormats = "glb",
+    expression: MeshExpression = "keep",
+    pose: MeshPose = "canonical",
+    mesh: Subject = "face",
+    detail: Detail = None,
+    targets: Targets = "all",
+    compression: Compression = "quantized",
+) -> None:
+    """Write the meshes of a table that `bulk` has made: a tar for each of its files.
+
+    Needs the extra `bulk`. The same command goes on after any interruption.
+    """
+    _need_bulk()
+    from facewright.service.bulk.meshes import write_meshes
+    from facewright.service.bulk.runs import absolute
+    from facewright.service.options import ReconstructOptions
+
+    def command() -> int:
+        options = ReconstructOptions.model_validate(
+            {
+                "expression": expression,
+                "pose": pose,
+                "mesh": mesh,
+                "detail": detail,
+                "targets": targets,
+                "compression": compression,
+            }
+        )
+        return write_meshes(absolute(rows), absolute(out), _mesh_formats(mesh_format), options)
 
     _settle(command)
 

@@ -3,6 +3,7 @@
 FacewrightError
 ├── BadPhoto                  400  the bytes that were sent; itself: too small for a face
 │   ├── UndecodablePhoto      400  empty, truncated or corrupt
+│   ├── UnreadablePhoto       400  a file of a bulk run that cannot be read; never sent
 │   ├── PhotoTooLarge         413  too many bytes or too many pixels
 │   └── UnsupportedPhotoType  415  no JPEG, PNG, WebP, HEIC or AVIF
 ├── BadRequest                     what was asked for
@@ -64,6 +65,14 @@ class UndecodablePhoto(BadPhoto):
     status = 400
     code = "undecodable_photo"
     title = "Photo cannot be decoded"
+
+
+class UnreadablePhoto(BadPhoto):
+    """A file, object or row that a bulk run was given cannot be read.  Never sent."""
+
+    status = 400
+    code = "unreadable_photo"
+    title = "Photo cannot be read"
 
 
 class PhotoTooLarge(BadPhoto):

@@ -118,8 +118,8 @@ class Album:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
-    """A photo before its face is chosen."""
+class SeenPhoto:
+    """A photo of an album before its face is chosen."""
 
     width: int
     height: int
@@ -145,7 +145,7 @@ def solve_album(
     """
     which: Faces = "largest" if options.faces == "largest" else "all"
 
-    def look(source: Source) -> _Seen | FailedPhoto:
+    def look(source: Source) -> SeenPhoto | FailedPhoto:
         with job.one() as own:
             try:
                 photo, faces = engine.observe(source(), which, own, reduced=True)
@@ -153,15 +153,15 @@ def solve_album(
                 # A new one: the frames that this one came through hold the photo.
                 return FailedPhoto(type(error)(error.detail))
             embeddings = engine.embed(photo, faces, own)
-            return _Seen(photo.width, photo.height, faces, embeddings)
+            return SeenPhoto(photo.width, photo.height, faces, embeddings)
 
     seen = list(photo_map(look, sources))
     job.check()
-    if not any(isinstance(photo, _Seen) for photo in seen):
+    if not any(isinstance(photo, SeenPhoto) for photo in seen):
         raise TooFewPhotos(_too_few(seen, 0, options.min_photos))
     with job.stage("reconstruct"):
         limits = engine.regressor.stranger_distance, engine.stranger_similarity
-        album = _aggregate(seen, options, *limits)
+        album = aggregate_album(seen, options, *limits)
     if album.photos_used < options.min_photos:
         raise TooFewPhotos(_too_few(seen, album.photos_used, options.min_photos))
     return album
@@ -216,13 +216,23 @@ def album_overlay(
         return draw_overlay(picture, engine.model, [reduced], landmarks=landmarks)
 
 
-def _aggregate(
-    seen: Sequence[_Seen | FailedPhoto],
+def aggregate_album(
+    seen: Sequence[SeenPhoto | FailedPhoto],
     options: AlbumOptions,
     stranger_distance: float,
     stranger_similarity: float | None,
 ) -> Album:
-    usable = [photo for photo in seen if isinstance(photo, _Seen)]
+    """The one identity of photos whose faces have been observed.
+
+    Of several faces in a photo the one that is consistent with the others is taken.
+
+    Args:
+        seen: the photos, in their order; at least one of them with a face.
+        options: `strategy` and `outliers` of them.
+        stranger_distance: of the weights, see `Regressor.stranger_distance`.
+        stranger_similarity: see `Engine.stranger_similarity`.
+    """
+    usable = [photo for photo in seen if isinstance(photo, SeenPhoto)]
     chosen = consistent_faces(
         [
             _identity(photo.faces) if photo.embeddings is None else photo.embeddings
@@ -279,7 +289,7 @@ def _identity(faces: Sequence[ObservedFace]) -> Float32:
     return np.stack([face.coefficients[LAYOUT_239.identity] for face in faces])
 
 
-def _too_few(seen: Sequence[_Seen | FailedPhoto], used: int, asked: int) -> str:
+def _too_few(seen: Sequence[SeenPhoto | FailedPhoto], used: int, asked: int) -> str:
     problems = [
         f"photo {index}: {photo.problem.code}"
         for index, photo in enumerate(seen)

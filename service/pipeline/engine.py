@@ -115,6 +115,10 @@ class Engine(LoadedModels):
         reduced: `Scene.photo` will probably not be asked for.
         """
         photo, observed = self.observe(data, faces, job, reduced=reduced)
+        return self.scene(data, photo, observed, job)
+
+    def scene(self, data: bytes, photo: Photo, observed: Sequence[ObservedFace], job: Job) -> Scene:
+        """The geometry of the faces that `observe` has found in the photo with the bytes `data`."""
 
         def decode() -> RgbU8:
             return self.decode(data, job) if photo.reduction > 1 else photo.rgb_u8

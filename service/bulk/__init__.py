@@ -1,0 +1,1 @@
+"""Millions of photos: reconstruction on Ray Data, into a table that no interruption breaks."""

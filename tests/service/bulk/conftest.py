@@ -1,0 +1,87 @@
+"""Photos of the repository's portraits, sound and broken, and what a run makes of them."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[3]
+PORTRAITS = sorted((ROOT / "docs" / "images" / "portraits").glob("*.png"))
+
+Row = dict[str, Any]
+Bulk = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def jpeg(number: int) -> bytes:
+    """A photo of its own: one of the portraits, in a size and quality by its number."""
+    side = 160 + 8 * (number % 7)
+    with Image.open(PORTRAITS[number % len(PORTRAITS)]) as portrait:
+        data = io.BytesIO()
+        portrait.convert("RGB").resize((side, side)).save(data, "JPEG", quality=70 + number % 25)
+    return data.getvalue()
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[bytes]:
+    """Twelve sound photos."""
+    return [jpeg(number) for number in range(12)]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory, photos: list[bytes]) -> Path:
+    """A directory of two people's photos; three of fifteen are broken."""
+    directory = tmp_path_factory.mktemp("photos")
+    for number, data in enumerate(photos):
+        file = directory / "anna" / f"{number:02d}.jpg"
+        if number % len(PORTRAITS) == 1:
+            file = directory / "berta" / f"{number:02d}.jpg"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(data)
+    (directory / "berta" / "cut.jpg").write_bytes(photos[1][:900])
+    (directory / "berta" / "empty.png").write_bytes(b"")
+    blank = io.BytesIO()
+    Image.new("RGB", (64, 64), (90, 120, 90)).save(blank, "PNG")
+    (directory / "berta" / "nobody.png").write_bytes(blank.getvalue())
+    (directory / "notes.txt").write_text("no photo")
+    return directory
+
+
+def environment() -> dict[str, str]:
+    """Of a program that embeds Ray: two processors, whatever the machine has."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def command(*arguments: object) -> list[str]:
+    """The command line of `facewright`."""
+    return [sys.executable, "-m", "facewright", *map(str, arguments)]
+
+
+@pytest.fixture(scope="session")
+def bulk_command() -> Callable[..., list[str]]:
+    """The command line of `facewright ...`, to be started otherwise than by `bulk`."""
+    return command
+
+
+@pytest.fixture(scope="session")
+def bulk() -> Bulk:
+    """Run `facewright ...` as a program."""
+
+    def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*arguments),
+            cwd=ROOT,
+            env=environment() | variables,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+
+    return run
