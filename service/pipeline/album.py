@@ -17,14 +17,14 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from facewright.models.aggregation import aggregate, shares
+from facewright.models.aggregation import Strategy, aggregate, shares
 from facewright.models.agreement import (
     album_distances,
     album_similarities,
     consistent_faces,
     minority,
 )
-from facewright.models.layout import LAYOUT_239
+from facewright.models.layout import layout_of
 from facewright.service.errors import BadPhoto, FacewrightError, NoFaceFound, TooFewPhotos
 from facewright.service.options import AlbumOptions, Faces
 from facewright.service.pipeline.engine import Engine
@@ -163,10 +163,15 @@ def solve_album(
         raise TooFewPhotos(_too_few(seen, 0, options.min_photos))
     with clock.stage("reconstruct"):
         limits = engine.regressor.stranger_distance, engine.stranger_similarity
-        album = _aggregate(seen, options, *limits)
+        album = _aggregate(seen, options, album_strategy(engine, options), *limits)
     if album.photos_used < options.min_photos:
         raise TooFewPhotos(_too_few(seen, album.photos_used, options.min_photos))
     return album
+
+
+def album_strategy(engine: Engine, options: AlbumOptions) -> Strategy:
+    """How photos are weighed: as asked for, but all alike by weights that have no confidences."""
+    return options.strategy if engine.regressor.confides else "mean"
 
 
 def album_face(engine: Engine, album: Album, photo: AlbumFace) -> Reconstruction:
@@ -177,7 +182,7 @@ def album_face(engine: Engine, album: Album, photo: AlbumFace) -> Reconstruction
     shown = photo.observed
     if photo.used:
         coefficients = shown.coefficients.copy()
-        coefficients[LAYOUT_239.identity] = album.identity
+        coefficients[layout_of(coefficients).identity] = album.identity
         shown = replace(shown, coefficients=coefficients)
     face = reconstruct_faces(engine.model, [shown])[0]
     return replace(face, coefficients=photo.observed.coefficients)
@@ -224,6 +229,7 @@ def album_overlay(
 def _aggregate(
     seen: Sequence[_Seen | FailedPhoto],
     options: AlbumOptions,
+    strategy: Strategy,
     stranger_distance: float,
     stranger_similarity: float | None,
 ) -> Album:
@@ -242,7 +248,7 @@ def _aggregate(
     ]
     identity = _identity(faces)
     confidences = np.stack([face.confidences for face in faces])
-    albedo = np.stack([face.coefficients[LAYOUT_239.albedo] for face in faces])
+    albedo = np.stack([face.coefficients[layout_of(face.coefficients).albedo] for face in faces])
     distances = album_distances(identity).tolist() if len(faces) > 1 else [None]
     similarities = (
         album_similarities(np.stack(embeddings)).tolist()
@@ -267,21 +273,21 @@ def _aggregate(
     weights = np.ones(len(faces))
     if options.outliers == "drop":
         weights[minority(np.array([photo.is_stranger for photo in found]))] = 0.0
-    part = shares(confidences, options.strategy, weights).mean(axis=1)
+    part = shares(confidences, strategy, weights).mean(axis=1)
     placed = iter(
         replace(photo, used=bool(weights[row]), share=float(part[row]))
         for row, photo in enumerate(found)
     )
     return Album(
         photos=[photo if isinstance(photo, FailedPhoto) else next(placed) for photo in seen],
-        identity=aggregate(identity, confidences, options.strategy, weights),
+        identity=aggregate(identity, confidences, strategy, weights),
         albedo=np.average(albedo, axis=0, weights=weights).astype(np.float32),
     )
 
 
 def _identity(faces: Sequence[ObservedFace]) -> Float32:
     """(N, 80)."""
-    return np.stack([face.coefficients[LAYOUT_239.identity] for face in faces])
+    return np.stack([face.coefficients[layout_of(face.coefficients).identity] for face in faces])
 
 
 def _too_few(seen: Sequence[_Seen | FailedPhoto], used: int, asked: int) -> str:

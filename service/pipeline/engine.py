@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from facewright.models.agreement import STRANGER_SIMILARITY
+from facewright.models.arcface import ARCFACE_POINTS, ARCFACE_SIDE
 from facewright.models.assets import FACE_MODEL, HEAD_RIG, WEIGHTS, asset_path
 from facewright.models.assets import sha256 as file_sha256
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
 from facewright.models.blendshapes import BlendshapeSolver
 from facewright.models.camera import CROP_SIZE
 from facewright.models.head_rig import ForeignHeadRig, HeadRig, HeadRigFileError
-from facewright.models.layout import LAYOUT_239
+from facewright.models.layout import layout_of
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.resampling import warm_up as warm_up_resampling
 from facewright.models.texture.baking import DEFAULT_TEXTURE_SIZE, TextureBaker
@@ -38,6 +38,7 @@ from facewright.service.formats.mesh import Mesh
 from facewright.service.formats.obj import write_obj
 from facewright.service.formats.ply import write_ply
 from facewright.service.formats.stl import write_stl
+from facewright.service.networks.arcface import ArcFace
 from facewright.service.networks.centerface import CenterFace
 from facewright.service.networks.detection import DetectedFace, Detector, LoadedDetector, TooCoarse
 from facewright.service.networks.image_networks import BATCH_BYTES, Outputs, Query, answer
@@ -116,7 +117,8 @@ class Engine:
         cv2.setNumThreads(1)
         self.settings = settings
         weights = self.weights = settings.weights or _shipped(WEIGHTS)
-        self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
+        face_model = settings.face_model or _shipped(FACE_MODEL)
+        self.model = _load_face_model(face_model)
         self.baker = TextureBaker(self.model)
         self.heads = _load_heads(self.model)
         """Makes whole heads; None for a face model that has none."""
@@ -124,11 +126,9 @@ class Engine:
         known = set(ARKIT_BLENDSHAPES) & set(self.model.expression_units)
         self.blendshapes = BlendshapeSolver(self.model) if known else None
         """Says expressions in ARKit's blendshapes; None for a face model without their names."""
-        self.regressor, self.detector, self.providers = _open_networks(
-            settings, weights, self.model.sha256
+        self.regressor, self.detector, self.recognizer, self.providers = _open_networks(
+            settings, weights, face_model, self.model.sha256
         )
-        self.recognizer: Recognizer | None = self.detector.recognizer
-        """Tells people apart; not every detector comes with one."""
         self.weights_sha256 = file_sha256(weights)
         self.limits = ImageLimits(
             max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels
@@ -225,7 +225,7 @@ class Engine:
         )
         detector = _TimedDetector(asking, self.settings.max_faces, clock, deadline)
         with clock.stage("reconstruct"):
-            return Reconstructor(self.model, detector, regress).observe(
+            return Reconstructor(self.model, detector, regress, self.regressor.alignment).observe(
                 photo.rgb_u8, faces, largest_zoom=1.0 if photo.reduction > 1 else math.inf
             )
 
@@ -238,7 +238,7 @@ class Engine:
     ) -> npt.NDArray[np.float32] | None:
         """What tells N >= 1 faces of a photo apart, (N, D) of unit length, by `evidence`.
 
-        The detector's recogniser comes before the weights' descriptors, because somebody chose it.
+        A recogniser comes before the weights' descriptors, because somebody chose it.
         None where there is neither.  Raises `DeadlinePassed`, and `ModelError` when the network
         fails.
         """
@@ -261,8 +261,9 @@ class Engine:
     @property
     def stranger_similarity(self) -> float | None:
         """Below which what `embed` gives is of different people; None without."""
-        limits = {"embedding": STRANGER_SIMILARITY, "descriptor": self.regressor.stranger_cosine}
-        return limits.get(self.evidence)
+        if self.recognizer is not None:
+            return self.recognizer.stranger_cosine
+        return self.regressor.stranger_cosine if self.regressor.describes else None
 
     def decode(self, data: bytes, deadline: Deadline, clock: StageClock) -> RgbU8:
         """The pixels (H, W, 3) of a photo.  Raises `BadPhoto` and `DeadlinePassed`."""
@@ -320,7 +321,7 @@ class Engine:
         heads = self._known_heads()
         geometry = face.geometry
         targets = choice.targets if form == "glb" else "none"
-        coefficients = LAYOUT_239.split(face.coefficients[None])
+        coefficients = layout_of(face.coefficients).split(face.coefficients[None])
         resting = np.zeros(self.model.n_expression, np.float32)
         weights: dict[str, float] = {}
         if expression == "neutral" or targets != "none":
@@ -519,6 +520,9 @@ class Engine:
     def _warm_up(self) -> None:
         """Do everything once, so that no request waits for a compiler or an allocation."""
         self.detector.warm_up()
+        if self.recognizer is not None:
+            blank = np.zeros((2 * ARCFACE_SIDE, 2 * ARCFACE_SIDE, 3), np.uint8)
+            self.recognizer.embed(blank, np.float32(2 * ARCFACE_POINTS)[None])
         largest = self.settings.batch_size
         # A GPU chooses its kernels for each shape.
         on_cpu = self.providers == CPU_PROVIDERS
@@ -528,7 +532,7 @@ class Engine:
         warm_up_resampling()
         photo = np.zeros((2 * CROP_SIZE, 2 * CROP_SIZE, 3), np.uint8)
         faces = Reconstructor(
-            self.model, _KnownFace(self.model), self.regressor.regress
+            self.model, _KnownFace(self.model), self.regressor.regress, self.regressor.alignment
         ).reconstruct(photo)
         clock = StageClock()
         scene = Scene(photo.shape[1], photo.shape[0], faces, lambda: photo)
@@ -609,17 +613,33 @@ def _load_face_model(path: Path) -> MorphableModel:
         raise ModelError(f"cannot load the face model {path}: {error}") from error
 
 
+_Networks = tuple[Regressor, LoadedDetector, Recognizer | None, tuple[str, ...]]
+
+
 def _open_networks(
-    settings: Settings, weights: Path, face_model_sha256: str
-) -> tuple[Regressor, LoadedDetector, tuple[str, ...]]:
-    """Regressor and detector, and where the regressor runs: preferred provider first."""
+    settings: Settings, weights: Path, face_model: Path, face_model_sha256: str
+) -> _Networks:
+    """Regressor, detector and what tells people apart, if there is one.
+
+    Then where the regressor runs: preferred provider first.
+    """
     threads = settings.inference_threads or usable_processors()
 
-    def on(device: Device) -> tuple[Regressor, LoadedDetector, tuple[str, ...]]:
+    def on(device: Device) -> _Networks:
         providers = providers_of(device, half=settings.tensorrt_fp16)
-        regressor = Regressor(weights, providers, threads, face_model_sha256=face_model_sha256)
-        detector = open_detector(settings, providers_of("cpu" if device == "cpu" else "cuda"))
-        return regressor, detector, tuple(map(provider_name, providers))
+        regressor = Regressor(
+            weights,
+            providers,
+            threads,
+            face_model_sha256=face_model_sha256,
+            face_model=face_model,
+        )
+        plain = providers_of("cpu" if device == "cpu" else "cuda")
+        detector = open_detector(settings, plain)
+        recognizer = detector.recognizer
+        if settings.recognizer is not None:
+            recognizer = ArcFace(settings.recognizer, plain, threads)
+        return regressor, detector, recognizer, tuple(map(provider_name, providers))
 
     if settings.device != "auto":
         return on(settings.device)
