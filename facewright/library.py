@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
-from facewright.models.layout import LAYOUT_239
+from facewright.models.layout import layout_of
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.texture.baking import DEFAULT_TEXTURE_SIZE
 from facewright.service.errors import NoFaceFound
@@ -170,7 +170,10 @@ class Reconstruction:
 
     @property
     def coefficients(self) -> Float32:
-        """(239,), in the order of `facewright.models.layout.LAYOUT_239`."""
+        """(239,), in the order of `facewright.models.layout.LAYOUT_239`.
+
+        Weights of the released checkpoints' layout give (257,), in that of `LAYOUT_257`.
+        """
         return self._face.coefficients
 
     @property
@@ -283,7 +286,7 @@ class Reconstruction:
         solver = self._engine.blendshapes
         if solver is None:
             return {}
-        expression = LAYOUT_239.split(self.coefficients[None]).expression[0]
+        expression = layout_of(self.coefficients).split(self.coefficients[None]).expression[0]
         weights = solver.solve(expression).weights
         return dict(zip(ARKIT_BLENDSHAPES, weights.tolist(), strict=True))
 

@@ -3,6 +3,7 @@
 Scale, position and in-plane rotation come from a weak-perspective fit of the photo's points to
 a 3D template.  The code released with the paper fits five points and leaves the rotation to the
 network; here it is taken out, so that a photo that is turned shows the network the same crop.
+Weights that were trained the other way bring an `Alignment` of their own along.
 The five points are the image-left eye, image-right eye, nose tip, image-left mouth corner and
 image-right mouth corner, their template `MorphableModel.five_points`; any other points of the
 face do as well, such as the 68 landmarks with `MorphableModel.landmark_template`.
@@ -10,6 +11,9 @@ face do as well, such as the 68 landmarks with `MorphableModel.landmark_template
 
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,10 +66,8 @@ def fit_weak_perspective(points: NDArray[Any], template: NDArray[Any]) -> WeakPe
         raise ValueError("the facial points coincide or lie on a line")
     if _flatness(template) < _FLATNESS_LIMIT:
         raise ValueError("the template's points lie in a plane")
-    # The equations fall apart into n for u and n for v with the same matrix.
-    # Centering both sides takes the translation out, which keeps far-off points exact.
     center, template_center = points.mean(axis=0), template.mean(axis=0)
-    affine = np.linalg.lstsq(template - template_center, points - center, rcond=None)[0].T
+    affine = _affine(points, template)
     # The template's y axis points up and the photo's down: upright is [[1, 0], [0, -1]].
     roll = float(np.arctan2(affine[1, 0] + affine[0, 1], affine[0, 0] - affine[1, 1]))
     scale = float(np.linalg.norm(_turn_back(roll) @ affine, axis=1).mean())
@@ -82,6 +84,66 @@ def crop_transform(points: NDArray[Any], template: NDArray[Any]) -> NDArray[np.f
     scale, roll, origin = fit_weak_perspective(points, template)
     linear = CROP_SCALE / scale * _turn_back(roll)
     return np.column_stack([linear, CROP_SIZE / 2 - linear @ origin])
+
+
+@dataclass(frozen=True, eq=False)
+class FixedAlignment:
+    """The alignment of the released checkpoints: five points, fitted once, and the roll is kept.
+
+    Weights that were trained so carry it in their file's metadata, as `alignment`.
+    """
+
+    template: NDArray[np.float64]
+    """(5, 3) mm, in the order of `MorphableModel.five_points`; its origin goes to the middle of
+    the crop."""
+
+    def crop_transform(self, points: NDArray[Any]) -> NDArray[np.float64]:
+        """Similarity (2, 3) from photo px to px of the 224 crop, for five points (5, 2).
+
+        The scale is the mean norm of the two rows of the fitted camera.  A face that is turned by
+        more than 45 degrees is turned by quarter turns, as somebody would who looks at the photo;
+        what is left of its roll is left to the network.  Errors as for `fit_weak_perspective`.
+        """
+        _, roll, origin = fit_weak_perspective(points, self.template)
+        quarter = math.pi / 2
+        turned = quarter * round(roll / quarter)
+        # The norms of a camera's rows depend on how it is turned about the line of sight.
+        scale = np.linalg.norm(_affine(points, self.template), axis=1).mean()
+        linear = CROP_SCALE / scale * np.rint(_turn_back(turned))
+        return np.column_stack([linear, CROP_SIZE / 2 - linear @ origin])
+
+    def to_text(self) -> str:
+        """As metadata of a file."""
+        return json.dumps({"template_mm": self.template.tolist(), "roll": "kept"})
+
+    @classmethod
+    def from_text(cls, text: str) -> FixedAlignment:
+        """Inverse of `to_text`.  Raises ValueError for any other text."""
+        try:
+            content = json.loads(text)
+            template = np.array(content["template_mm"], np.float64)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"no alignment: {text!r}") from error
+        if (
+            template.shape != (5, 3)
+            or not np.isfinite(template).all()
+            or _flatness(template) < _FLATNESS_LIMIT
+            or content.get("roll") != "kept"
+        ):
+            raise ValueError(f"no alignment: {text!r}")
+        return cls(template)
+
+
+def _affine(points: NDArray[Any], template: NDArray[Any]) -> NDArray[np.float64]:
+    """A (2, 3) of the least-squares solution of points (n, 2) = template (n, 3) A' + t."""
+    points, template = np.asarray(points, np.float64), np.asarray(template, np.float64)
+    # The equations fall apart into n for u and n for v with the same matrix.
+    # Centring both sides takes the translation out, which keeps far-off points exact.
+    centred = points - points.mean(axis=0)
+    solution: NDArray[np.float64] = np.linalg.lstsq(
+        template - template.mean(axis=0), centred, rcond=None
+    )[0].T
+    return solution
 
 
 def _turn_back(roll: float) -> NDArray[np.float64]:

@@ -16,14 +16,10 @@ from torch import Tensor, nn
 from facewright.models.camera import CROP_SIZE
 from facewright.models.cnet_torch import CNet
 from facewright.models.identity_branch_torch import IdentityBranch
-from facewright.models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout
+from facewright.models.layout import LAYOUT_257, LAYOUTS
 from facewright.models.recognition_torch import CHIP_SIZE
 from facewright.models.resnet_torch import ResNet50, Variant
 from facewright.models.rnet_torch import RNet
-
-LAYOUTS: Mapping[str, CoefficientLayout] = {
-    layout.name: layout for layout in (LAYOUT_239, LAYOUT_257)
-}
 
 # torchvision's weights expect RGB in [0, 1] with this mean subtracted, divided by this deviation.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -51,6 +47,8 @@ class CheckpointInfo:
         steps, images: of training so far.
         config: the trainer's configuration, plain values only.
         input_size: side of the images that R-Net sees, px; crops are shrunk to it.
+        alignment: how crops are cut, `models.alignment.FixedAlignment` as text; "" where they are
+            cut as this project does.
     """
 
     layout: str
@@ -60,6 +58,7 @@ class CheckpointInfo:
     images: int
     config: Mapping[str, Any] = field(default_factory=dict)
     input_size: int = CROP_SIZE
+    alignment: str = ""
 
     def entries(self) -> dict[str, Any]:
         """The description as entries of a checkpoint, plain values only."""
@@ -116,6 +115,7 @@ def load_checkpoint(path: str | Path) -> tuple[RNet, CNet | None, CheckpointInfo
         images=int(content["images"]),
         config=content.get("config", {}),
         input_size=int(content.get("input_size", CROP_SIZE)),
+        alignment=str(content.get("alignment", "")),
     )
     if info.layout not in LAYOUTS:
         raise CheckpointError(f"{path}: layout {info.layout!r} is none of {sorted(LAYOUTS)}")

@@ -134,3 +134,18 @@ LAYOUT_257 = CoefficientLayout(
     light_offset=0.8,
 )
 """The released checkpoints: light per color channel, relative to an ambient 0.8."""
+
+
+LAYOUTS: dict[str, CoefficientLayout] = {layout.name: layout for layout in (LAYOUT_239, LAYOUT_257)}
+
+
+def layout_of(coefficients: Any) -> CoefficientLayout:
+    """The layout of coefficient vectors (..., size), which their length tells.
+
+    Raises ValueError for another length.
+    """
+    size = coefficients.shape[-1]
+    for layout in LAYOUTS.values():
+        if layout.size == size:
+            return layout
+    raise ValueError(f"no coefficient layout has {size} numbers")

@@ -27,6 +27,9 @@ MAX_UNPACKED_BYTES: Final = 512 * 2**20
 _HEADER_MEMBER = "header.json"
 _MAX_HEADER_BYTES = 2**20
 _SUBDIVISION = {"subdivision_data", "subdivision_indices", "subdivision_indptr"}
+_BASES = ("identity_basis", "expression_basis", "albedo_basis")
+_EXACT: Final = "<f4"
+"""What bases may be stored in as well, where nothing may be lost."""
 _STORED: Final[dict[str, tuple[str, int]]] = {
     "mean_shape": ("<f4", 2),
     "identity_basis": ("<f2", 3),
@@ -60,14 +63,20 @@ class Header(NamedTuple):
     metadata: Mapping[str, str]
 
 
-def write(path: Path, arrays: Mapping[str, NDArray[Any]], header: Header) -> None:
+def write(
+    path: Path, arrays: Mapping[str, NDArray[Any]], header: Header, *, exact: bool = False
+) -> None:
     """Write the arrays, in memory precision, and the header; bytes depend on nothing else.
 
     arrays: a `MorphableModel`'s, and the three of its subdivision when it has one.  Shape
     bases are rounded to float16, the albedo basis (n, V, 3) to int8 times a scale per mode.
+    exact: store them in float32 instead, at two to four times the size.
     """
     stored = dict(arrays)
-    stored["albedo_basis"], stored["albedo_scale"] = _quantize(arrays["albedo_basis"])
+    if exact:
+        stored["albedo_scale"] = np.ones(len(arrays["albedo_basis"]), np.float32)
+    else:
+        stored["albedo_basis"], stored["albedo_scale"] = _quantize(arrays["albedo_basis"])
     text = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -80,7 +89,8 @@ def write(path: Path, arrays: Mapping[str, NDArray[Any]], header: Header) -> Non
         for name, (dtype, _) in _STORED.items():
             if name in stored:
                 buffer = io.BytesIO()
-                array = np.ascontiguousarray(stored[name], dtype)
+                kept = _EXACT if exact and name in _BASES else dtype
+                array = np.ascontiguousarray(stored[name], kept)
                 np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
                 _add(archive, f"{name}.npy", buffer.getvalue())
 
@@ -171,7 +181,8 @@ def _parse_array(name: str, payload: bytes) -> NDArray[Any]:
         shape, fortran_order, found = np.lib.format.read_array_header_1_0(stream)
     except ValueError as error:
         raise FaceModelFileError(f"{name}: {error}") from error
-    if found != np.dtype(dtype) or len(shape) != rank or fortran_order:
+    allowed = (dtype, _EXACT) if name in _BASES else (dtype,)
+    if found not in map(np.dtype, allowed) or len(shape) != rank or fortran_order:
         raise FaceModelFileError(f"{name} must be a C-ordered {dtype} array of rank {rank}")
     body = payload[stream.tell() :]
     if any(extent < 0 for extent in shape) or len(body) != math.prod(shape) * found.itemsize:

@@ -247,12 +247,12 @@ class MorphableModel:
         except ValueError as error:
             raise model_file.FaceModelFileError(f"not a sound face model: {error}") from error
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, exact: bool = False) -> None:
         """Write a model file; the same model gives the same bytes.
 
         Shape bases are rounded to float16 and the albedo basis to 8 bits with one scale per
         mode, so a loaded model differs from the saved one by that; saving a loaded model
-        writes the same arrays again.
+        writes the same arrays again.  With `exact` they stay in float32, and nothing differs.
         """
         arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
         if self.subdivision is not None:
@@ -260,7 +260,7 @@ class MorphableModel:
             arrays["subdivision_indices"] = self.subdivision.indices
             arrays["subdivision_indptr"] = self.subdivision.indptr
         header = model_file.Header(self.expression_units, dict(self.metadata))
-        model_file.write(Path(path), arrays, header)
+        model_file.write(Path(path), arrays, header, exact=exact)
 
     def _validate(self) -> None:
         extents: dict[str, int] = {}

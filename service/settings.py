@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     insightface_root: Path = Field(
         default=Path("~/.insightface"), description="Directory that holds `models/<pack>`."
     )
+    recognizer: Path | None = Field(
+        default=None,
+        description="Recognition network (.onnx, ArcFace's input) that tells people of an album "
+        "apart, in place of the detector's pack and the weights' descriptors.",
+    )
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         default="auto",
         description="Where the networks run; auto takes a GPU through CUDA if there is one. With "

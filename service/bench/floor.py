@@ -51,7 +51,9 @@ class Floor:
 
         rgb_u8 = engine.decode(photo, Job())
         detector = engine.detector.asking(detect, only_largest=True)
-        Reconstructor(engine.model, detector, regress).reconstruct(rgb_u8, "largest")
+        Reconstructor(engine.model, detector, regress, engine.regressor.alignment).reconstruct(
+            rgb_u8, "largest"
+        )
 
     def once(self) -> tuple[float, float]:
         """Seconds that detection and regression take for the photo, one after the other."""

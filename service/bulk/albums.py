@@ -108,6 +108,7 @@ def _album_row(
     seen = [_seen(rows) for rows in photos]
     if not any(isinstance(photo, SeenPhoto) for photo in seen):
         return {"album": album, "photos": len(photos), "photos_used": 0, "code": TooFewPhotos.code}
+    # Confidences of weights without a C-Net are all 1: theirs is the plain mean.
     result = aggregate_album(seen, AlbumOptions(), stranger_distance, stranger_similarity)
     return {
         "album": album,

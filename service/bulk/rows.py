@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
 from facewright.models.blendshapes import BlendshapeSolver
-from facewright.models.layout import LAYOUT_239
+from facewright.models.layout import CoefficientLayout, layout_of
 from facewright.service.errors import FacewrightError
 from facewright.service.networks.detection import DetectedFace
 from facewright.service.pipeline.reconstruction import ObservedFace, Reconstruction
@@ -49,25 +49,11 @@ FACES: Final = pa.schema(
         pa.field("weights_sha256", pa.string(), nullable=False),
         pa.field("detector", pa.string(), nullable=False),
     ],
-    metadata={
-        "coefficients": json.dumps(
-            {
-                name: [part.start, part.stop]
-                for name, part in (
-                    (name, getattr(LAYOUT_239, name))
-                    for name in (
-                        "identity", "expression", "albedo", "light", "rotation", "translation"
-                    )
-                )
-            }
-        ),
-        "blendshapes": json.dumps(list(ARKIT_BLENDSHAPES)),
-    },
-)  # fmt: skip
+)
 """One row per face, and one per photo that failed; matrices and points row by row.
 
 `code` and `detail` are those of the API's problems, and null where there is a face.  The metadata
-tells the slices of `coefficients` and the names of `blendshapes`.
+of a table tells the slices of `coefficients` and the names of `blendshapes`.
 """
 
 
@@ -78,7 +64,7 @@ def face_rows(
 ) -> Iterator[dict[str, Any]]:
     """The rows of a photo's faces; `photo` has the columns that they share."""
     for index, face in enumerate(faces):
-        expression = face.coefficients[LAYOUT_239.expression]
+        expression = face.coefficients[layout_of(face.coefficients).expression]
         yield {
             **photo,
             "face": index,
@@ -100,10 +86,16 @@ def failure_row(photo: Mapping[str, Any], error: FacewrightError) -> dict[str, A
     return {**photo, "code": error.code, "detail": error.detail}
 
 
-def faces_table(rows: list[dict[str, Any]]) -> pa.Table:
+def faces_table(rows: list[dict[str, Any]], layout: CoefficientLayout) -> pa.Table:
     """Rows as a table of `FACES`; what a row does not name is null."""
     columns = {name: [row.get(name) for row in rows] for name in FACES.names}
-    return pa.table(columns, schema=FACES)
+    parts = ("identity", "expression", "albedo", "light", "rotation", "translation")
+    slices = {name: getattr(layout, name) for name in parts}
+    metadata = {
+        "coefficients": json.dumps({name: [s.start, s.stop] for name, s in slices.items()}),
+        "blendshapes": json.dumps(list(ARKIT_BLENDSHAPES)),
+    }
+    return pa.table(columns, schema=FACES.with_metadata(metadata))
 
 
 def observed_face(row: Mapping[str, Any], descriptor: Any = None) -> ObservedFace:

@@ -118,7 +118,7 @@ class PartWorker:
         summary = _summary(rows, len(photos), self._engine)
         if sum(summary["failed"].get(code, 0) for code in _FAULTS) == len(photos):
             raise ModelError(f"every photo of part {part} failed: {rows[0]['detail']}")
-        table = faces_table(rows)
+        table = faces_table(rows, self._engine.regressor.layout)
         about = {**table.schema.metadata, SUMMARY: json.dumps(summary).encode()}
         _write(run.faces_file(part).writing(), table.replace_schema_metadata(about))
         return summary

@@ -15,30 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from facewright.models.resampling import cut_square
+from facewright.models.agreement import STRANGER_SIMILARITY
+from facewright.models.arcface import cut_chip, of_unit_length
 from facewright.service.errors import ModelError
 from facewright.service.networks.detection import DetectedFace
 from facewright.service.networks.image_networks import Ask, ImageNetwork
 from facewright.service.networks.recognition import Recognizer
 from facewright.service.runtime.sessions import CPU_PROVIDERS, Provider
-
-ARCFACE_SIDE = 112
-"""Side in pixels of the chip for which `ARCFACE_POINTS` are."""
-
-ARCFACE_POINTS = np.array(
-    [
-        [38.2946, 51.6963],
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],
-        [41.5493, 92.3655],
-        [70.7299, 92.2041],
-    ]
-)
-"""(5, 2): where a recognition network wants the points of a face, pixels of its chip from the
-center of the first.
-
-ArcFace's (arXiv 1801.07698); `arcface_dst` of insightface, `utils/face_align.py`.
-"""
 
 
 class InsightFace:
@@ -97,8 +80,6 @@ class InsightFace:
         """See `LoadedDetector`."""
         blank = np.zeros((640, 640, 3), np.uint8)
         self.detect(blank)
-        if self.recognizer is not None:
-            self.recognizer.embed(blank, np.float32(2.5 * ARCFACE_POINTS)[None])
 
     def detect(self, rgb_u8: npt.NDArray[np.uint8], *, turned: bool = False) -> list[DetectedFace]:
         """Find the faces of a photo (H, W, 3), best score first.
@@ -126,6 +107,8 @@ class _ArcFace:
     `network` is the library's `ArcFaceONNX`, which knows its input's size and how to scale it.
     """
 
+    stranger_cosine = STRANGER_SIMILARITY
+
     def __init__(self, network: Any) -> None:
         self._network = network
 
@@ -134,42 +117,21 @@ class _ArcFace:
     ) -> npt.NDArray[np.float32]:
         """See `Recognizer`."""
         side = int(self._network.input_size[0])
-        wanted = ARCFACE_POINTS * (side / ARCFACE_SIDE) + 0.5
         # One by one: there are packs whose network takes no batches.
-        embeddings = np.stack([self._embed_one(rgb_u8, five, wanted, side) for five in points])
-        if not np.isfinite(embeddings).all():
-            raise ModelError("the insightface pack's recognition network gives no finite numbers")
-        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-        return embeddings / np.maximum(lengths, np.finfo(np.float32).tiny)
+        embeddings = np.stack([self._embed_one(rgb_u8, five, side) for five in points])
+        try:
+            return of_unit_length(embeddings)
+        except ValueError as error:
+            raise ModelError(f"insightface's pack: {error}") from error
 
     def _embed_one(
-        self,
-        rgb_u8: npt.NDArray[np.uint8],
-        points: npt.NDArray[np.float32],
-        wanted: npt.NDArray[np.float64],
-        side: int,
+        self, rgb_u8: npt.NDArray[np.uint8], points: npt.NDArray[np.float32], side: int
     ) -> npt.NDArray[np.float32]:
         # The library's own cut does not average over the pixels that it skips in large photos.
         # Its detectors count from the pixels' centers as well.
-        chip = cut_square(rgb_u8, similarity_transform(points + 0.5, wanted), side)
+        chip = cut_chip(rgb_u8, points + 0.5, side)
         try:
             features = self._network.get_feat(np.ascontiguousarray(chip[..., ::-1]))
         except Exception as error:  # whatever the library and ONNX Runtime raise
             raise ModelError(f"insightface's recognition network failed: {error}") from error
         return np.asarray(features, dtype=np.float32).ravel()
-
-
-def similarity_transform(points: npt.ArrayLike, wanted: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The map (2, 3) that turns, scales and shifts `points` (N, 2) nearest to `wanted` (N, 2).
-
-    Least squares over the four numbers a, b, s, t of (a x - b y + s, b x + a y + t), so it never
-    mirrors.
-    """
-    x, y = np.asarray(points, np.float64).T
-    one, none = np.ones_like(x), np.zeros_like(x)
-    rows = np.concatenate(
-        [np.stack([x, -y, one, none], axis=1), np.stack([y, x, none, one], axis=1)]
-    )
-    targets = np.asarray(wanted, np.float64).T.ravel()
-    a, b, s, t = np.linalg.lstsq(rows, targets, rcond=None)[0]
-    return np.array([[a, -b, s], [b, a, t]])

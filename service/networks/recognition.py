@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 Evidence = Literal["shape", "descriptor", "embedding"]
-"""What tells a stranger: the identity's shape, the weights' descriptor, or a pack's embedding."""
+"""What tells a stranger: the identity's shape, the weights' descriptor, or a recogniser's
+embedding."""
 
 
 class Recognizer(Protocol):
@@ -17,6 +18,11 @@ class Recognizer(Protocol):
     Embeddings identify people.  They are held in memory while an album is worked on, and belong
     neither into an answer nor into a log.
     """
+
+    @property
+    def stranger_cosine(self) -> float:
+        """Below which a photo of an album shows somebody else."""
+        ...
 
     def embed(
         self, rgb_u8: npt.NDArray[np.uint8], points: npt.NDArray[np.float32]

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from facewright.models.agreement import STRANGER_COSINE, STRANGER_DISTANCE
+from facewright.models.alignment import FixedAlignment
 from facewright.models.camera import CROP_SIZE
-from facewright.models.layout import LAYOUT_239
+from facewright.models.layout import LAYOUTS, CoefficientLayout
 from facewright.service.errors import ModelError
 from facewright.service.runtime.sessions import CPU_PROVIDERS, Provider, nchw, open_session, runner
 
 Prediction = tuple[npt.NDArray[np.float32], ...]
-"""Coefficients (N, 239) and confidences (N, 80) of crops, or (239,) and (80,) of one.
+"""Coefficients (N, size) and confidences (N, 80) of crops, or (size,) and (80,) of one.
 
 Of weights that have them, descriptors (N, D) of unit length come third.
 """
@@ -32,14 +33,14 @@ class Regressor:
     """The regression network; safe to call from several threads.
 
     `onnx_path` is an exported graph: input `crops` (N, 3, 224, 224) float32 in [0, 1],
-    outputs `coefficients` (N, 239) and `confidences` (N, 80) float32, and maybe `descriptors`
-    (N, D).  `providers` and `threads` are those of `open_session`.  `face_model_sha256` is the
-    checksum of the face model that the coefficients will drive; coefficients mean nothing to
-    another one.
+    outputs `coefficients` (N, size of its layout) and `confidences` (N, 80) float32, and maybe
+    `descriptors` (N, D).  `providers` and `threads` are those of `open_session`.
+    `face_model_sha256` is the checksum of the face model that the coefficients will drive;
+    coefficients mean nothing to another one.  `face_model` is its file, for messages.
 
-    Raises `ModelError` when the file is missing or no such graph, when its layout is not the
-    paper's 239, its stranger distance no positive number or its stranger cosine none in -1..1, or
-    when it was trained for another face model.
+    Raises `ModelError` when the file is missing or no such graph, when its layout is unknown, its
+    alignment none, its stranger distance no positive number or its stranger cosine none in -1..1,
+    or when it was trained for another face model.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Regressor:
         threads: int = 1,
         *,
         face_model_sha256: str | None = None,
+        face_model: Path | None = None,
     ) -> None:
         self._session = open_session(onnx_path, providers, threads)
         self._network = runner(self._session)
@@ -56,6 +58,13 @@ class Regressor:
             dict(self._session.get_modelmeta().custom_metadata_map)
         )
         """What the export wrote: name, version, licence, layout, face_model, stranger_distance."""
+        self._path = onnx_path
+        self.layout = self._read_layout()
+        """Of the coefficients."""
+        self.alignment = self._read_alignment()
+        """How the weights want crops to be cut; None for this project's way."""
+        self.confides = self.metadata.get("confidences") != "none"
+        """Whether confidences are a C-Net's; without one they are all 1."""
         self.stranger_distance = _stranger_distance(self.metadata)
         """Sigmas beyond which these weights take a photo of an album for a stranger's."""
         outputs = {value.name: value.shape for value in self._session.get_outputs()}
@@ -64,17 +73,14 @@ class Regressor:
         """Whether predictions have descriptors."""
         self._outputs = (*OUTPUTS, DESCRIPTORS) if self.describes else OUTPUTS
         dimension = outputs[DESCRIPTORS][1] if self.describes else 0
-        self._nothing = [np.zeros((0, n), np.float32) for n in (LAYOUT_239.size, 80, dimension)]
+        self._nothing = [np.zeros((0, n), np.float32) for n in (self.layout.size, 80, dimension)]
         self.stranger_cosine = _stranger_cosine(self.metadata)
         """Cosine of descriptors below which a photo of an album shows a stranger."""
-        layout = self.metadata.get("layout")
-        if layout != LAYOUT_239.name:
-            raise ModelError(f"the weights have layout {layout}, not {LAYOUT_239.name}")
         trained_for = self.metadata.get("face_model")
         if face_model_sha256 is not None and trained_for != face_model_sha256:
             raise ModelError(
-                f"the weights were trained for face model {trained_for}, "
-                f"but {face_model_sha256} is loaded"
+                f"{onnx_path} was trained for face model {trained_for}, "
+                f"but {face_model or 'the face model in use'} is {face_model_sha256}"
             )
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
@@ -114,18 +120,33 @@ class Regressor:
         crops_nchw *= np.float32(1 / 255)
         return tuple(self._network(self._outputs, {INPUT: crops_nchw}))
 
+    def _read_layout(self) -> CoefficientLayout:
+        name = self.metadata.get("layout", "")
+        if name not in LAYOUTS:
+            known = " or ".join(sorted(LAYOUTS))
+            raise ModelError(f"{self._path}: no weights of layout {known}, but {name or 'none'}")
+        return LAYOUTS[name]
+
+    def _read_alignment(self) -> FixedAlignment | None:
+        if "alignment" not in self.metadata:
+            return None
+        try:
+            return FixedAlignment.from_text(self.metadata["alignment"])
+        except ValueError as error:
+            raise ModelError(f"{self._path}: {error}") from error
+
     def _check_signature(self, outputs: Mapping[str, list[int | str]]) -> None:
         inputs = {value.name: value.shape for value in self._session.get_inputs()}
-        identity = LAYOUT_239.identity.stop - LAYOUT_239.identity.start
+        identity = self.layout.identity.stop - self.layout.identity.start
         if (
             set(inputs) != {INPUT}
             or inputs[INPUT][1:] != [3, CROP_SIZE, CROP_SIZE]
             or not set(OUTPUTS) <= set(outputs)
-            or outputs["coefficients"][1:] != [LAYOUT_239.size]
+            or outputs["coefficients"][1:] != [self.layout.size]
             or outputs["confidences"][1:] != [identity]
             or not isinstance(outputs.get(DESCRIPTORS, ["N", 0])[1], int)
         ):
-            raise ModelError(f"no regression network: it maps {inputs} to {outputs}")
+            raise ModelError(f"{self._path}: no regression network: it maps {inputs} to {outputs}")
 
 
 def _finite(prediction: Prediction) -> npt.NDArray[np.bool_]:

@@ -24,9 +24,9 @@ from facewright.models.agreement import (
     consistent_faces,
     minority,
 )
-from facewright.models.layout import LAYOUT_239
+from facewright.models.layout import layout_of
 from facewright.service.errors import BadPhoto, FacewrightError, NoFaceFound, TooFewPhotos
-from facewright.service.options import AlbumOptions, Faces
+from facewright.service.options import AlbumOptions, Faces, Strategy
 from facewright.service.pipeline.engine import Engine
 from facewright.service.pipeline.job import Job, SharedJob
 from facewright.service.pipeline.overlay import draw_overlay
@@ -161,10 +161,16 @@ def solve_album(
         raise TooFewPhotos(_too_few(seen, 0, options.min_photos))
     with job.stage("reconstruct"):
         limits = engine.regressor.stranger_distance, engine.stranger_similarity
+        options = options.model_copy(update={"strategy": album_strategy(engine, options)})
         album = aggregate_album(seen, options, *limits)
     if album.photos_used < options.min_photos:
         raise TooFewPhotos(_too_few(seen, album.photos_used, options.min_photos))
     return album
+
+
+def album_strategy(engine: Engine, options: AlbumOptions) -> Strategy:
+    """How photos are weighed: as asked for, but all alike by weights that have no confidences."""
+    return options.strategy if engine.regressor.confides else "mean"
 
 
 def album_face(engine: Engine, album: Album, photo: AlbumFace) -> Reconstruction:
@@ -175,7 +181,7 @@ def album_face(engine: Engine, album: Album, photo: AlbumFace) -> Reconstruction
     shown = photo.observed
     if photo.used:
         coefficients = shown.coefficients.copy()
-        coefficients[LAYOUT_239.identity] = album.identity
+        coefficients[layout_of(coefficients).identity] = album.identity
         shown = replace(shown, coefficients=coefficients)
     face = reconstruct_faces(engine.model, [shown])[0]
     return replace(face, coefficients=photo.observed.coefficients)
@@ -247,7 +253,7 @@ def aggregate_album(
     ]
     identity = _identity(faces)
     confidences = np.stack([face.confidences for face in faces])
-    albedo = np.stack([face.coefficients[LAYOUT_239.albedo] for face in faces])
+    albedo = np.stack([face.coefficients[layout_of(face.coefficients).albedo] for face in faces])
     distances = album_distances(identity).tolist() if len(faces) > 1 else [None]
     similarities = (
         album_similarities(np.stack(embeddings)).tolist()
@@ -286,7 +292,7 @@ def aggregate_album(
 
 def _identity(faces: Sequence[ObservedFace]) -> Float32:
     """(N, 80)."""
-    return np.stack([face.coefficients[LAYOUT_239.identity] for face in faces])
+    return np.stack([face.coefficients[layout_of(face.coefficients).identity] for face in faces])
 
 
 def _too_few(seen: Sequence[SeenPhoto | FailedPhoto], used: int, asked: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from facewright.models.layout import LAYOUT_239
+from facewright.models.layout import layout_of
 from facewright.models.texture.views import TextureView
 from facewright.service.options import Subject
 from facewright.service.pipeline.album import Album, AlbumFace, Source, album_face, album_picture
@@ -56,7 +56,11 @@ def choose_views(album: Album) -> list[int]:
     sides: dict[int, list[tuple[float, int]]] = {}
     for index, photo in enumerate(album.photos):
         if isinstance(photo, AlbumFace) and photo.used:
-            yaw = np.degrees(LAYOUT_239.split(photo.observed.coefficients[None]).rotation[0, 1])
+            yaw = np.degrees(
+                layout_of(photo.observed.coefficients)
+                .split(photo.observed.coefficients[None])
+                .rotation[0, 1]
+            )
             ranked = (-float(photo.observed.confidences.mean()), index)
             sides.setdefault(round(float(yaw) / _YAW_STEP), []).append(ranked)
     turns = [

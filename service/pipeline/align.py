@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from facewright.models.alignment import CROP_SCALE, crop_transform
 from facewright.models.camera import CROP_SIZE, pose_points, project
-from facewright.models.layout import LAYOUT_239
+from facewright.models.layout import layout_of
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.resampling import cut_square
 from facewright.service.networks.detection import DetectedFace
@@ -51,12 +51,12 @@ def realign(
     transform: npt.NDArray[np.float64],
     coefficients: npt.NDArray[np.float32],
 ) -> Realignment:
-    """Align by the landmarks of coefficients (239,) that the network gave for a crop.
+    """Align by the landmarks of coefficients (239,) or (257,) that the network gave for a crop.
 
     `transform` (2, 3) is the map that the crop was cut by.  Raises ValueError when the
     landmarks are no face's.
     """
-    parts = LAYOUT_239.split(coefficients[None])
+    parts = layout_of(coefficients).split(coefficients[None])
     points = model.landmark_points(model.cage(parts.identity, parts.expression))
     landmarks = project(pose_points(points, parts.rotation, parts.translation))[0]
     template = model.landmark_template

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
-from facewright.models.layout import LAYOUT_239
+from facewright.models.layout import layout_of
 from facewright.service.formats.head import HeadMesh, HeadPose
 from facewright.service.formats.mesh import Mesh
 from facewright.service.options import Expression, MeshChoice, MeshFormat, Pose
@@ -87,7 +87,7 @@ def chosen_head(
     Raises `InvalidParameter` when the face model has no head.
     """
     heads, geometry = models.known_heads(), face.geometry
-    coefficients = LAYOUT_239.split(face.coefficients[None])
+    coefficients = layout_of(face.coefficients).split(face.coefficients[None])
     resting = np.zeros(models.model.n_expression, np.float32)
     weights: dict[str, float] = {}
     if expression == "neutral" or choice.targets != "none":

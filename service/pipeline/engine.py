@@ -169,7 +169,7 @@ class Engine(LoadedModels):
         )
         detector = _TimedDetector(asking, self.settings.max_faces, job)
         with job.stage("reconstruct"):
-            return Reconstructor(self.model, detector, regress).observe(
+            return Reconstructor(self.model, detector, regress, self.regressor.alignment).observe(
                 photo.rgb_u8, faces, largest_zoom=1.0 if photo.reduction > 1 else math.inf
             )
 
@@ -181,7 +181,7 @@ class Engine(LoadedModels):
     ) -> npt.NDArray[np.float32] | None:
         """What tells N >= 1 faces of a photo apart, (N, D) of unit length, by `evidence`.
 
-        The detector's recognizer comes before the weights' descriptors, because somebody chose it.
+        A recognizer comes before the weights' descriptors, because somebody chose it.
         None where there is neither.  Raises `DeadlinePassed`, and `ModelError` when the network
         fails.
         """

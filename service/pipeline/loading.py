@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from facewright.models.agreement import STRANGER_SIMILARITY
 from facewright.models.assets import FACE_MODEL, HEAD_RIG, WEIGHTS, asset_path
 from facewright.models.assets import sha256 as file_sha256
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
@@ -20,6 +19,7 @@ from facewright.models.morphable_model import MorphableModel
 from facewright.models.texture.baking import TextureBaker
 from facewright.models.texture.views import TextureView
 from facewright.service.errors import InvalidParameter, ModelError
+from facewright.service.networks.arcface import ArcFace
 from facewright.service.networks.centerface import CenterFace
 from facewright.service.networks.detection import LoadedDetector
 from facewright.service.networks.insightface import InsightFace
@@ -54,7 +54,8 @@ class LoadedModels:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         weights = self.weights = settings.weights or _shipped(WEIGHTS)
-        self.model = _load_face_model(settings.face_model or _shipped(FACE_MODEL))
+        face_model = settings.face_model or _shipped(FACE_MODEL)
+        self.model = _load_face_model(face_model)
         self.baker = TextureBaker(self.model)
         self.heads = _load_heads(self.model)
         """Makes whole heads; None for a face model that has none."""
@@ -62,12 +63,10 @@ class LoadedModels:
         known = set(ARKIT_BLENDSHAPES) & set(self.model.expression_units)
         self.blendshapes = BlendshapeSolver(self.model) if known else None
         """Says expressions in ARKit's blendshapes; None for a face model without their names."""
-        self.regressor, self.detector, self.providers = _open_networks(
-            settings, weights, self.model.sha256
+        self.regressor, self.detector, self.recognizer, self.providers = _open_networks(
+            settings, weights, face_model, self.model.sha256
         )
         self.weights_sha256 = file_sha256(weights)
-        self.recognizer: Recognizer | None = self.detector.recognizer
-        """Tells people apart; not every detector comes with one."""
 
     def models(self) -> list[tuple[str, str, str, str]]:
         """Kind, name, version and sha256 of all that is loaded; the detector's are its makers'."""
@@ -88,8 +87,9 @@ class LoadedModels:
     @property
     def stranger_similarity(self) -> float | None:
         """Cosine of embeddings or descriptors below which people differ; None without either."""
-        limits = {"embedding": STRANGER_SIMILARITY, "descriptor": self.regressor.stranger_cosine}
-        return limits.get(self.evidence)
+        if self.recognizer is not None:
+            return self.recognizer.stranger_cosine
+        return self.regressor.stranger_cosine if self.regressor.describes else None
 
     def known_heads(self) -> Heads:
         """`heads`; raises `InvalidParameter` for a face model that has none."""
@@ -152,17 +152,33 @@ def _load_face_model(path: Path) -> MorphableModel:
         raise ModelError(f"cannot load the face model {path}: {error}") from error
 
 
+_Networks = tuple[Regressor, LoadedDetector, Recognizer | None, tuple[str, ...]]
+
+
 def _open_networks(
-    settings: Settings, weights: Path, face_model_sha256: str
-) -> tuple[Regressor, LoadedDetector, tuple[str, ...]]:
-    """Regressor and detector, and where the regressor runs: preferred provider first."""
+    settings: Settings, weights: Path, face_model: Path, face_model_sha256: str
+) -> _Networks:
+    """Regressor, detector and what tells people apart, if there is one.
+
+    Then where the regressor runs: preferred provider first.
+    """
     threads = settings.inference_threads or usable_processors()
 
-    def on(device: Device) -> tuple[Regressor, LoadedDetector, tuple[str, ...]]:
+    def on(device: Device) -> _Networks:
         providers = providers_of(device, half=settings.tensorrt_fp16)
-        regressor = Regressor(weights, providers, threads, face_model_sha256=face_model_sha256)
-        detector = open_detector(settings, providers_of("cpu" if device == "cpu" else "cuda"))
-        return regressor, detector, tuple(map(provider_name, providers))
+        regressor = Regressor(
+            weights,
+            providers,
+            threads,
+            face_model_sha256=face_model_sha256,
+            face_model=face_model,
+        )
+        plain = providers_of("cpu" if device == "cpu" else "cuda")
+        detector = open_detector(settings, plain)
+        recognizer = detector.recognizer
+        if settings.recognizer is not None:
+            recognizer = ArcFace(settings.recognizer, plain, threads)
+        return regressor, detector, recognizer, tuple(map(provider_name, providers))
 
     if settings.device != "auto":
         return on(settings.device)

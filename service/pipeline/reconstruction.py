@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from facewright.models.alignment import FixedAlignment
 from facewright.models.camera import TRANSLATION_UNIT, depth, photo_camera, rotation_matrix
-from facewright.models.layout import LAYOUT_239
+from facewright.models.layout import layout_of
 from facewright.models.morphable_model import MorphableModel
 from facewright.service.errors import NoFaceFound
 from facewright.service.networks.detection import (
@@ -31,7 +32,7 @@ from facewright.service.pipeline.align import (
 )
 
 Regress = Callable[[npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], ...]]
-"""Crops (N, 224, 224, 3) to coefficients (N, 239), confidences (N, 80), and maybe descriptors."""
+"""Crops (N, 224, 224, 3) to coefficients (N, 239 or 257), confidences (N, 80), descriptors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ class ObservedFace:
     crop_transform: npt.NDArray[np.float64]
     """(2, 3): the similarity from photo pixels to pixels of the 224 crop, both continuous."""
     coefficients: npt.NDArray[np.float32]
-    """(239,), in the order of `LAYOUT_239`; pose and light are those of the crop."""
+    """(239,) or (257,), see `models.layout`; pose and light are those of the crop."""
     confidences: npt.NDArray[np.float32]
     """(80,) in 0..1, one per identity coefficient."""
     descriptor: npt.NDArray[np.float32] | None = field(default=None, kw_only=True)
@@ -142,12 +143,22 @@ class Reconstruction(ObservedFace):
 
 
 class Reconstructor:
-    """Reconstructs the faces of photos; holds no state of its own."""
+    """Reconstructs the faces of photos; holds no state of its own.
 
-    def __init__(self, model: MorphableModel, detector: Detector, regress: Regress) -> None:
+    alignment: how the network wants its crops to be cut; this project's way when None.
+    """
+
+    def __init__(
+        self,
+        model: MorphableModel,
+        detector: Detector,
+        regress: Regress,
+        alignment: FixedAlignment | None = None,
+    ) -> None:
         self._model = model
         self._detector = detector
         self._regress = regress
+        self._alignment = alignment
 
     def reconstruct(
         self, rgb_u8: npt.NDArray[np.uint8], faces: Literal["all", "largest"] = "all"
@@ -169,7 +180,8 @@ class Reconstructor:
 
         `faces="largest"` takes one only: the largest, weighed by its place as
         `DetectedFace.prominence` says.  A face whose landmarks disagree with the
-        crop is aligned again by them, and the network asked once more.  Raises `NoFaceFound`
+        crop is aligned again by them, and the network asked once more, unless the network comes
+        with an alignment of its own.  Raises `NoFaceFound`
         when there is no face in any orientation, `TooCoarse` when a face would have to be
         enlarged by more than `largest_zoom`, and whatever the network raises.
         """
@@ -184,7 +196,9 @@ class Reconstructor:
             raise NoFaceFound("No face was found in the photo, in any orientation.")
         if max(_zoom(transform) for _, transform in aligned) > largest_zoom:
             raise TooCoarse
-        observed = self._settle(rgb_u8, self._ask(rgb_u8, aligned))
+        observed = self._ask(rgb_u8, aligned)
+        if self._alignment is None:
+            observed = self._settle(rgb_u8, observed)
         if max(_zoom(one.crop_transform) for one in observed) > largest_zoom:
             raise TooCoarse
         return observed
@@ -240,7 +254,11 @@ class Reconstructor:
         aligned = []
         for face in faces:
             try:
-                transform = face_crop_transform(face, self._model.five_points)
+                transform = (
+                    face_crop_transform(face, self._model.five_points)
+                    if self._alignment is None
+                    else self._alignment.crop_transform(face.points)
+                )
             except ValueError:
                 continue
             aligned.append((face, transform))
@@ -260,7 +278,8 @@ def reconstruct_faces(
     """The geometry of faces, in their order: what their coefficients mean."""
     if not observed:
         return []
-    parts = LAYOUT_239.split(np.stack([one.coefficients for one in observed]))
+    coefficients = np.stack([one.coefficients for one in observed])
+    parts = layout_of(coefficients).split(coefficients)
     cages = model.cage(parts.identity, parts.expression)
     points = model.landmark_points(cages)
     rotation = rotation_matrix(parts.rotation)

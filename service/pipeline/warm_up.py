@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from facewright.models.arcface import ARCFACE_POINTS, ARCFACE_SIDE
 from facewright.models.camera import CROP_SIZE
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.resampling import warm_up as warm_up_resampling
@@ -27,6 +28,9 @@ RgbU8 = npt.NDArray[np.uint8]
 def warm_up(models: LoadedModels) -> None:
     """Run the networks, and make every kind of mesh, texture and picture once."""
     models.detector.warm_up()
+    if models.recognizer is not None:
+        blank = np.zeros((2 * ARCFACE_SIDE, 2 * ARCFACE_SIDE, 3), np.uint8)
+        models.recognizer.embed(blank, np.float32(2 * ARCFACE_POINTS)[None])
     largest = models.settings.batch_size
     # A GPU chooses its kernels for each shape.
     on_cpu = models.providers == CPU_PROVIDERS
@@ -36,7 +40,10 @@ def warm_up(models: LoadedModels) -> None:
     warm_up_resampling()
     photo = np.zeros((2 * CROP_SIZE, 2 * CROP_SIZE, 3), np.uint8)
     (face,) = Reconstructor(
-        models.model, _KnownFace(models.model), models.regressor.regress
+        models.model,
+        _KnownFace(models.model),
+        models.regressor.regress,
+        models.regressor.alignment,
     ).reconstruct(photo)
     view = TextureView(photo, face.posed_vertices(), face.projected())
     texture = models.bake([view], face.albedo, DEFAULT_TEXTURE_SIZE)

@@ -22,6 +22,7 @@ from facewright.service.pipeline.album import (
     album_face,
     album_overlay,
     album_picture,
+    album_strategy,
 )
 from facewright.service.pipeline.album_texture import album_texture
 from facewright.service.pipeline.chosen_mesh import mesh_size
@@ -87,7 +88,7 @@ class AlbumWriter(Writer):
             face_model=face_model_reference(self._engine),
             weights=weights_reference(self._engine),
             detector=self._engine.detector.name,
-            strategy=options.strategy,
+            strategy=album_strategy(self._engine, options),
             faces=options.faces,
             outliers=options.outliers,
             judged_by=self._engine.evidence,

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
 from facewright.models.blendshapes import BlendshapeSolver
 from facewright.models.camera import CAMERA_DISTANCE, angles_from_matrix
-from facewright.models.layout import LAYOUT_239
+from facewright.models.layout import layout_of
 from facewright.service.errors import InvalidParameter
 from facewright.service.formats.media_types import (
     EXTENSIONS,
@@ -258,7 +258,7 @@ def describe_face(
 
     blendshapes: what says its expression in ARKit's blendshapes, where the face model can.
     """
-    parts = LAYOUT_239.split(face.coefficients[None])
+    parts = layout_of(face.coefficients).split(face.coefficients[None])
     x0, y0, x1, y1 = (round(float(value), 3) for value in face.face.box)
     angles = angles_from_matrix(face.rotation_matrix[None].astype(np.float64))[0]
     pitch, yaw, roll = np.degrees(angles).tolist()
@@ -413,7 +413,8 @@ def describe_models(engine: Engine, service_version: str) -> schemas.ModelsResul
         weights=schemas.WeightsInfo(
             **weights_reference(engine).model_dump(),
             licence=weights.get("licence", ""),
-            layout=weights.get("layout", LAYOUT_239.name),
+            layout=engine.regressor.layout.name,
+            confidences=engine.regressor.confides,
             face_model=weights.get("face_model", ""),
             providers=list(engine.providers),
         ),

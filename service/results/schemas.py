@@ -87,7 +87,9 @@ class FacePose(BaseModel):
 
 
 class CoefficientGroups(BaseModel):
-    """The 239 numbers of Deng et al. 2019; shape and albedo in standard deviations.
+    """The 239 numbers of Deng et al. 2019, or the 257 of its authors' released checkpoints.
+
+    Shape and albedo are in standard deviations.
 
     Light, rotation and translation are those of the crop, where the face was turned upright;
     `pose` is the one in the photo.
@@ -97,7 +99,10 @@ class CoefficientGroups(BaseModel):
     expression: list[float] = Field(min_length=64, max_length=64, description="beta.")
     albedo: list[float] = Field(min_length=80, max_length=80, description="delta.")
     light: list[float] = Field(
-        min_length=9, max_length=9, description="gamma: spherical harmonics, three bands."
+        min_length=9,
+        max_length=27,
+        description="gamma: spherical harmonics, three bands. Of layout 257 27 numbers: those of "
+        "red, then of green and of blue.",
     )
     rotation: Vector3 = Field(description="Pitch, yaw, roll in radians.")
     translation: Vector3 = Field(description="In units of 100 mm.")
@@ -269,12 +274,15 @@ class AlbumResult(BaseModel):
     face_model: ModelReference
     weights: ModelReference
     detector: str = Field(examples=["blazeface"])
-    strategy: Strategy
+    strategy: Strategy = Field(
+        description="How photos were weighed: as asked for, but `mean` with weights that have no "
+        "C-Net."
+    )
     faces: AlbumFaces
     outliers: Outliers
     judged_by: Evidence = Field(
         description="What tells strangers, and with faces=consistent the faces to choose: "
-        "`embedding`s where the detector comes with a recognition network, else `descriptor`s "
+        "`embedding`s where there is a recognition network, else `descriptor`s "
         "of the weights, or the `shape` of the faces where the weights have none."
     )
     stranger_distance: float = Field(
@@ -310,7 +318,12 @@ class WeightsInfo(ModelReference):
     """The regression network that is loaded."""
 
     licence: str
-    layout: str = Field(description="Layout of its coefficients.", examples=["239"])
+    layout: str = Field(
+        description="Layout of its coefficients: 239 or 257 numbers.", examples=["239"]
+    )
+    confidences: bool = Field(
+        description="Whether it has a C-Net; else every confidence is 1 and albums are plain means."
+    )
     face_model: str = Field(description="sha256 of the face model it was trained for.")
     providers: list[str] = Field(
         description="Where ONNX Runtime runs it, preferred first.",

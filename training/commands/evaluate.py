@@ -263,6 +263,44 @@ def strangers(
     _report(figures, json)
 
 
+@app.command("recognizer")
+def recognizer(
+    network: Annotated[Path, typer.Argument(help="ONNX recognition network, ArcFace's input")],
+    directory: Annotated[Path, typer.Argument(help="directory of photos, a few per person")],
+    points: Annotated[
+        Path, typer.Option(help=".npz of names and points: facewright detect DIRECTORY -o")
+    ],
+    person: Annotated[
+        Literal["folder", "name", "file"] | None,
+        typer.Option(help="who is on a photo, as for `prepare`"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the choice of albums")] = 0,
+    json: JsonOption = None,
+) -> None:
+    """Fit a recognition network's limit for strangers, and write it beside its file.
+
+    The service reads it there. 2% of false alarms lie below it, over albums of 2 to 20 photos.
+    """
+    from facewright.training.evaluation.recognizers import (
+        evaluate_recognizer,
+        load_recognizer_file,
+        write_cosine,
+    )
+    from facewright.training.photos.faces import read_faces
+    from facewright.training.photos.people import person_of
+
+    with _one_line():
+        describe = load_recognizer_file(network)
+        faces = read_faces(points)
+        people = {name: person_of(name, person) for name in faces}
+        cosine, figures = evaluate_recognizer(
+            describe, directory, faces, people, seed, track=_track
+        )
+        beside = write_cosine(network, cosine, figures)
+    _report(figures, json)
+    typer.echo(f"{beside}: stranger_cosine {cosine:g}")
+
+
 @app.command("sheet")
 def sheet(
     networks: Annotated[list[Path], typer.Argument(help="ONNX files or checkpoints, in order")],

@@ -14,8 +14,8 @@ import onnxruntime
 import torch
 
 from facewright.models.arrays import FloatArray
-from facewright.models.checkpoints_torch import LAYOUTS, load_checkpoint
-from facewright.models.layout import CoefficientLayout
+from facewright.models.checkpoints_torch import load_checkpoint
+from facewright.models.layout import LAYOUTS, CoefficientLayout
 
 Crops = npt.NDArray[np.uint8]
 

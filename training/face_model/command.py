@@ -12,9 +12,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from facewright.models.assets import FACE_MODEL, asset_path
 from facewright.models.head_rig import write_head_rig
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.face_model.albedo import N_SAMPLES, build_albedo, face_surface
+from facewright.training.face_model.basel import read_front, read_split
 from facewright.training.face_model.build import assemble, build_geometry
 from facewright.training.face_model.calibration import Calibration, calibrate
 from facewright.training.face_model.heads import build_head_model
@@ -53,14 +55,37 @@ def build_face_model(
     recalibrate: Annotated[
         bool, typer.Option(help="First solve the calibration anew and store it.")
     ] = False,
+    basel: Annotated[
+        Path | None,
+        typer.Option(
+            help="Convert the Basel Face Model 2009 instead: BFM_model_front.mat, or the folder of "
+            "the files that it is made from. Only --out is written."
+        ),
+    ] = None,
 ) -> None:
     """Build the face model from the pinned wheel; the same inputs give the same bytes."""
+    if basel is not None:
+        _convert_basel(basel, out)
+        return
     os.environ.update(SINGLE_THREADED)
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             pool.submit(_build, out, head, rig, sheets, wheel, recalibrate).result()
     except SourcesUnavailable as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _convert_basel(basel: Path, out: Path) -> None:
+    if out.resolve() == asset_path(FACE_MODEL).resolve():
+        raise typer.BadParameter("give --out: a Basel face model must not be the shipped one")
+    try:
+        model = read_split(basel) if basel.is_dir() else read_front(basel)
+    except (ValueError, OSError) as error:
+        typer.echo(f"face-model failed: {error}", err=True)
+        raise typer.Exit(1) from error
+    out.parent.mkdir(parents=True, exist_ok=True)
+    model.save(out, exact=True)
+    typer.echo(f"{out}: {model.n_vertices} vertices, {out.stat().st_size / 2**20:.1f} MiB")
 
 
 def _build(

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
+from scipy.spatial import cKDTree
 
 from facewright.training.face_model.cage import EYEBALL, POCKET, SKIN, TEETH, TONGUE
 from facewright.training.face_model.topology import Topology
@@ -89,6 +91,90 @@ def disc_map(points: np.ndarray, triangles: np.ndarray, softness: np.ndarray) ->
     right = -system[:, loop] @ mapped[loop]
     mapped[free] = splu(system[:, free].tocsc()).solve(np.ascontiguousarray(right))
     return mapped
+
+
+def face_coordinates(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """(V, 2) float32 in [0, 1], v up, of a face (V, 3) mm of any topology, all of it skin.
+
+    The largest connected surface becomes a disc: its longest boundary the circle, and what lies
+    within the others, such as a mouth without an inside, is filled for the map. The middle gets
+    more room, as in `texture_coordinates`. Vertices beside that surface get the coordinates of the
+    nearest vertex on it.
+
+    Raises ValueError when the surface has no boundary.
+    """
+    n = len(points)
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]]])
+    adjacency = sp.coo_matrix((np.ones(len(edges)), tuple(edges.T)), (n, n))
+    _, component = connected_components(adjacency, directed=False)
+    largest = np.bincount(component[triangles[:, 0]]).argmax()
+    faces = triangles[component[triangles[:, 0]] == largest]
+    used = np.unique(faces)
+    index = np.full(n, -1)
+    index[used] = np.arange(len(used))
+    surface, faces = points[used].astype(np.float64), index[faces]
+    centre = surface[faces].reshape(-1, 3).mean(axis=0)[:2]
+    filled, faces = _fill_holes(surface, faces)
+    middle = filled[:, :2] - centre
+    softness = 1 + ROOM_IN_THE_MIDDLE * np.exp(-((middle / MIDDLE_MM) ** 2).sum(axis=1))
+    mapped = 0.5 + RADIUS * disc_map(filled, faces, softness)[: len(used)]
+    uv = mapped[cKDTree(surface).query(points)[1]]
+    uv[used] = mapped
+    return np.clip(uv, 0, 1).astype(np.float32)
+
+
+def _fill_holes(points: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and triangles of a connected surface with every boundary but the longest filled.
+
+    A boundary gets a fan around a vertex behind its middle, so that no triangle of the fan is flat
+    where a boundary is a slit.
+    """
+    loops = _boundary_loops(triangles)
+    if not loops:
+        raise ValueError("the surface has no boundary")
+
+    def length(loop: np.ndarray) -> float:
+        return float(np.linalg.norm(points[loop] - points[np.roll(loop, -1)], axis=1).sum())
+
+    outer = max(range(len(loops)), key=lambda k: length(loops[k]))
+    vertices, faces = [points], [triangles]
+    for loop in (loop for k, loop in enumerate(loops) if k != outer):
+        apex = len(points) + len(vertices) - 1
+        behind = [0, 0, -length(loop) / (2 * np.pi)]
+        vertices.append((points[loop].mean(axis=0) + behind)[None])
+        # Against the direction of the loop, so that shared edges run both ways.
+        faces.append(np.stack([np.roll(loop, -1), loop, np.full(len(loop), apex)], axis=1))
+    return np.concatenate(vertices), np.concatenate(faces)
+
+
+def _boundary_loops(triangles: np.ndarray) -> list[np.ndarray]:
+    """Closed simple walks along the boundary, in the order the triangles run along it.
+
+    A vertex where boundaries touch is in several of them.
+    """
+    directed = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    there = set(map(tuple, directed.tolist()))
+    following: dict[int, list[int]] = {}
+    for a, b in sorted(there):
+        if (b, a) not in there:
+            following.setdefault(a, []).append(b)
+    loops = []
+    while following:
+        walk = [min(following)]
+        while walk:
+            ways = following.get(walk[-1])
+            if not ways:
+                break  # an end: no boundary of a surface
+            ahead = ways.pop()
+            if not ways:
+                del following[walk[-1]]
+            if ahead in walk:
+                start = walk.index(ahead)
+                loops.append(np.array(walk[start:]))
+                walk = walk[: start + 1] if start else []
+            else:
+                walk.append(ahead)
+    return loops
 
 
 def texture_coordinates(topology: Topology) -> np.ndarray:

@@ -24,7 +24,7 @@ from facewright.models.agreement import STRANGER_COSINE, STRANGER_DISTANCE
 from facewright.models.arrays import FloatArray
 from facewright.models.camera import CROP_SIZE
 from facewright.models.checkpoints_torch import CheckpointInfo, load_checkpoint
-from facewright.models.cnet_torch import CNet
+from facewright.models.cnet_torch import N_CONFIDENCES, CNet
 from facewright.models.layout import CoefficientLayout
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.rnet_torch import RNet
@@ -35,13 +35,12 @@ from facewright.training.onnx.model_card import read_figures, render_model_card
 DEFAULT_NAME = "facewright-rnet"
 MAX_DIFFERENCE = 1e-3  # of any output, graph against torch
 MAX_DRIFT_MM = 0.05  # of vertices on average, by how weights are stored
-MAX_BYTES = {"int8": 31_457_280, "float16": 60_000_000}
+MAX_BYTES = {"int8": 31_457_280, "float16": 60_000_000, "float32": 120_000_000}
 CHECK_CROPS = 32
 CHECK_BATCH = 8
-UNTRAINED_SEED = 0
-UNTRAINED_WIDTH = (64, 128)
+CHECK_SEED = 0
 
-Storage = Literal["int8", "float16"]
+Storage = Literal["int8", "float16", "float32"]
 
 
 class ExportError(RuntimeError):
@@ -85,7 +84,8 @@ def export_checkpoint(
     """Write `output` (ONNX), its record (same name, `.json`) and the model card.
 
     Args:
-        checkpoint: of the trainer, or a released one (then `face_model` is taken on trust).
+        checkpoint: of the trainer. Without a C-Net the file says 1 of every confidence, and in its
+            metadata that it has none.
         output: path of the ONNX file; nothing is written unless all checks pass. Record and card
             have its name with `.json` and `.md`.
         face_model: the file of the face model that the checkpoint was trained for.
@@ -113,10 +113,9 @@ def export_checkpoint(
     model = MorphableModel.load(face_model)
     if info.face_model_sha256 not in ("", model.sha256):
         raise ExportError(
-            f"the checkpoint was trained for the face model {info.face_model_sha256},"
+            f"{checkpoint} was trained for the face model {info.face_model_sha256},"
             f" {face_model} is {model.sha256}"
         )
-    confidence_net = cnet if cnet is not None else _untrained_cnet()
     metadata = {
         "name": name,
         "version": version,
@@ -125,14 +124,17 @@ def export_checkpoint(
         "variant": info.variant,
         "face_model": model.sha256,
         "stranger_distance": f"{stranger_distance:g}",
+        "confidences": "none" if cnet is None else "trained",
     }
+    if info.alignment:
+        metadata["alignment"] = info.alignment
     if rnet.branch is not None:
         metadata["stranger_cosine"] = f"{stranger_cosine:g}"
-    stored = serialize(build_onnx(rnet, confidence_net, stored_in, metadata))
-    reference = serialize(build_onnx(rnet, confidence_net, "float32", metadata))
+    stored = serialize(build_onnx(rnet, cnet, stored_in, metadata))
+    reference = serialize(build_onnx(rnet, cnet, "float32", metadata))
     if len(stored) > MAX_BYTES[stored_in]:
         raise ExportError(f"the file has {len(stored)} bytes, more than {MAX_BYTES[stored_in]}")
-    check = _check(rnet, confidence_net, model, stored, reference, crops, stored_in)
+    check = _check(rnet, cnet, model, stored, reference, crops, stored_in)
     record = {
         "name": name,
         "version": version,
@@ -146,7 +148,7 @@ def export_checkpoint(
             "layout": info.layout,
             "variant": info.variant,
             "input_size": info.input_size,
-            "parameters": sum(_parameter_count(net) for net in (rnet, confidence_net)),
+            "parameters": sum(_parameter_count(net) for net in (rnet, cnet) if net is not None),
             "identity_branch": rnet.branch is not None,
             "stored_in": stored_in,
             "opset": OPSET,
@@ -172,7 +174,7 @@ def export_checkpoint(
 
 def _check(
     rnet: RNet,
-    cnet: CNet,
+    cnet: CNet | None,
     model: MorphableModel,
     stored: bytes,
     reference: bytes,
@@ -209,7 +211,7 @@ def _check_crops(directory: Path | None) -> tuple[FloatArray, str]:
     """Crops (N, 3, 224, 224) in [0, 1] to check with, and what they are."""
     if directory is None:
         coarse = torch.rand(
-            CHECK_CROPS, 3, 14, 14, generator=torch.Generator().manual_seed(UNTRAINED_SEED)
+            CHECK_CROPS, 3, 14, 14, generator=torch.Generator().manual_seed(CHECK_SEED)
         )
         size = (CROP_SIZE, CROP_SIZE)
         smooth = nn.functional.interpolate(coarse, size, mode="bilinear", align_corners=False)
@@ -225,12 +227,14 @@ def _check_crops(directory: Path | None) -> tuple[FloatArray, str]:
     return crops_nchw, f"{len(rows)} crops of the data directory {directory.name!r}"
 
 
-def _run_torch(rnet: RNet, cnet: CNet, crops_nchw: FloatArray) -> list[FloatArray]:
+def _run_torch(rnet: RNet, cnet: CNet | None, crops_nchw: FloatArray) -> list[FloatArray]:
     parts = []
     with torch.inference_mode():
         for batch in torch.from_numpy(crops_nchw).split(CHECK_BATCH):
             found = rnet.regress(batch)
-            part = [found.coefficients, cnet(found.stage1, found.pooled)]
+            sure = torch.ones(len(batch), N_CONFIDENCES)
+            confidences = sure if cnet is None else cnet(found.stage1, found.pooled)
+            part = [found.coefficients, confidences]
             if found.descriptors is not None:
                 part.append(found.descriptors)
             parts.append(part)
@@ -262,13 +266,6 @@ def _vertex_drift(
         means.append(float(distances.mean()))
         largest = max(largest, float(distances.max()))
     return float(np.mean(means)), largest
-
-
-def _untrained_cnet() -> CNet:
-    """C-Net as its training starts: every confidence 0.5, albums averaged plainly."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(UNTRAINED_SEED)
-        return CNet(*UNTRAINED_WIDTH).eval()
 
 
 def _training(info: CheckpointInfo, cnet_trained: bool) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
 from torch import nn
@@ -27,7 +28,7 @@ BATCH = "N"
 
 
 def build_onnx(
-    rnet: RNet, cnet: CNet, precision: Precision, metadata: Mapping[str, str]
+    rnet: RNet, cnet: CNet | None, precision: Precision, metadata: Mapping[str, str]
 ) -> onnx.ModelProto:
     """Graph `crops -> coefficients, confidences[, descriptors]` of the networks in eval mode.
 
@@ -35,7 +36,7 @@ def build_onnx(
     the size that R-Net was trained on; outputs are `coefficients`
     (N, layout.size), `confidences` (N, 80) and, of a network with an identity branch,
     `descriptors` (N, 128), float32. All arithmetic is in float32: the precision concerns only
-    how weights are stored. Biases are stored in float32.
+    how weights are stored. Biases are stored in float32. Without a C-Net every confidence is 1.
 
     Raises:
         UnstorableWeights: see there.
@@ -49,14 +50,10 @@ def build_onnx(
     else:
         add_branch(builder, "crops", builder.linear("coefficients", features, rnet.fc), rnet)
 
-    x = stage1
-    for name in ("conv1", "conv2", "conv3"):
-        x = builder.relu(builder.conv(f"cnet.{name}", x, getattr(cnet, name)))
-    pooled = builder.node("Flatten", [builder.node("GlobalAveragePool", [x])], axis=1)
-    joined = builder.node("Concat", [pooled, features], axis=1)
-    hidden = builder.relu(builder.linear("cnet.fc1", joined, cnet.fc1))
-    logits = builder.linear("cnet.fc2", hidden, cnet.fc2)
-    builder.node("Sigmoid", [logits], output="confidences")
+    if cnet is None:
+        _certainty(builder, features)
+    else:
+        _confidences(builder, stage1, features, cnet)
 
     def value(name: str, *shape: int | str) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
@@ -88,6 +85,27 @@ def build_onnx(
 def serialize(model: onnx.ModelProto) -> bytes:
     """Bytes of a model file, the same for the same model."""
     return model.SerializeToString(deterministic=True)
+
+
+def _confidences(builder: GraphBuilder, stage1: str, features: str, cnet: CNet) -> None:
+    """Add C-Net."""
+    x = stage1
+    for name in ("conv1", "conv2", "conv3"):
+        x = builder.relu(builder.conv(f"cnet.{name}", x, getattr(cnet, name)))
+    pooled = builder.node("Flatten", [builder.node("GlobalAveragePool", [x])], axis=1)
+    joined = builder.node("Concat", [pooled, features], axis=1)
+    hidden = builder.relu(builder.linear("cnet.fc1", joined, cnet.fc1))
+    logits = builder.linear("cnet.fc2", hidden, cnet.fc2)
+    builder.node("Sigmoid", [logits], output="confidences")
+
+
+def _certainty(builder: GraphBuilder, features: str) -> None:
+    """Add confidences that are 1 for every image."""
+    ones = builder.constant("confidences.ones", np.ones((1, N_CONFIDENCES), np.float32))
+    images = builder.node("Shape", [features], start=0, end=1)
+    width = builder.integers("confidences.width", [N_CONFIDENCES])
+    shape = builder.node("Concat", [images, width], axis=0)
+    builder.node("Expand", [ones, shape], output="confidences")
 
 
 def _resnet(builder: GraphBuilder, images: str, net: ResNet50) -> tuple[str, str]:

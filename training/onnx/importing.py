@@ -19,14 +19,10 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from facewright.models.camera import CROP_SIZE
-from facewright.models.checkpoints_torch import (
-    LAYOUTS,
-    CheckpointInfo,
-    branch_like,
-    cnet_like,
-)
+from facewright.models.checkpoints_torch import CheckpointInfo, branch_like, cnet_like
 from facewright.models.cnet_torch import CNet
 from facewright.models.identity_branch_torch import SHAPE_COEFFICIENTS, IdentityBranch
+from facewright.models.layout import LAYOUTS
 from facewright.models.recognition_torch import INPUT_SCALE, PIXEL_RANGE
 from facewright.models.rnet_torch import RNet
 from facewright.training.onnx.branch import CHIP_X, POINT_BASIS, POINT_MEAN, STEM
@@ -55,7 +51,7 @@ def import_onnx(
         size: side of the images that R-Net is to see from now on, px; the file's own when None.
 
     Returns:
-        R-Net and C-Net (None when the file's is untrained, that is, says 0.5 of everything) in
+        R-Net and C-Net (None when the file has none, or one that says 0.5 of everything) in
         eval mode, and their description, with what the record next to the file says about the
         training, if there is one.
 
@@ -85,6 +81,7 @@ def import_onnx(
         images=training["images"],
         config=training["config"],
         input_size=size or own_size,
+        alignment=metadata.get("alignment", ""),
     )
     branch = branch_like(weights)
     rnet = RNet(LAYOUTS[info.layout], info.variant, info.input_size, branch).eval()
@@ -97,16 +94,19 @@ def import_onnx(
             _set(norm.running_var, np.full(len(norm.bias), 1 - norm.eps))
         _set(rnet.fc.weight, weights["coefficients.weight"])
         _set(rnet.fc.bias, weights["coefficients.bias"])
-        cnet = cnet_like(_without(weights, "cnet."))
-        for key, tensor in cnet.state_dict().items():
-            _set(tensor, weights[f"cnet.{key}"])
+        cnet = None
+        if any(name.startswith("cnet.") for name in weights):
+            cnet = cnet_like(_without(weights, "cnet."))
+            for key, tensor in cnet.state_dict().items():
+                _set(tensor, weights[f"cnet.{key}"])
         if branch is not None:
             _fill_branch(branch, weights)
     except (KeyError, ValueError) as error:
         raise ImportRefused(f"{path}: a weight is missing or misshapen: {error}") from error
     _spread_normalisations(rnet, [pair for pair in norms.values()], crops_nchw)
-    trained = bool(cnet.fc2.weight.any() or cnet.fc2.bias.any())
-    return rnet, cnet.eval() if trained else None, info
+    if cnet is not None and not (cnet.fc2.weight.any() or cnet.fc2.bias.any()):
+        cnet = None
+    return rnet, None if cnet is None else cnet.eval(), info
 
 
 @torch.no_grad()

@@ -90,8 +90,7 @@ def render_model_card(record: Mapping[str, Any]) -> str:
     confidences = (
         "C-Net's confidences of the identity coefficients, in (0, 1)"
         if trained_cnet
-        else "0.5 for every identity coefficient: C-Net is not trained yet, so an album is"
-        " averaged plainly"
+        else "1 for every identity coefficient: there is no C-Net, so an album is averaged plainly"
     )
     layout = network["layout"]
     sections = [

@@ -19,11 +19,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from skimage import data as pictures
 
+from facewright.models.arcface import ARCFACE_POINTS, similarity_transform
 from facewright.service.errors import ModelError
 from facewright.service.networks.insightface import (
-    ARCFACE_POINTS,
     InsightFace,
-    similarity_transform,
 )
 
 ROOT_VARIABLE = "FACEWRIGHT_INSIGHTFACE_ROOT"
