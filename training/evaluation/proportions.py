@@ -38,6 +38,8 @@ LARGEST_YAW = 30.0
 """Degrees: ratios of farther turned faces say little."""
 CLOSED = 0.08
 """Height over width of an eye below which its lids are closed."""
+PHOTOS_OF_A_MEAN = 3
+"""Photos of a person that a mean over them needs."""
 _LIDS = (((37, 41), (38, 40), (36, 39)), ((43, 47), (44, 46), (42, 45)))
 _INNER_LIPS = ((61, 67), (62, 66), (63, 65))
 _MOUTH = (48, 54)
@@ -75,19 +77,44 @@ def slope(predicted: Array, true: Array) -> float:
     return float(deviation @ (predicted - predicted.mean()) / (deviation @ deviation))
 
 
+def reliability(values: Array, person: Array) -> float:
+    """Share of the variance of ``values`` (N,) between people, who are given as numbers (N,).
+
+    The intraclass correlation ICC(1) of Shrout and Fleiss 1979, for people with unequal numbers of
+    photos: what is measured twice of one person and differs is no property of the person.  A
+    network that knew every person exactly could not have a slope above it over noisy labels.
+
+    Raises:
+        ValueError: no person has two values, or there is one person only.
+    """
+    _, person, counts = np.unique(person, return_inverse=True, return_counts=True)
+    people, n = len(counts), len(values)
+    if people < 2 or n == people:
+        raise ValueError("reliability needs two people, and two values of at least one of them")
+    means = np.bincount(person, values) / counts
+    within = float(np.square(values - means[person]).sum()) / (n - people)
+    mean_square = float(counts @ np.square(means - values.mean())) / (people - 1)
+    size = (n - float(np.square(counts).sum()) / n) / (people - 1)
+    between = max(0.0, (mean_square - within) / size)
+    return between / (between + within) if between + within else 0.0
+
+
 def proportion_figures(
     model: MorphableModel,
     layout: CoefficientLayout,
     labels: PhotoLabels,
     predictions: Predictions,
     *,
+    people: list[str],
     convention: LandmarkConvention | None,
     on: str,
 ) -> list[Figure]:
     """Slopes of proportions, and the aspect of eyes that are closed.
 
     Mouths and eyes are compared with FaceMesh's points; the width of faces with the collection's
-    own 68 landmarks, where it has them and their convention is known.
+    own 68 landmarks, where it has them and their convention is known.  It is a property of the
+    person, so people with several photos tell how much of the labels' variance is noise
+    (`reliability`), and means over a person's photos have less of it.
     """
     near = np.abs(labels.yaw) < LARGEST_YAW
 
@@ -119,10 +146,25 @@ def proportion_figures(
         true = face_width(labels.landmarks)
         rows = near & np.isfinite(true)
         if rows.sum() > 2:
-            value = slope(face_width(predicted(convention.vertices)[rows]), true[rows])
+            found, true = face_width(predicted(convention.vertices)[rows]), true[rows]
             title = f"slope of face width, in the labels' convention ({rows.sum()} photos)"
-            figures.append(Figure(on, title, "", value, 0.0))
+            figures.append(Figure(on, title, "", slope(found, true), 0.0))
+            figures += _width_by_person(found, true, number_people(people)[rows], on)
     return figures
+
+
+def _width_by_person(found: Array, true: Array, person: Array, on: str) -> list[Figure]:
+    _, person, counts = np.unique(person, return_inverse=True, return_counts=True)
+    several = counts >= PHOTOS_OF_A_MEAN
+    if several.sum() < 3:
+        return []
+    share = reliability(true, person)
+    of_found, of_true = ((np.bincount(person, x) / counts)[several] for x in (found, true))
+    title = f"slope of face width of a person's mean ({several.sum()} people)"
+    return [
+        Figure(on, "share of the labels' variance of face width between people", "", share, None),
+        Figure(on, title, "", slope(of_found, of_true), 0.0),
+    ]
 
 
 def evaluate_proportions(
@@ -160,7 +202,13 @@ def evaluate_proportions(
 
     predictions = predict_photos(network, model, directory, labels, look=look, track=track)
     figures = proportion_figures(
-        model, layout, labels, predictions, convention=convention, on=measured_on
+        model,
+        layout,
+        labels,
+        predictions,
+        people=people,
+        convention=convention,
+        on=measured_on,
     )
     figures += lightness_figures(np.concatenate(drawn), measured_on)
     albedo = layout.split(predictions.coefficients).albedo

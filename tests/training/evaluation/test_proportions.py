@@ -19,6 +19,7 @@ from facewright.training.evaluation.proportions import (
     mouth_opening,
     mouth_width,
     proportion_figures,
+    reliability,
     slope,
 )
 from facewright.training.photos.conventions import LandmarkConvention
@@ -49,7 +50,9 @@ def figures_of(model, x, landmarks, yaw=None):
     names = [f"{k}.png" for k in range(len(x))]
     labels = PhotoLabels(names, np.zeros((len(x), 5, 2)), None, landmarks, yaw)
     predictions = Predictions(np.tile(WHOLE_CROP, (len(x), 1, 1)), x)
-    rows = proportion_figures(model, LAYOUT_239, labels, predictions, convention=None, on="test")
+    rows = proportion_figures(
+        model, LAYOUT_239, labels, predictions, people=names, convention=None, on="test"
+    )
     return {row.measure.split(" (")[0]: row for row in rows}
 
 
@@ -76,10 +79,20 @@ def test_widths_of_faces_are_those_of_the_convention(face_model) -> None:
     labels = PhotoLabels([""] * 12, np.zeros((12, 5, 2)), true, true, np.zeros(12))
     predictions = Predictions(np.tile(WHOLE_CROP, (12, 1, 1)), x)
     rows = proportion_figures(
-        face_model, LAYOUT_239, labels, predictions, convention=convention, on="test"
+        face_model,
+        LAYOUT_239,
+        labels,
+        predictions,
+        people=list("aaabbbcccddd"),
+        convention=convention,
+        on="test",
     )
-    (width,) = [row.value for row in rows if "face width" in row.measure]
-    assert width == pytest.approx(1, abs=1e-4)
+    of_photos, share, of_people = [row for row in rows if "face width" in row.measure]
+    assert of_photos.value == pytest.approx(1, abs=1e-4)
+    assert of_people.value == pytest.approx(1, abs=1e-4)
+    assert of_people.measure.endswith("(4 people)")
+    widths = face_width(true)
+    assert share.value == pytest.approx(reliability(widths, np.repeat(range(4), 3)))
 
 
 def test_turned_faces_do_not_count(face_model) -> None:
@@ -102,6 +115,29 @@ def test_proportions_do_not_depend_on_size_and_place() -> None:
 def test_slope_is_of_the_predicted_over_the_true() -> None:
     true = np.array([0.0, 1, 2, 3])
     assert slope(0.25 * true + 7, true) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_reliability_is_the_share_of_the_variance_between_people(share: float) -> None:
+    rng = np.random.default_rng(5)
+    person = np.repeat(np.arange(600), rng.integers(1, 6, 600))
+    of_person = np.sqrt(share) * rng.normal(size=600)
+    values = of_person[person] + np.sqrt(1 - share) * rng.normal(size=len(person)) + 3
+    assert reliability(values, person) == pytest.approx(share, abs=0.06)
+
+
+def test_a_perfect_network_has_the_slope_of_the_labels_reliability() -> None:
+    rng = np.random.default_rng(6)
+    person = np.repeat(np.arange(500), 4)
+    known = rng.normal(size=500)[person]
+    labels = known + 1.2 * rng.normal(size=len(person))
+    assert slope(known, labels) == pytest.approx(reliability(labels, person), abs=0.05)
+
+
+@pytest.mark.parametrize("person", [[0, 0, 0], [0, 1, 2]])
+def test_reliability_of_what_nobody_can_tell(person: list[int]) -> None:
+    with pytest.raises(ValueError, match="two people, and two values"):
+        reliability(np.arange(3.0), np.array(person))
 
 
 def test_lightness_of_a_photograph_that_is_the_drawing(face_model) -> None:
