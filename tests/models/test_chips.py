@@ -6,25 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facewright.models import chips_torch
 from facewright.models.chips_torch import cut_chips, dlib_chips, fit_similarity, invert_similarity
-
-
-def _similarity(scale: float, angle: float, x: float, y: float) -> np.ndarray:
-    c, s = scale * np.cos(angle), scale * np.sin(angle)
-    return np.array([[c, -s, x], [s, c, y]])
-
-
-def _apply(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
-    return points @ transform[:, :2].T + transform[:, 2]
-
-
-def _face(size: float = 1.0) -> np.ndarray:
-    """(68, 2): landmarks that lie on dlib's reference where it has one."""
-    points = np.full((68, 2), np.nan)
-    points[list(chips_torch.DLIB_LANDMARKS)] = chips_torch.DLIB_REFERENCE
-    # The lower lip, which dlib leaves out, and the jaw and brows matter to nobody here.
-    return np.nan_to_num(points, nan=0.5) * size
+from tests.dlib_faces import apply, dlib_face, similarity
 
 
 @settings(max_examples=50, deadline=None)
@@ -39,8 +22,8 @@ def test_fit_is_the_least_squares_similarity(
 ) -> None:
     rng = np.random.default_rng(seed)
     source = rng.normal(0, 20, (2, 7, 2))
-    truth = _similarity(scale, angle, *rng.normal(0, 50, 2))
-    target = np.stack([_apply(truth, s) for s in source]) + scale * noise * rng.normal(
+    truth = similarity(scale, angle, *rng.normal(0, 50, 2))
+    target = np.stack([apply(truth, s) for s in source]) + scale * noise * rng.normal(
         0, 20, (2, 7, 2)
     )
     found = fit_similarity(torch.from_numpy(source), torch.from_numpy(target)).numpy()
@@ -54,10 +37,10 @@ def test_fit_is_the_least_squares_similarity(
 
 
 def test_inverse() -> None:
-    transform = _similarity(1.7, 0.6, 20, -7)
+    transform = similarity(1.7, 0.6, 20, -7)
     inverse = invert_similarity(torch.from_numpy(transform)[None])[0].numpy()
     points = np.random.default_rng(0).normal(0, 30, (5, 2))
-    np.testing.assert_allclose(_apply(inverse, _apply(transform, points)), points, atol=1e-12)
+    np.testing.assert_allclose(apply(inverse, apply(transform, points)), points, atol=1e-12)
 
 
 def _dots(points: np.ndarray, size: int, radius: float) -> torch.Tensor:
@@ -81,22 +64,22 @@ FIVE = {"left eye": slice(36, 42), "right eye": slice(42, 48), "nose": 30, "corn
 @pytest.mark.parametrize("name", list(FIVE))
 @pytest.mark.parametrize("angle", [0.0, 0.5])
 def test_dlib_chip_has_the_face_at_the_reference(name: str, angle: float) -> None:
-    pose = _similarity(90, angle, 70, 60)
-    landmarks = _apply(pose, _face())
+    pose = similarity(90, angle, 70, 60)
+    landmarks = apply(pose, dlib_face())
     chosen = FIVE[name]
     dot = landmarks[chosen] if isinstance(chosen, int) else landmarks[chosen].mean(0)
     chip = dlib_chips(_dots([dot], 224, 3.0), torch.from_numpy(landmarks[None]).float(), 150)
     assert chip.shape == (1, 1, 150, 150)
     # dlib: the box of the mean face and 25% on each side fill 150 px, so the box is 100 px.
-    reference = _face()[chosen] if isinstance(chosen, int) else _face()[chosen].mean(0)
+    reference = dlib_face()[chosen] if isinstance(chosen, int) else dlib_face()[chosen].mean(0)
     np.testing.assert_allclose(_center_of_mass(chip), 25 + 100 * reference, atol=0.1)
 
 
 def test_each_image_of_a_batch_has_its_own_chip() -> None:
     rng = np.random.default_rng(4)
     images = torch.from_numpy(rng.random((3, 3, 60, 80)).astype(np.float32))
-    poses = [_similarity(20 + 3 * k, 0.2 * k, 20 + k, 15) for k in range(3)]
-    landmarks = torch.from_numpy(np.stack([_apply(p, _face()) for p in poses])).float()
+    poses = [similarity(20 + 3 * k, 0.2 * k, 20 + k, 15) for k in range(3)]
+    landmarks = torch.from_numpy(np.stack([apply(p, dlib_face()) for p in poses])).float()
     together = dlib_chips(images, landmarks, 30)
     for k in range(3):
         alone = dlib_chips(images[k : k + 1], landmarks[k : k + 1], 30)
@@ -113,7 +96,7 @@ def test_identity_and_outside() -> None:
 
 def test_gradient_reaches_the_image_only() -> None:
     rng = np.random.default_rng(5)
-    landmarks = torch.from_numpy(_apply(_similarity(9, 0.3, 4, 2), _face())[None])
+    landmarks = torch.from_numpy(apply(similarity(9, 0.3, 4, 2), dlib_face())[None])
     landmarks.requires_grad_()
     image = torch.from_numpy(rng.random((1, 1, 14, 13))).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: dlib_chips(x, landmarks, 9), image)

@@ -184,8 +184,20 @@ class SkinSampler:
         color = self._skin(rng, person)
         color = self._makeup(rng, person, color)
         brows = self._brows(rng, person)
+        return self._with_hair(rng, person, color, hair, brows, self._beard(rng, person))
+
+    def _with_hair(
+        self,
+        rng: np.random.Generator,
+        person: _Person,
+        color: FloatArray,
+        hair: HairColors,
+        brows: FloatArray,
+        beard_length_shadow: tuple[FloatArray, float, FloatArray],
+    ) -> Appearance:
+        """A skin on which hair of these densities grows; lashes and eyes are drawn."""
         color = _blend(color, hair.brows, brows * 0.92)
-        beard, length, shadow = self._beard(rng, person)
+        beard, length, shadow = beard_length_shadow
         stubble = 0.55 * hair.beard + np.float32([0.045, 0.05, 0.055]) * color.mean()
         color = _blend(color, stubble, shadow)
         lashes = float(rng.uniform(0.25, 0.75) + (0.2 if person.makeup else 0.0))

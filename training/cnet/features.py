@@ -6,7 +6,6 @@ C-Net's training asks for the same features again and again; they are kept in me
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,13 @@ from torch import Tensor
 
 from facewright.models.rnet_torch import RNet
 from facewright.training.data.degradation import degrade_badly
+from facewright.training.data.kept_rows import note_rows_done, rows_done
 from facewright.training.data.shards import CROP_SIZE, ShardSet
 from facewright.training.experiment_files import ExperimentError
 
 BATCH = 16
 ROWS_BETWEEN_SAVES = 16 * BATCH
 FILES = ("stage1", "pooled", "coefficients")
-META = "meta.json"
 
 
 class Features:
@@ -77,7 +76,7 @@ class Features:
             "seed": seed,
         }
         directory.mkdir(parents=True, exist_ok=True)
-        done = _rows_done(directory, made_of)
+        done = rows_done(directory, made_of)
         self._arrays = {
             name: np.lib.format.open_memmap(
                 directory / f"{name}.npy", "r+" if done else "w+", kind, shape
@@ -91,7 +90,7 @@ class Features:
                 if end == rows or (end - done) % ROWS_BETWEEN_SAVES == 0:
                     for array in self._arrays.values():
                         array.flush()
-                    (directory / META).write_text(json.dumps({"of": made_of, "done": end}))
+                    note_rows_done(directory, made_of, end)
 
     def take(
         self, rows: npt.NDArray[np.int64], copies: npt.NDArray[np.int64]
@@ -140,16 +139,3 @@ class Features:
         found = rnet.regress(crops_nchw)
         for name in FILES:
             self._arrays[name][start:end] = getattr(found, name).cpu().numpy()
-
-
-def _rows_done(directory: Path, made_of: Mapping[str, Any]) -> int:
-    """Rows that an earlier computation of the same features has left."""
-    path = directory / META
-    if not path.exists():
-        return 0
-    meta = json.loads(path.read_text())
-    if meta["of"] != made_of:
-        path.unlink()
-        return 0
-    done: int = meta["done"]
-    return done

@@ -5,10 +5,8 @@ Kept in memory-mapped files with a row per portrait: `trunk.npy` and `identity.n
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +15,12 @@ from facewright.models.arrays import FloatArray
 from facewright.models.identity_branch_torch import N_IDENTITY, IdentityBranch
 from facewright.models.recognition_torch import TRUNK_FEATURES
 from facewright.models.rnet_torch import RNet
+from facewright.training.data.kept_rows import note_rows_done, rows_done
 from facewright.training.data.shards import CROP_SIZE, ShardSet
 
 BATCH = 16
 ROWS_BETWEEN_SAVES = 16 * BATCH
 WIDTHS = {"trunk": TRUNK_FEATURES, "identity": N_IDENTITY}
-META = "meta.json"
 
 
 def portrait_features(
@@ -48,7 +46,7 @@ def portrait_features(
     """
     made_of = {"networks": of, "shards": [str(path) for path in shards.shard_paths]}
     directory.mkdir(parents=True, exist_ok=True)
-    done = _rows_done(directory, made_of)
+    done = rows_done(directory, made_of)
     arrays = {
         name: np.lib.format.open_memmap(
             directory / f"{name}.npy", "r+" if done else "w+", np.float32, (len(shards), width)
@@ -69,18 +67,5 @@ def portrait_features(
             if end == len(shards) or (end - done) % ROWS_BETWEEN_SAVES == 0:
                 for array in arrays.values():
                     array.flush()
-                (directory / META).write_text(json.dumps({"of": made_of, "done": end}))
+                note_rows_done(directory, made_of, end)
     return np.array(arrays["trunk"]), np.array(arrays["identity"])
-
-
-def _rows_done(directory: Path, made_of: dict[str, Any]) -> int:
-    """Rows that an earlier computation of the same features has left."""
-    path = directory / META
-    if not path.exists():
-        return 0
-    meta = json.loads(path.read_text())
-    if meta["of"] != made_of:
-        path.unlink()
-        return 0
-    done: int = meta["done"]
-    return done

@@ -9,11 +9,16 @@ import numpy as np
 from facewright.models.arrays import FloatArray
 from facewright.training.appearance.noise import random_field
 from facewright.training.appearance.regions import smoothstep
-from facewright.training.appearance.skin import Appearance, SkinSampler, _Person, draw_hair_colors
+from facewright.training.appearance.skin import (
+    Appearance,
+    EyeLook,
+    SkinSampler,
+    _Person,
+    draw_hair_colors,
+)
 from facewright.training.appearance.tone import angle_of, draw_skin_color
 from facewright.training.synthetic.traits import Traits
 
-_LASH = np.float32([0.009, 0.007, 0.006])
 _BEARDS = {
     # Share, density and length (mm) ranges of the hair, share of the skin's darkening.
     "clean": (0.50, (0.0, 0.0), (0.0, 0.0), 0.0),
@@ -25,10 +30,6 @@ _BEARDS = {
     "goatee": (0.03, (0.7, 1.0), (3.0, 14.0), 0.8),
     "moustache": (0.06, (0.7, 1.0), (4.0, 9.0), 0.85),
 }
-
-
-def _mix(base: FloatArray, color: FloatArray, weight: FloatArray) -> FloatArray:
-    return base + weight[:, None] * (color - base)
 
 
 class LookSampler(SkinSampler):
@@ -49,32 +50,15 @@ class LookSampler(SkinSampler):
         hair = draw_hair_colors(rng, tone, traits.age if traits.masculine else 0.8 * traits.age)
         color = self._makeup(rng, person, self._skin(rng, person))
         brows = self._brows(rng, person)
-        color = _mix(color, hair.brows, brows * 0.92)
-        beard, length, shadow = self._whiskers(rng, traits)
-        stubble = 0.55 * hair.beard + np.float32([0.045, 0.05, 0.055]) * color.mean()
-        color = _mix(color, stubble, shadow)
-        lashes = float(rng.uniform(0.25, 0.75) + (0.2 if person.makeup else 0.0))
-        color = _mix(color, _LASH, np.clip(self._lid_margin * lashes, 0, 1))
-        eyes = self._draw_eyes(rng, person)
-        # In their sockets, under lashes, bright irises look less vivid than in the open.
-        eyes = replace(eyes, iris=(0.55 * eyes.iris + 0.25 * eyes.iris.mean()).astype(np.float32))
-        color = np.clip(self._parts(rng, color, eyes), 0.002, 1.0).astype(np.float32)
-        return Appearance(
-            albedo_linear=color,
-            albedo_srgb=self._with_occlusion(color),
-            gloss=np.float32(0.7) * self._gloss(rng),
-            brows=brows,
-            beard=beard,
-            beard_length_mm=length,
-            lashes=lashes,
-            eyes=eyes,
-            hair=hair.scalp,
-            brow_hair=hair.brows,
-            beard_hair=hair.beard,
-            melanin=person.melanin,
-            age=person.age,
-            masculine=person.masculine,
-        )
+        return self._with_hair(rng, person, color, hair, brows, self._whiskers(rng, traits))
+
+    def _draw_eyes(self, rng: np.random.Generator, person: _Person) -> EyeLook:
+        """In their sockets, under lashes, bright irises look less vivid than in the open."""
+        eyes = super()._draw_eyes(rng, person)
+        return replace(eyes, iris=(0.55 * eyes.iris + 0.25 * eyes.iris.mean()).astype(np.float32))
+
+    def _gloss(self, rng: np.random.Generator) -> FloatArray:
+        return np.float32(0.7) * super()._gloss(rng)
 
     def _whiskers(
         self, rng: np.random.Generator, traits: Traits

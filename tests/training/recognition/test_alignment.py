@@ -5,31 +5,14 @@ import numpy as np
 import torch
 from skimage.transform import SimilarityTransform
 
-from facewright.models import chips_torch
 from facewright.training.recognition.alignment import arcface_chips
-
-
-def _similarity(scale: float, angle: float, x: float, y: float) -> np.ndarray:
-    c, s = scale * np.cos(angle), scale * np.sin(angle)
-    return np.array([[c, -s, x], [s, c, y]])
-
-
-def _apply(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
-    return points @ transform[:, :2].T + transform[:, 2]
-
-
-def _face(size: float = 1.0) -> np.ndarray:
-    """(68, 2): landmarks that lie on dlib's reference where it has one."""
-    points = np.full((68, 2), np.nan)
-    points[list(chips_torch.DLIB_LANDMARKS)] = chips_torch.DLIB_REFERENCE
-    # The lower lip, which dlib leaves out, and the jaw and brows matter to nobody here.
-    return np.nan_to_num(points, nan=0.5) * size
+from tests.dlib_faces import apply, dlib_face, similarity
 
 
 def test_arcface_chip_equals_opencv_and_skimage() -> None:
     rng = np.random.default_rng(3)
     picture = cv2.GaussianBlur(rng.random((224, 224, 3)).astype(np.float32), (0, 0), 4)
-    landmarks = _apply(_similarity(100, -0.3, 60, 90), _face() + rng.normal(0, 0.02, (68, 2)))
+    landmarks = apply(similarity(100, -0.3, 60, 90), dlib_face() + rng.normal(0, 0.02, (68, 2)))
     chip = arcface_chips(
         torch.from_numpy(picture).permute(2, 0, 1)[None],
         torch.from_numpy(landmarks[None]).float(),
@@ -46,7 +29,7 @@ def test_arcface_chip_equals_opencv_and_skimage() -> None:
 
 def test_gradient_reaches_the_image_only() -> None:
     rng = np.random.default_rng(5)
-    landmarks = torch.from_numpy(_apply(_similarity(9, 0.3, 4, 2), _face())[None])
+    landmarks = torch.from_numpy(apply(similarity(9, 0.3, 4, 2), dlib_face())[None])
     landmarks.requires_grad_()
     image = torch.from_numpy(rng.random((1, 1, 14, 13))).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: arcface_chips(x, landmarks, 9), image)
