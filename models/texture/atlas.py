@@ -16,17 +16,26 @@ from facewright.models.jit import kernel
 from facewright.models.morphable_model import PART_CAVITY, PART_SKIN, MorphableModel
 from facewright.models.rasterizer import EMPTY, rasterize
 
+# Side in texels of the squares by which texels are sorted.
+_SQUARE = 32
+
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
-    """The P texels within the islands of one face model at one size, triangle by triangle."""
+    """The P texels within the islands of one face model at one size.
+
+    Texels come square by square, and within a square triangle by triangle: R runs of texels of one
+    triangle each, whose neighbours are near in memory.
+    """
 
     size: int
     """N, the side in texels."""
+    owners: NDArray[np.int32]
+    """(R,): the triangle of each run."""
     starts: NDArray[np.int32]
-    """(T + 1,): where each triangle's texels begin, and where the last one's end."""
-    texels: NDArray[np.int32]
-    """(P,): flat indices of the texels, those of a triangle in rising order."""
+    """(R + 1,): where each run's texels begin, and where the last one's end."""
+    places: NDArray[np.uint16]
+    """(P, 2): row and column of the texels."""
     barycentric: NDArray[np.float32]
     """(P, 2): weights of the triangle's first two corners."""
     mirror: NDArray[np.int32]
@@ -49,14 +58,18 @@ def build_atlas(model: MorphableModel, size: int) -> Atlas:
     within = np.flatnonzero(ids != EMPTY)
     if not len(within):
         raise ValueError("the face model's UV coordinates cover no texel")
+    rows, columns = np.divmod(within, size)
     owners = ids.ravel()[within]
-    texels = within[np.argsort(owners, kind="stable")].astype(np.int32)
-    counts = np.bincount(owners, minlength=len(model.triangles))
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    squares = (rows // _SQUARE) * size + columns // _SQUARE
+    order = np.lexsort((within, owners, squares))
+    owners, squares, texels = owners[order], squares[order], within[order]
+    changes = np.flatnonzero((np.diff(owners) != 0) | (np.diff(squares) != 0)) + 1
+    starts = np.concatenate([[0], changes, [len(texels)]]).astype(np.int32)
     barycentric = np.ascontiguousarray(fragments.barycentric[0].reshape(-1, 3)[texels, :2])
     mirror = np.empty(len(texels), np.int32)
-    _find_mirror(ids, starts, barycentric, np.array(model.triangles), flat[model.mirror], mirror)
-    return Atlas(size, starts, texels, barycentric, mirror, _padding(ids))
+    _find_mirror(ids, owners, barycentric, np.array(model.triangles), flat[model.mirror], mirror)
+    places = np.stack([rows[order], columns[order]], axis=1).astype(np.uint16)
+    return Atlas(size, owners[starts[:-1]], starts, places, barycentric, mirror, _padding(ids))
 
 
 def islands_of_triangles(model: MorphableModel) -> NDArray[np.int8]:
@@ -84,24 +97,24 @@ def _padding(ids: NDArray[np.int32]) -> NDArray[np.int32]:
 @kernel
 def _find_mirror(
     ids: NDArray[np.int32],
-    starts: NDArray[np.int32],
+    owners: NDArray[np.int32],
     barycentric: NDArray[np.float32],
     triangles: NDArray[np.int32],
     mirrored: NDArray[np.float32],
     found: NDArray[np.int32],
 ) -> None:
-    """`mirrored` (V, 3) holds each vertex's partner's place in texels."""
+    """Owners (P,) are the texels' triangles; mirrored (V, 3) the partners' places in texels."""
     size = ids.shape[0]
-    for triangle in range(triangles.shape[0]):
+    for at in range(owners.shape[0]):
+        triangle = owners[at]
         a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
-        for at in range(starts[triangle], starts[triangle + 1]):
-            first, second = barycentric[at, 0], barycentric[at, 1]
-            third = np.float32(1.0) - first - second
-            x = first * mirrored[a, 0] + second * mirrored[b, 0] + third * mirrored[c, 0]
-            y = first * mirrored[a, 1] + second * mirrored[b, 1] + third * mirrored[c, 1]
-            column = min(max(np.int64(np.floor(x)), 0), size - 1)
-            row = min(max(np.int64(np.floor(y)), 0), size - 1)
-            found[at] = row * size + column if ids[row, column] != EMPTY else EMPTY
+        first, second = barycentric[at, 0], barycentric[at, 1]
+        third = np.float32(1.0) - first - second
+        x = first * mirrored[a, 0] + second * mirrored[b, 0] + third * mirrored[c, 0]
+        y = first * mirrored[a, 1] + second * mirrored[b, 1] + third * mirrored[c, 1]
+        column = min(max(np.int64(np.floor(x)), 0), size - 1)
+        row = min(max(np.int64(np.floor(y)), 0), size - 1)
+        found[at] = row * size + column if ids[row, column] != EMPTY else EMPTY
 
 
 @kernel

@@ -120,7 +120,7 @@ class TextureBaker:
         with self._lock:
             if size not in self._layouts:
                 atlas = build_atlas(self._model, size)
-                completer = Completer(atlas, self._surface.triangles, self._islands)
+                completer = Completer(atlas, self._surface.triangles, self._islands, self._model.uv)
                 self._layouts[size] = atlas, completer
             return self._layouts[size]
 

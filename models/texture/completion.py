@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from facewright.models.jit import kernel
 from facewright.models.rasterizer import EMPTY
 from facewright.models.texture.atlas import Atlas
-from facewright.models.texture.grids import GRID, continue_smoothly, log_ratio
+from facewright.models.texture.grids import continue_smoothly, log_ratio
 
+# Cells along a side of the factors' grid: 4 mm on the skin.
+_CELLS = 64
 # How far the ratio of two pictures of the same skin usually varies over a face, in natural
 # logarithms.
 _USUAL_BRIGHTNESS, _USUAL_HUE = 0.5, 0.08
 # Sampled texels along a cell of the grid: the factors are smooth over several cells.
-_SAMPLES = 2
+_SAMPLES = 4
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 _WHITE = np.float32(255.0)
 
@@ -27,23 +29,31 @@ class Completer:
     """Fills textures of one layout."""
 
     def __init__(
-        self, atlas: Atlas, triangles: NDArray[np.int32], islands: NDArray[np.int8]
+        self,
+        atlas: Atlas,
+        triangles: NDArray[np.int32],
+        islands: NDArray[np.int8],
+        uv: NDArray[np.float32],
     ) -> None:
         """Choose the samples, and each island's part of the grid.
 
         islands: (T,), which island each triangle belongs to, from 0.  Factors are not carried
             from one island to another, for they may lie side by side by chance.
+        uv: (V, 2).
         """
+        self._uv = np.array(uv, np.float32)
+        self._vertex_islands = np.zeros(len(uv), np.int8)
+        self._vertex_islands[triangles.ravel()] = np.repeat(islands, 3)
         self._atlas = atlas
         self._triangles = triangles
         self._islands = islands
-        self._cells = min(GRID, atlas.size)
+        self._cells = min(_CELLS, atlas.size)
         self._step = max(1, atlas.size // (self._cells * _SAMPLES))
-        rows, columns = np.divmod(atlas.texels, atlas.size)
+        rows, columns = atlas.places.astype(np.int32).T
         middle = self._step // 2
         chosen = (rows % self._step == middle) & (columns % self._step == middle)
         self._samples = np.flatnonzero(chosen).astype(np.int32)
-        owners = np.repeat(np.arange(len(triangles), dtype=np.int32), np.diff(atlas.starts))
+        owners = np.repeat(atlas.owners, np.diff(atlas.starts))
         self._owners = owners[self._samples]
         texels_in_cell = atlas.size // self._cells
         self._windows = [
@@ -63,56 +73,59 @@ class Completer:
         Returns (N, N, 3), filled beyond the islands as well.
         """
         atlas = self._atlas
-        shape = (len(self._windows), self._cells, self._cells, 3)
-        even = np.ones((2, *shape), np.float32)
+        flat, known = colours.reshape(-1, 3), coverage.ravel()
+        shape = (len(self._windows), self._cells, self._cells)
+        factors = np.empty((2, len(albedo), 3), np.float32)
         for source in range(2):  # the mirror image, then the albedo
-            sums = np.zeros((*shape[:-1], 2, 3), np.float32)
-            masses = np.zeros(shape[:-1], np.float32)
+            sums = np.zeros((*shape, 2, 3), np.float32)
+            masses = np.zeros(shape, np.float32)
             _compare(
                 self._samples,
                 self._owners,
-                atlas.texels,
+                atlas.places,
                 atlas.barycentric,
                 atlas.mirror,
+                atlas.size,
                 self._triangles,
                 self._islands,
-                colours,
-                coverage,
+                flat,
+                known,
+                factors[0],
                 albedo,
-                even[0],
                 source,
                 sums,
                 masses,
             )
-            self._find_factors(sums, masses, even[source])
+            _to_vertices(
+                self._factors(sums, masses), self._vertex_islands, self._uv, factors[source]
+            )
         result = np.empty_like(colours)
         _write(
+            atlas.owners,
             atlas.starts,
-            atlas.texels,
+            atlas.places,
             atlas.barycentric,
             atlas.mirror,
+            atlas.size,
             self._triangles,
-            self._islands,
-            colours,
-            coverage,
-            albedo,
-            even,
-            result,
+            flat,
+            known,
+            factors[0],
+            factors[1] * albedo,
+            result.reshape(-1, 3),
         )
         _pad(atlas.padding, result.reshape(-1, 3))
         return result
 
-    def _find_factors(
-        self,
-        sums: NDArray[np.float32],
-        masses: NDArray[np.float32],
-        factors: NDArray[np.float32],
-    ) -> None:
-        """Write the factors (islands, G, G, 3) that bring a source to the texture.
+    def _factors(
+        self, sums: NDArray[np.float32], masses: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """The factors (islands, G, G, 3) that bring a source to the texture.
 
         sums: (islands, G, G, 2, 3) of colours, the texture's and the source's.
         masses: (islands, G, G) sums of the weights.
         """
+        factors = np.ones((*masses.shape, 3), np.float32)
         per_cell = (self._atlas.size / (self._cells * self._step)) ** 2
         for island, window in enumerate(self._windows):
             mass = masses[island][window]
@@ -124,6 +137,7 @@ class Completer:
             known = np.minimum(mass * np.float32(1 / per_cell), _ONE)
             trusted = known * _likelihood(ratios, known)
             factors[island][window] = np.exp(continue_smoothly(ratios, trusted))
+        return factors
 
 
 def _window(rows: NDArray[np.int32], columns: NDArray[np.int32], cells: int) -> tuple[slice, slice]:
@@ -154,156 +168,140 @@ def _likelihood(ratios: NDArray[np.float32], known: NDArray[np.float32]) -> NDAr
 
 
 @kernel
-def _factor(
-    factors: NDArray[np.float32], row: int, column: int, size: int
-) -> tuple[float, float, float]:
-    """An island's factors (G, G, 3) at a texel, interpolated linearly."""
-    last = factors.shape[0] - 1
-    to_cells = np.float32(factors.shape[0] / size)
-    y = min(max((np.float32(row) + _HALF) * to_cells - _HALF, _ZERO), np.float32(last))
-    x = min(max((np.float32(column) + _HALF) * to_cells - _HALF, _ZERO), np.float32(last))
-    i, j = int(y), int(x)
-    below, right = min(i + 1, last), min(j + 1, last)
-    fy, fx = y - np.float32(i), x - np.float32(j)
-    one, two = (_ONE - fy) * (_ONE - fx), (_ONE - fy) * fx
-    three, four = fy * (_ONE - fx), fy * fx
-    a, b, c, d = factors[i, j], factors[i, right], factors[below, j], factors[below, right]
-    return (
-        one * a[0] + two * b[0] + three * c[0] + four * d[0],
-        one * a[1] + two * b[1] + three * c[1] + four * d[1],
-        one * a[2] + two * b[2] + three * c[2] + four * d[2],
-    )
-
-
-@kernel
-def _with_mirror(
-    colours: NDArray[np.uint8],
-    coverage: NDArray[np.float32],
-    texel: int,
-    mirror: int,
+def _to_vertices(
+    grids: NDArray[np.float32],
+    islands: NDArray[np.int8],
+    uv: NDArray[np.float32],
     factors: NDArray[np.float32],
-) -> tuple[float, float, float, float]:
-    """A texel's colour and coverage once its mirror image has been added."""
-    size = coverage.shape[0]
-    row, column = texel // size, texel % size
-    own = coverage[row, column]
-    red = np.float32(colours[row, column, 0])
-    green = np.float32(colours[row, column, 1])
-    blue = np.float32(colours[row, column, 2])
-    if mirror != EMPTY:
-        i, j = mirror // size, mirror % size
-        added = (_ONE - own) * coverage[i, j]
-        if added > _ZERO:
-            share = added / (own + added)
-            factor = _factor(factors, row, column, size)
-            red += share * (factor[0] * np.float32(colours[i, j, 0]) - red)
-            green += share * (factor[1] * np.float32(colours[i, j, 1]) - green)
-            blue += share * (factor[2] * np.float32(colours[i, j, 2]) - blue)
-            own += added
-    return red, green, blue, own
+) -> None:
+    """Factors (V, 3) of the vertices from grids (islands, G, G, 3), interpolated linearly."""
+    cells = np.float32(grids.shape[1])
+    last = grids.shape[1] - 1
+    for vertex in range(len(islands)):
+        x = min(max(uv[vertex, 0] * cells - _HALF, _ZERO), np.float32(last))
+        y = min(max((_ONE - uv[vertex, 1]) * cells - _HALF, _ZERO), np.float32(last))
+        i, j = int(y), int(x)
+        below, right, island = min(i + 1, last), min(j + 1, last), islands[vertex]
+        fy, fx = y - np.float32(i), x - np.float32(j)
+        for channel in range(3):
+            upper, lower = grids[island, i, j, channel], grids[island, below, j, channel]
+            upper += fx * (grids[island, i, right, channel] - upper)
+            lower += fx * (grids[island, below, right, channel] - lower)
+            factors[vertex, channel] = upper + fy * (lower - upper)
 
 
 @kernel
 def _compare(
     samples: NDArray[np.int32],
     owners: NDArray[np.int32],
-    texels: NDArray[np.int32],
+    texels: NDArray[np.uint16],
     barycentric: NDArray[np.float32],
     mirror: NDArray[np.int32],
+    size: int,
     triangles: NDArray[np.int32],
     islands: NDArray[np.int8],
     colours: NDArray[np.uint8],
     coverage: NDArray[np.float32],
+    factors: NDArray[np.float32],
     albedo: NDArray[np.float32],
-    mirror_factors: NDArray[np.float32],
     source: int,
     sums: NDArray[np.float32],
     masses: NDArray[np.float32],
 ) -> None:
-    """Add up the colours of the texture and of a source (0: its mirror image, 1: the albedo)."""
-    size = coverage.shape[0]
+    """Add up the colours of the texture and of a source (0: its mirror image, 1: the albedo).
+
+    The albedo is compared with what the mirror image, times its factors (V, 3), has filled.
+    """
     texels_in_cell = size // masses.shape[1]
     for sample in range(len(samples)):
         at, triangle = samples[sample], owners[sample]
-        texel = texels[at]
-        row, column = texel // size, texel % size
-        island = islands[triangle]
-        cell_row, cell_column = row // texels_in_cell, column // texels_in_cell
-        cell = sums[island, cell_row, cell_column]
-        if source == 0:
-            if mirror[at] == EMPTY:
-                continue
-            i, j = mirror[at] // size, mirror[at] % size
-            weight = coverage[row, column] * coverage[i, j]
-            if weight <= _ZERO:
-                continue
-            for channel in range(3):
-                cell[0, channel] += weight * np.float32(colours[row, column, channel])
-                cell[1, channel] += weight * np.float32(colours[i, j, channel])
-        else:
-            filled = _with_mirror(colours, coverage, texel, mirror[at], mirror_factors[island])
-            weight = filled[3]
-            if weight <= _ZERO:
-                continue
-            a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
-            first, second = barycentric[at, 0], barycentric[at, 1]
-            third = _ONE - first - second
-            cell[0, 0] += weight * filled[0]
-            cell[0, 1] += weight * filled[1]
-            cell[0, 2] += weight * filled[2]
-            for channel in range(3):
-                cell[1, channel] += weight * (
+        row, column = int(texels[at, 0]), int(texels[at, 1])
+        texel, island, other = row * size + column, islands[triangle], mirror[at]
+        i, j = row // texels_in_cell, column // texels_in_cell
+        own = coverage[texel]
+        mirrored = coverage[other] if other != EMPTY else _ZERO
+        weight = own * mirrored if source == 0 else own + (_ONE - own) * mirrored
+        if weight <= _ZERO:
+            continue
+        a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
+        first, second = barycentric[at, 0], barycentric[at, 1]
+        third = _ONE - first - second
+        share = (_ONE - own) * mirrored / weight
+        for channel in range(3):
+            colour = np.float32(colours[texel, channel])
+            if source == 0:
+                shown = np.float32(colours[other, channel])
+            else:
+                shown = (
                     first * albedo[a, channel]
                     + second * albedo[b, channel]
                     + third * albedo[c, channel]
                 )
-        masses[island, cell_row, cell_column] += weight
+                if share > _ZERO:
+                    factor = (
+                        first * factors[a, channel]
+                        + second * factors[b, channel]
+                        + third * factors[c, channel]
+                    )
+                    colour += share * (factor * np.float32(colours[other, channel]) - colour)
+            sums[island, i, j, 0, channel] += weight * colour
+            sums[island, i, j, 1, channel] += weight * shown
+        masses[island, i, j] += weight
 
 
 @kernel
 def _write(
+    owners: NDArray[np.int32],
     starts: NDArray[np.int32],
-    texels: NDArray[np.int32],
+    texels: NDArray[np.uint16],
     barycentric: NDArray[np.float32],
     mirror: NDArray[np.int32],
+    size: int,
     triangles: NDArray[np.int32],
-    islands: NDArray[np.int8],
     colours: NDArray[np.uint8],
     coverage: NDArray[np.float32],
-    albedo: NDArray[np.float32],
     factors: NDArray[np.float32],
+    tinted: NDArray[np.float32],
     result: NDArray[np.uint8],
 ) -> None:
-    """Every texel within the islands: as it is, or filled; factors (2, islands, G, G, 3)."""
-    size = coverage.shape[0]
-    for triangle in range(triangles.shape[0]):
+    """Every texel within the islands: as it is, or filled.
+
+    factors: (V, 3) of the mirror image.  tinted: (V, 3), the albedo times its own.
+    """
+    for run in range(len(owners)):
+        triangle = owners[run]
         a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
-        island = islands[triangle]
-        for at in range(starts[triangle], starts[triangle + 1]):
-            texel = texels[at]
-            row, column = texel // size, texel % size
-            if coverage[row, column] >= _ONE:
-                result[row, column, 0] = colours[row, column, 0]
-                result[row, column, 1] = colours[row, column, 1]
-                result[row, column, 2] = colours[row, column, 2]
+        for at in range(starts[run], starts[run + 1]):
+            texel = int(texels[at, 0]) * size + int(texels[at, 1])
+            own = coverage[texel]
+            if own >= _ONE:
+                result[texel, 0] = colours[texel, 0]
+                result[texel, 1] = colours[texel, 1]
+                result[texel, 2] = colours[texel, 2]
                 continue
-            red, green, blue, own = _with_mirror(
-                colours, coverage, texel, mirror[at], factors[0, island]
-            )
-            share = _ONE - own
-            if share > _ZERO:
-                first, second = barycentric[at, 0], barycentric[at, 1]
-                third = _ONE - first - second
-                f = _factor(factors[1, island], row, column, size)
-                skin = first * albedo[a, 0] + second * albedo[b, 0] + third * albedo[c, 0]
-                red += share * (f[0] * skin - red)
-                skin = first * albedo[a, 1] + second * albedo[b, 1] + third * albedo[c, 1]
-                green += share * (f[1] * skin - green)
-                skin = first * albedo[a, 2] + second * albedo[b, 2] + third * albedo[c, 2]
-                blue += share * (f[2] * skin - blue)
-            result[row, column, 0] = np.uint8(min(max(red + _HALF, _ZERO), _WHITE))
-            result[row, column, 1] = np.uint8(min(max(green + _HALF, _ZERO), _WHITE))
-            result[row, column, 2] = np.uint8(min(max(blue + _HALF, _ZERO), _WHITE))
+            first, second = barycentric[at, 0], barycentric[at, 1]
+            third = _ONE - first - second
+            other = mirror[at]
+            added = (_ONE - own) * coverage[other] if other != EMPTY else _ZERO
+            share = added / (own + added) if added > _ZERO else _ZERO
+            rest = _ONE - own - added
+            for channel in range(3):
+                colour = np.float32(colours[texel, channel])
+                if share > _ZERO:
+                    factor = (
+                        first * factors[a, channel]
+                        + second * factors[b, channel]
+                        + third * factors[c, channel]
+                    )
+                    colour += share * (factor * np.float32(colours[other, channel]) - colour)
+                if rest > _ZERO:
+                    skin = (
+                        first * tinted[a, channel]
+                        + second * tinted[b, channel]
+                        + third * tinted[c, channel]
+                    )
+                    colour += rest * (skin - colour)
+                result[texel, channel] = np.uint8(min(max(colour + _HALF, _ZERO), _WHITE))
 
 
 @kernel

@@ -17,7 +17,7 @@ GRID = 128
 """Cells along a side: 2 mm on the skin, coarser than pores and finer than shading."""
 
 # Pull of the neighbours against a cell's own value of weight 1.
-_TENSION = 0.25
+_TENSION = np.float32(0.25)
 _SWEEPS = 12
 # Added to colours (0 to 255) before their ratio is taken, or black would have any.
 _DARK = 6.0
@@ -36,6 +36,8 @@ def continue_smoothly(
     """
     if not weights.any():
         return np.zeros_like(values)
+    # Kernels take arrays in one form only.
+    values, weights = np.ascontiguousarray(values), np.ascontiguousarray(weights)
     field = _push_pull(values * weights[..., None], weights)
     _relax(field, values, weights, _SWEEPS)
     return field
@@ -56,12 +58,53 @@ def _push_pull(weighted: NDArray[np.float32], weights: NDArray[np.float32]) -> N
     if len(weights) == 1:
         return weighted / np.maximum(weights, np.float32(1e-12))[..., None]
     half = len(weights) // 2
-    sums = weighted.reshape(half, 2, half, 2, -1).sum(axis=(1, 3))
-    coarse = _push_pull(sums, weights.reshape(half, 2, half, 2).sum(axis=(1, 3)))
-    beneath = coarse.repeat(2, axis=0).repeat(2, axis=1)
-    share = np.minimum(weights, np.float32(1.0))[..., None]
-    own = weighted / np.maximum(weights, np.float32(1e-12))[..., None]
-    return (share * own + (1 - share) * beneath).astype(np.float32)
+    sums = np.empty((half, half, weighted.shape[2]), np.float32)
+    masses = np.empty((half, half), np.float32)
+    _push(weighted, weights, sums, masses)
+    field = np.empty_like(weighted)
+    _pull(weighted, weights, _push_pull(sums, masses), field)
+    return field
+
+
+@kernel
+def _push(
+    weighted: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    sums: NDArray[np.float32],
+    masses: NDArray[np.float32],
+) -> None:
+    for row in range(masses.shape[0]):
+        for column in range(masses.shape[1]):
+            i, j = 2 * row, 2 * column
+            masses[row, column] = (
+                weights[i, j] + weights[i, j + 1] + weights[i + 1, j] + weights[i + 1, j + 1]
+            )
+            for channel in range(sums.shape[2]):
+                sums[row, column, channel] = (
+                    weighted[i, j, channel]
+                    + weighted[i, j + 1, channel]
+                    + weighted[i + 1, j, channel]
+                    + weighted[i + 1, j + 1, channel]
+                )
+
+
+@kernel
+def _pull(
+    weighted: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    coarse: NDArray[np.float32],
+    field: NDArray[np.float32],
+) -> None:
+    one = np.float32(1.0)
+    for row in range(weights.shape[0]):
+        for column in range(weights.shape[1]):
+            weight = weights[row, column]
+            share = min(weight, one)
+            scale = share / max(weight, np.float32(1e-12))
+            for channel in range(field.shape[2]):
+                beneath = coarse[row // 2, column // 2, channel]
+                own = scale * weighted[row, column, channel]
+                field[row, column, channel] = own + (one - share) * beneath
 
 
 @kernel
@@ -80,7 +123,7 @@ def _relax(
             above, below = max(row - 1, 0), min(row + 1, size - 1)
             left, right = max(column - 1, 0), min(column + 1, size - 1)
             weight = weights[row, column]
-            scale = 1.0 / (weight + 4.0 * _TENSION)
+            scale = np.float32(1.0) / (weight + np.float32(4.0) * _TENSION)
             for channel in range(channels):
                 around = (
                     field[above, column, channel]

@@ -111,13 +111,15 @@ def prepare_view(surface: Surface, view: TextureView, size: int) -> PreparedView
 
     Raises ValueError when the view's points are not those of the model's vertices.
     """
-    points = np.ascontiguousarray(view.points, np.float32)
-    if len(points) != surface.n_vertices:
-        raise ValueError(f"a view has {len(points)} points for {surface.n_vertices} vertices")
-    before = points[points[:, 2] >= _NEAR_MM, :2]
-    if view.weight == 0.0 or not len(before):
+    if len(view.points) != surface.n_vertices:
+        raise ValueError(f"a view has {len(view.points)} points for {surface.n_vertices} vertices")
+    # Axis by axis: NumPy is slow along the short side of an array.
+    xs, ys, depths = np.ascontiguousarray(view.points.T, np.float32)
+    before = depths >= _NEAR_MM
+    if view.weight == 0.0 or not before.any():
         return None
-    low, high = before.min(axis=0), before.max(axis=0)
+    low = np.array([xs[before].min(), ys[before].min()])
+    high = np.array([xs[before].max(), ys[before].max()])
     extent = float((high - low).max())
     height, width = view.photo.shape[:2]
     left, top = np.clip(np.floor(low) - 2, 0, (width, height)).astype(int)
@@ -126,7 +128,6 @@ def prepare_view(surface: Surface, view: TextureView, size: int) -> PreparedView
         return None
 
     window = view.photo[top:bottom, left:right]
-    corner = np.array([left, top], np.float32)
     pixels_scale = min(max(extent, _COARSEST * size), _FINEST * size) / extent
     columns, rows, to_pixels = _scaled(window, pixels_scale)
     shrinks = columns < window.shape[1] or rows < window.shape[0]
@@ -135,12 +136,14 @@ def prepare_view(surface: Surface, view: TextureView, size: int) -> PreparedView
     )
 
     columns, rows, scale = _scaled(window, _DEPTH_PIXELS / extent)
-    places = points.copy()
-    places[:, :2] = (points[:, :2] - corner) * scale
+    xs, ys = (xs - np.float32(left)) * scale[0], (ys - np.float32(top)) * scale[1]
+    places = np.stack([xs, ys, depths], axis=1)
     fragments = rasterize(places[None], surface.triangles, rows, columns, near=_NEAR_MM)
     depth = fragments.depth[0]
     # Sizes as spreads of the vertices, which hold for every orientation of the photo.
-    mm_per_pixel = float(view.posed[:, :2].std() / max(places[:, :2].std(), 1e-6))
+    spread = np.hypot(xs.std(), ys.std())
+    posed_xs, posed_ys, _ = np.ascontiguousarray(view.posed.T, np.float32)
+    mm_per_pixel = float(np.hypot(posed_xs.std(), posed_ys.std()) / max(spread, 1e-6))
     return PreparedView(
         pixels.astype(np.uint8, copy=False),
         to_pixels / scale,
@@ -236,8 +239,9 @@ def add_views(
     Texels that no view shows are left as they are.
     """
     _add_views(
+        atlas.owners,
         atlas.starts,
-        atlas.texels,
+        atlas.places,
         atlas.barycentric,
         triangles,
         _one_after_the_other([view.pixels for view in views]),
@@ -263,23 +267,27 @@ def _one_after_the_other(images: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 @kernel
-def look_up(grid: NDArray[np.float32], row: float, column: float, channel: int) -> float:
-    """A (g, g, C) grid at a continuous place in cells, interpolated linearly."""
-    last = grid.shape[0] - 1
-    y = min(max(row - np.float32(0.5), np.float32(0.0)), np.float32(last))
-    x = min(max(column - np.float32(0.5), np.float32(0.0)), np.float32(last))
+def _look_up(
+    grids: NDArray[np.float32], view: int, row: float, column: float, channel: int
+) -> float:
+    """A view's grid of (K, g, g, C) at a continuous place in cells, interpolated linearly."""
+    last = grids.shape[1] - 1
+    y = min(max(row - _HALF, _ZERO), np.float32(last))
+    x = min(max(column - _HALF, _ZERO), np.float32(last))
     i, j = int(y), int(x)
     below, right = min(i + 1, last), min(j + 1, last)
     fy, fx = y - np.float32(i), x - np.float32(j)
-    upper = grid[i, j, channel] + fx * (grid[i, right, channel] - grid[i, j, channel])
-    lower = grid[below, j, channel] + fx * (grid[below, right, channel] - grid[below, j, channel])
+    upper, lower = grids[view, i, j, channel], grids[view, below, j, channel]
+    upper += fx * (grids[view, i, right, channel] - upper)
+    lower += fx * (grids[view, below, right, channel] - lower)
     return upper + fy * (lower - upper)
 
 
 @kernel
 def _add_views(
+    owners: NDArray[np.int32],
     starts: NDArray[np.int32],
-    texels: NDArray[np.int32],
+    texels: NDArray[np.uint16],
     barycentric: NDArray[np.float32],
     triangles: NDArray[np.int32],
     pixels: NDArray[np.uint8],
@@ -301,91 +309,111 @@ def _add_views(
     size = coverage.shape[0]
     to_cells = np.float32(trust.shape[1] / size)
     varies = trust.shape[1] > 1
-    factors = np.empty(3, np.float32)
-    mean = np.empty(3, np.float32)
-    for triangle in range(starts.shape[0] - 1):
-        begin, end = starts[triangle], starts[triangle + 1]
-        if begin == end:
-            continue
-        a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
-        for at in range(begin, end):
-            first, second = barycentric[at, 0], barycentric[at, 1]
-            third = _ONE - first - second
-            texel = texels[at]
-            row, column = texel // size, texel % size
-            total, covered = _ZERO, _ZERO
-            mean[:] = _ZERO
-            pixel_start, depth_start = 0, 0
-            for view in range(facing.shape[0]):
-                pixel_origin, depth_origin = pixel_start, depth_start
-                pixel_rows, pixel_columns = pixel_shapes[view, 0], pixel_shapes[view, 1]
-                rows, columns = depth_shapes[view, 0], depth_shapes[view, 1]
-                pixel_start += 3 * pixel_rows * pixel_columns
-                depth_start += rows * columns
-                cosine = (
-                    first * facing[view, a] + second * facing[view, b] + third * facing[view, c]
-                )
+    longest = 0
+    for run in range(len(owners)):
+        longest = max(longest, starts[run + 1] - starts[run])
+    means = np.empty((longest, 3), np.float32)
+    totals, covered = np.empty(longest, np.float32), np.empty(longest, np.float32)
+    for run in range(len(owners)):
+        a, b, c = (
+            triangles[owners[run], 0],
+            triangles[owners[run], 1],
+            triangles[owners[run], 2],
+        )
+        begin, count = starts[run], starts[run + 1] - starts[run]
+        for k in range(count):
+            totals[k], covered[k] = _ZERO, _ZERO
+            means[k, 0], means[k, 1], means[k, 2] = _ZERO, _ZERO, _ZERO
+        pixel_start, depth_start = 0, 0
+        for view in range(facing.shape[0]):
+            pixel_origin, depth_origin = pixel_start, depth_start
+            pixel_rows, pixel_columns = pixel_shapes[view, 0], pixel_shapes[view, 1]
+            rows, columns = depth_shapes[view, 0], depth_shapes[view, 1]
+            pixel_start += 3 * pixel_rows * pixel_columns
+            depth_start += rows * columns
+            facing0, facing1, facing2 = facing[view, a], facing[view, b], facing[view, c]
+            if max(facing0, facing1, facing2) <= _GRAZING:
+                continue
+            x0, y0, z0 = places[view, a, 0], places[view, a, 1], places[view, a, 2]
+            x1, y1, z1 = places[view, b, 0], places[view, b, 1], places[view, b, 2]
+            x2, y2, z2 = places[view, c, 0], places[view, c, 1], places[view, c, 2]
+            width, height = np.float32(columns), np.float32(rows)
+            last_column, last_row = np.float32(pixel_columns - 1), np.float32(pixel_rows - 1)
+            scale_x, scale_y = to_pixels[view, 0], to_pixels[view, 1]
+            step = mm_per_pixel[view]
+            own_trust = trust[view, 0, 0, 0]
+            red, green, blue = (
+                correction[view, 0, 0, 0],
+                correction[view, 0, 0, 1],
+                correction[view, 0, 0, 2],
+            )
+            for k in range(count):
+                at = begin + k
+                first, second = barycentric[at, 0], barycentric[at, 1]
+                third = _ONE - first - second
+                cosine = first * facing0 + second * facing1 + third * facing2
                 if cosine <= _GRAZING:
                     continue
-                corner0, corner1, corner2 = places[view, a], places[view, b], places[view, c]
-                x = first * corner0[0] + second * corner1[0] + third * corner2[0]
-                y = first * corner0[1] + second * corner1[1] + third * corner2[1]
-                if not (x >= _ZERO and x < np.float32(columns) and y >= _ZERO):
-                    continue
-                if not y < np.float32(rows):
+                x = first * x0 + second * x1 + third * x2
+                y = first * y0 + second * y1 + third * y2
+                if not (x >= _ZERO and x < width and y >= _ZERO and y < height):
                     continue
                 place = depth_origin + int(y) * columns + int(x)
                 share = seen[place]
                 if share <= _ZERO:
                     continue
-                away = first * corner0[2] + second * corner1[2] + third * corner2[2]
+                cosine = min(cosine, _ONE)
+                behind = first * z0 + second * z1 + third * z2 - depth[place] - _BIAS_MM
                 # The buffer holds the depth of its pixel's centre: a slanted surface is off by
                 # its slope times half a pixel or more.
-                cosine = min(cosine, _ONE)
-                slope = np.sqrt(_ONE - cosine * cosine) / cosine
-                if away > depth[place] + _BIAS_MM + slope * mm_per_pixel[view]:
+                if behind > _ZERO and behind * cosine > step * np.sqrt(_ONE - cosine * cosine):
                     continue
-                rise = min((cosine - _GRAZING) / (_FRANK - _GRAZING), _ONE)
-                share *= rise * rise * (_THREE - _TWO * rise)
+                if cosine < _FRANK:
+                    rise = (cosine - _GRAZING) / (_FRANK - _GRAZING)
+                    share *= rise * rise * (_THREE - _TWO * rise)
                 if varies:
-                    cell_row = (np.float32(row) + _HALF) * to_cells
-                    cell_column = (np.float32(column) + _HALF) * to_cells
-                    weight = look_up(trust[view], cell_row, cell_column, 0)
-                    for channel in range(3):
-                        factors[channel] = look_up(correction[view], cell_row, cell_column, channel)
-                else:
-                    weight = trust[view, 0, 0, 0]
-                    for channel in range(3):
-                        factors[channel] = correction[view, 0, 0, channel]
-                weight *= share
+                    cell_row = (np.float32(texels[at, 0]) + _HALF) * to_cells
+                    cell_column = (np.float32(texels[at, 1]) + _HALF) * to_cells
+                    own_trust = _look_up(trust, view, cell_row, cell_column, 0)
+                    red = _look_up(correction, view, cell_row, cell_column, 0)
+                    green = _look_up(correction, view, cell_row, cell_column, 1)
+                    blue = _look_up(correction, view, cell_row, cell_column, 2)
+                weight = share * own_trust
                 for _ in range(sharpness):
                     weight *= cosine
                 if weight <= _ZERO:
                     continue
 
-                px = x * to_pixels[view, 0] - _HALF
-                py = y * to_pixels[view, 1] - _HALF
-                px = min(max(px, _ZERO), np.float32(pixel_columns - 1))
-                py = min(max(py, _ZERO), np.float32(pixel_rows - 1))
+                px = min(max(x * scale_x - _HALF, _ZERO), last_column)
+                py = min(max(y * scale_y - _HALF, _ZERO), last_row)
                 i, j = int(py), int(px)
                 fy, fx = py - np.float32(i), px - np.float32(j)
-                upper_left = pixel_origin + 3 * (i * pixel_columns + j)
+                corner = pixel_origin + 3 * (i * pixel_columns + j)
                 right = 3 if j + 1 < pixel_columns else 0
                 below = 3 * pixel_columns if i + 1 < pixel_rows else 0
+                means[k, 0] += weight * red * _between(pixels, corner, right, below, fx, fy)
+                means[k, 1] += weight * green * _between(pixels, corner + 1, right, below, fx, fy)
+                means[k, 2] += weight * blue * _between(pixels, corner + 2, right, below, fx, fy)
+                totals[k] += weight
+                covered[k] = max(covered[k], share)
+        for k in range(count):
+            if totals[k] > _ZERO:
+                row, column = int(texels[begin + k, 0]), int(texels[begin + k, 1])
+                scale = _ONE / totals[k]
                 for channel in range(3):
-                    corner = upper_left + channel
-                    upper = np.float32(pixels[corner])
-                    lower = np.float32(pixels[corner + below])
-                    upper += fx * (np.float32(pixels[corner + right]) - upper)
-                    lower += fx * (np.float32(pixels[corner + below + right]) - lower)
-                    mean[channel] += weight * factors[channel] * (upper + fy * (lower - upper))
-                total += weight
-                covered = max(covered, share)
-            if total > _ZERO:
-                scale = _ONE / total
-                for channel in range(3):
-                    colour = mean[channel] * scale + _HALF
+                    colour = means[k, channel] * scale + _HALF
                     colours[row, column, channel] = np.uint8(min(colour, _WHITE))
-                coverage[row, column] = covered
+                coverage[row, column] = covered[k]
                 if weights.size:
-                    weights[row, column] = total
+                    weights[row, column] = totals[k]
+
+
+@kernel
+def _between(
+    pixels: NDArray[np.uint8], corner: int, right: int, below: int, fx: float, fy: float
+) -> float:
+    """A channel between four pixels, of which `corner` is the upper left."""
+    upper, lower = np.float32(pixels[corner]), np.float32(pixels[corner + below])
+    upper += fx * (np.float32(pixels[corner + right]) - upper)
+    lower += fx * (np.float32(pixels[corner + below + right]) - lower)
+    return upper + fy * (lower - upper)
