@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from PIL import Image
 from facewright.service.bench.floor import Floor
 from facewright.service.bulk.runs import BulkOptions, Run, open_run
 from facewright.service.bulk.worker import PartWorker
-from facewright.service.pipeline.engine import Engine
+from facewright.service.options import ReconstructOptions
 from facewright.service.runtime.processors import usable_processors
 from facewright.service.settings import Settings
 
@@ -67,8 +68,8 @@ def resident() -> float:
 def undisturbed(run: Run, photos: list[bytes]) -> None:
     """Work on all parts here, in turns with the networks alone, and print both."""
     processors = usable_processors()
-    floors = [Floor(Engine(run.settings), photo) for photo in photos]
     worker = PartWorker(run, processors)
+    floors = [Floor(worker.engine, photo) for photo in photos]
     size = run.options.part_size
     bulk, bare, memory = [], [], []
     for part in range(run.parts):
@@ -92,7 +93,8 @@ def undisturbed(run: Run, photos: list[bytes]) -> None:
 
 def start(options: BulkOptions) -> subprocess.Popen[bytes]:
     """`facewright bulk`, in a process group of its own."""
-    arguments = [options.source, options.out, "--part-size", str(options.part_size)]
+    arguments = [options.source, options.out, "--faces", options.answer.faces]
+    arguments += ["--part-size", str(options.part_size)]
     return subprocess.Popen(
         [sys.executable, "-m", "facewright", "bulk", *arguments], start_new_session=True
     )
@@ -149,10 +151,13 @@ def main() -> None:
         source, one, other = (Path(name) / part for part in ("photos", "one", "other"))
         source.mkdir()
         photos = make_photos(source, asked.photos, asked.broken, asked.side)
-        options = BulkOptions(str(source), str(one), part_size=asked.part_size)
+        # One face of each photo, which is what the networks alone are asked for.
+        largest = ReconstructOptions(faces="largest")
+        options = BulkOptions(str(source), str(one), answer=largest, part_size=asked.part_size)
         undisturbed(open_run(options, Settings()), photos)
-        killed(BulkOptions(str(source), str(other), part_size=asked.part_size), asked.kills)
-        compare(one, other)
+        if asked.kills:
+            killed(replace(options, out=str(other)), asked.kills)
+            compare(one, other)
 
 
 if __name__ == "__main__":
