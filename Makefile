@@ -45,7 +45,7 @@ faults: $(VENV)/.dev  ## fault injection, the faults with chance in them 20 time
 lint: $(VENV)/.dev  ## ruff, hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/hadolint --ignore DL3008 Dockerfile docker/Dockerfile.gpu  # Debian keeps no old versions
+	$(BIN)/hadolint --ignore DL3008 Dockerfile docker/Dockerfile.gpu docker/Dockerfile.bulk  # Debian keeps no old versions
 
 types: $(VENV)/.dev  ## mypy on models, service and training
 	$(BIN)/mypy

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "api": GROUND | {"runtime", "networks", "telemetry", "formats", "pipeline", "results"},
     "commands": GROUND | {"runtime", "networks", "telemetry", "formats", "pipeline", "results"},
     "bench": GROUND | {"runtime", "networks", "telemetry", "formats", "pipeline", "results"},
+    "bulk": GROUND | {"runtime", "networks", "telemetry", "formats", "pipeline", "results"},
 }
 """What each package of `service` may import from the others."""
 
@@ -166,6 +167,18 @@ def test_only_the_api_knows_http(room: str) -> None:
         assert not web & libraries(path), path.relative_to(ROOT)
 
 
+@pytest.mark.parametrize("room", [room for room in MAY_IMPORT if room != "bulk"])
+def test_only_bulk_knows_ray_and_its_tables(room: str) -> None:
+    for path in modules(f"service/{room}"):
+        assert not {"ray", "pyarrow", "fsspec"} & libraries(path), path.relative_to(ROOT)
+
+
+def test_ray_is_behind_one_module() -> None:
+    """What a part is made of can be used and tested without it."""
+    users = {path.name for path in modules("service") if "ray" in libraries(path)}
+    assert users == {"cluster.py"}
+
+
 def loaded_by(module: str) -> set[str]:
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run(
@@ -182,7 +195,9 @@ def test_serving_never_loads_torch_or_training(module: str) -> None:
 
 
 def test_the_command_line_starts_without_the_heavy_packages() -> None:
-    assert not {"numpy", "cv2", "numba", "onnxruntime", "fastapi"} & loaded_by("facewright.cli")
+    assert not {"numpy", "cv2", "numba", "onnxruntime", "fastapi", "ray"} & loaded_by(
+        "facewright.cli"
+    )
 
 
 def test_the_batcher_knows_no_event_loop() -> None:

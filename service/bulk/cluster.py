@@ -27,9 +27,6 @@ from facewright.service.settings import Settings
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
-# The number of retries of a task has no other name yet.
-warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-
 import ray  # noqa: E402
 import ray.data  # noqa: E402
 from ray.exceptions import RayError  # noqa: E402
@@ -115,22 +112,25 @@ def work_on_parts(run: Run, parts: Iterable[int], processors: int, done: Done) -
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     numbers = [{"part": part} for part in parts]
     pool = _pool(run.settings, processors, len(numbers))
-    summaries = ray.data.from_items(numbers, override_num_blocks=len(numbers)).map_batches(
-        _Worker,
-        batch_size=1,
-        fn_constructor_args=(run, pool.processors),
-        compute=ray.data.ActorPoolStrategy(
-            # One is enough to go on with when machines are lost.
-            min_size=1,
-            initial_size=pool.workers,
-            max_size=pool.workers,
-            # A part waits for the first worker that is free, not for a certain one.
-            max_tasks_in_flight_per_actor=1,
-        ),
-        max_task_retries=_PART_RETRIES,
-        num_cpus=pool.processors,
-        num_gpus=pool.gpus,
-    )
+    with warnings.catch_warnings():
+        # The number of retries of a task has no other name yet.
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        summaries = ray.data.from_items(numbers, override_num_blocks=len(numbers)).map_batches(
+            _Worker,
+            batch_size=1,
+            fn_constructor_args=(run, pool.processors),
+            compute=ray.data.ActorPoolStrategy(
+                # One is enough to go on with when machines are lost.
+                min_size=1,
+                initial_size=pool.workers,
+                max_size=pool.workers,
+                # A part waits for the first worker that is free, not for a certain one.
+                max_tasks_in_flight_per_actor=1,
+            ),
+            max_task_retries=_PART_RETRIES,
+            num_cpus=pool.processors,
+            num_gpus=pool.gpus,
+        )
     try:
         for row in summaries.iter_rows():
             done(int(row["part"]), json.loads(row["summary"]))

@@ -13,9 +13,10 @@ from pyarrow import fs as pafs
 from rich.console import Console
 from rich.progress import track
 
+from facewright.models.assets import FACE_MODEL
 from facewright.service.bulk.places import Place, place
 from facewright.service.bulk.rows import observed_face
-from facewright.service.bulk.runs import FACES_FOLDER, known_manifest, write_manifest
+from facewright.service.bulk.runs import FACES_FOLDER, checksum, known_manifest, write_manifest
 from facewright.service.bulk.worker import add_to_tar, end_tar, mesh_files
 from facewright.service.errors import InvalidParameter, UndecodablePhoto
 from facewright.service.options import MeshFormat, ReconstructOptions
@@ -58,47 +59,50 @@ def write_meshes(
     files = _tables(rows)
     target = place(out)
     settings = Settings()
-    with console.status("Loading the models"):
-        engine = Engine(settings)
     asked = {
         "rows": rows,
         "meshes": list(formats),
         **options.model_dump(mode="json", include={"mesh", "detail", "targets", "compression"}),
         **options.model_dump(mode="json", include={"expression", "pose"}),
-        "face_model_sha256": engine.model.sha256,
+        "face_model_sha256": checksum(settings.face_model, FACE_MODEL),
     }
     if known_manifest(target, asked) is None:
         write_manifest(target, asked)
-    faces = 0
-
-    def files_of(row: dict[str, Any]) -> list[tuple[str, bytes]]:
-        scene = Scene(
-            row["width"],
-            row["height"],
-            reconstruct_faces(engine.model, [observed_face(row)]),
-            _no_photo,
-        )
-        writer = AnswerWriter(engine, scene, options, Job())
-        return list(
-            mesh_files(writer, [(row["face"], scene.faces[0])], formats, row["photo_index"])
-        )
-
-    with ThreadPoolExecutor(settings.concurrency) as pool:
-        for file in track(files, "Meshes", console=console, disable=not console.is_terminal):
-            name = file.path.rpartition("/")[2].removesuffix(".parquet")
-            tar = target / f"{name}.tar"
-            if tar.exists:
-                continue
-            with tar.writing() as stream:
-                rows_of_file = _rows(file, engine.model.sha256)
-                for meshes in map_bounded(pool, files_of, rows_of_file, 2 * settings.concurrency):
-                    add_to_tar(stream, meshes)
-                    faces += 1
-                end_tar(stream)
-    engine.close()
+    tars = [
+        target / f"{file.path.rpartition('/')[2].removesuffix('.parquet')}.tar" for file in files
+    ]
+    missing = [(file, tar) for file, tar in zip(files, tars, strict=True) if not tar.exists]
+    if missing:
+        with console.status("Loading the models"):
+            engine = Engine(settings)
+        for file, tar in track(missing, "Meshes", console=console, disable=not console.is_terminal):
+            _write_tar(engine, file, tar, formats, options)
+        engine.close()
     target.sweep()
-    console.print(f"{faces:,} faces of {len(files):,} files, in {out}", markup=False)
+    console.print(f"{len(missing):,} of {len(tars):,} tars written, in {out}", markup=False)
     return 0
+
+
+def _write_tar(
+    engine: Engine,
+    file: Place,
+    tar: Place,
+    formats: Sequence[MeshFormat],
+    options: ReconstructOptions,
+) -> None:
+    def files_of(row: dict[str, Any]) -> list[tuple[str, bytes]]:
+        reconstructed = reconstruct_faces(engine.model, [observed_face(row)])
+        scene = Scene(row["width"], row["height"], reconstructed, _no_photo)
+        writer = AnswerWriter(engine, scene, options, Job())
+        face = (row["face"], reconstructed[0])
+        return list(mesh_files(writer, [face], formats, row["photo_index"]))
+
+    parallel = engine.settings.concurrency
+    with ThreadPoolExecutor(parallel) as pool, tar.writing() as stream:
+        rows = _rows(file, engine.model.sha256)
+        for meshes in map_bounded(pool, files_of, rows, 2 * parallel):
+            add_to_tar(stream, meshes)
+        end_tar(stream)
 
 
 def _tables(rows: str) -> list[Place]:
@@ -114,6 +118,8 @@ def _tables(rows: str) -> list[Place]:
         raise InvalidParameter(f"{rows} cannot be read: {error}") from None
     if not files:
         raise InvalidParameter(f"there is no Parquet file in {rows}")
+    if len({path.path.rpartition("/")[2] for path in files}) < len(files):
+        raise InvalidParameter(f"files of the same name lie in directories of {rows}")
     return files
 
 

@@ -152,13 +152,14 @@ def _manifest(options: BulkOptions, settings: Settings) -> dict[str, Any]:
         "meshes": list(options.formats),
         **answer,
         **settings.model_dump(mode="json", include=set(_MATTERING)),
-        "face_model_sha256": _checksum(settings.face_model, FACE_MODEL),
-        "weights_sha256": _checksum(settings.weights, WEIGHTS),
+        "face_model_sha256": checksum(settings.face_model, FACE_MODEL),
+        "weights_sha256": checksum(settings.weights, WEIGHTS),
         "facewright": __version__,
     }
 
 
-def _checksum(own: Path | None, shipped: str) -> str:
+def checksum(own: Path | None, shipped: str) -> str:
+    """That of a model file, or of the shipped one.  Raises `ModelError` when it is missing."""
     try:
         return sha256(own or asset_path(shipped))
     except OSError as error:

@@ -25,7 +25,6 @@ from facewright.service.pipeline.job import Job
 from facewright.service.pipeline.reconstruction import Reconstruction
 from facewright.service.results.answers import AnswerWriter
 from facewright.service.runtime.admission import map_bounded
-from facewright.service.settings import Settings
 
 THREADS_PER_PROCESSOR = 2
 """Photos side by side: while the networks answer for some, others are read and decoded."""
@@ -68,20 +67,16 @@ class PartWorker:
                 "queue_bytes": _ANY,
             }
         )
-        self._engine = Engine(settings)
+        self.engine = Engine(settings)
+        """What answers for all photos."""
         self._pool = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="photos")
         self._ahead = _AHEAD * settings.concurrency
         self._same = {
             "facewright": __version__,
-            "face_model_sha256": self._engine.model.sha256,
-            "weights_sha256": self._engine.weights_sha256,
-            "detector": self._engine.detector.name,
+            "face_model_sha256": self.engine.model.sha256,
+            "weights_sha256": self.engine.weights_sha256,
+            "detector": self.engine.detector.name,
         }
-
-    @property
-    def settings(self) -> Settings:
-        """Those of the engine."""
-        return self._engine.settings
 
     def work(self, part: int) -> dict[str, Any]:
         """Reconstruct the photos of a part and write its files; the same every time but for times.
@@ -99,7 +94,7 @@ class PartWorker:
             photos = file.read_row_group(part)
         first = part * options.part_size
         readers = enumerate(
-            photo_readers(photos, options.column, self.settings.max_upload_bytes), first
+            photo_readers(photos, options.column, self.engine.settings.max_upload_bytes), first
         )
         rows: list[dict[str, Any]] = []
         descriptors: list[Any] = []
@@ -115,10 +110,10 @@ class PartWorker:
         if options.albums is not None:
             table = pa.table({"descriptor": pa.array(descriptors, pa.list_(pa.float32()))})
             _write(run.descriptors_file(part).writing(), table)
-        summary = _summary(rows, len(photos), self._engine)
+        summary = _summary(rows, len(photos), self.engine)
         if sum(summary["failed"].get(code, 0) for code in _FAULTS) == len(photos):
             raise ModelError(f"every photo of part {part} failed: {rows[0]['detail']}")
-        table = faces_table(rows, self._engine.regressor.layout)
+        table = faces_table(rows, self.engine.regressor.layout)
         about = {**table.schema.metadata, SUMMARY: json.dumps(summary).encode()}
         _write(run.faces_file(part).writing(), table.replace_schema_metadata(about))
         return summary
@@ -147,7 +142,7 @@ class PartWorker:
     def _reconstruct(
         self, index: int, photo: dict[str, Any], read: Callable[[], bytes], job: Job
     ) -> _Done:
-        options, engine = self._run.options, self._engine
+        options, engine = self._run.options, self.engine
         with job.stage("read"):
             data = read()
         photo["photo_sha256"] = hashlib.sha256(data).hexdigest()

@@ -19,6 +19,8 @@ from facewright.service.settings import ENV_PREFIX, Settings
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 DOCKERFILES = (ROOT / "Dockerfile", DOCKER / "Dockerfile.gpu")
+BULK = DOCKER / "Dockerfile.bulk"
+"""Built on the image of the service."""
 PINNED = re.compile(r"[\w.-]+(/[\w.-]+)+:[\w.-]+@sha256:[0-9a-f]{64}")
 
 
@@ -70,6 +72,20 @@ def test_the_gpu_lock_is_the_other_lock_with_another_runtime() -> None:
     assert not any(line.startswith("torch") for line in cpu | gpu)
 
 
+def test_the_bulk_image_is_the_service_with_more_packages() -> None:
+    dockerfile = BULK.read_text("utf-8")
+    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {"${BASE}"}
+    assert environment(dockerfile)["RAY_USAGE_STATS_ENABLED"] == "0"
+    packages = [
+        dict(line.split("==", 1) for line in lines if not line.startswith("#"))
+        for lines in (
+            (ROOT / "requirements" / name).read_text("utf-8").splitlines()
+            for name in ("serve.txt", "bulk.txt")
+        )
+    ]
+    assert packages[0].keys() <= packages[1].keys()
+
+
 def test_what_the_recipes_copy_is_not_ignored() -> None:
     kept = {
         line[1:]
@@ -78,7 +94,7 @@ def test_what_the_recipes_copy_is_not_ignored() -> None:
     }
     copied = {
         source
-        for path in DOCKERFILES
+        for path in (*DOCKERFILES, BULK)
         for line in re.findall(r"^COPY (?!--from)(.+)$", path.read_text("utf-8"), re.MULTILINE)
         for source in line.split()[:-1]
     }

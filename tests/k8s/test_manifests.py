@@ -15,7 +15,9 @@ import kubernetes_validate
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from typer.main import get_command
 
+from facewright.cli import app
 from facewright.service.api.app import create_app
 from facewright.service.settings import ENV_PREFIX, Settings
 from facewright.service.telemetry.metrics import Metrics
@@ -23,13 +25,26 @@ from facewright.service.telemetry.metrics import Metrics
 ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
 OVERLAYS = ("cpu", "gpu", "keda")
-COMPONENTS = ("monitoring", "ingress", "own-model")
+COMPONENTS = ("monitoring", "ingress", "own-model", "bulk")
 
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
 """The oldest Kubernetes that has what the manifests use, and the newest with a schema here."""
 
 CUSTOM = {"ServiceMonitor", "ScaledObject"}
-"""Kinds that Kubernetes itself does not know."""
+"""Kinds that Kubernetes itself does not know, and whose schemas come with packages of npm."""
+
+RAY_FIELDS = {
+    "RayJob": {
+        "entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished",
+        "submissionMode", "submitterPodTemplate", "rayClusterSpec", "activeDeadlineSeconds",
+    },
+    "cluster": {"rayVersion", "headGroupSpec", "workerGroupSpecs"},
+    "head": {"rayStartParams", "template", "serviceType"},
+    "worker": {
+        "groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template",
+    },
+}  # fmt: skip
+"""Fields of `ray.io/v1` in use here: no package has its schema."""
 
 PHOTO_MEMORY = 800_000_000
 """Bytes that a photo of 50 megapixels takes in work, its texture among them (docs/api.md)."""
@@ -60,9 +75,40 @@ def memory(quantity: str) -> int:
     return int(number) * {"Mi": 1 << 20, "Gi": 1 << 30}[unit]
 
 
+def ray_pods(job: Manifest) -> dict[str, Manifest]:
+    """The pod templates of a RayJob; its own fields are held to those that KubeRay knows."""
+    assert job["apiVersion"] == "ray.io/v1"
+    spec = job["spec"]
+    assert spec.keys() <= RAY_FIELDS["RayJob"]
+    cluster = spec["rayClusterSpec"]
+    assert cluster.keys() <= RAY_FIELDS["cluster"]
+    head, (worker,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
+    assert head.keys() <= RAY_FIELDS["head"]
+    assert worker.keys() <= RAY_FIELDS["worker"]
+    for group in (head, worker):
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+    return {
+        "submitter": spec["submitterPodTemplate"],
+        "head": head["template"],
+        "worker": worker["template"],
+    }
+
+
 def validate(manifests: list[Manifest]) -> None:
     for manifest in manifests:
-        if manifest["kind"] not in CUSTOM:
+        if manifest["kind"] == "RayJob":
+            validate(
+                [
+                    {
+                        "apiVersion": "v1",
+                        "kind": "PodTemplate",
+                        "metadata": {"name": name},
+                        "template": template,
+                    }
+                    for name, template in ray_pods(manifest).items()
+                ]
+            )
+        elif manifest["kind"] not in CUSTOM:
             for version in VERSIONS:
                 kubernetes_validate.validate(manifest, version, strict=True)
 
@@ -265,6 +311,56 @@ def test_scaling_asks_for_series_and_routes_that_exist() -> None:
         assert route in served_paths()
     # The operator puts the Service's name into the label `service`.
     assert all('service="facewright"' in query for query in queries)
+
+
+# --- bulk runs ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rayjob() -> Manifest:
+    (job,) = load(K8S / "components" / "bulk" / "rayjob.yaml")
+    return job
+
+
+def test_a_rayjob_runs_the_command_on_the_locked_ray(rayjob: Manifest) -> None:
+    spec = rayjob["spec"]
+    inner = re.fullmatch(r"sh -c '(.+) \|\| test \$\? -eq 1'", spec["entrypoint"])[1]  # type: ignore[index]
+    program, command, *arguments = inner.split()
+    assert (program, command) == ("facewright", "bulk")
+    options = {option for p in get_command(app).commands["bulk"].params for option in p.opts}  # type: ignore[attr-defined]
+    assert {argument for argument in arguments if argument.startswith("--")} <= options
+    locked = (ROOT / "requirements" / "bulk.txt").read_text("utf-8")
+    assert f"\nray=={spec['rayClusterSpec']['rayVersion']}\n" in locked
+    (head,) = ray_pods(rayjob)["head"]["spec"]["containers"]
+    assert spec["rayClusterSpec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    assert {port["containerPort"] for port in head["ports"]} == {6379, 8265, 10001}
+
+
+def test_pods_of_a_rayjob_have_no_privileges(
+    rayjob: Manifest, pod: Manifest, container: Manifest
+) -> None:
+    (policy,) = load(K8S / "components" / "bulk" / "networkpolicy.yaml")
+    selected = policy["spec"]["podSelector"]["matchLabels"].items()
+    for template in ray_pods(rayjob).values():
+        assert selected <= template["metadata"]["labels"].items()
+        spec = template["spec"]
+        assert spec["securityContext"] == pod["securityContext"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        (only,) = spec["containers"]
+        assert only["securityContext"] == container["securityContext"]
+        variables = {variable["name"]: variable["value"] for variable in only["env"]}
+        assert variables["RAY_USAGE_STATS_ENABLED"] == "0"
+        volumes = {volume["name"] for volume in spec["volumes"]}
+        assert {mount["name"] for mount in only["volumeMounts"]} == volumes
+
+
+def test_the_service_does_not_take_the_pods_of_a_rayjob(
+    rayjob: Manifest, base: dict[str, Manifest]
+) -> None:
+    selector = base["Service"]["spec"]["selector"].items()
+    for template in ray_pods(rayjob).values():
+        assert not selector <= template["metadata"]["labels"].items()
 
 
 # --- what holds the parts together ---------------------------------------------------------------
