@@ -58,6 +58,10 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Imported:
     return Imported(arrays, folder / "epoch_20.pth", folder / "own", result.output)
 
 
+def total(weights: Any, numbers: Any) -> float:
+    return sum(float(a) * float(b) for a, b in zip(weights, numbers, strict=True))
+
+
 def slow_face(
     arrays: dict[str, Any], x: np.ndarray, vertex: int, normal: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -107,7 +111,7 @@ def slow_face(
     ]  # fmt: skip
     for channel in range(3):
         light = gamma[channel] + [0.8, 0, 0, 0, 0, 0, 0, 0, 0]
-        color[channel] *= sum(g * h for g, h in zip(light, harmonics, strict=True))
+        color[channel] *= total(light, harmonics)
     return point, seen, color
 
 
