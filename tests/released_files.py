@@ -1,7 +1,6 @@
 """Synthetic files of the shapes and conventions that holders of a Basel licence have.
 
-Nobody's face: a mask made by formulas with a slit for a mouth, and random modes.  The paper's
-authors release their files in these shapes (`training/face_model/basel.py` says which).
+Nobody's face: a mask made by formulas with a slit for a mouth, and random modes.
 """
 
 from __future__ import annotations
@@ -137,7 +136,7 @@ def write_basel(folder: Path, side: int) -> NDArray[np.float64]:
 
 
 def write_checkpoint(path: Path, seed: int = 0) -> None:
-    """Write a released checkpoint: random features, heads that hold a face before the camera."""
+    """Write a released checkpoint: random weights whose faces stay before the camera."""
     torch.manual_seed(seed)
     state = {f"backbone.{key}": v for key, v in ResNet50("torchvision").state_dict().items()}
     for index, size in enumerate(HEADS):

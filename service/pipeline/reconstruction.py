@@ -32,7 +32,7 @@ from facewright.service.pipeline.align import (
 )
 
 Regress = Callable[[npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], ...]]
-"""Crops (N, 224, 224, 3) to coefficients (N, 239 or 257), confidences (N, 80), descriptors."""
+"""Crops (N, 224, 224, 3) to coefficients (N, size), confidences (N, 80), and maybe descriptors."""
 
 
 @dataclass(frozen=True, eq=False)

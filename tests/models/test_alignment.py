@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from facewright.models.alignment import crop_transform, fit_weak_perspective
+from facewright.models.alignment import FixedAlignment, crop_transform, fit_weak_perspective
 
 # Eyes, nose tip, mouth corners of some face, in mm.
 TEMPLATE = np.array([[-31.0, 32, 20], [31, 32, 20], [0, -4, 60], [-25, -40, 30], [25, -40, 30]])
@@ -179,3 +179,53 @@ def test_points_that_say_nothing_are_refused(points: np.ndarray, reason: str) ->
 def test_a_flat_template_is_refused() -> None:
     with pytest.raises(ValueError, match="plane"):
         crop_transform(TEMPLATE[:, :2], TEMPLATE * [1, 1, 0])
+
+
+def released_crop(points: np.ndarray, template: np.ndarray) -> np.ndarray:
+    """(5, 2): where five points of a photo lie in the crop of the released code.
+
+    Equations of its own, one row for every coordinate; y counts upwards.
+    """
+    rows, right = [], []
+    for (u, v), (x, y, z) in zip(points, template, strict=True):
+        rows += [[x, y, z, 1, 0, 0, 0, 0], [0, 0, 0, 0, x, y, z, 1]]
+        right += [u, -v]
+    found = np.linalg.lstsq(np.array(rows), np.array(right), rcond=None)[0]
+    scale = (np.linalg.norm(found[:3]) + np.linalg.norm(found[4:7])) / 2
+    centre = np.array([found[3], -found[7]])
+    return (points - centre) * (102 / (100 * scale)) + 112
+
+
+@pytest.mark.parametrize("turn", [-40, -10, 0, 25, 44])
+def test_the_released_alignment_keeps_the_roll(turn: float) -> None:
+    rng = np.random.default_rng(abs(int(turn)))
+    angle = np.radians(turn)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = (TEMPLATE[:, :2] * [1, -1]) @ rotation.T * 3.3 + (410, 300) + rng.normal(0, 3, (5, 2))
+    transform = FixedAlignment(TEMPLATE).crop_transform(points)
+    assert transform[0, 0] == transform[1, 1] > 0
+    assert transform[0, 1] == transform[1, 0] == 0
+    crop = points @ transform[:, :2].T + transform[:, 2]
+    np.testing.assert_allclose(crop, released_crop(points, TEMPLATE), atol=1e-6)
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_the_released_alignment_undoes_quarter_turns(quarters: int) -> None:
+    points = TEMPLATE[:, :2] * [2, -2] + np.random.default_rng(0).normal(0, 2, (5, 2))
+    upright = FixedAlignment(TEMPLATE).crop_transform(points)
+    turned = points @ np.linalg.matrix_power(np.array([[0, 1], [-1, 0]]), quarters)
+    transform = FixedAlignment(TEMPLATE).crop_transform(turned)
+    np.testing.assert_allclose(
+        turned @ transform[:, :2].T + transform[:, 2],
+        points @ upright[:, :2].T + upright[:, 2],
+        atol=1e-6,
+    )
+
+
+def test_a_fixed_alignment_goes_through_text() -> None:
+    again = FixedAlignment.from_text(FixedAlignment(TEMPLATE).to_text())
+    np.testing.assert_array_equal(again.template, TEMPLATE)
+    flat = FixedAlignment(TEMPLATE * [1, 1, 0])
+    for text in ("", "[]", "3", '{"template_mm": [[1, 2, 3]], "roll": "kept"}', flat.to_text()):
+        with pytest.raises(ValueError, match="no alignment"):
+            FixedAlignment.from_text(text)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from facewright.models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout
+from facewright.models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout, layout_of
 
 
 def columns(layout: CoefficientLayout) -> np.ndarray:
@@ -75,3 +75,10 @@ def test_parts_of_another_layout_are_refused() -> None:
     parts = LAYOUT_257.split(np.zeros((1, 257), np.float32))
     with pytest.raises(ValueError, match="light"):
         LAYOUT_239.join(parts)
+
+
+def test_the_length_of_a_vector_tells_its_layout() -> None:
+    assert layout_of(np.zeros(239)) is LAYOUT_239
+    assert layout_of(np.zeros((3, 257))) is LAYOUT_257
+    with pytest.raises(ValueError, match="240"):
+        layout_of(np.zeros(240))

@@ -133,7 +133,8 @@ def five_of_landmarks(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _matlab(path: Path, keys: tuple[str, ...], kind: str) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = loadmat(path, variable_names=keys)
+        with path.open("rb") as file:
+            content: dict[str, Any] = loadmat(file, variable_names=keys)
     except (ValueError, TypeError, NotImplementedError, MatReadError) as error:
         raise FaceModelFileError(f"{path}: not a readable MATLAB file: {error}") from error
     missing = [key for key in keys if key not in content]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
@@ -18,11 +19,13 @@ import pytest
 from fastapi.testclient import TestClient
 from skimage import data as pictures
 
+from facewright.models.assets import sha256 as file_sha256
 from facewright.service.api.app import create_app
 from facewright.service.networks.centerface import CenterFace
 from facewright.service.results.album_page import PhotoRow, album_page
 from facewright.service.results.schemas import AlbumResult
 from facewright.service.settings import Settings
+from tests.recognition_files import write_hue_recognizer
 
 
 class HueAnalysis:
@@ -93,6 +96,24 @@ def client(
 
 
 @pytest.fixture(scope="module")
+def own_recognizer(
+    assets: Any, describing_weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TestClient]:
+    """A server with a recognition network from a file, which goes before the descriptors."""
+    network = write_hue_recognizer(tmp_path_factory.mktemp("recognizer") / "hue.onnx")
+    content = {"sha256": file_sha256(network), "stranger_cosine": 0.41}
+    network.with_suffix(".json").write_text(json.dumps(content))
+    settings = Settings(
+        face_model=assets.face_model,
+        weights=describing_weights,
+        inference_threads=1,
+        recognizer=network,
+    )
+    with serving(settings) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
 def person(portrait_jpeg: bytes, mirrored_jpeg: bytes, stranger_jpeg: bytes) -> list[bytes]:
     """Four photos of one hue; the last is dark, which is another shape to the network."""
     return [portrait_jpeg, mirrored_jpeg, portrait_jpeg, stranger_jpeg]
@@ -133,6 +154,16 @@ def test_the_descriptor_judges_where_there_is_no_pack(
     rows = [PhotoRow(photo, None, None) for photo in answer.photos]
     page = album_page("album", answer, rows, b"")
     assert "(similarity below 0.35)" in page
+
+
+def test_a_recognizer_from_a_file_judges_by_its_own_limit(
+    own_recognizer: TestClient, person: list[bytes], blue_jpeg: bytes
+) -> None:
+    answer = post(own_recognizer, [*person, blue_jpeg], outliers="drop")
+    assert answer.judged_by == "embedding"
+    assert answer.stranger_similarity == 0.41
+    assert answer.detector == "blazeface"
+    check_hues(answer)
 
 
 def check_hues(answer: AlbumResult) -> None:

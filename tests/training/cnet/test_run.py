@@ -6,16 +6,22 @@ import csv
 from dataclasses import replace
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from facewright.models.checkpoints_torch import load_checkpoint, save_checkpoint
+from facewright.models.alignment import FixedAlignment
+from facewright.models.checkpoints_torch import CheckpointInfo, load_checkpoint, save_checkpoint
 from facewright.models.cnet_torch import CNet
+from facewright.models.layout import LAYOUT_257
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.rnet_torch import RNet
 from facewright.training.cli import app
 from facewright.training.cnet.experiment import CNetExperiment
 from facewright.training.cnet.run import CHECKPOINT, FINAL, TABLE, CNetRun
 from facewright.training.experiment_files import ExperimentError
+from facewright.training.onnx.export import export_checkpoint
 
 from .conftest import SHAPE, WEAK
 
@@ -140,3 +146,29 @@ def test_a_bad_experiment_is_an_error_of_the_command(paths):
     result = CliRunner().invoke(app, [*map(str, arguments)])
     assert result.exit_code == 2
     assert "papers" in result.output
+
+
+def test_an_imported_rnet_is_trained_and_exported_with_its_alignment(paths, tmp_path):
+    """Layout 257: light for each channel, features of the released strides."""
+    model = MorphableModel.load(paths.face_model)
+    torch.manual_seed(0)
+    rnet = RNet(LAYOUT_257, "torchvision")
+    alignment = FixedAlignment(model.five_points).to_text()
+    info = CheckpointInfo("257", "torchvision", model.sha256, 0, 0, alignment=alignment)
+    imported = tmp_path / "rnet.pt"
+    save_checkpoint(imported, rnet, None, info)
+    own = replace(paths, rnet=imported, features=tmp_path / "features")
+    run = finish(WEAK | {"steps": 2}, own)
+    assert run.step == 2
+    _, cnet, kept = load_checkpoint(own.out / FINAL)
+    assert cnet is not None
+    assert kept.alignment == alignment
+    export_checkpoint(
+        own.out / FINAL, tmp_path / "x.onnx", face_model=paths.face_model, stored_in="float32"
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx")
+    about = session.get_modelmeta().custom_metadata_map
+    assert (about["layout"], about["confidences"]) == ("257", "trained")
+    assert about["alignment"] == alignment
+    confidences = session.run(["confidences"], {"crops": np.zeros((1, 3, 224, 224), np.float32)})
+    assert (confidences[0] < 1).all()

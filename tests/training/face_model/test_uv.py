@@ -3,7 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facewright.training.face_model.uv import boundary_loop, disc_map, mean_value_weights
+from facewright.training.face_model.uv import (
+    boundary_loop,
+    disc_map,
+    face_coordinates,
+    mean_value_weights,
+)
 
 
 def dome(n: int = 16) -> tuple[np.ndarray, np.ndarray]:
@@ -59,3 +64,32 @@ def test_boundaries_are_checked() -> None:
     hole = triangles[~(triangles == 14).any(axis=1)]
     with pytest.raises(ValueError, match="boundary"):
         boundary_loop(hole)
+
+
+def test_holes_and_pieces_of_a_face_are_mapped_one_to_one() -> None:
+    """Two holes that touch in a vertex, one of them beside the rim, and a piece of its own."""
+    points, triangles = dome(16)
+    points = 60 * points
+    index = np.arange(256).reshape(16, 16)
+    cells = {(7, 7), (8, 8), (7, 2)}
+    gone = [index[a, b] for a, b in cells]
+    corner = {tuple(sorted((i, i + 1, i + 17))) for i in gone}
+    corner |= {tuple(sorted((i, i + 17, i + 16))) for i in gone}
+    keep = np.array([tuple(sorted(t)) not in corner for t in triangles.tolist()])
+    assert keep.sum() == len(triangles) - 6
+    whole = triangles[keep]
+    piece = np.array([[256, 257, 258]])
+    points = np.concatenate([points, [[0, 0, 95], [1, 0, 95], [0, 1, 95]], [[5, 5, 5]]])
+    uv = face_coordinates(points, np.concatenate([whole, piece]))
+    assert uv.dtype == np.float32
+    assert uv.shape == (260, 2)
+    assert uv.min() >= 0
+    assert uv.max() <= 1
+    assert signed_areas(uv.astype(np.float64), whole).min() > 0
+    assert np.abs(uv[256:259] - 0.5).max() < 0.2
+
+
+def test_a_closed_surface_has_no_coordinates() -> None:
+    points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
+    with pytest.raises(ValueError, match="no boundary"):
+        face_coordinates(points, np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]]))
