@@ -30,9 +30,8 @@ from facewright.service.errors import InvalidParameter, ModelError  # noqa: E402
 from facewright.service.options import AlbumOptions, ReconstructOptions  # noqa: E402
 from facewright.service.pipeline.album import solve_album  # noqa: E402
 from facewright.service.pipeline.engine import Engine  # noqa: E402
-from facewright.service.runtime.deadline import Deadline  # noqa: E402
+from facewright.service.pipeline.job import Job, SharedJob  # noqa: E402
 from facewright.service.settings import Settings  # noqa: E402
-from facewright.service.telemetry.stages import SharedClock, StageClock  # noqa: E402
 
 PART_SIZE = 4
 MESHES = ReconstructOptions(detail="low")
@@ -107,7 +106,7 @@ def test_rows_are_what_the_engine_says(undisturbed: Run, folder: Path) -> None:
     rows = {Path(row["photo"]).name: row for row in table(undisturbed.options.out)}
     row = rows["02.jpg"]
     data = Path(row["photo"]).read_bytes()
-    scene = engine.reconstruct(data, "all", Deadline(), StageClock(), reduced=True)
+    scene = engine.reconstruct(data, "all", Job(), reduced=True)
     (face,) = scene.faces
     assert (row["width"], row["height"]) == (scene.width, scene.height)
     for name, value in (
@@ -138,8 +137,7 @@ def test_albums_are_those_of_the_album_command(undisturbed: Run, folder: Path) -
             [file.read_bytes for file in files],
             AlbumOptions(),
             lambda work, items: map(work, items),
-            Deadline(),
-            SharedClock(),
+            SharedJob(),
         )
         assert row["photos"] == len(files)
         assert row["photos_used"] == album.photos_used == len(row["members"])
