@@ -57,14 +57,6 @@ class TorchMorphableModel(nn.Module):
             self.mean_shape, (self.identity_basis, identity), (self.expression_basis, expression)
         )
 
-    def shape_at(self, vertex_ids: Tensor, identity: Tensor, expression: Tensor) -> Tensor:
-        """`shape` at some vertices only: (N, n, 3) mm for (n,) int64 vertex indices."""
-        return _combine(
-            self.mean_shape[vertex_ids],
-            (self.identity_basis[:, vertex_ids], identity),
-            (self.expression_basis[:, vertex_ids], expression),
-        )
-
     def albedo(self, albedo: Tensor) -> Tensor:
         """Albedos (N, V, 3), clipped to [0, 1], of coefficients (N, n_albedo)."""
         return _combine(self.mean_albedo, (self.albedo_basis, albedo)).clamp(0.0, 1.0)

@@ -220,15 +220,6 @@ def test_torch_twin_agrees_to_a_ten_thousandth_of_a_millimeter(model: MorphableM
     assert np.abs(albedos.numpy() - model.albedo(3 * albedo)).max() < 1e-5
 
 
-def test_torch_shape_at_is_a_part_of_shape(model: MorphableModel) -> None:
-    identity, expression, _ = map(torch.from_numpy, coefficients(model, 3))
-    twin = TorchMorphableModel(model)
-    everything = twin.shape(identity, expression)
-    for ids in (twin.landmarks, torch.tensor([7]), torch.tensor([3, 3, 0])):
-        part = twin.shape_at(ids, identity, expression)
-        torch.testing.assert_close(part, everything[:, ids], rtol=0, atol=1e-4)
-
-
 def test_torch_gradients_by_finite_differences(model: MorphableModel) -> None:
     few = dataclasses.replace(
         model,
@@ -243,10 +234,6 @@ def test_torch_gradients_by_finite_differences(model: MorphableModel) -> None:
     def leaf(k: int) -> torch.Tensor:
         return torch.tensor(rng.standard_normal((2, k)), requires_grad=True)
 
-    ids = twin.landmarks[::7]
-    assert torch.autograd.gradcheck(
-        lambda i, e: twin.shape_at(ids, i, e), (leaf(3), leaf(2)), atol=1e-4
-    )
     assert torch.autograd.gradcheck(
         lambda i, e: twin.shape(i, e)[:, ::50], (leaf(3), leaf(2)), atol=1e-4
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_META = "meta.json"
+META = "meta.json"
 
 
 def rows_done(directory: Path, made_of: Mapping[str, Any]) -> int:
@@ -17,7 +17,7 @@ def rows_done(directory: Path, made_of: Mapping[str, Any]) -> int:
         directory: of the files.
         made_of: what the rows follow from, as JSON has it.
     """
-    path = directory / _META
+    path = directory / META
     if not path.exists():
         return 0
     meta = json.loads(path.read_text())
@@ -30,4 +30,4 @@ def rows_done(directory: Path, made_of: Mapping[str, Any]) -> int:
 
 def note_rows_done(directory: Path, made_of: Mapping[str, Any], done: int) -> None:
     """Remember that the first `done` rows are in the files."""
-    (directory / _META).write_text(json.dumps({"of": made_of, "done": done}))
+    (directory / META).write_text(json.dumps({"of": made_of, "done": done}))

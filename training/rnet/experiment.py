@@ -17,7 +17,6 @@ from facewright.training.experiment_files import (
     ExperimentError,
     Settings,
     checked,
-    names_in,
     read_settings,
 )
 from facewright.training.losses.hybrid import HybridWeights
@@ -201,11 +200,6 @@ class Experiment(Settings):
             raise ExperimentError("the experiment has no length: give minutes or images")
         plain = {**self.model_dump(mode="json"), **length}
         return checked(Experiment, plain, "length of the run")
-
-
-def named_experiments() -> list[str]:
-    """Names of the experiments that come along."""
-    return names_in(EXPERIMENTS)
 
 
 def read_experiment(source: str) -> Experiment:

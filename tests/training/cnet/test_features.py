@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from facewright.training.cnet.features import BATCH, META, Features
+from facewright.training.cnet.features import BATCH, Features
 from facewright.training.data.degradation import degrade_badly
+from facewright.training.data.kept_rows import META
 from facewright.training.data.shards import ShardSet
 from facewright.training.experiment_files import ExperimentError
 

@@ -1,11 +1,12 @@
 import pytest
 
+from facewright.training.experiment_files import names_in
 from facewright.training.losses.hybrid import HybridWeights
 from facewright.training.rnet.experiment import (
+    EXPERIMENTS,
     Experiment,
     ExperimentError,
     LossWeights,
-    named_experiments,
     read_experiment,
 )
 from facewright.training.rnet.schedule import average_weight, progress_of, stage_at
@@ -62,8 +63,8 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
 
 
 def test_the_experiments_that_come_along_are_sound():
-    assert {"cpu", "open_photos", "paper"} <= set(named_experiments())
-    for name in named_experiments():
+    assert {"cpu", "open_photos", "paper"} <= set(names_in(EXPERIMENTS))
+    for name in names_in(EXPERIMENTS):
         read_experiment(name)
 
 
