@@ -245,7 +245,7 @@ def _score(place: float, face: face_mesh.MeshedFace, *, settled: bool) -> float:
     BlazeFace hardly does.  What is not sure makes the turned photo be searched too.
     """
     steady = settled and abs(roll_angle(face.points)) < _STEEP
-    return min(face.presence, 0.5 + 0.6 * place, 1.0 if steady else _WAVERING)
+    return min(face.presence, 0.4 + 0.6 * place, 1.0 if steady else _WAVERING)
 
 
 def _unsettled(

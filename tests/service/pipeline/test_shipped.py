@@ -139,3 +139,22 @@ def test_synthetic_portraits_are_found_and_answered(client: httpx.Client, portra
     landmarks = np.array(face["landmarks"])
     assert np.all((landmarks > -20) & (landmarks < 260))
     assert np.abs(face["coefficients"]["identity"]).max() < 6
+
+
+@pytest.mark.parametrize("portrait", PORTRAITS, ids=lambda path: path.stem)
+def test_one_photo_turned_and_encoded_anew_is_one_person(
+    client: httpx.Client, portrait: Path
+) -> None:
+    upright = cv2.imread(str(portrait))
+    photos = [
+        cv2.imencode(".jpg", np.rot90(upright, turns), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        for turns, quality in ((0, 95), (1, 85), (2, 75), (3, 65))
+    ]
+    files = [("images", photo.tobytes()) for photo in photos]
+    response = client.post("/v1/albums/reconstruct", files=files)
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert len(answer["photos"]) == len(photos)
+    for photo in answer["photos"]:
+        assert photo["status"] == "used", photo
+        assert not photo["likeness"]["stranger"], photo
