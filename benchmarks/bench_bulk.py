@@ -9,6 +9,10 @@ Prints Markdown.
 
 from __future__ import annotations
 
+import facewright.service  # noqa: F401  before NumPy: it sets the threads of linear algebra
+
+# isort: split
+
 import argparse
 import io
 import os
@@ -19,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,27 +70,44 @@ def resident() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
+def per_photo(work: Callable[[], object], photos: int) -> tuple[float, float]:
+    """Seconds, and seconds of processors, that `work` takes for each of its photos."""
+    began, computed = time.perf_counter(), time.process_time()
+    work()
+    return (time.perf_counter() - began) / photos, (time.process_time() - computed) / photos
+
+
+def ask(floors: Sequence[Floor], rounds: int) -> None:
+    """The networks alone, one photo after the other."""
+    for _ in range(rounds):
+        for floor in floors:
+            floor.once()
+
+
 def undisturbed(run: Run, photos: list[bytes]) -> None:
     """Work on all parts here, in turns with the networks alone, and print both."""
     processors = usable_processors()
     worker = PartWorker(run, processors)
     floors = [Floor(worker.engine, photo) for photo in photos]
     size = run.options.part_size
-    bulk, bare, memory = [], [], []
+    bulk: list[tuple[float, float]] = []
+    bare: list[tuple[float, float]] = []
+    memory: list[float] = []
     for part in range(run.parts):
         count = min(size, run.photos - part * size)
-        began = time.perf_counter()
-        worker.work(part)
-        bulk.append((time.perf_counter() - began) / count)
+        bulk.append(per_photo(lambda part=part: worker.work(part), count))
         memory.append(resident())
-        for _ in range(max(1, size // (4 * len(floors)))):
-            bare.append(float(np.mean([sum(floor.once()) for floor in floors])))
-    print("| | photos/s, best | photos/s, median |")
-    print("|---|---|---|")
-    for name, seconds in (("a worker", bulk), ("its networks alone", bare)):
-        print(f"| {name} | {1 / min(seconds):.1f} | {1 / np.median(seconds):.1f} |")
-    ratio = np.median(bare) / np.median(bulk)
-    print(f"| share | {min(bare) / min(bulk):.2f} | {ratio:.2f} |\n")
+        rounds = max(1, count // (4 * len(floors)))
+        bare.append(per_photo(lambda n=rounds: ask(floors, n), rounds * len(floors)))
+    print("| | photos/s, best | photos/s, median | processor ms per photo, least |")
+    print("|---|---|---|---|")
+    for name, taken in (("a worker", bulk), ("its networks alone", bare)):
+        wall = [seconds for seconds, _ in taken]
+        least = 1e3 * min(seconds for _, seconds in taken)
+        print(f"| {name} | {1 / min(wall):.1f} | {1 / np.median(wall):.1f} | {least:.1f} |")
+    shares = np.min(bare, axis=0) / np.min(bulk, axis=0)
+    median = float(np.median(np.array(bare)[:, 0]) / np.median(np.array(bulk)[:, 0]))
+    print(f"| share | {shares[0]:.2f} | {median:.2f} | {shares[1]:.2f} |\n")
     quarters = [memory[len(memory) * k // 4 : len(memory) * (k + 1) // 4] for k in range(4)]
     told = ", ".join(f"{max(quarter):.0f}" for quarter in quarters if quarter)
     print(f"Memory of a worker over {run.photos} photos, MB, greatest of each quarter: {told}\n")
@@ -155,6 +177,7 @@ def main() -> None:
         largest = ReconstructOptions(faces="largest")
         options = BulkOptions(str(source), str(one), answer=largest, part_size=asked.part_size)
         undisturbed(open_run(options, Settings()), photos)
+        print(f"Load average {os.getloadavg()[0]:.1f}\n", flush=True)
         if asked.kills:
             killed(replace(options, out=str(other)), asked.kills)
             compare(one, other)

@@ -33,6 +33,8 @@ from ray.exceptions import RayError  # noqa: E402
 
 OBJECT_STORE_BYTES = 100_000_000
 """Of an embedded Ray, which holds little more than numbers of parts."""
+_WORKER_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+"""As `facewright.service` has it, but Ray imports NumPy before; photos are side by side already."""
 _PART_RETRIES = 3
 """After the death of its worker; a photo that kills its worker must not do so for ever."""
 
@@ -73,7 +75,12 @@ def ray_cluster() -> Iterator[None]:
             "object_store_memory": OBJECT_STORE_BYTES,
         }
     with _silence():
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **own)
+        ray.init(
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": _WORKER_ENVIRONMENT},
+            **own,
+        )
     try:
         yield
     finally:
