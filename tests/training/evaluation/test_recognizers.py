@@ -52,10 +52,12 @@ def test_the_limit_is_fitted_and_written_beside_the_network(
     assert content["sha256"] == sha256(network)
     assert 0.5 < content["stranger_cosine"] < 1
     figures = {figure["measure"]: figure["value"] for figure in content["figures"]}
+    alarms = []
     for size in (2, 3, 5):
         limit = f"albums of {size}, below {content['stranger_cosine']:g}"
         assert figures[f"strangers noticed, {limit}"] == 100
-        assert figures[f"false alarms, {limit}"] < 8
+        alarms.append(figures[f"false alarms, {limit}"])
+    assert np.mean(alarms) <= 2
     assert len(json.loads((tmp_path / "figures.json").read_text())) == len(content["figures"]) == 6
 
 
