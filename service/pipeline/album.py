@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from facewright.models.aggregation import Strategy, aggregate, shares
+from facewright.models.aggregation import aggregate, shares
 from facewright.models.agreement import (
     album_distances,
     album_similarities,
@@ -26,7 +26,7 @@ from facewright.models.agreement import (
 )
 from facewright.models.layout import layout_of
 from facewright.service.errors import BadPhoto, FacewrightError, NoFaceFound, TooFewPhotos
-from facewright.service.options import AlbumOptions, Faces
+from facewright.service.options import AlbumOptions, Faces, Strategy
 from facewright.service.pipeline.engine import Engine
 from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.photo import decode_photo
