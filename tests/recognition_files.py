@@ -23,11 +23,11 @@ def write_hue_recognizer(
         "ends": np.array([88, 88], np.int64),
         "within": np.array([2, 3], np.int64),
         "across": np.array([1], np.int64),
-        "scale": np.array(1 / 255, np.float32),
     }
     nodes = []
     pixels = "data"
     if normalises:
+        constants["scale"] = np.array(1 / 255, np.float32)
         nodes.append(helper.make_node("Mul", ["data", "scale"], ["scaled"]))
         pixels = "scaled"
     nodes += [

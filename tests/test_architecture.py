@@ -75,8 +75,6 @@ def libraries(path: Path) -> set[str]:
             needed.add(parts[0])
         elif any(part.endswith("_torch") for part in parts):
             needed.add("torch")
-        elif "basel" in parts:
-            needed.add("scipy")
     return needed
 
 
@@ -105,9 +103,9 @@ def test_models_need_torch_only_where_their_name_says_so() -> None:
 
 
 def test_serving_does_without_torch_and_scipy() -> None:
-    """Only training and the reader of MATLAB files have SciPy; no image does."""
+    """Only training has SciPy; no image does."""
     for path in (*modules("service"), *modules("models")):
-        if not path.stem.endswith("_torch") and path.stem != "basel":
+        if not path.stem.endswith("_torch"):
             assert not {"torch", "scipy"} & libraries(path), path.relative_to(ROOT)
 
 

@@ -96,7 +96,8 @@ def evaluate_recognizer(
     fitted = figures(STRANGER_SIMILARITY) if names else []
     if not fitted:
         raise ValueError("albums need two people, one of them with two photos")
-    cosine = round(float(fitted[-1].value), 4)
+    # Rounded down: the photo that the limit was fitted to is not below it.
+    cosine = float(np.floor(fitted[-1].value * 1e4) / 1e4)
     return cosine, [
         figure
         for figure in figures(cosine)

@@ -152,9 +152,9 @@ def test_an_imported_rnet_is_trained_and_exported_with_its_alignment(paths, tmp_
     """Layout 257: light for each channel, features of the released strides."""
     model = MorphableModel.load(paths.face_model)
     torch.manual_seed(0)
-    rnet = RNet(LAYOUT_257, "torchvision")
+    rnet = RNet(LAYOUT_257, "torchvision", input_size=64)
     alignment = FixedAlignment(model.five_points).to_text()
-    info = CheckpointInfo("257", "torchvision", model.sha256, 0, 0, alignment=alignment)
+    info = CheckpointInfo("257", "torchvision", model.sha256, 0, 0, {}, 64, alignment)
     imported = tmp_path / "rnet.pt"
     save_checkpoint(imported, rnet, None, info)
     own = replace(paths, rnet=imported, features=tmp_path / "features")

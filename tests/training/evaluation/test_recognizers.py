@@ -52,11 +52,14 @@ def test_the_limit_is_fitted_and_written_beside_the_network(
     assert content["sha256"] == sha256(network)
     assert 0.5 < content["stranger_cosine"] < 1
     figures = {figure["measure"]: figure["value"] for figure in content["figures"]}
+    alarms = []
     for size in (2, 3, 5):
         limit = f"albums of {size}, below {content['stranger_cosine']:g}"
         assert figures[f"strangers noticed, {limit}"] == 100
-        assert figures[f"false alarms, {limit}"] < 8
-    assert len(json.loads((tmp_path / "figures.json").read_text())) == len(content["figures"]) == 6
+        alarms.append(figures[f"false alarms, {limit}"])
+    assert np.mean(alarms) <= 2
+    assert len(figures) == 6
+    assert len(json.loads((tmp_path / "figures.json").read_text())["figures"]) == 6
 
 
 def test_what_cannot_be_measured_is_one_line(tmp_path: Path, album: tuple[Path, Path]) -> None:
