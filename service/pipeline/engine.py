@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,6 +54,7 @@ from facewright.service.options import (
     MeshFormat,
     Pose,
     Subject,
+    Texture,
 )
 from facewright.service.pipeline.head_texture import HeadTextures, hair_color
 from facewright.service.pipeline.heads import Heads, HeadShape, plain_mesh
@@ -464,6 +466,11 @@ class Engine:
         if form == "stl":
             return write_stl(mesh)
         return write_obj(mesh, about, material_file)
+
+    def about_scene(self, expression: Expression, texture: Texture) -> dict[str, Any]:
+        """What the file of a scene says of its origin."""
+        about = self._about(expression, "camera", texture == "photo")
+        return {**about, "units": "metres"}
 
     def _about(self, expression: Expression, pose: Pose, textured: bool) -> dict[str, str]:
         """What a mesh file says of its origin."""
