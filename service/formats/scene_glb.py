@@ -1,4 +1,4 @@
-"""Put GLB files of `write_glb` and `write_head_glb` into one scene, each under a node of its own."""
+"""Put GLB files of faces or heads into one scene, each under a node of its own."""
 
 from __future__ import annotations
 

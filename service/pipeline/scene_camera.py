@@ -1,4 +1,4 @@
-"""One camera for all faces of a photo, each of which was reconstructed before a camera of its own."""
+"""One camera for all faces of a photo, each of which was reconstructed before its own."""
 
 from __future__ import annotations
 

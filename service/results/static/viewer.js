@@ -213,7 +213,7 @@ function makeViewer(holder) {
     precision highp float;
     in vec4 colour; in vec2 where; in vec3 facing; in vec3 eye;
     uniform sampler2D image; uniform bool textured; uniform vec4 factor; uniform bool lit;
-    uniform bool clay; uniform float cutoff;
+    uniform bool clay; uniform bool hollow; uniform float cutoff;
     out vec4 shown;
     // Camera space: a key from the viewer's upper left, a weak fill from the right, the sky.
     const vec3 KEY = normalize(vec3(-0.5, 0.6, 0.62)), FILL = normalize(vec3(0.9, 0.05, 0.45));
@@ -229,7 +229,7 @@ function makeViewer(holder) {
         linear += 0.045 * gloss + 0.05 * pow(1.0 - max(dot(n, e), 0.0), 4.0);
       }
       // The inside of the mask is no skin.
-      if (!gl_FrontFacing) linear = vec3(0.028, 0.025, 0.024);
+      if (hollow && !gl_FrontFacing) linear = vec3(0.028, 0.025, 0.024);
       vec3 low = linear * 12.92, high = 1.055 * pow(max(linear, 0.0), vec3(1.0 / 2.4)) - 0.055;
       float alpha = cutoff > 0.0 ? 1.0 : own.a;
       shown = vec4(mix(high, low, lessThan(linear, vec3(0.0031308))) * alpha, alpha);
@@ -327,6 +327,7 @@ function makeViewer(holder) {
     const distance = 6 * radius, focal = 6.6 * zoom, aspect = Math.min(1, width / height);
     gl.uniform3f(at("lens"), focal * aspect * height / width, focal * aspect, distance);
     gl.uniform1i(at("clay"), button("clay").ariaPressed === "true");
+    gl.uniform1i(at("hollow"), !whole);
     for (const part of parts) {
       gl.uniformMatrix4fv(at("place"), false, part.place);
       gl.uniform1i(at("textured"), part.picture !== null);
