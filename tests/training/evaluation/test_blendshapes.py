@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from facewright.models.assets import FACE_MODEL, asset_path
-from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
 from facewright.models.layout import LAYOUT_239
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.evaluation.blendshapes import (
