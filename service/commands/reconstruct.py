@@ -35,6 +35,7 @@ def reconstruct_files(
     `portrait_overlay.jpg` (`overlay`: "jpg" or "png"), `portrait_face0.glb`, ... (largest face
     first), and confidences in the JSON.  Photos of the same name
     get `portrait-2`, and so on.  A photo whose results would overwrite one of `photos` fails.
+    In the camera's frame several faces also make one scene, `portrait_scene.glb`.
     An OBJ file with a texture comes with a `.mtl` and a `.png` file.
     What goes wrong with a photo is reported at the end.
 
@@ -71,6 +72,8 @@ def reconstruct_files(
             for form in forms if "mesh" in options.include else ():
                 for name, data in writer.mesh_files(face, form, f"{stem}_face{index}"):
                     write(name, data)
+        if "mesh" in options.include and "glb" in forms and writer.makes_scene:
+            write(f"{stem}_scene.glb", writer.scene_file())
         return len(scene.faces)
 
     faces = 0

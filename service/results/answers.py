@@ -31,6 +31,7 @@ from facewright.service.formats.media_types import (
 )
 from facewright.service.formats.obj import write_mtl
 from facewright.service.formats.pictures import encode_picture
+from facewright.service.formats.scene_glb import Placed, write_scene_glb
 from facewright.service.formats.zip import zip_files
 from facewright.service.options import MeshFormat, ReconstructOptions
 from facewright.service.pipeline.chosen_mesh import mesh_size
@@ -38,8 +39,9 @@ from facewright.service.pipeline.engine import Engine, Scene
 from facewright.service.pipeline.job import Job
 from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.reconstruction import Reconstruction
+from facewright.service.pipeline.scene_camera import SceneCamera
 from facewright.service.results import schemas
-from facewright.service.results.mesh_files import face_file
+from facewright.service.results.mesh_files import face_file, origin
 
 MOST_LARGE_IN_JSON = 8
 """Faces whose OBJ or STL meshes fit into JSON: each is some 6 MB of base64, held several times."""
@@ -114,7 +116,10 @@ class Writer(ABC):
 
 
 class AnswerWriter(Writer):
-    """Writes the faces of one photo; single-mesh forms hold the largest."""
+    """Writes the faces of one photo; single-mesh forms hold the largest.
+
+    But for a GLB file where the camera's frame is asked for: it holds all faces in one scene.
+    """
 
     mesh_name, picture_name, archive_name = "face", "overlay", "faces"
 
@@ -192,16 +197,49 @@ class AnswerWriter(Writer):
             return encode_picture(picture, media_type)
 
     def main_mesh(self, form: MeshFormat) -> bytes:
-        """The mesh of the largest face."""
+        """The mesh of the largest face, or of all where they stand in one scene."""
+        if form == "glb" and self.makes_scene:
+            return self.scene_file()
         return self.mesh(self._scene.faces[0], form)
 
+    @property
+    def makes_scene(self) -> bool:
+        """Whether there are several faces, and they are placed as in the photo."""
+        return self._options.pose == "camera" and len(self._scene.faces) > 1
+
+    def scene_file(self) -> bytes:
+        """A GLB file of all faces before the photo's camera, each under a node `Face0`, ..."""
+        scene, options = self._scene, self._options
+        camera = SceneCamera.of(scene.faces, scene.width, scene.height)
+        placed = []
+        for index, face in enumerate(scene.faces):
+            texture = self._texture(face)
+            self._job.check()
+            mesh = face_file(
+                self._engine, face, "glb", options.expression, "canonical", self._job, texture,
+                choice=options.choice,
+            )  # fmt: skip
+            matrix = camera.place(face)
+            matrix[:3, 3] /= 1000
+            placed.append(Placed(f"Face{index}", mesh, matrix))
+        with self._job.stage("mesh"):
+            about = {
+                **origin(self._engine, options.expression, "camera", options.texture),
+                "units": "metres",
+                "focal_px": camera.focal_px,
+                "photo_px": [scene.width, scene.height],
+            }
+            return write_scene_glb(placed, about)
+
     def files(self) -> Iterator[tuple[str, bytes]]:
-        """Overlay, JSON and every mesh as GLB and OBJ."""
+        """Overlay, JSON, every mesh as GLB and OBJ, and the scene if there is one."""
         yield "overlay.jpg", self.picture(JPEG)
         yield "result.json", self.json_answer().body
         for index, face in enumerate(self._scene.faces):
             for form in ARCHIVED:
                 yield from self.mesh_files(face, form, f"face{index}")
+        if self.makes_scene:
+            yield "scene.glb", self.scene_file()
 
     def _texture(self, face: Reconstruction) -> npt.NDArray[np.uint8] | None:
         """The face's texture if one is asked for; the last one is kept for its next file."""

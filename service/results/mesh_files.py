@@ -8,7 +8,7 @@ import numpy.typing as npt
 from facewright.service.formats.head import HeadMesh
 from facewright.service.formats.mesh import Mesh
 from facewright.service.formats.mesh_file import write_mesh
-from facewright.service.options import Expression, MeshChoice, MeshFormat, Pose
+from facewright.service.options import Expression, MeshChoice, MeshFormat, Pose, Texture
 from facewright.service.pipeline.chosen_mesh import chosen_face, chosen_identity
 from facewright.service.pipeline.job import Job
 from facewright.service.pipeline.loading import LoadedModels
@@ -52,6 +52,23 @@ def identity_file(
         return _write(models, mesh, form, "neutral", "canonical", choice, material_file)
 
 
+def origin(
+    models: LoadedModels, expression: Expression, pose: Pose, texture: Texture
+) -> dict[str, str]:
+    """What a mesh file says of where it comes from."""
+    return {
+        "generator": "facewright",
+        "face_model": f"{models.model.metadata['name']} {models.model.metadata['version']}",
+        "face_model_sha256": models.model.sha256,
+        "weights_sha256": models.weights_sha256,
+        "licence": models.model.metadata["licence"],
+        "expression": expression,
+        "pose": pose,
+        "axes": AXES[pose],
+        "texture": texture,
+    }
+
+
 def _write(
     models: LoadedModels,
     mesh: Mesh | HeadMesh,
@@ -61,17 +78,7 @@ def _write(
     choice: MeshChoice,
     material_file: str | None,
 ) -> bytes:
-    about = {
-        "generator": "facewright",
-        "face_model": f"{models.model.metadata['name']} {models.model.metadata['version']}",
-        "face_model_sha256": models.model.sha256,
-        "weights_sha256": models.weights_sha256,
-        "licence": models.model.metadata["licence"],
-        "expression": expression,
-        "pose": pose,
-        "axes": AXES[pose],
-        "texture": "albedo" if mesh.texture is None else "photo",
-    }
+    about = origin(models, expression, pose, "albedo" if mesh.texture is None else "photo")
     if isinstance(mesh, HeadMesh):
         head_model = models.known_heads().rig.sha256
         about |= {"head_model_sha256": head_model, "detail": choice.detail}

@@ -110,6 +110,38 @@ def photos(
     _report(figures, json)
 
 
+@app.command("blendshapes")
+def blendshapes(
+    network: NetworkArgument,
+    directory: Annotated[Path, typer.Argument(help="directory of photos")],
+    labels: Annotated[Path, typer.Option(help=".npz of names, mesh468 and blendshapes52")],
+    points: PointsOption = None,
+    people: PeopleOption = "all",
+    person: Annotated[
+        Literal["folder", "name", "file"] | None, typer.Option(help="who is on a photo, likewise")
+    ] = None,
+    hold_out: HoldOutOption = 0.15,
+    limit: LimitOption = None,
+    seed: Annotated[int, typer.Option(help="of the choice of photos")] = 0,
+    json: JsonOption = None,
+    face_model: FaceModelOption = None,
+) -> None:
+    """How far expressions move with Face Landmarker's blendshapes on photographs."""
+    from facewright.training.evaluation.blendshapes import blendshape_figures, read_blendshapes
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.photos import predict_photos
+
+    with _one_line():
+        chosen = _choose(labels, points, people, hold_out, limit, seed, person)
+        told = read_blendshapes(labels, chosen.names)
+        model, loaded = load_face_model(face_model), load_network(network)
+        coefficients = predict_photos(loaded, model, directory, chosen, track=_track).coefficients
+        whose = "" if people == "all" else f", {people} people"
+        measured_on = f"{len(chosen.names)} photos of {directory.name}{whose}"
+        figures = blendshape_figures(model, loaded.layout, coefficients, told, measured_on)
+    _report(figures, json)
+
+
 @app.command("proportions")
 def proportions(
     network: NetworkArgument,

@@ -34,8 +34,10 @@ _POLICY = (
 @router.get("/", include_in_schema=False)
 async def page(server: Server) -> Response:
     """The page: everything in one file, nothing from elsewhere."""
+    body = _PAGE.replace("<!-- key -->", _KEY_FIELD if server.settings.api_keys_file else "")
+    own_face_model = server.settings.face_model is not None
     return Response(
-        _PAGE.replace("<!-- key -->", _KEY_FIELD if server.settings.api_keys_file else ""),
+        body.replace("<!-- heads -->", "no" if own_face_model else "yes"),
         media_type="text/html; charset=utf-8",
         headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"},
     )

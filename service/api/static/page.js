@@ -96,9 +96,9 @@ function optionsOf(album) {
     const fits = fieldset.dataset.for === "any" || fieldset.dataset.for === (album ? "album" : "photo");
     fieldset.hidden = fieldset.disabled = !fits;
     const {name, value, defaultChecked} = fieldset.querySelector(":checked");
-    // The server's own defaults are left out, but for the colors, whose default it may change.
+    // The server's own defaults are left out; the page's are not all the same.
     const parameter = name.split(":")[0];  // two groups of buttons must not share a name
-    if (fits && (!defaultChecked || name === "texture")) query.set(parameter, value);
+    if (fits && (!defaultChecked || ["texture", "mesh"].includes(name))) query.set(parameter, value);
   }
   return query;
 }
@@ -289,8 +289,53 @@ async function pickFace(index) {
     ...confidence(face.confidence, "this photo tells"),
     ["Mesh", `${face.mesh.vertices.toLocaleString("en")} points, ${face.mesh.triangles.toLocaleString("en")} triangles`],
   ]);
-  offer(files[1 + index], result.faces.length > 1 ? `face${index}` : "face");
-  await viewer?.load(files[1 + index]);
+  offer(files[1 + index], result.faces.length > 1 ? `${result.mesh}${index}` : result.mesh);
+  await stage(files[1 + index]);
+}
+
+// ---- The 3D view, and what moves in it
+
+// Sliders of the heads' morph targets: what they are called here, and which they move.
+const MOVES = {
+  "Jaw open": ["jawOpen"],
+  Smile: ["mouthSmileLeft", "mouthSmileRight"],
+  "Eyes closed": ["eyeBlinkLeft", "eyeBlinkRight"],
+  "Inner brows up": ["browInnerUp"],
+  "Lips puckered": ["mouthPucker"],
+  "Says “oh”": ["viseme_O"],
+};
+
+let photographed = {};  // the weights of the mesh in the view, as they came
+
+async function stage(file) {
+  await viewer?.load(file);
+  photographed = viewer?.weights() ?? {};
+  const sliders = Object.entries(MOVES).filter(([, [name]]) => name in photographed);
+  $("drive").hidden = !sliders.length;
+  $("sliders").replaceChildren(...sliders.map(([label, names]) => {
+    const input = make("input", {type: "range", min: 0, max: 100, oninput: () => {
+      viewer.pose(Object.fromEntries(names.map((name) => [name, input.value / 100])));
+      input.ariaValueText = `${input.value}%`;
+    }});
+    input.dataset.moves = names.join(" ");
+    return make("label", {}, make("span", {}, label), input);
+  }));
+  showWeights();
+}
+
+function showWeights() {
+  const weights = viewer.weights();
+  for (const input of $("sliders").querySelectorAll("input")) {
+    const names = input.dataset.moves.split(" ");
+    input.value = 100 * names.reduce((sum, name) => sum + weights[name], 0) / names.length;
+    input.ariaValueText = `${input.value}%`;
+  }
+}
+
+function drive(weights, said) {
+  viewer.pose(weights);
+  showWeights();
+  say(said);
 }
 
 // As somebody would say it who looks at the picture; below 3° a head is straight.
@@ -372,7 +417,7 @@ async function showAlbum() {
   $("faces").hidden = true;
   offer(files[0], "identity");
   await pickPhoto(Math.max(0, result.photos.findIndex((photo) => photo.share === most)));
-  await viewer?.load(files[0]);
+  await stage(files[0]);
 }
 
 function card(photo, index, most) {
@@ -494,6 +539,11 @@ function curl({path, part, photos, query}) {
 
 // ---- What people do
 
+// A face model of one's own may have no head.
+if ($("result").closest("main").dataset.heads === "no") {
+  document.querySelector("[name=mesh][value=head]").closest("fieldset").remove();
+}
+
 function take(input) {
   const files = [...input.files];
   input.value = "";  // so that the same photo can be chosen again
@@ -515,6 +565,10 @@ $("options").addEventListener("submit", (event) => event.preventDefault());
 $("cancel").addEventListener("click", () => job.stop.abort());
 $("dismiss").addEventListener("click", () => finish(""));
 $("again").addEventListener("click", () => start(job.photos, job.samples));
+
+$("neutral").addEventListener("click", () => drive(
+  Object.fromEntries(Object.keys(photographed).map((name) => [name, 0])), "Neutral."));
+$("as-photo").addEventListener("click", () => drive(photographed, "As in the photo."));
 
 $("split").addEventListener("input", place);
 addEventListener("resize", place);

@@ -1,8 +1,8 @@
 "use strict";
 
 // A GLB file (glTF 2.0) as what WebGL can draw: every primitive of the scene with its attributes,
-// its place and its material.  Morph targets stand at the file's weights, skins in their pose of
-// rest.  Throws an Error that names what it cannot read.
+// its place and its material.  Positions stand at the file's weights of the morph targets, which
+// `morphs` holds; skins stand in their pose of rest.  Throws an Error that names what it cannot read.
 async function readGlb(blob) {
   const bytes = await blob.arrayBuffer();
   const head = new DataView(bytes);
@@ -16,7 +16,7 @@ async function readGlb(blob) {
   if (strange.length) throw new Error(`The mesh needs ${strange.join(", ")}.`);
   const kinds = {5120: Int8Array, 5121: Uint8Array, 5122: Int16Array, 5123: Uint16Array,
     5125: Uint32Array, 5126: Float32Array};
-  const widths = {SCALAR: 1, VEC2: 2, VEC3: 3, VEC4: 4};
+  const widths = {SCALAR: 1, VEC2: 2, VEC3: 3, VEC4: 4, MAT4: 16};
 
   function part(index, offset = 0, size = null) {
     const {byteOffset = 0, byteLength} = file.bufferViews[index];
@@ -59,18 +59,24 @@ async function readGlb(blob) {
     return Float32Array.from(read(number), (value) => value * scale);
   }
 
-  function attribute(number, targets = [], weights = [], name = "") {
+  function attribute(number) {
     const {componentType, type, normalized = false} = file.accessors[number];
-    const moved = targets.map((target, index) => [target[name], weights[index] ?? 0])
-      .filter(([target, weight]) => target !== undefined && weight);
-    if (!moved.length) {
-      return {values: read(number), width: widths[type], componentType, normalized};
-    }
-    const values = floats(number);
-    for (const [target, weight] of moved) {
-      floats(target).forEach((change, index) => { values[index] += weight * change; });
-    }
-    return {values, width: widths[type], componentType: 5126, normalized: false};
+    return {values: read(number), width: widths[type], componentType, normalized};
+  }
+
+  // What a target moves, and by how much: most targets leave most of a mesh alone.
+  function moves(number) {
+    const all = floats(number);
+    const places = Uint32Array.from(all.keys()).filter((place) => all[place] !== 0);
+    return {places, changes: Float32Array.from(places, (place) => all[place])};
+  }
+
+  function morphed(number, targets, weights, names) {
+    const rest = floats(number);
+    const morphs = targets.map((target, index) => ({name: names[index] ?? `${index}`,
+      weight: weights[index] ?? 0, ...moves(target.POSITION)}));
+    return {values: applied(rest, morphs), width: 3, componentType: 5126, normalized: false,
+      rest, morphs};
   }
 
   async function image(number) {
@@ -79,16 +85,19 @@ async function readGlb(blob) {
     return createImageBitmap(new Blob([new Uint8Array(bytes, start, size)], {type: mimeType}));
   }
 
-  async function drawable({attributes, indices, material: about, mode = 4, targets}, place, weights) {
+  async function drawable({attributes, indices, material: about, mode = 4, targets = []}, place,
+    weights = [], names = []) {
     if (mode !== 4) throw new Error("The mesh is not made of triangles.");
     const material = file.materials?.[about] ?? {};
     const surface = material.pbrMetallicRoughness ?? {};
     const texture = surface.baseColorTexture;
-    const take = (name) => (name in attributes
-      ? attribute(attributes[name], targets, weights, name) : null);
+    const take = (name) => (name in attributes ? attribute(attributes[name]) : null);
+    const moving = targets.filter((target) => target.POSITION !== undefined);
+    if (moving.length !== targets.length) throw new Error("A morph target moves no positions.");
     return {
       place,
-      position: take("POSITION"),
+      position: moving.length ? morphed(attributes.POSITION, targets, weights, names)
+        : take("POSITION"),
       normal: take("NORMAL"),
       paint: take("COLOR_0"),
       spot: texture ? take(`TEXCOORD_${texture.texCoord ?? 0}`) : null,
@@ -114,27 +123,50 @@ async function readGlb(blob) {
       ...t, 1];
   }
   const one = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
-  const found = [];
-  async function walk(number, outer) {
+  const found = [], places = new Map();
+  function settle(number, outer) {
     const node = file.nodes[number];
-    const place = product(outer, matrix(node));
+    places.set(number, product(outer, matrix(node)));
+    for (const child of node.children ?? []) settle(child, places.get(number));
+  }
+  // At rest every joint places a skinned mesh alike: as the first does.
+  function skinned({joints, inverseBindMatrices: inverse}) {
+    const bind = inverse === undefined ? one : [...floats(inverse).slice(0, 16)];
+    return product(places.get(joints[0]) ?? one, bind);
+  }
+  async function walk(number) {
+    const node = file.nodes[number];
     if (node.mesh !== undefined) {
       const mesh = file.meshes[node.mesh];
       const weights = node.weights ?? mesh.weights;
       for (const primitive of mesh.primitives) {
         // A skin alone places its mesh (glTF 2.0, section 3.7.3.3).
-        found.push(await drawable(primitive, node.skin === undefined ? place : one, weights));
+        const place = node.skin === undefined ? places.get(number) : skinned(file.skins[node.skin]);
+        found.push(await drawable(primitive, place, weights, mesh.extras?.targetNames));
       }
     }
-    for (const child of node.children ?? []) await walk(child, place);
+    for (const child of node.children ?? []) await walk(child);
   }
-  for (const root of file.scenes[file.scene ?? 0].nodes) await walk(root, one);
+  const {nodes: roots} = file.scenes[file.scene ?? 0];
+  for (const root of roots) settle(root, one);
+  for (const root of roots) await walk(root);
   if (!found.length) throw new Error("There is no mesh in the file.");
   return found;
 }
 
+// Positions at rest, moved by their morph targets.
+function applied(rest, morphs) {
+  const values = rest.slice();
+  for (const {weight, places, changes} of morphs) {
+    if (weight) places.forEach((place, index) => { values[place] += weight * changes[index]; });
+  }
+  return values;
+}
+
 // A stage for GLB files inside `holder`: a canvas, and buttons for those who cannot drag.  The
-// face sways until it is touched.  Returns {load(blob)}, or null where WebGL 2 is missing.
+// face sways until it is touched.  Returns {load(blob), weights(), pose(weights)}, or null where
+// WebGL 2 is missing: `weights` of the morph targets are objects of numbers by the targets' names,
+// and `pose` leaves alone what is not in its own.
 function makeViewer(holder) {
   const icon = (path) => `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${path}"/></svg>`;
   holder.classList.add("viewer");
@@ -181,7 +213,7 @@ function makeViewer(holder) {
     precision highp float;
     in vec4 colour; in vec2 where; in vec3 facing; in vec3 eye;
     uniform sampler2D image; uniform bool textured; uniform vec4 factor; uniform bool lit;
-    uniform bool clay; uniform float cutoff;
+    uniform bool clay; uniform bool hollow; uniform float cutoff;
     out vec4 shown;
     // Camera space: a key from the viewer's upper left, a weak fill from the right, the sky.
     const vec3 KEY = normalize(vec3(-0.5, 0.6, 0.62)), FILL = normalize(vec3(0.9, 0.05, 0.45));
@@ -197,12 +229,12 @@ function makeViewer(holder) {
         linear += 0.045 * gloss + 0.05 * pow(1.0 - max(dot(n, e), 0.0), 4.0);
       }
       // The inside of the mask is no skin.
-      if (!gl_FrontFacing) linear = vec3(0.028, 0.025, 0.024);
+      if (hollow && !gl_FrontFacing) linear = vec3(0.028, 0.025, 0.024);
       vec3 low = linear * 12.92, high = 1.055 * pow(max(linear, 0.0), vec3(1.0 / 2.4)) - 0.055;
       float alpha = cutoff > 0.0 ? 1.0 : own.a;
       shown = vec4(mix(high, low, lessThan(linear, vec3(0.0031308))) * alpha, alpha);
     }`;
-  let program, at, parts = [], shownBlob = null, order = 0;
+  let program, at, parts = [], shownBlob = null, order = 0, whole = false;
   let centre = [0, 0, 0], radius = 1, yaw = 0, pitch = 0, zoom = 1;
   let swaying = !matchMedia("(prefers-reduced-motion: reduce)").matches, began = 0, frame = 0;
 
@@ -295,6 +327,7 @@ function makeViewer(holder) {
     const distance = 6 * radius, focal = 6.6 * zoom, aspect = Math.min(1, width / height);
     gl.uniform3f(at("lens"), focal * aspect * height / width, focal * aspect, distance);
     gl.uniform1i(at("clay"), button("clay").ariaPressed === "true");
+    gl.uniform1i(at("hollow"), !whole);
     for (const part of parts) {
       gl.uniformMatrix4fv(at("place"), false, part.place);
       gl.uniform1i(at("textured"), part.picture !== null);
@@ -312,13 +345,13 @@ function makeViewer(holder) {
     gl.depthMask(true);
   }
 
-  // An open mask looks best from the front: it sways, it does not go round.
+  // It sways: an open mask a little, as it looks best from the front, a head from ear to ear.
   function sway(now) {
     frame = 0;
     if (!swaying || !parts.length || !canvas.isConnected) return;
     began ||= now;
     // Where the sway should be, approached: from wherever the face stood before.
-    yaw += 0.1 * (0.55 * Math.sin((now - began) / 1800) - yaw);
+    yaw += 0.1 * ((whole ? 1.25 : 0.55) * Math.sin((now - began) / (whole ? 2600 : 1800)) - yaw);
     pitch += 0.1 * (0.06 * Math.sin((now - began) / 2700) - pitch);
     const {top, bottom} = canvas.getBoundingClientRect();
     if (bottom > 0 && top < innerHeight) draw();
@@ -339,10 +372,31 @@ function makeViewer(holder) {
     shownBlob = blob;
     parts.forEach(release);
     measure(drawn);
+    whole = drawn.some((part) => part.position.morphs);
     parts = drawn.map(upload).sort((a, b) => a.blend - b.blend);
-    parts.forEach((part) => { delete part.position; delete part.normal; });
+    parts.forEach((part) => {
+      part.moved = part.position.morphs ? part.position : null;
+      delete part.position;
+      delete part.normal;
+    });
     draw();
     setSwaying(swaying);
+  }
+
+  function weights() {
+    const morphs = parts.flatMap(({moved}) => moved?.morphs ?? []);
+    return Object.fromEntries(morphs.map(({name, weight}) => [name, weight]));
+  }
+
+  function pose(wanted) {
+    for (const {moved, buffers} of parts) {
+      const morphs = moved?.morphs.filter(({name}) => name in wanted) ?? [];
+      if (!morphs.length) continue;
+      morphs.forEach((morph) => { morph.weight = wanted[morph.name]; });
+      gl.bindBuffer(gl.ARRAY_BUFFER, buffers[0]);
+      gl.bufferSubData(gl.ARRAY_BUFFER, 0, applied(moved.rest, moved.morphs));
+    }
+    draw();
   }
 
   function change(turned, tilted, nearer) {
@@ -412,5 +466,5 @@ function makeViewer(holder) {
   });
   new ResizeObserver(draw).observe(canvas);
   setUp();
-  return {load};
+  return {load, weights, pose};
 }

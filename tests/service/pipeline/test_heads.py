@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -300,3 +301,26 @@ def test_a_face_model_without_a_head_says_so(
             )
             assert response.status_code == 422, response.text
             assert "no head" in response.json()["detail"]
+
+
+def test_a_ply_file_of_a_head_has_all_parts_and_colors(
+    client: httpx.Client, portrait_jpeg: bytes
+) -> None:
+    query = "?mesh=head&detail=low&texture=photo&texture_size=256"
+    data = post(client, portrait_jpeg, "model/ply", query).content
+    head = trimesh.load(io.BytesIO(data), file_type="ply", process=False)
+    assert len(head.faces) == 7968
+    assert 240 < head.extents[1] < 330
+    assert len(np.unique(head.visual.vertex_colors, axis=0)) > 500
+
+
+def test_an_archive_holds_the_head_with_its_material(
+    client: httpx.Client, portrait_jpeg: bytes, tmp_path: Path
+) -> None:
+    query = "?mesh=head&detail=low&texture=photo&texture_size=256"
+    data = post(client, portrait_jpeg, "application/zip", query).content
+    zipfile.ZipFile(io.BytesIO(data)).extractall(tmp_path)
+    head = trimesh.load(tmp_path / "face0.obj", process=False)
+    assert len(head.faces) == 7968
+    assert head.visual.material.image.size == (256, 256)
+    assert ((head.visual.uv >= 0) & (head.visual.uv <= 1)).all()

@@ -1,0 +1,65 @@
+"""A network's expressions in ARKit's blendshapes, beside Face Landmarker's for the same photos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from facewright.models.arrays import Array
+from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
+from facewright.models.blendshapes import BlendshapeSolver
+from facewright.models.layout import CoefficientLayout
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.evaluation.report import Figure
+
+# Face Landmarker's 52: the neutral face, then ARKit's names in alphabetical order but the tongue.
+LANDMARKER_ORDER = ("_neutral", *sorted(set(ARKIT_BLENDSHAPES) - {"tongueOut"}))
+
+MEASURED = {
+    "jawOpen": ("jawOpen",),
+    "mouthSmile": ("mouthSmileLeft", "mouthSmileRight"),
+    "eyeBlink": ("eyeBlinkLeft", "eyeBlinkRight"),
+    "browInnerUp": ("browInnerUp",),
+    "mouthPucker": ("mouthPucker",),
+}
+"""What is measured: names of figures and the blendshapes whose mean each is."""
+
+
+def read_blendshapes(path: Path, names: Sequence[str]) -> Array:
+    """Face Landmarker's numbers (n, 52) of photos by their names.
+
+    path: .npz of `names` and `blendshapes52` (N, 52) in `LANDMARKER_ORDER`.
+    Raises KeyError for a name or an array that the file lacks.
+    """
+    with np.load(path) as file:
+        rows = {name: row for row, name in enumerate(file["names"].tolist())}
+        return np.asarray(file["blendshapes52"][[rows[name] for name in names]], np.float64)
+
+
+def blendshape_figures(
+    model: MorphableModel,
+    layout: CoefficientLayout,
+    coefficients: Array,
+    landmarker: Array,
+    measured_on: str,
+) -> list[Figure]:
+    """Slopes and correlations of `MEASURED` over Face Landmarker's, of n photos.
+
+    The slope is that of least squares: 1 where a blendshape moves as far as Face Landmarker says.
+    coefficients: (n, layout.size).  landmarker: (n, 52).
+    """
+    solver = BlendshapeSolver(model)
+    solved = [solver.solve(one) for one in layout.split(coefficients.astype(np.float32)).expression]
+    own = np.stack([one.weights for one in solved]).astype(np.float64)
+    figures = []
+    for name, units in MEASURED.items():
+        told = landmarker[:, [LANDMARKER_ORDER.index(unit) for unit in units]].mean(axis=1)
+        seen = own[:, [ARKIT_BLENDSHAPES.index(unit) for unit in units]].mean(axis=1)
+        told, seen = told - told.mean(), seen - seen.mean()
+        slope = float(told @ seen / (told @ told))
+        agreement = float(told @ seen / np.sqrt((told @ told) * (seen @ seen)))
+        figures.append(Figure(measured_on, f"{name}: slope", "", slope, 0.0))
+        figures.append(Figure(measured_on, f"{name}: correlation", "", agreement, 0.0))
+    return figures
