@@ -76,7 +76,7 @@ class Surface:
         # Kernels take arrays in one form only, and the model's own are frozen.
         self.triangles = np.array(model.triangles)
         within = np.isin(model.parts, (PART_CAVITY, PART_TEETH, PART_TONGUE))
-        self.mouth: NDArray[np.bool_] = within[self.triangles].any(axis=1)
+        self.mouth: NDArray[np.bool_] = np.any(within[self.triangles], axis=1)
         """(T,): triangles within the mouth."""
         self.cavity: NDArray[np.bool_] = model.parts == PART_CAVITY
         """(V,): vertices that a photo colours however flat they are seen."""
