@@ -65,7 +65,7 @@ class _Coarse(NamedTuple):
 class TextureBaker:
     """Bakes textures for one face model; thread safe.
 
-    What only depends on the model is computed once per size and kept, some 20 bytes per texel.
+    What only depends on the model is computed once per size and kept, some 16 bytes per texel.
     """
 
     def __init__(self, model: MorphableModel) -> None:
