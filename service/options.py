@@ -127,7 +127,8 @@ class ReconstructOptions(AnswerOptions):
     pose: Pose = Field(
         default="canonical",
         description="Meshes in the model's frame (`canonical`), or turned and placed as in the "
-        "photo, in the frame of the camera's axes (`camera`).",
+        "photo, in the frame of the camera's axes (`camera`); a GLB answer then holds all faces in "
+        "one scene.",
     )
 
 

@@ -108,8 +108,9 @@ async def reconstruct(request: Request, server: Server) -> Response:
 
     The photo is the form's part `image`, the whole body, or `image` of a JSON object in base64.
     Options stand in the query, in the form or in the JSON. `Accept` chooses the answer's form:
-    JSON, the mesh of the largest face, the overlay of all faces as JPEG or PNG, or a ZIP file
-    with everything. The header `Facewright-Faces` says how many faces there are.
+    JSON, the mesh of the largest face (of all, as GLB with `pose=camera`), the overlay of all faces
+    as JPEG or PNG, or a ZIP file with everything. The header `Facewright-Faces` says how many faces
+    there are.
     """
     settings, metrics = server.settings, server.metrics
     asked = Asked(ReconstructOptions, request.query_params)
