@@ -124,8 +124,9 @@ def export_checkpoint(
         "variant": info.variant,
         "face_model": model.sha256,
         "stranger_distance": f"{stranger_distance:g}",
-        "confidences": "none" if cnet is None else "trained",
     }
+    if cnet is None:
+        metadata["confidences"] = "none"
     if info.alignment:
         metadata["alignment"] = info.alignment
     if rnet.branch is not None:

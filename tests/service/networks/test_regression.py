@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from facewright.models.agreement import STRANGER_COSINE, STRANGER_DISTANCE
+from facewright.models.alignment import FixedAlignment
 from facewright.service.errors import ModelError
 from facewright.service.networks.regression import Regressor
 
@@ -232,3 +233,38 @@ def test_descriptors_come_third_where_the_weights_have_them(
 def test_another_stranger_cosine_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ModelError, match="stranger cosine"):
         Regressor(constant_network(tmp_path / "n.onnx", descriptors=4, stranger_cosine=text))
+
+
+def with_metadata(path: Path, **entries: str) -> Path:
+    model = onnx.load(path)
+    for key, value in entries.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.save(model, path)
+    return path
+
+
+def test_the_released_layout_brings_its_alignment(tmp_path: Path) -> None:
+    plain = Regressor(constant_network(tmp_path / "plain.onnx"))
+    assert (plain.layout.name, plain.alignment, plain.confides) == ("239", None, True)
+    path = constant_network(tmp_path / "released.onnx", coefficients=257, layout="257")
+    points = [[-31.0, 32, 20], [31, 32, 20], [0, -4, 60], [-25, -40, 30], [25, -40, 30]]
+    text = FixedAlignment(np.array(points)).to_text()
+    released = Regressor(with_metadata(path, alignment=text, confidences="none"))
+    assert released.layout.name == "257"
+    assert released.alignment is not None
+    assert not released.confides
+    coefficients, _ = released.regress(np.zeros((1, 224, 224, 3), np.uint8))
+    assert coefficients.shape == (1, 257)
+    bad = constant_network(tmp_path / "bad.onnx", coefficients=257, layout="257")
+    with pytest.raises(ModelError, match=r"bad\.onnx: no alignment"):
+        Regressor(with_metadata(bad, alignment="{}"))
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path, assets: Any) -> None:
+    with pytest.raises(ModelError) as caught:
+        Regressor(assets.weights, face_model_sha256="0" * 64, face_model=Path("other.npz"))
+    assert str(assets.weights) in str(caught.value)
+    assert "other.npz" in str(caught.value)
+    short = constant_network(tmp_path / "short.onnx", coefficients=239, layout="257")
+    with pytest.raises(ModelError, match=r"short\.onnx: no regression network"):
+        Regressor(short)
