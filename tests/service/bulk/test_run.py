@@ -144,7 +144,7 @@ def test_albums_are_those_of_the_album_command(undisturbed: Run, folder: Path) -
         np.testing.assert_allclose(row["identity"], album.identity, atol=FLOAT_NOISE)
         np.testing.assert_allclose(row["albedo"], album.albedo, atol=FLOAT_NOISE)
         assert sum(member["share"] for member in row["members"]) == pytest.approx(1, abs=1e-5)
-    # The portraits of one folder are those of two people, drawn in turns: half are strangers.
+    # All photos of the second folder are of one portrait.
     assert not any(member["stranger"] for member in albums[1]["members"])
 
 
