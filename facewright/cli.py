@@ -106,7 +106,9 @@ def _need_bulk() -> None:
 
     if missing := [name for name in ("pyarrow", "ray") if find_spec(name) is None]:
         typer.echo(
-            f"facewright: {' and '.join(missing)} missing: pip install 'facewright[bulk]'", err=True
+            f"facewright: {' and '.join(missing)} missing: they come with the extra 'bulk' "
+            "(docs/bulk.md), in a checkout by pip install '.[bulk]'",
+            err=True,
         )
         raise typer.Exit(2)
 
