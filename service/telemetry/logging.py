@@ -34,7 +34,12 @@ def choose_request_id(proposed: str | None) -> str:
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     known = _PLAIN_ATTRIBUTES | _UVICORN_ATTRIBUTES
-    fields = {name: value for name, value in vars(record).items() if name not in known}
+    # Libraries that make records of their own, as Ray does, mark theirs by an underscore.
+    fields = {
+        name: value
+        for name, value in vars(record).items()
+        if name not in known and not name.startswith("_")
+    }
     if identifier := request_id.get():
         fields.setdefault("request_id", identifier)
     return fields

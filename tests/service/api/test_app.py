@@ -343,7 +343,11 @@ def test_the_page_asks_for_what_the_api_knows(client: TestClient) -> None:
             "outliers": {"flag", "drop"},
             "strategy": {"confidence", "mean", "best"},
         },
-        "any": {"texture": {"albedo", "photo"}, "landmarks": {"false", "true"}},
+        "any": {
+            "mesh": {"face", "head"},
+            "texture": {"albedo", "photo"},
+            "landmarks": {"false", "true"},
+        },
     }
     (include,) = set(re.findall(r'"include", "([\w]+,[\w,]+)"', page))
     formats = re.findall(r'data-formats="([\w ]+)"', page)[0].split()
@@ -461,6 +465,12 @@ def test_json_lines_hold_the_extra_fields() -> None:
 
 def test_text_lines_are_for_people() -> None:
     assert re.fullmatch(r"\d\d:\d\d:\d\d info    a b x=1", TextFormatter().format(_record(x=1)))
+
+
+def test_what_libraries_put_into_records_is_no_field() -> None:
+    record = _record(x=1, _ray_timestamp_ns=5)
+    assert TextFormatter().format(record).endswith(" a b x=1")
+    assert "_ray_timestamp_ns" not in json.loads(JsonFormatter().format(record))
 
 
 def test_text_lines_cannot_be_forged() -> None:
