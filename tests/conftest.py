@@ -32,7 +32,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.slow)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
-    if config.getoption("dist", "no") == "loadgroup":
+    # What xdist tells its workers; their own `dist` is "no".
+    if getattr(config.option, "loadgroup", False):
         for item in items:
             if item.get_closest_marker("xdist_group") is None:
                 group = f"{item.path.parent.name}/{item.path.stem}"
