@@ -138,10 +138,10 @@ def _affine(points: NDArray[Any], template: NDArray[Any]) -> NDArray[np.float64]
     """A (2, 3) of the least-squares solution of points (n, 2) = template (n, 3) A' + t."""
     points, template = np.asarray(points, np.float64), np.asarray(template, np.float64)
     # The equations fall apart into n for u and n for v with the same matrix.
-    # Centring both sides takes the translation out, which keeps far-off points exact.
-    centred = points - points.mean(axis=0)
+    # Centering both sides takes the translation out, which keeps far-off points exact.
+    centered = points - points.mean(axis=0)
     solution: NDArray[np.float64] = np.linalg.lstsq(
-        template - template.mean(axis=0), centred, rcond=None
+        template - template.mean(axis=0), centered, rcond=None
     )[0].T
     return solution
 

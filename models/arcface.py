@@ -30,12 +30,12 @@ ARCFACE_POINTS: Final = np.array(
     ]
 )
 """(5, 2): where a recognition network wants the points of a face, pixels of its chip from the
-centre of the first.
+center of the first.
 
 ArcFace's (arXiv 1801.07698); `arcface_dst` of insightface, `utils/face_align.py`.
 """
 
-_NORMALISING: Final = {"Sub", "Mul"}
+_NORMALIZING: Final = {"Sub", "Mul"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ArcFaceInput:
     """Of the graph's input."""
     side: int
     """Of a chip, px."""
-    normalises: bool
+    normalizes: bool
     """Whether the graph scales 0 to 255 itself."""
     one_by_one: bool
     """Whether it takes a single picture at a time."""
@@ -77,7 +77,7 @@ class ArcFaceInput:
         return cls(
             name=name,
             side=sides.pop() if sides else ARCFACE_SIDE,
-            normalises=bool(_NORMALISING & set(first_operators)),
+            normalizes=bool(_NORMALIZING & set(first_operators)),
             # A file that was made for one picture may have the 1 in its shapes.
             one_by_one=batch == 1,
         )
@@ -95,7 +95,7 @@ class ArcFaceInput:
         """
         chips = np.stack([cut_chip(rgb_u8, five, self.side) for five in points])
         images = np.ascontiguousarray(chips.transpose(0, 3, 1, 2), np.float32)
-        if not self.normalises:
+        if not self.normalizes:
             images = (images - np.float32(127.5)) / np.float32(127.5)
         batches = np.split(images, len(images)) if self.one_by_one else [images]
         return of_unit_length(np.concatenate([run(batch) for batch in batches]))

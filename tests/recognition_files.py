@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 def write_hue_recognizer(
     path: Path,
     *,
-    normalises: bool = False,
+    normalizes: bool = False,
     batch: int | str = "N",
     side: int | str = 112,
     channels: int = 3,
@@ -26,7 +26,7 @@ def write_hue_recognizer(
     }
     nodes = []
     pixels = "data"
-    if normalises:
+    if normalizes:
         constants["scale"] = np.array(1 / 255, np.float32)
         nodes.append(helper.make_node("Mul", ["data", "scale"], ["scaled"]))
         pixels = "scaled"

@@ -42,7 +42,7 @@ def landmark_positions() -> NDArray[np.float64]:
 
 
 def front_arrays(side: int, vertices: int | None = None, seed: int = 0) -> dict[str, Any]:
-    """The arrays of BFM_model_front.mat: units of 100 mm, colours 0-255, 1-based indices.
+    """The arrays of BFM_model_front.mat: units of 100 mm, colors 0-255, 1-based indices.
 
     The mask is a grid of `side` x `side` vertices without the last ones.
     """

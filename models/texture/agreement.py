@@ -16,16 +16,16 @@ _RIDGE = 1e-3
 
 
 def agree(
-    colours: NDArray[np.float32], weights: NDArray[np.float32], coverage: NDArray[np.float32]
+    colors: NDArray[np.float32], weights: NDArray[np.float32], coverage: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Bring K views of a coarse texture to one light, leaving out who disagrees.
 
-    colours: (K, G, G, 3), logarithms.  weights: (K, G, G), 0 where a view shows nothing.
+    colors: (K, G, G, 3), logarithms.  weights: (K, G, G), 0 where a view shows nothing.
     coverage: (K, G, G) in [0, 1].
-    Returns the trust in each view (K, G, G), in (0, 1], and the factor of its colours
+    Returns the trust in each view (K, G, G), in (0, 1], and the factor of its colors
     (K, G, G, 3).
     """
-    levelled = colours + _exposures(colours, weights)[:, None, None, :]
+    levelled = colors + _exposures(colors, weights)[:, None, None, :]
     trust = np.ones_like(weights)
     for _ in range(_ROUNDS):
         share = weights * trust
@@ -37,13 +37,13 @@ def agree(
     factors = np.stack(
         [
             np.exp(continue_smoothly(common - own, confidence))
-            for own, confidence in zip(colours, coverage * trust, strict=True)
+            for own, confidence in zip(colors, coverage * trust, strict=True)
         ]
     )
     return trust, factors
 
 
-def _exposures(colours: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+def _exposures(colors: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """(K, 3): what to add to each view so that views are alike where they overlap.
 
     Minimises the sum over pairs of views of weight times weight times squared difference; the
@@ -51,7 +51,7 @@ def _exposures(colours: NDArray[np.float32], weights: NDArray[np.float32]) -> ND
     """
     count = len(weights)
     w = weights.reshape(count, -1).astype(np.float64)
-    weighted = w[..., None] * colours.reshape(count, -1, 3)
+    weighted = w[..., None] * colors.reshape(count, -1, 3)
     overlap = w @ w.T
     np.fill_diagonal(overlap, 0.0)
     laplacian = np.diag(overlap.sum(axis=1)) - overlap

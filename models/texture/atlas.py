@@ -1,6 +1,6 @@
 """Which point of the face each texel of a texture belongs to.
 
-Texel (row i, column j) of an N x N texture has its centre at u = (j + 0.5) / N and
+Texel (row i, column j) of an N x N texture has its center at u = (j + 0.5) / N and
 v = 1 - (i + 0.5) / N: the first row is the top of the image, where v is 1.
 """
 
@@ -25,7 +25,7 @@ class Atlas:
     """The P texels within the islands of one face model at one size.
 
     Texels come square by square, and within a square triangle by triangle: R runs of texels of one
-    triangle each, whose neighbours are near in memory.
+    triangle each, whose neighbors are near in memory.
     """
 
     size: int
@@ -75,7 +75,7 @@ def build_atlas(model: MorphableModel, size: int) -> Atlas:
 def islands_of_triangles(model: MorphableModel) -> NDArray[np.int8]:
     """(T,): the island of each triangle: 0 the face with its cavities, else its part.
 
-    Colours are not spread from one island to another.
+    Colors are not spread from one island to another.
     """
     part = model.parts[model.triangles].min(axis=1)
     return np.where(np.isin(part, (PART_SKIN, PART_CAVITY)), 0, part).astype(np.int8)

@@ -1,6 +1,6 @@
 """Baking a texture from any number of photographs.
 
-Each texel takes the colour that its point of the face has in the photos, weighted by the viewing
+Each texel takes the color that its point of the face has in the photos, weighted by the viewing
 angle, by the distance from outlines, and by the views' own weights.  Several views are joined in
 two bands, as Baumberg 2002 ("Blending images for texturing 3D models") does: light and exposure,
 which differ between photos, are averaged over all views, robustly, and the detail comes mostly
@@ -22,7 +22,7 @@ from facewright.models.morphable_model import MorphableModel
 from facewright.models.texture.agreement import agree
 from facewright.models.texture.atlas import Atlas, build_atlas, islands_of_triangles
 from facewright.models.texture.completion import Completer
-from facewright.models.texture.grids import GRID, log_colour
+from facewright.models.texture.grids import GRID, log_color
 from facewright.models.texture.views import (
     Surface,
     TextureView,
@@ -52,7 +52,7 @@ class BakedTexture(NamedTuple):
 class _Coarse(NamedTuple):
     """What one view shows, over the cells of the grid."""
 
-    colours: NDArray[np.uint8]
+    colors: NDArray[np.uint8]
     """(G, G, 3)."""
     coverage: NDArray[np.float32]
     """(G, G) in [0, 1]."""
@@ -98,7 +98,7 @@ class TextureBaker:
         views = [view for view in views if view.weight > 0.0]
         trust, factors = self._corrections(views, size)
         atlas, completer = self._layout(size)
-        colours = np.zeros((size, size, 3), np.uint8)
+        colors = np.zeros((size, size, 3), np.uint8)
         coverage = np.zeros((size, size), np.float32)
         shown = [prepare_view(self._surface, view, size) for view in views]
         if kept := [index for index, view in enumerate(shown) if view is not None]:
@@ -109,12 +109,12 @@ class TextureBaker:
                 trust[kept],
                 factors[kept],
                 _SHARP,
-                colours,
+                colors,
                 coverage,
                 np.empty((0, 0), np.float32),
             )
         scaled = np.ascontiguousarray(255.0 * albedo, np.float32)
-        return BakedTexture(completer.complete(colours, coverage, scaled), coverage)
+        return BakedTexture(completer.complete(colors, coverage, scaled), coverage)
 
     def _layout(self, size: int) -> tuple[Atlas, Completer]:
         with self._lock:
@@ -127,7 +127,7 @@ class TextureBaker:
     def _corrections(
         self, views: Sequence[TextureView], size: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Trust (K, g, g, 1) in each view's detail and factors (K, g, g, 3) of its colours."""
+        """Trust (K, g, g, 1) in each view's detail and factors (K, g, g, 3) of its colors."""
         own = np.array([view.weight for view in views], np.float32).reshape(-1, 1, 1, 1)
         if len(views) < 2:
             return own, np.ones((len(views), 1, 1, 3), np.float32)
@@ -135,7 +135,7 @@ class TextureBaker:
         fineness = np.array([min(one.extent / size, 1.0) for one in coarse])
         weights = np.stack([one.weights for one in coarse])
         trust, factors = agree(
-            np.stack([log_colour(one.colours.astype(np.float32)) for one in coarse]),
+            np.stack([log_color(one.colors.astype(np.float32)) for one in coarse]),
             weights,
             np.stack([one.coverage for one in coarse]),
         )
@@ -144,7 +144,7 @@ class TextureBaker:
         return trust[..., None] * own, factors
 
     def _coarse(self, view: TextureView) -> _Coarse:
-        colours = np.zeros((GRID, GRID, 3), np.uint8)
+        colors = np.zeros((GRID, GRID, 3), np.uint8)
         coverage, weights = np.zeros((2, GRID, GRID), np.float32)
         prepared = prepare_view(self._surface, view, GRID)
         if prepared is not None:
@@ -158,8 +158,8 @@ class TextureBaker:
                 trust,
                 even,
                 _BROAD,
-                colours,
+                colors,
                 coverage,
                 weights,
             )
-        return _Coarse(colours, coverage, weights, 0.0 if prepared is None else prepared.extent)
+        return _Coarse(colors, coverage, weights, 0.0 if prepared is None else prepared.extent)

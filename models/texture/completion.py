@@ -1,6 +1,6 @@
 """Filling what no photograph shows: from the other half of the face, then from the albedo.
 
-Each of the two is brought to the colours around by a smooth factor, taken where both are known.
+Each of the two is brought to the colors around by a smooth factor, taken where both are known.
 The factors come from a sample of the texels; every texel is then written once.
 """
 
@@ -63,17 +63,17 @@ class Completer:
 
     def complete(
         self,
-        colours: NDArray[np.uint8],
+        colors: NDArray[np.uint8],
         coverage: NDArray[np.float32],
         albedo: NDArray[np.float32],
     ) -> NDArray[np.uint8]:
         """Fill a texture where it is covered in part or not at all.
 
-        colours: (N, N, 3).  coverage: (N, N) in [0, 1].  albedo: (V, 3), 0 to 255.
+        colors: (N, N, 3).  coverage: (N, N) in [0, 1].  albedo: (V, 3), 0 to 255.
         Returns (N, N, 3), filled beyond the islands as well.
         """
         atlas = self._atlas
-        flat, known = colours.reshape(-1, 3), coverage.ravel()
+        flat, known = colors.reshape(-1, 3), coverage.ravel()
         shape = (len(self._windows), self._cells, self._cells)
         factors = np.empty((2, len(albedo), 3), np.float32)
         for source in range(2):  # the mirror image, then the albedo
@@ -99,7 +99,7 @@ class Completer:
             _to_vertices(
                 self._factors(sums, masses), self._vertex_islands, self._uv, factors[source]
             )
-        result = np.empty_like(colours)
+        result = np.empty_like(colors)
         _write(
             atlas.owners,
             atlas.starts,
@@ -122,7 +122,7 @@ class Completer:
     ) -> NDArray[np.float32]:
         """The factors (islands, G, G, 3) that bring a source to the texture.
 
-        sums: (islands, G, G, 2, 3) of colours, the texture's and the source's.
+        sums: (islands, G, G, 2, 3) of colors, the texture's and the source's.
         masses: (islands, G, G) sums of the weights.
         """
         factors = np.ones((*masses.shape, 3), np.float32)
@@ -200,7 +200,7 @@ def _compare(
     size: int,
     triangles: NDArray[np.int32],
     islands: NDArray[np.int8],
-    colours: NDArray[np.uint8],
+    colors: NDArray[np.uint8],
     coverage: NDArray[np.float32],
     factors: NDArray[np.float32],
     albedo: NDArray[np.float32],
@@ -208,7 +208,7 @@ def _compare(
     sums: NDArray[np.float32],
     masses: NDArray[np.float32],
 ) -> None:
-    """Add up the colours of the texture and of a source (0: its mirror image, 1: the albedo).
+    """Add up the colors of the texture and of a source (0: its mirror image, 1: the albedo).
 
     The albedo is compared with what the mirror image, times its factors (V, 3), has filled.
     """
@@ -228,9 +228,9 @@ def _compare(
         third = _ONE - first - second
         share = (_ONE - own) * mirrored / weight
         for channel in range(3):
-            colour = np.float32(colours[texel, channel])
+            color = np.float32(colors[texel, channel])
             if source == 0:
-                shown = np.float32(colours[other, channel])
+                shown = np.float32(colors[other, channel])
             else:
                 shown = (
                     first * albedo[a, channel]
@@ -243,8 +243,8 @@ def _compare(
                         + second * factors[b, channel]
                         + third * factors[c, channel]
                     )
-                    colour += share * (factor * np.float32(colours[other, channel]) - colour)
-            sums[island, i, j, 0, channel] += weight * colour
+                    color += share * (factor * np.float32(colors[other, channel]) - color)
+            sums[island, i, j, 0, channel] += weight * color
             sums[island, i, j, 1, channel] += weight * shown
         masses[island, i, j] += weight
 
@@ -258,7 +258,7 @@ def _write(
     mirror: NDArray[np.int32],
     size: int,
     triangles: NDArray[np.int32],
-    colours: NDArray[np.uint8],
+    colors: NDArray[np.uint8],
     coverage: NDArray[np.float32],
     factors: NDArray[np.float32],
     tinted: NDArray[np.float32],
@@ -275,9 +275,9 @@ def _write(
             texel = int(texels[at, 0]) * size + int(texels[at, 1])
             own = coverage[texel]
             if own >= _ONE:
-                result[texel, 0] = colours[texel, 0]
-                result[texel, 1] = colours[texel, 1]
-                result[texel, 2] = colours[texel, 2]
+                result[texel, 0] = colors[texel, 0]
+                result[texel, 1] = colors[texel, 1]
+                result[texel, 2] = colors[texel, 2]
                 continue
             first, second = barycentric[at, 0], barycentric[at, 1]
             third = _ONE - first - second
@@ -286,22 +286,22 @@ def _write(
             share = added / (own + added) if added > _ZERO else _ZERO
             rest = _ONE - own - added
             for channel in range(3):
-                colour = np.float32(colours[texel, channel])
+                color = np.float32(colors[texel, channel])
                 if share > _ZERO:
                     factor = (
                         first * factors[a, channel]
                         + second * factors[b, channel]
                         + third * factors[c, channel]
                     )
-                    colour += share * (factor * np.float32(colours[other, channel]) - colour)
+                    color += share * (factor * np.float32(colors[other, channel]) - color)
                 if rest > _ZERO:
                     skin = (
                         first * tinted[a, channel]
                         + second * tinted[b, channel]
                         + third * tinted[c, channel]
                     )
-                    colour += rest * (skin - colour)
-                result[texel, channel] = np.uint8(min(max(colour + _HALF, _ZERO), _WHITE))
+                    color += rest * (skin - color)
+                result[texel, channel] = np.uint8(min(max(color + _HALF, _ZERO), _WHITE))
 
 
 @kernel

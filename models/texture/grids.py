@@ -1,6 +1,6 @@
 """Smooth fields over a texture, on a coarse grid: what joins pieces without a seam.
 
-Colours of two sources of the same skin differ by light and exposure, which change slowly over a
+Colors of two sources of the same skin differ by light and exposure, which change slowly over a
 face.  Their ratio, known where both sources show the skin, is continued to where only one does
 as a membrane that is held by the known values (Perez et al. 2003, "Poisson Image Editing", give
 the idea: a correction that is harmonic beyond the known leaves no edge).
@@ -16,10 +16,10 @@ from facewright.models.jit import kernel
 GRID = 128
 """Cells along a side: 2 mm on the skin, coarser than pores and finer than shading."""
 
-# Pull of the neighbours against a cell's own value of weight 1.
+# Pull of the neighbors against a cell's own value of weight 1.
 _TENSION = np.float32(0.25)
 _SWEEPS = 12
-# Added to colours (0 to 255) before their ratio is taken, or black would have any.
+# Added to colors (0 to 255) before their ratio is taken, or black would have any.
 _DARK = 6.0
 # No light changes skin more than this between two sources, in natural logarithms.
 _MOST = 1.4
@@ -31,7 +31,7 @@ def continue_smoothly(
     """Fill a grid from the cells that have weight, and smooth it a little there.
 
     values: (G, G, C), G a power of two.  weights: (G, G) in [0, 1].  Minimises the weighted
-    squared distance from the values plus the squared differences between neighbours.
+    squared distance from the values plus the squared differences between neighbors.
     Returns (G, G, C) float32; 0 everywhere when no cell has weight.
     """
     if not weights.any():
@@ -44,13 +44,13 @@ def continue_smoothly(
 
 
 def log_ratio(wanted: NDArray[np.float32], source: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logarithm of the factor that takes colours (..., 3) of `source` to `wanted`, 0 to 255."""
+    """Logarithm of the factor that takes colors (..., 3) of `source` to `wanted`, 0 to 255."""
     return np.clip(np.log((wanted + _DARK) / (source + _DARK)), -_MOST, _MOST)
 
 
-def log_colour(colours: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Colours (0 to 255) on a scale where a change of light is a shift."""
-    return np.log(colours + _DARK)
+def log_color(colors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Colors (0 to 255) on a scale where a change of light is a shift."""
+    return np.log(colors + _DARK)
 
 
 def _push_pull(weighted: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:

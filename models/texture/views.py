@@ -79,9 +79,9 @@ class Surface:
         self.mouth: NDArray[np.bool_] = np.any(within[self.triangles], axis=1)
         """(T,): triangles within the mouth."""
         self.cavity: NDArray[np.bool_] = model.parts == PART_CAVITY
-        """(V,): vertices that a photo colours however flat they are seen."""
+        """(V,): vertices that a photo colors however flat they are seen."""
         self.kept: NDArray[np.bool_] = np.isin(model.parts, (PART_TEETH, PART_TONGUE))
-        """(V,): vertices that are never where the photo has them: they keep their own colours."""
+        """(V,): vertices that are never where the photo has them: they keep their own colors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,16 +225,16 @@ def add_views(
     trust: NDArray[np.float32],
     correction: NDArray[np.float32],
     sharpness: int,
-    colours: NDArray[np.uint8],
+    colors: NDArray[np.uint8],
     coverage: NDArray[np.float32],
     weights: NDArray[np.float32],
 ) -> None:
-    """Colour the texels that K views show, one at least, by the views' weighted mean, in place.
+    """Color the texels that K views show, one at least, by the views' weighted mean, in place.
 
-    trust: (K, g, g, 1) weight and correction: (K, g, g, 3) factor of the views' colours, over
+    trust: (K, g, g, 1) weight and correction: (K, g, g, 3) factor of the views' colors, over
         the whole texture at any resolution.
     sharpness: exponent of the viewing angle's cosine in the weight.
-    colours: (N, N, 3).  coverage: (N, N) in [0, 1], the largest share that a view gives.
+    colors: (N, N, 3).  coverage: (N, N) in [0, 1], the largest share that a view gives.
     weights: (N, N) sums of the weights; (0, 0) where nobody asks for them.
     Texels that no view shows are left as they are.
     """
@@ -256,7 +256,7 @@ def add_views(
         trust,
         correction,
         sharpness,
-        colours,
+        colors,
         coverage,
         weights,
     )
@@ -302,7 +302,7 @@ def _add_views(
     trust: NDArray[np.float32],
     correction: NDArray[np.float32],
     sharpness: int,
-    colours: NDArray[np.uint8],
+    colors: NDArray[np.uint8],
     coverage: NDArray[np.float32],
     weights: NDArray[np.float32],
 ) -> None:
@@ -364,7 +364,7 @@ def _add_views(
                     continue
                 cosine = min(cosine, _ONE)
                 behind = first * z0 + second * z1 + third * z2 - depth[place] - _BIAS_MM
-                # The buffer holds the depth of its pixel's centre: a slanted surface is off by
+                # The buffer holds the depth of its pixel's center: a slanted surface is off by
                 # its slope times half a pixel or more.
                 if behind > _ZERO and behind * cosine > step * np.sqrt(_ONE - cosine * cosine):
                     continue
@@ -401,8 +401,8 @@ def _add_views(
                 row, column = int(texels[begin + k, 0]), int(texels[begin + k, 1])
                 scale = _ONE / totals[k]
                 for channel in range(3):
-                    colour = means[k, channel] * scale + _HALF
-                    colours[row, column, channel] = np.uint8(min(colour, _WHITE))
+                    color = means[k, channel] * scale + _HALF
+                    colors[row, column, channel] = np.uint8(min(color, _WHITE))
                 coverage[row, column] = covered[k]
                 if weights.size:
                     weights[row, column] = totals[k]

@@ -3,7 +3,7 @@
 Metres, +Y up, +Z forward (glTF 2.0, section 3.4), one rough and non-metallic material, and a dark
 one for the inside of the open shell that a face is: where one looks into it, between lips or from
 behind, there is no skin.  Without a
-texture the vertices have colours, and no extension is used.  A texture is a JPEG inside the file;
+texture the vertices have colors, and no extension is used.  A texture is a JPEG inside the file;
 as light is part of it, the material asks not to be lit once more (`KHR_materials_unlit`), and a
 reader that does not know the extension shows it lit.
 """
@@ -56,11 +56,11 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
     vector = {"componentType": _FLOAT, "count": count, "type": "VEC3"}
     columns = np.ascontiguousarray(positions.T)  # along rows of three NumPy takes 40 times as long
     bounds = {"min": columns.min(1).tolist(), "max": columns.max(1).tolist()}
-    colour_name, colour_array, colour_accessor = _colour_attribute(mesh)
+    color_name, color_array, color_accessor = _color_attribute(mesh)
     arrays: list[tuple[NDArray[Any], int | None]] = [
         (positions, _ARRAY_BUFFER),
         (np.ascontiguousarray(mesh.normals, "<f4"), _ARRAY_BUFFER),
-        (colour_array, _ARRAY_BUFFER),
+        (color_array, _ARRAY_BUFFER),
         (indices, _ELEMENT_ARRAY_BUFFER),
         (np.ascontiguousarray(indices[:, ::-1]), _ELEMENT_ARRAY_BUFFER),
     ]
@@ -70,7 +70,7 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
     }
     textures: dict[str, Any] = {}
     if mesh.texture is not None:
-        # Textures of colours are sRGB (section 3.9.2), whatever a profile says.
+        # Textures of colors are sRGB (section 3.9.2), whatever a profile says.
         picture = encode_picture(mesh.texture.rgb_u8, JPEG, tagged=False)
         arrays.append((np.frombuffer(picture, np.uint8), None))
         material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
@@ -112,7 +112,7 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
                 "name": "face",
                 "primitives": [
                     {
-                        "attributes": {"POSITION": 0, "NORMAL": 1, colour_name: 2},
+                        "attributes": {"POSITION": 0, "NORMAL": 1, color_name: 2},
                         "indices": 3,
                         "material": 0,
                     },
@@ -126,7 +126,7 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
         "accessors": [
             {"bufferView": 0, **vector, **bounds},
             {"bufferView": 1, **vector},
-            {"bufferView": 2, "count": count, **colour_accessor},
+            {"bufferView": 2, "count": count, **color_accessor},
             {
                 "bufferView": 3,
                 "componentType": _UNSIGNED_SHORT if short else _UNSIGNED_INT,
@@ -167,10 +167,10 @@ def pack_glb(
     )
 
 
-def _colour_attribute(mesh: Mesh) -> tuple[str, NDArray[Any], dict[str, Any]]:
-    """Name, values and accessor of what colours the mesh.
+def _color_attribute(mesh: Mesh) -> tuple[str, NDArray[Any], dict[str, Any]]:
+    """Name, values and accessor of what colors the mesh.
 
-    Vertex colours would multiply a texture, so it is one or the other.
+    Vertex colors would multiply a texture, so it is one or the other.
     """
     if mesh.texture is not None:
         places = mesh.texture.uv.astype("<f4")

@@ -20,7 +20,7 @@ class MeshTexture:
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """A coloured triangle mesh: +x to the subject's left, +y up, +z out of the face.
+    """A colored triangle mesh: +x to the subject's left, +y up, +z out of the face.
 
     Raises ValueError when shapes do not fit each other, a number is not finite or a triangle
     refers to a vertex that does not exist, so that no writer has to look again.

@@ -1,6 +1,6 @@
 """Write a mesh as Wavefront OBJ text.
 
-Millimetres, +Y up.  Vertex colours follow the coordinates (`v x y z r g b`, display-referred
+Millimetres, +Y up.  Vertex colors follow the coordinates (`v x y z r g b`, display-referred
 sRGB in [0, 1]), as MeshLab, Blender and most libraries read them; Blender shows them once a
 material asks for the attribute.  With a material of its own there are texture coordinates instead:
 readers would multiply one with the other.
@@ -32,11 +32,11 @@ _MATERIAL = "skin"
 
 
 def write_obj(mesh: Mesh, header: Mapping[str, Any], material_file: str | None = None) -> bytes:
-    """OBJ text: vertices to 0.0001 mm with colours, normals, triangles.
+    """OBJ text: vertices to 0.0001 mm with colors, normals, triangles.
 
     header: one comment line each, `# key: value`, after that for units.
     material_file: name of the file that `write_mtl` gives; texture coordinates then take the
-        place of the colours.
+        place of the colors.
     Raises ValueError for coordinates beyond a kilometre, and for a material without a texture.
     """
     if material_file is not None and mesh.texture is None:
@@ -46,7 +46,7 @@ def write_obj(mesh: Mesh, header: Mapping[str, Any], material_file: str | None =
     comments = {
         "generator": "facewright",
         "units": "millimetres",
-        **({"vertex colours": "sRGB"} if material_file is None else {}),
+        **({"vertex colors": "sRGB"} if material_file is None else {}),
         **header,
     }
     lines = [f"# {' '.join(f'{key}: {value}'.split())}\n" for key, value in comments.items()]
@@ -129,7 +129,7 @@ def _write_body(
     normals: NDArray[np.float32],
     triangles: NDArray[np.int32],
 ) -> int:
-    """Write all lines, with `vt` or, when `uv` is empty, colours; returns the end."""
+    """Write all lines, with `vt` or, when `uv` is empty, colors; returns the end."""
     at = 0
     textured = uv.shape[0] > 0
     for vertex in range(vertices.shape[0]):

@@ -1,4 +1,4 @@
-"""Encode pictures as JPEG or PNG files, which say that their colours are sRGB."""
+"""Encode pictures as JPEG or PNG files, which say that their colors are sRGB."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PROFILE_DATE = slice(24, 36)
 def encode_picture(rgb_u8: npt.NDArray[np.uint8], media_type: str, *, tagged: bool = True) -> bytes:
     """An sRGB picture (H, W, 3) as a JPEG or PNG file.
 
-    tagged: name the colour space in the file; not for files inside others that have a rule.
+    tagged: name the color space in the file; not for files inside others that have a rule.
     """
     bgr = cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2BGR)
     if media_type == PNG:
@@ -49,7 +49,7 @@ def _png_tag() -> bytes:
 
 @cache
 def _jpeg_tag() -> bytes:
-    """A segment with an sRGB profile (ICC.1, B.4): JPEG itself has no names for colour spaces."""
+    """A segment with an sRGB profile (ICC.1, B.4): JPEG itself has no names for color spaces."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     # A fixed time, so that the same photo gives the same bytes.
     profile[_PROFILE_DATE] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)

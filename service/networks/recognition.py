@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Evidence = Literal["shape", "descriptor", "embedding"]
-"""What tells a stranger: the identity's shape, the weights' descriptor, or a recogniser's
+"""What tells a stranger: the identity's shape, the weights' descriptor, or a recognizer's
 embedding."""
 
 

@@ -192,8 +192,8 @@ def released_crop(points: np.ndarray, template: np.ndarray) -> np.ndarray:
         right += [u, -v]
     found = np.linalg.lstsq(np.array(rows), np.array(right), rcond=None)[0]
     scale = (np.linalg.norm(found[:3]) + np.linalg.norm(found[4:7])) / 2
-    centre = np.array([found[3], -found[7]])
-    return (points - centre) * (102 / (100 * scale)) + 112
+    center = np.array([found[3], -found[7]])
+    return (points - center) * (102 / (100 * scale)) + 112
 
 
 @pytest.mark.parametrize("turn", [-38, -10, 0, 25, 38])

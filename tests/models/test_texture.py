@@ -43,8 +43,8 @@ def albedo_of(face: MorphableModel) -> NDArray[np.float32]:
 
 def places() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The u and v of a texture's texels."""
-    centres = (np.arange(SIZE) + 0.5) / SIZE
-    return np.meshgrid(centres, 1 - centres)
+    centers = (np.arange(SIZE) + 0.5) / SIZE
+    return np.meshgrid(centers, 1 - centers)
 
 
 def uneven(seed: int = 0) -> NDArray[np.uint8]:
@@ -128,19 +128,19 @@ def test_two_views_are_better_than_one(baker: TextureBaker, face: MorphableModel
 @given(
     yaw=st.floats(-70, 70),
     pitch=st.floats(-25, 25),
-    colour=st.tuples(st.integers(60, 230), st.integers(50, 200), st.integers(40, 180)),
+    color=st.tuples(st.integers(60, 230), st.integers(50, 200), st.integers(40, 180)),
 )
-def test_a_face_of_one_colour_has_a_texture_of_that_colour(
+def test_a_face_of_one_color_has_a_texture_of_that_color(
     baker: TextureBaker,
     face: MorphableModel,
     yaw: float,
     pitch: float,
-    colour: tuple[int, int, int],
+    color: tuple[int, int, int],
 ) -> None:
     """No background at the outline, no seam to what is filled in, and nothing left out."""
-    plain = np.full((SIZE, SIZE, 3), colour, np.uint8)
+    plain = np.full((SIZE, SIZE, 3), color, np.uint8)
     baked = bake(baker, face, [shoot(face, plain, yaw, pitch)])
-    assert np.abs(baked.rgb_u8.astype(int) - colour).max() <= 6
+    assert np.abs(baked.rgb_u8.astype(int) - color).max() <= 6
 
 
 def test_what_is_not_seen_comes_from_the_other_half(
@@ -268,8 +268,8 @@ def test_who_stands_alone_is_outvoted(baker: TextureBaker, face: MorphableModel)
 
 def test_weights_decide_between_views(baker: TextureBaker, face: MorphableModel) -> None:
     views = {
-        name: shoot(face, np.full((SIZE, SIZE, 3), colour, np.uint8))
-        for name, colour in (("red", (180, 120, 110)), ("blue", (150, 120, 140)))
+        name: shoot(face, np.full((SIZE, SIZE, 3), color, np.uint8))
+        for name, color in (("red", (180, 120, 110)), ("blue", (150, 120, 140)))
     }
 
     def redness(red: float, blue: float) -> float:
@@ -330,7 +330,7 @@ def test_eyeballs_are_filled_from_eyeballs(face: MorphableModel) -> None:
     assert np.abs(bottom[:, 20:120].astype(int) - (160, 90, 60)).max() < 12
 
 
-def test_beyond_the_islands_is_the_nearest_colour(face: MorphableModel) -> None:
+def test_beyond_the_islands_is_the_nearest_color(face: MorphableModel) -> None:
     middle = (0.25 + 0.5 * face.uv).astype(np.float32)
     island = dataclasses.replace(face, uv=middle)
     albedo = np.stack([face.uv[:, 0], face.uv[:, 1], 0 * face.uv[:, 0]], -1).astype(np.float32)
@@ -392,9 +392,9 @@ def test_a_view_must_be_sound(change: dict[str, object]) -> None:
 
 def test_agreement_keeps_to_the_type_that_kernels_are_compiled_for() -> None:
     rng = np.random.default_rng(0)
-    colours = rng.normal(5, 0.1, (3, GRID, GRID, 3)).astype(np.float32)
+    colors = rng.normal(5, 0.1, (3, GRID, GRID, 3)).astype(np.float32)
     weights = rng.random((3, GRID, GRID), dtype=np.float32)
-    trust, factors = agree(colours, weights, weights)
+    trust, factors = agree(colors, weights, weights)
     assert trust.dtype == factors.dtype == np.float32
     assert trust.shape == (3, GRID, GRID)
     assert factors.shape == (3, GRID, GRID, 3)

@@ -29,7 +29,7 @@ _TONGUE = np.float32([0.36, 0.12, 0.11])
 _INSIDE_MOUTH = np.float32([0.16, 0.045, 0.04])
 _CONJUNCTIVA = np.float32([0.52, 0.26, 0.23])
 _BLACK = np.float32([0.009, 0.007, 0.006])
-_IRIS_COLOURS = np.float32(
+_IRIS_COLORS = np.float32(
     [
         [0.050, 0.022, 0.010],  # dark brown
         [0.022, 0.012, 0.007],  # nearly black
@@ -408,7 +408,7 @@ class SkinSampler:
         weights = [0.5, 0.5, 0, 0, 0, 0]
         if person.melanin < 0.42:
             weights = [0.34, 0.16, 0.2, 0.1, 0.08, 0.12]
-        iris = _IRIS_COLOURS[rng.choice(6, p=weights)] * np.exp(rng.normal(0, 0.25, 3) * 0.5)
+        iris = _IRIS_COLORS[rng.choice(6, p=weights)] * np.exp(rng.normal(0, 0.25, 3) * 0.5)
         sclera = np.float32([0.56, 0.50, 0.465]) * rng.uniform(0.7, 1.15)
         sclera = sclera * np.exp(-rng.uniform(0, 0.25) * np.float32([0.1, 0.5, 0.9]))
         return EyeLook(

@@ -20,7 +20,7 @@ COARSEST = 1 / 16  # of the side
 DARKEST, BRIGHTEST = -4.5, 2.0  # stops
 COVERED = 0.85  # of the face's region
 # The face's region in a crop: an ellipse, as shares of the side.
-CENTRE = (0.5, 0.5)
+CENTER = (0.5, 0.5)
 HALF_AXES = (0.34, 0.42)
 SHAPES = 12  # pieces at most that cover a face
 # Photos that C-Net learns from and is measured on are at least this bad.
@@ -84,7 +84,7 @@ def _cover(image: Image, share: float, rng: np.random.Generator) -> Image:
     """Cover about `share` of the face's ellipse, from one side or from anywhere."""
     side = len(image)
     face = np.zeros((side, side), np.uint8)
-    center = tuple(round(c * side) for c in CENTRE)
+    center = tuple(round(c * side) for c in CENTER)
     cv2.ellipse(face, center, tuple(round(a * side) for a in HALF_AXES), 0, 0, 360, 1, -1)
     goal = share * face.sum()
     hidden = np.zeros_like(face)
@@ -104,7 +104,7 @@ def _piece(side: int, area: float, rng: np.random.Generator) -> Image:
     ratio = np.exp(rng.uniform(-0.8, 0.8))
     half = np.sqrt(area * ratio) / 2, np.sqrt(area / ratio) / 2
     offset = rng.uniform(-0.8, 0.8, 2) * HALF_AXES
-    x, y = (np.array(CENTRE) + offset) * side
+    x, y = (np.array(CENTER) + offset) * side
     turn = rng.uniform(0, 180)
     mask = np.zeros((side, side), np.uint8)
     if rng.random() < 0.5:

@@ -20,7 +20,7 @@ FINER = 3  # drawn larger, then shrunk
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 INK, GREY = (40, 40, 40), (210, 210, 210)
 # BGR; told apart by people who do not see red and green (Okabe and Ito 2008).
-COLOURS = (
+COLORS = (
     (178, 114, 0), (0, 94, 213), (115, 158, 0), (167, 121, 204), (0, 159, 230), (60, 60, 60),
     (233, 180, 86),
 )  # fmt: skip
@@ -60,7 +60,7 @@ def write_charts(panels: Sequence[Panel], path: Path, columns: int = 2) -> None:
     legend_rows = -(-len(names) // columns) if len(names) > 1 else 0
     shape = (rows * HEIGHT + legend_rows * LEGEND_ROW + 8) * FINER, columns * WIDTH * FINER, 3
     canvas = np.full(shape, 255, np.uint8)
-    colors = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(names)}
+    colors = {name: COLORS[k % len(COLORS)] for k, name in enumerate(names)}
     for k, panel in enumerate(panels):
         row, column = divmod(k, columns)
         _draw(canvas, panel, (column * WIDTH, row * HEIGHT), colors)

@@ -51,8 +51,8 @@ _RIGHT_EYE, _LEFT_EYE, _NOSE, _MOUTH = (36, 39), (42, 45), 30, (48, 54)
 def read_front(path: str | Path) -> MorphableModel:
     """Read `BFM_model_front.mat` into a `MorphableModel` with dense bases.
 
-    Units become millimetres and colours [0, 1], 1-based indices 0-based, and the mean shape is
-    centred.  The file names no mirror pairs and no texture coordinates: a vertex's mirror is
+    Units become millimetres and colors [0, 1], 1-based indices 0-based, and the mean shape is
+    centered.  The file names no mirror pairs and no texture coordinates: a vertex's mirror is
     the vertex nearest to its mirror position on the mean shape, and texture coordinates are made
     as those of the open face model.  There are no named blendshapes, and every vertex counts as
     skin.

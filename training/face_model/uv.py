@@ -20,7 +20,7 @@ from facewright.training.face_model.topology import Topology
 #: Margin around the circle of the skin, and the eyeballs' discs.
 RADIUS = 0.495
 EYEBALL_RADIUS = 0.075
-EYEBALL_CENTRE = 0.08
+EYEBALL_CENTER = 0.08
 #: Discs of the tongue and of the upper and lower teeth: center and radius.
 TONGUE_DISC = ((0.92, 0.92), 0.075)
 TEETH_DISCS = (((0.045, 0.86), 0.04), ((0.14, 0.955), 0.04))
@@ -113,9 +113,9 @@ def face_coordinates(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     index = np.full(n, -1)
     index[used] = np.arange(len(used))
     surface, faces = points[used].astype(np.float64), index[faces]
-    centre = surface[faces].reshape(-1, 3).mean(axis=0)[:2]
+    center = surface[faces].reshape(-1, 3).mean(axis=0)[:2]
     filled, faces = _fill_holes(surface, faces)
-    middle = filled[:, :2] - centre
+    middle = filled[:, :2] - center
     softness = 1 + ROOM_IN_THE_MIDDLE * np.exp(-((middle / MIDDLE_MM) ** 2).sum(axis=1))
     mapped = 0.5 + RADIUS * disc_map(filled, faces, softness)[: len(used)]
     uv = mapped[cKDTree(surface).query(points)[1]]
@@ -194,7 +194,7 @@ def texture_coordinates(topology: Topology) -> np.ndarray:
     middle = points[used, :2] - points[skin_triangles].reshape(-1, 3).mean(axis=0)[:2]
     softness = 1 + ROOM_IN_THE_MIDDLE * np.exp(-((middle / MIDDLE_MM) ** 2).sum(axis=1))
     uv[used] = 0.5 + RADIUS * disc_map(points[used], index[skin_triangles], softness)
-    for side, center in ((-1, EYEBALL_CENTRE), (1, 1 - EYEBALL_CENTRE)):
+    for side, center in ((-1, EYEBALL_CENTER), (1, 1 - EYEBALL_CENTER)):
         ball = np.flatnonzero(eyeball & (side * points[:, 0] > 0))
         flat = points[ball, :2] - (points[ball, :2].max(axis=0) + points[ball, :2].min(axis=0)) / 2
         forward = points[ball, 2] - points[ball, 2].min()
@@ -202,7 +202,7 @@ def texture_coordinates(topology: Topology) -> np.ndarray:
         radius = np.linalg.norm(flat, axis=1)
         angle = np.arctan2(radius, forward)
         angle = angle / angle.max() * EYEBALL_RADIUS
-        uv[ball] = [center, EYEBALL_CENTRE] + flat / np.maximum(radius, 1e-9)[:, None] * (
+        uv[ball] = [center, EYEBALL_CENTER] + flat / np.maximum(radius, 1e-9)[:, None] * (
             angle[:, None]
         )
     mirrored = uv[mirror] * [-1, 1] + [1, 0]

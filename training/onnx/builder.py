@@ -80,7 +80,7 @@ class GraphBuilder:
         return self.node("Relu", [x])
 
     def conv(self, name: str, x: str, conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> str:
-        """Add a convolution and, folded into it, the batch normalisation behind it."""
+        """Add a convolution and, folded into it, the batch normalization behind it."""
         weight, bias = folded(conv, norm)
         vertical, horizontal = (int(p) for p in conv.padding)
         return self.node(
@@ -153,7 +153,7 @@ def eight_bits(values: FloatArray) -> tuple[npt.NDArray[np.int8], npt.NDArray[np
 def folded(
     conv: nn.Conv2d, norm: nn.BatchNorm2d | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
-    """Weight and bias of a convolution with the batch normalisation behind it multiplied in."""
+    """Weight and bias of a convolution with the batch normalization behind it multiplied in."""
     weight = double(conv.weight)
     bias = np.zeros(len(weight)) if conv.bias is None else double(conv.bias)
     if norm is not None:

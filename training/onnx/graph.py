@@ -1,7 +1,7 @@
 """R-Net and C-Net as one ONNX graph for serving.
 
 The graph is written node by node from the trained modules, which keeps it as small as the
-networks are (batch normalisation folded into the convolutions in double precision, nothing else
+networks are (batch normalization folded into the convolutions in double precision, nothing else
 left to simplify) and its bytes the same for the same weights.
 """
 

@@ -1,6 +1,6 @@
 """An exported ONNX file becomes a checkpoint again.
 
-So the shipped weights can be trained further. The export folded every batch normalisation into the
+So the shipped weights can be trained further. The export folded every batch normalization into the
 convolution before it; here each gets a new one, whose statistics are measured on crops and whose
 factors undo them. The network computes the same as the file, and in training starts near it.
 """
@@ -47,7 +47,7 @@ def import_onnx(
     Args:
         path: written by `facewright-train export`.
         crops_nchw: (N, 3, S, S) float32 in [0, 1], some hundreds, whose activations set the
-            statistics of the batch normalisations.
+            statistics of the batch normalizations.
         size: side of the images that R-Net is to see from now on, px; the file's own when None.
 
     Returns:
@@ -85,7 +85,7 @@ def import_onnx(
     )
     branch = branch_like(weights)
     rnet = RNet(LAYOUTS[info.layout], info.variant, info.input_size, branch).eval()
-    norms = dict(_normalised(rnet.backbone))
+    norms = dict(_normalized(rnet.backbone))
     try:
         for name, (conv, norm) in norms.items():
             _set(conv.weight, weights[f"{name}.weight"])
@@ -103,7 +103,7 @@ def import_onnx(
             _fill_branch(branch, weights)
     except (KeyError, ValueError) as error:
         raise ImportRefused(f"{path}: a weight is missing or misshapen: {error}") from error
-    _spread_normalisations(rnet, [pair for pair in norms.values()], crops_nchw)
+    _spread_normalizations(rnet, [pair for pair in norms.values()], crops_nchw)
     if cnet is not None and not (cnet.fc2.weight.any() or cnet.fc2.bias.any()):
         cnet = None
     return rnet, None if cnet is None else cnet.eval(), info
@@ -177,8 +177,8 @@ def _recorded_training(record: Path) -> dict[str, Any]:
         raise ImportRefused(f"{record}: no record of an export: {error!r}") from error
 
 
-def _normalised(backbone: nn.Module) -> list[tuple[str, tuple[nn.Conv2d, nn.BatchNorm2d]]]:
-    """Names, as in the graph, of all convolutions with the normalisation that follows each."""
+def _normalized(backbone: nn.Module) -> list[tuple[str, tuple[nn.Conv2d, nn.BatchNorm2d]]]:
+    """Names, as in the graph, of all convolutions with the normalization that follows each."""
     modules = dict(backbone.named_modules())
     pairs = []
     for name, module in modules.items():
@@ -201,10 +201,10 @@ def _set(target: Any, values: FloatArray) -> None:
 
 
 @torch.no_grad()
-def _spread_normalisations(
+def _spread_normalizations(
     rnet: RNet, pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]], crops_nchw: Tensor
 ) -> None:
-    """Give every normalisation the statistics of what it sees, without changing the function."""
+    """Give every normalization the statistics of what it sees, without changing the function."""
     sums = {conv: torch.zeros(2, conv.out_channels, dtype=torch.float64) for conv, _ in pairs}
     counts = dict.fromkeys(sums, 0)
 

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-OLDEST_OPSET: Final = 7  # before it, broadcasting and batch normalisation were defined otherwise
+OLDEST_OPSET: Final = 7  # before it, broadcasting and batch normalization were defined otherwise
 _INT64_LIMIT: Final = 2**62
 
 

@@ -12,7 +12,7 @@ from facewright.models.arrays import Array
 from facewright.models.camera import CROP_SIZE
 from facewright.models.resampling import cut_square
 
-PIXEL_CENTRE = 0.5
+PIXEL_CENTER = 0.5
 """Labels with pixel centers at integers are this much less than continuous coordinates."""
 
 

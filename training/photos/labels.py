@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from facewright.models.arrays import Array
-from facewright.training.photos.crops import PIXEL_CENTRE
+from facewright.training.photos.crops import PIXEL_CENTER
 from facewright.training.photos.facemesh import five_points, yaw_degrees
 from facewright.training.photos.facemesh import landmarks68 as facemesh_landmarks
 from facewright.training.photos.faces import read_faces
@@ -65,8 +65,8 @@ def read_labels(path: Path, points_path: Path | None = None) -> PhotoLabels:
         mesh468 = file["mesh468"].astype(np.float64)
         landmarks = None
         if "landmarks68" in file:
-            landmarks = file["landmarks68"].astype(np.float64) + PIXEL_CENTRE
-    points = five_points(mesh468) + PIXEL_CENTRE
+            landmarks = file["landmarks68"].astype(np.float64) + PIXEL_CENTER
+    points = five_points(mesh468) + PIXEL_CENTER
     if points_path is not None:
         faces = read_faces(points_path)
         points = np.full((len(names), 5, 2), np.nan)
@@ -74,7 +74,7 @@ def read_labels(path: Path, points_path: Path | None = None) -> PhotoLabels:
             if name in faces:
                 points[row] = faces[name].points
     of_mesh, known = facemesh_landmarks(mesh468)
-    of_mesh = np.where(known[..., None], of_mesh + PIXEL_CENTRE, np.nan)
+    of_mesh = np.where(known[..., None], of_mesh + PIXEL_CENTER, np.nan)
     labels = PhotoLabels(names, points, landmarks, of_mesh, yaw_degrees(mesh468))
     return labels.take(np.flatnonzero(np.isfinite(points).all((1, 2))))
 

@@ -23,7 +23,7 @@ from facewright.models.landmarks import (
     RIGHT_MOUTH_CORNER,
 )
 from facewright.training.photos.conventions import SHARP
-from facewright.training.photos.crops import PIXEL_CENTRE
+from facewright.training.photos.crops import PIXEL_CENTER
 from facewright.training.photos.facemesh import landmarks68
 from facewright.training.photos.faces import Face
 
@@ -87,7 +87,7 @@ class LabelFile:
                 points = file["landmarks68"].astype(np.float64) - np.array(shift)
                 known = np.isfinite(points).all(2)
                 known[:, : SHARP.start] = False
-        self._points = np.where(known[..., None], points + PIXEL_CENTRE, 0.0)
+        self._points = np.where(known[..., None], points + PIXEL_CENTER, 0.0)
         self._known = known
         self._rows = {name: row for row, name in enumerate(names)}
 
@@ -133,12 +133,12 @@ class InsightFace:
         if not _upright(face.points) or not np.isfinite(face.box).all():
             return None
         bgr = np.ascontiguousarray(photo_rgb_u8[..., ::-1])
-        found = np.asarray(self._model.get(bgr, self._face(bbox=face.box - PIXEL_CENTRE)))
+        found = np.asarray(self._model.get(bgr, self._face(bbox=face.box - PIXEL_CENTER)))
         if found.shape != (LANDMARK_COUNT, 3):
             raise ValueError(f"expected (68, 3) landmarks of insightface, got {found.shape}")
         known = np.zeros(LANDMARK_COUNT, np.bool_)
         known[SHARP] = True
-        points = np.where(known[:, None], found[:, :2] + PIXEL_CENTRE, 0.0)
+        points = np.where(known[:, None], found[:, :2] + PIXEL_CENTER, 0.0)
         return Landmarks(points.astype(np.float64), known)
 
 

@@ -1,6 +1,6 @@
 """The chips that ArcFace networks are trained with.
 
-Points are continuous px (pixel centres at halves) in `(x, y)` order.
+Points are continuous px (pixel centers at halves) in `(x, y)` order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from facewright.models.landmarks import (
     RIGHT_MOUTH_CORNER,
 )
 
-# Eye centres, nose tip, mouth corners in a chip of 112 px with pixel centres at integers:
+# Eye centers, nose tip, mouth corners in a chip of 112 px with pixel centers at integers:
 # the template that ArcFace (Deng et al. 2019, arXiv 1801.07698) and its successors are trained
 # with; insightface, utils/face_align.py, arcface_dst.
 ARCFACE_SIZE: Final = 112
@@ -27,7 +27,7 @@ _ARCFACE_REFERENCE: Final = (
     (38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655),
     (70.7299, 92.2041),
 )  # fmt: skip
-_PIXEL_CENTRE: Final = 0.5
+_PIXEL_CENTER: Final = 0.5
 
 
 def arcface_chips(images: Tensor, landmarks: Tensor, size: int) -> Tensor:
@@ -35,7 +35,7 @@ def arcface_chips(images: Tensor, landmarks: Tensor, size: int) -> Tensor:
 
     Args:
         images: (N, C, H, W) float.
-        landmarks: (N, 68, 2) px of the images, finite; an eye's centre is the mean of its points.
+        landmarks: (N, 68, 2) px of the images, finite; an eye's center is the mean of its points.
         size: side of the chips; the reference grows with it.
 
     Returns:
@@ -52,6 +52,6 @@ def arcface_chips(images: Tensor, landmarks: Tensor, size: int) -> Tensor:
         ],
         dim=1,
     )
-    reference = (landmarks.new_tensor(_ARCFACE_REFERENCE) + _PIXEL_CENTRE) * size / ARCFACE_SIZE
+    reference = (landmarks.new_tensor(_ARCFACE_REFERENCE) + _PIXEL_CENTER) * size / ARCFACE_SIZE
     image_to_chip = fit_similarity(points, reference.expand_as(points))
     return cut_chips(images, invert_similarity(image_to_chip), size)

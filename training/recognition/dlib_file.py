@@ -59,7 +59,7 @@ class Convolution:
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """`scale * x + offset` per channel: batch normalisation after training.
+    """`scale * x + offset` per channel: batch normalization after training.
 
     Attributes:
         scale, offset: (channels,) float32.

@@ -23,7 +23,7 @@ DLIB_FILE: Final = Path("models", "dlib_face_recognition_resnet_model_v1.dat")
 
 
 class RecognizerError(ValueError):
-    """The source of a recogniser is neither `"dlib"` nor a `.dat` or `.onnx` file."""
+    """The source of a recognizer is neither `"dlib"` nor a `.dat` or `.onnx` file."""
 
 
 class RecognizerMissing(FileNotFoundError):
@@ -46,7 +46,7 @@ class Recognizer(Protocol):
 
         Args:
             images: (N, 3, H, W) float, RGB in [0, 1]; a face not larger than twice its chip.
-            landmarks: (N, 68, 2) px of the images, pixel centres at halves, finite.
+            landmarks: (N, 68, 2) px of the images, pixel centers at halves, finite.
 
         Returns:
             (N, D) float32 of unit length: the cosine of two descriptors is their dot product.
@@ -104,7 +104,7 @@ class ArcFaceNetwork(nn.Module):
     """An ONNX network with the input of ArcFace: `(x - 127.5) / 127.5` of RGB in 0 to 255.
 
     A file whose first operator is a subtraction or a multiplication (those converted from MXNet)
-    normalises its input itself and gets 0 to 255. Both as in insightface,
+    normalizes its input itself and gets 0 to 255. Both as in insightface,
     `model_zoo/arcface_onnx.py`.
 
     Raises:
@@ -122,7 +122,7 @@ class ArcFaceNetwork(nn.Module):
         # A file that was made for one image may have the 1 in its shapes.
         self._one_by_one = batch == 1
         self._network = network
-        self._normalises = bool(network.first_operators & {"Sub", "Mul"})
+        self._normalizes = bool(network.first_operators & {"Sub", "Mul"})
         with torch.no_grad():
             output = self(torch.zeros(1, 3, self.size, self.size))
         if output.ndim != 2:
@@ -131,7 +131,7 @@ class ArcFaceNetwork(nn.Module):
     def forward(self, chips: Tensor) -> Tensor:
         """(N, 3, S, S), RGB in [0, 1], to (N, D)."""
         x = 255 * chips
-        if not self._normalises:
+        if not self._normalizes:
             x = (x - 127.5) / 127.5
         if self._one_by_one:
             return torch.cat([self._network(image) for image in x.split(1)])
@@ -140,7 +140,7 @@ class ArcFaceNetwork(nn.Module):
 
 
 def load_recognizer(source: str | Path = DLIB_SOURCE) -> FaceRecognizer:
-    """Load a recogniser, a `Recognizer` that is also a module (for `.to(device)`).
+    """Load a recognizer, a `Recognizer` that is also a module (for `.to(device)`).
 
     Args:
         source: `"dlib"` for the network of the installed package, or a `.dat` file of dlib's

@@ -121,7 +121,7 @@ def test_trimesh_reads_glb() -> None:
     loaded, _ = scene.geometry.values()
     np.testing.assert_allclose(loaded.vertices * 1000, mesh.vertices, atol=1e-4)
     np.testing.assert_array_equal(loaded.faces, mesh.triangles)
-    # With a material, trimesh keeps vertex colours beside it.
+    # With a material, trimesh keeps vertex colors beside it.
     colors = loaded.visual.vertex_attributes["color"]
     assert colors.shape == (3, 4)
     assert colors[1, 0] == 65535
@@ -309,7 +309,7 @@ def test_a_material_needs_a_texture() -> None:
         )
 
 
-def test_vertices_have_the_colours_of_the_texture() -> None:
+def test_vertices_have_the_colors_of_the_texture() -> None:
     bare = textured()
     assert bare.texture is not None
     model: Any = SimpleNamespace(triangles=bare.triangles, uv=bare.texture.uv)

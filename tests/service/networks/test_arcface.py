@@ -22,12 +22,12 @@ def photo(*rgb: int) -> np.ndarray:
     return np.full((224, 224, 3), rgb, np.uint8)
 
 
-@pytest.mark.parametrize("normalises", [False, True])
+@pytest.mark.parametrize("normalizes", [False, True])
 @pytest.mark.parametrize("batch", ["N", 1])
 def test_embeddings_have_unit_length_and_see_rgb(
-    tmp_path: Path, normalises: bool, batch: int | str
+    tmp_path: Path, normalizes: bool, batch: int | str
 ) -> None:
-    path = write_hue_recognizer(tmp_path / "hue.onnx", normalises=normalises, batch=batch)
+    path = write_hue_recognizer(tmp_path / "hue.onnx", normalizes=normalizes, batch=batch)
     network = ArcFace(path)
     found = network.embed(photo(200, 100, 0), np.stack([POINTS, POINTS + 3]))
     assert found.dtype == np.float32

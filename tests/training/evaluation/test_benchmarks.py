@@ -34,7 +34,7 @@ from facewright.training.photos.faces import Face
 
 pytestmark = pytest.mark.slow
 
-COLOURS = np.array([[220, 40, 40], [40, 220, 40], [40, 40, 220]])
+COLORS = np.array([[220, 40, 40], [40, 220, 40], [40, 40, 220]])
 LEFT, TOP, ZOOM = 150.0, 90.0, 1.7
 
 
@@ -58,7 +58,7 @@ class Village:
         pixels = np.concatenate([project(seen) * ZOOM + [LEFT, TOP], depth(seen)[..., None]], 2)
         hit = rasterize(pixels, self.model.triangles, 560, 620).triangle_ids[0] >= 0
         picture = np.full((560, 620, 3), 128, np.uint8)
-        picture[hit] = COLOURS[person]
+        picture[hit] = COLORS[person]
         cv2.imwrite(str(path), picture[..., ::-1])
         self.points[name] = project(pose_points(self.model.five_points[None], *pose))[0]
         self.points[name] = self.points[name] * ZOOM + [LEFT, TOP]
@@ -77,8 +77,8 @@ class Village:
 
         def predict(crops):
             center = crops[:, 100:124, 100:124].reshape(len(crops), -1, 3).mean(1)
-            person = np.linalg.norm(center[:, None] - COLOURS, axis=2).argmin(1)
-            assert np.linalg.norm(center - COLOURS[person], axis=1).max() < 40
+            person = np.linalg.norm(center[:, None] - COLORS, axis=2).argmin(1)
+            assert np.linalg.norm(center - COLORS[person], axis=1).max() < 40
             out = np.zeros((len(crops), LAYOUT_239.size), np.float32)
             out[:, LAYOUT_239.identity] = self.identity[person]
             out[:, LAYOUT_239.expression] = 5  # must not matter: the scans are neutral

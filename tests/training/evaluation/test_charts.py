@@ -7,7 +7,7 @@ import pytest
 from facewright.training.evaluation.bootstrap import Interval
 from facewright.training.evaluation.charts import (
     BOTTOM,
-    COLOURS,
+    COLORS,
     HEIGHT,
     LEFT,
     RIGHT,
@@ -32,15 +32,15 @@ def test_lines_are_where_their_values_are(tmp_path):
     assert picture.shape[1] == 2 * WIDTH
     assert picture.shape[0] > 2 * HEIGHT
     panel = picture[TOP : HEIGHT - BOTTOM, LEFT : WIDTH - RIGHT]
-    rows, columns = where(panel, COLOURS[0])
+    rows, columns = where(panel, COLORS[0])
     assert np.corrcoef(rows, columns)[0, 1] < -0.9
     assert columns.max() - columns.min() > 0.85 * panel.shape[1]
-    rows, _ = where(panel, COLOURS[1])
+    rows, _ = where(panel, COLORS[1])
     assert np.ptp(rows) < 10
     # The axis runs from 0 to 4, the line lies at 1.
     assert np.mean(rows) / len(panel) == pytest.approx(0.75, abs=0.04)
-    assert len(where(picture[:HEIGHT, WIDTH:], COLOURS[0])[0])
-    assert not len(where(picture[HEIGHT : 2 * HEIGHT, WIDTH:], COLOURS[0])[0])
+    assert len(where(picture[:HEIGHT, WIDTH:], COLORS[0])[0])
+    assert not len(where(picture[HEIGHT : 2 * HEIGHT, WIDTH:], COLORS[0])[0])
 
 
 def test_nothing_to_draw(tmp_path):

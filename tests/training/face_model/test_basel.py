@@ -26,7 +26,7 @@ def model() -> MorphableModel:
 
 @pytest.fixture(scope="module")
 def content(model: MorphableModel) -> dict[str, Any]:
-    """What the released preprocessing writes: units of 100 mm, colours 0-255, 1-based."""
+    """What the released preprocessing writes: units of 100 mm, colors 0-255, 1-based."""
     rng = np.random.default_rng(0)
     size = 3 * model.n_vertices
     return {
@@ -77,7 +77,7 @@ def test_a_coefficient_moves_the_vertices_of_its_column(
             assert moved[vertex, axis] == pytest.approx(expected, abs=1e-4)
 
 
-def test_colours_are_fractions(basel: MorphableModel, content: dict[str, Any]) -> None:
+def test_colors_are_fractions(basel: MorphableModel, content: dict[str, Any]) -> None:
     albedo = np.zeros((1, 80))
     albedo[0, 2] = 1.5
     expected = (content["meantex"][0] + 1.5 * content["texBase"][:, 2]) / 255

@@ -61,7 +61,7 @@ FIGURES: dict[str, Any] = {
 
 
 def blocks(n: int, side: int, seed: int = 0) -> torch.Tensor:
-    """(n, 3, 16 side, 16 side) crops of random blocks of colour."""
+    """(n, 3, 16 side, 16 side) crops of random blocks of color."""
     coarse = torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.interpolate(coarse, scale_factor=16.0)
 

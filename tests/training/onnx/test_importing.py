@@ -76,7 +76,7 @@ def test_computes_what_the_file_computes(file: Path) -> None:
 
 
 def test_training_starts_where_the_file_is(file: Path) -> None:
-    """The normalisations' statistics are those of the crops: batch statistics change nothing."""
+    """The normalizations' statistics are those of the crops: batch statistics change nothing."""
     seen = crops(8, 2)
     rnet, _, _ = import_onnx(file, seen)
     with torch.no_grad():

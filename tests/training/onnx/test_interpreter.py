@@ -131,7 +131,7 @@ CASES: dict[str, tuple[list[Node], dict[str, np.ndarray], list[int], int]] = {
         {}, IMAGE, 11,
     ),
     "unsqueeze": ([("Unsqueeze", ["x", "axes"], "y", {})], {"axes": i64(-1, 0)}, IMAGE, 17),
-    "batch normalisation of vectors": (
+    "batch normalization of vectors": (
         [("BatchNormalization", ["x", "a", "b", "c", "d"], "y", {"epsilon": 2e-2})],
         {"a": f32(4), "b": f32(4), "c": f32(4), "d": np.abs(f32(4))}, [3, 4], 9,
     ),

@@ -65,7 +65,7 @@ def total(weights: Any, numbers: Any) -> float:
 def slow_face(
     arrays: dict[str, Any], x: np.ndarray, vertex: int, normal: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where a vertex is (100 mm), where it is seen (px) and its colour, number by number.
+    """Where a vertex is (100 mm), where it is seen (px) and its color, number by number.
 
     Written from the conventions of the released code alone, in its own order and units.
     """

@@ -21,7 +21,7 @@ def test_arcface_chip_equals_opencv_and_skimage() -> None:
     points = [landmarks[36:42].mean(0), landmarks[42:48].mean(0), *landmarks[[30, 48, 54]]]
     template = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366]]
     template += [[41.5493, 92.3655], [70.7299, 92.2041]]
-    # Both count from pixel centres.
+    # Both count from pixel centers.
     fit = SimilarityTransform.from_estimate(np.array(points) - 0.5, np.array(template))
     expected = cv2.warpAffine(picture, fit.params[:2], (112, 112), flags=cv2.INTER_LINEAR)
     np.testing.assert_allclose(chip[0].permute(1, 2, 0), expected, atol=3e-3)

@@ -33,11 +33,11 @@ def _faces(count: int) -> tuple[Tensor, Tensor]:
 
 
 def _arcface(
-    path: Path, batch: int | str = "n", normalises: bool = False, channels: int = 3, size: int = 112
+    path: Path, batch: int | str = "n", normalizes: bool = False, channels: int = 3, size: int = 112
 ) -> Path:
     """Writes a network whose descriptor is the chip, averaged over 4 x 4 blocks."""
     nodes, x = [], "x"
-    if normalises:
+    if normalizes:
         nodes = [
             helper.make_node("Sub", ["x", "m"], ["s"]),
             helper.make_node("Mul", ["s", "k"], ["z"]),
@@ -100,9 +100,9 @@ def test_onnx_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("batch", ["n", 1])
-@pytest.mark.parametrize("normalises", [False, True])
-def test_arcface_input(tmp_path: Path, batch: int | str, normalises: bool) -> None:
-    network = OnnxNetwork.from_file(_arcface(tmp_path / "a.onnx", batch, normalises))
+@pytest.mark.parametrize("normalizes", [False, True])
+def test_arcface_input(tmp_path: Path, batch: int | str, normalizes: bool) -> None:
+    network = OnnxNetwork.from_file(_arcface(tmp_path / "a.onnx", batch, normalizes))
     images, landmarks = _faces(3)
     chips = arcface_chips(images, landmarks, 112)
     blocks = torch.nn.functional.avg_pool2d(2 * chips - 1, 28).flatten(1)
