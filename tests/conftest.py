@@ -40,6 +40,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.xdist_group(group))
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long byte strings by their parameter.
+
+    What they hold may depend on the time (a color profile has the date of its making), and workers
+    have to agree on the names of the tests.
+    """
+    return argname if isinstance(val, bytes) and len(val) > 16 else None
+
+
 @pytest.fixture
 def longest_shutdown(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, str]], float]:
     """Seconds from SIGTERM until a server with these variables has surely ended."""
