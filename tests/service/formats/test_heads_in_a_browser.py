@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
-import os
-import shutil
-import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,27 +13,13 @@ from facewright.models.head_rig import HeadRig
 from facewright.models.morphable_model import MorphableModel
 from facewright.service.formats.head_glb import write_head_glb
 from facewright.service.pipeline.heads import Heads, HeadShape
-from tests.service.api.browser import Page, find_browser
-
-TESTS = Path(__file__).resolve().parents[2]
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
+from tests.service.api.browser import Page
+from tests.service.formats.three import three_page
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    browser, three = find_browser(), TESTS / "node_modules" / "three"
-    if browser is None or not three.is_dir():
-        missing = pytest.fail if os.environ.get("CI") else pytest.skip
-        missing("needs Chromium and `npm ci` in tests/")
     root = tmp_path_factory.mktemp("three")
-    (root / "three").symlink_to(three)
-    shutil.copy(Path(__file__).with_name("three_head.html"), root / "index.html")
-    (root / "favicon.ico").touch()
-
     model = MorphableModel.load(asset_path(FACE_MODEL))
     heads = Heads(model, HeadRig.load(asset_path(HEAD_RIG), model))
     nobody = np.zeros(80, np.float32), np.zeros(64, np.float32)
@@ -48,15 +28,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     for name, quantized in (("quantized", True), ("plain", False)):
         (root / f"{name}.glb").write_bytes(write_head_glb(head, {}, quantized=quantized))
 
-    handler = functools.partial(_Quiet, directory=str(root))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with Page(browser, tmp_path_factory.mktemp("profile"), 660, 660) as page:
-            page.open(f"http://127.0.0.1:{server.server_port}/index.html")
-            page.wait("window.ready === true")
-            yield page
-            assert page.complaints == []
-        server.shutdown()
+    with three_page(root, tmp_path_factory.mktemp("profile")) as page:
+        yield page
 
 
 @pytest.mark.parametrize("form", ["quantized", "plain"])
