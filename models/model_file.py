@@ -76,7 +76,7 @@ def write(
     if exact:
         stored["albedo_scale"] = np.ones(len(arrays["albedo_basis"]), np.float32)
     else:
-        stored["albedo_basis"], stored["albedo_scale"] = _quantize(arrays["albedo_basis"])
+        stored["albedo_basis"], stored["albedo_scale"] = quantize(arrays["albedo_basis"])
     text = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -190,7 +190,7 @@ def _parse_array(name: str, payload: bytes) -> NDArray[Any]:
     return np.frombuffer(body, found).reshape(shape)
 
 
-def _quantize(basis: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def quantize(basis: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """(n, V, 3) float32 to int8 and (n,) scales, such that int8 * scale is exact in float32.
 
     Scales are rounded up to 17 significant bits: times a 7-bit integer they stay exact, so

@@ -77,15 +77,49 @@ def halve(rgb: npt.NDArray[Sample], shrink: float) -> tuple[npt.NDArray[Sample],
     shrunk = 1
     while 2 * shrunk <= shrink and min(smaller.shape[:2]) >= 2:
         height, width = smaller.shape[0] // 2, smaller.shape[1] // 2
-        even = smaller[: 2 * height, : 2 * width]
-        smaller = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+        if smaller.dtype == np.uint8:
+            smaller = _halved(smaller, height, width)
+        else:
+            even = smaller[: 2 * height, : 2 * width]
+            smaller = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
         shrunk *= 2
     return smaller, shrunk
 
 
+def _halved(rgb_u8: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+    """What OpenCV's INTER_AREA makes of the first (2 height, 2 width) pixels, in half its time."""
+    if rgb_u8.strides[1:] != (3, 1) or rgb_u8.strides[0] < 0:
+        rgb_u8 = np.ascontiguousarray(rgb_u8)
+    # A part of a photo as the bytes from its first to its last: rows stay where they are, and the
+    # kernel knows that neighbors lie side by side.
+    pitch = rgb_u8.strides[0]
+    length = (2 * height - 1) * pitch + 6 * width
+    octets = np.lib.stride_tricks.as_strided(rgb_u8, (length,), (1,), writeable=False)
+    small = np.empty((height, 3 * width), np.uint8)
+    _halve(octets, pitch, small)
+    return small.reshape(height, width, 3)
+
+
+@kernel
+def _halve(octets: npt.NDArray[np.uint8], pitch: int, small: npt.NDArray[np.uint8]) -> None:
+    """Fill `small` (h, 3 w) with means of 2 x 2 pixels, of rows that begin every `pitch` bytes."""
+    height, width = small.shape[0], small.shape[1] // 3
+    pairs = np.empty(6 * width, np.uint16)
+    for row in range(height):
+        upper, lower, line = octets[2 * row * pitch :], octets[(2 * row + 1) * pitch :], small[row]
+        for i in range(6 * width):
+            pairs[i] = np.uint16(upper[i]) + np.uint16(lower[i])
+        for x in range(width):
+            line[3 * x] = (pairs[6 * x] + pairs[6 * x + 3] + np.uint16(2)) >> 2
+            line[3 * x + 1] = (pairs[6 * x + 1] + pairs[6 * x + 4] + np.uint16(2)) >> 2
+            line[3 * x + 2] = (pairs[6 * x + 2] + pairs[6 * x + 5] + np.uint16(2)) >> 2
+
+
 def warm_up() -> None:
     """Compile, or load from the cache, what cutting a square out of a photo needs."""
-    shrink(np.zeros((4, 4, 3), np.uint8), 3, 3)
+    photo = np.zeros((4, 4, 3), np.uint8)
+    halve(photo, 2)
+    shrink(photo, 3, 3)
 
 
 def area_weights(source: int, target: int) -> npt.NDArray[np.float32]:

@@ -62,7 +62,7 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
         (np.ascontiguousarray(mesh.normals, "<f4"), _ARRAY_BUFFER),
         (color_array, _ARRAY_BUFFER),
         (indices, _ELEMENT_ARRAY_BUFFER),
-        (np.ascontiguousarray(indices[:, ::-1]), _ELEMENT_ARRAY_BUFFER),
+        (np.stack(indices.T[::-1], axis=1), _ELEMENT_ARRAY_BUFFER),
     ]
     material: dict[str, Any] = {
         "name": "skin",
@@ -179,7 +179,7 @@ def _color_attribute(mesh: Mesh) -> tuple[str, NDArray[Any], dict[str, Any]]:
         return "TEXCOORD_0", places, {"componentType": _FLOAT, "type": "VEC2"}
     # 16 bits keep the dark tones apart that 8 linear bits would merge; an unused fourth
     # channel keeps every element on the required 4-byte boundary.
-    colors = np.full((len(mesh.vertices), 4), 0xFFFF, "<u2")
-    colors[:, :3] = cv2.LUT(mesh.colors_u8, LINEAR_FROM_SRGB_U16)
+    opaque = cv2.cvtColor(mesh.colors_u8[None], cv2.COLOR_RGB2RGBA)[0]
+    colors = cv2.LUT(opaque, LINEAR_FROM_SRGB_U16).astype("<u2", copy=False)
     accessor = {"componentType": _UNSIGNED_SHORT, "normalized": True, "type": "VEC4"}
     return "COLOR_0", colors, accessor

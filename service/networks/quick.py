@@ -200,6 +200,8 @@ class QuickDetector:
         meshed = self._mesh(rgb_u8, transforms)
         again = _unsettled(meshed, transforms)
         for _ in range(_MORE_LOOKS):
+            if not again:
+                break
             for i in again:
                 transforms[i] = meshed[i].transform()
             looks = self._mesh(rgb_u8, [transforms[i] for i in again])

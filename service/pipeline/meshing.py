@@ -118,13 +118,15 @@ def _shaded(
     Renderers without shadows would light them as the skin, and teeth between lips that touch all
     but in places be a bright line.
     """
-    within = np.isin(model.parts, (PART_TEETH, PART_TONGUE))
-    if not within.any():
+    within = np.flatnonzero((model.parts == PART_TEETH) | (model.parts == PART_TONGUE))
+    if not within.size:
         return albedo
     lips = vertices[model.landmarks[INNER_MOUTH]]
     gap = np.linalg.norm(lips[_UPPER_LIP] - lips[_LOWER_LIP], axis=1).mean()
     light = np.float32(np.clip(gap / _LIT_MOUTH_MM, _CLOSED_MOUTH_LIGHT, 1.0))
-    return np.where(within[:, None], light * albedo, albedo)
+    shaded = albedo.copy()
+    shaded[within] *= light
+    return shaded
 
 
 def _colors(albedo: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -57,8 +57,9 @@ _SIDEWAYS = 5  # from this orientation on, rows of the file are columns of the p
 _MIRRORED_ACROSS = (2, 3, 6, 7)
 _MIRRORED_DOWN = (3, 4, 7, 8)
 
-_STRIP_PIXELS = 250_000
-"""Pixels that are copied out of Pillow's memory at a time: memory that is used again at once."""
+_AT_ONCE_PIXELS, _STRIP_PIXELS = 4_000_000, 250_000
+"""Pixels up to which a picture is copied out of Pillow's memory in one piece, and those of each
+strip of a larger one: memory that is used again at once."""
 
 
 @dataclass(frozen=True)
@@ -214,8 +215,10 @@ def _decode(data: bytes, kind: FileType, header: Header, least_side: int) -> Pho
 def _pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
     """The samples (H, W, 3) of an RGB image.
 
-    Strip by strip: of a whole image at once Pillow makes two copies on the way.
+    A large one strip by strip: of a whole image at once Pillow makes two copies on the way.
     """
+    if image.width * image.height <= _AT_ONCE_PIXELS:
+        return np.asarray(image)
     rgb_u8 = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):

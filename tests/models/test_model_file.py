@@ -102,8 +102,8 @@ def test_quantizing_twice_changes_nothing(size: float, seed: int) -> None:
     basis = np.random.default_rng(seed).standard_normal((3, 10, 3)).astype(np.float32)
     basis *= np.float32(size)
     basis[1] = 0.0
-    first, scale = model_file._quantize(basis)
-    again, same = model_file._quantize(first * scale[:, None, None])
+    first, scale = model_file.quantize(basis)
+    again, same = model_file.quantize(first * scale[:, None, None])
     np.testing.assert_array_equal(again, first)
     np.testing.assert_array_equal(same, scale)
     assert np.abs(first[[0, 2]]).max(axis=(1, 2)).tolist() == [127, 127]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,16 @@ def test_shape_is_equation_1(model: MorphableModel) -> None:
     np.testing.assert_allclose(shapes, expected, atol=1e-4)
 
 
-def test_albedo_is_equation_1_clipped(model: MorphableModel) -> None:
-    albedo = 20 * coefficients(model, 2)[2]
+@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize("modes", [79, 80])
+def test_albedo_is_equation_1_clipped(
+    model: MorphableModel, loaded: bool, modes: int, tmp_path: Path
+) -> None:
+    model = dataclasses.replace(model, albedo_basis=model.albedo_basis[:modes])
+    if loaded:  # with a basis that 8 bits hold
+        model.save(tmp_path / "model.npz")
+        model = MorphableModel.load(tmp_path / "model.npz")
+    albedo = 20 * np.random.default_rng(0).standard_normal((2, modes), np.float32)
     expected = model.mean_albedo + np.einsum("nk,kvc->nvc", albedo, model.albedo_basis)
     assert expected.min() < 0
     assert expected.max() > 1

@@ -77,6 +77,18 @@ def test_halving_averages_two_by_two_and_drops_the_odd_row() -> None:
     np.testing.assert_allclose(smaller, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "part",
+    [np.s_[:], np.s_[7:40, 11:50], np.s_[:, 100:], np.s_[::-1], np.s_[:, ::-1], np.s_[:3, :5]],
+)
+def test_halving_rounds_like_opencv(part: tuple[slice, ...]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (61, 131, 3)).astype(np.uint8)[part]
+    height, width = image.shape[0] // 2, image.shape[1] // 2
+    even = np.ascontiguousarray(image[: 2 * height, : 2 * width])
+    expected = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(halve(image, 2)[0], expected)
+
+
 @pytest.mark.parametrize("scale", [0.9, 0.45, 0.2, 0.06])
 def test_a_shrunk_square_is_where_the_map_says(scale: float) -> None:
     """A ramp keeps its values: halving shifts nothing."""
