@@ -50,6 +50,8 @@ class ImageNetwork:
         providers: Sequence[Provider] = CPU_PROVIDERS,
         threads: int = 1,
     ) -> None:
+        self.threads = threads
+        """That one call may use on the CPU."""
         self._outputs = list(outputs)
         self._run = runner(open_session(graph, providers, threads))
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -78,8 +79,8 @@ class Engine(LoadedModels):
             max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels
         )
         warm_up(self)
-        # One network runs at a time, on all processors: two would only take them from each other.
-        self._processors = threading.Lock()
+        self._observing = 0
+        self._counting = threading.Lock()
         self._regression: MicroBatcher[RgbU8, Prediction] = MicroBatcher(
             self._regress_batch,
             stage="regress",
@@ -88,6 +89,7 @@ class Engine(LoadedModels):
             weigh=lambda crop: crop.nbytes,
             capacity_bytes=settings.queue_bytes,
             max_delay=settings.batch_delay_ms / 1000,
+            dispatchers=self.processors.count,
             observer=observer,
         )
         self._detection: MicroBatcher[Query, Outputs] = MicroBatcher(
@@ -99,6 +101,7 @@ class Engine(LoadedModels):
             batch_bytes=BATCH_BYTES,
             capacity_bytes=settings.queue_bytes,
             max_delay=settings.batch_delay_ms / 1000,
+            dispatchers=self.processors.count,
             observer=observer,
         )
 
@@ -146,13 +149,25 @@ class Engine(LoadedModels):
             NoFaceFound: there is no face in it.
             QueueFull, DeadlinePassed, NotReady: see `MicroBatcher.ask`.
         """
-        photo = self._open(data, job, REDUCED_SIDE if reduced else 0)
-        try:
-            found = self._observe(photo, faces, job)
-        except TooCoarse:
-            photo = self._open(data, job)
-            found = self._observe(photo, faces, job)
+        with self._one_more():
+            photo = self._open(data, job, REDUCED_SIDE if reduced else 0)
+            try:
+                found = self._observe(photo, faces, job)
+            except TooCoarse:
+                photo = self._open(data, job)
+                found = self._observe(photo, faces, job)
         return photo, [one.moved(photo.reduction, photo.shift) for one in found]
+
+    @contextmanager
+    def _one_more(self) -> Iterator[None]:
+        """Count a photo that is being observed."""
+        with self._counting:
+            self._observing += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._observing -= 1
 
     def _observe(self, photo: Photo, faces: Faces, job: Job) -> list[ObservedFace]:
         """The faces in pixels of `photo.rgb_u8`; raises `TooCoarse` if those are too few."""
@@ -237,12 +252,19 @@ class Engine(LoadedModels):
             log.warning("work was still waiting for a network at shutdown")
 
     def _regress_batch(self, crops: Sequence[RgbU8]) -> list[Prediction | ModelError]:
-        with self._processors:
-            return self.regressor.regress_each(np.stack(crops))
+        # Threads of one call wait for each other, layer by layer.  With a photo for every
+        # processor nobody has to.
+        if self._observing < self.processors.count:
+            with self.processors.take(self.processors.count):
+                return self.regressor.regress_each(np.stack(crops))
+        with self.processors.take(1):
+            return self.lone_regressor.regress_each(np.stack(crops))
 
     def _detect_batch(self, queries: Sequence[Query]) -> Sequence[Outputs]:
-        with self._processors:
-            return answer(self.detector.networks, queries)
+        networks = self.detector.networks
+        threads = max(networks[query.network].threads for query in queries)
+        with self.processors.take(min(threads, self.processors.count)):
+            return answer(networks, queries)
 
 
 class _TimedDetector:

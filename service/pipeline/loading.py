@@ -29,7 +29,7 @@ from facewright.service.networks.regression import Regressor
 from facewright.service.options import Subject
 from facewright.service.pipeline.head_texture import HeadTextures
 from facewright.service.pipeline.heads import Heads
-from facewright.service.runtime.processors import usable_processors
+from facewright.service.runtime.processors import Processors, usable_processors
 from facewright.service.runtime.sessions import (
     CPU_PROVIDERS,
     CUDA,
@@ -66,6 +66,14 @@ class LoadedModels:
         self.regressor, self.detector, self.recognizer, self.providers = _open_networks(
             settings, weights, face_model, self.model.sha256
         )
+        threads = settings.inference_threads or usable_processors()
+        parted = self.providers == CPU_PROVIDERS and threads <= settings.concurrency
+        self.processors = Processors(threads if parted else 1)
+        """What calls of networks share, if there can be a photo for each; else they take turns."""
+        self.lone_regressor = self.regressor
+        """The regressor for one of them."""
+        if self.processors.count > 1:
+            self.lone_regressor = Regressor(weights, face_model_sha256=self.model.sha256)
         self.weights_sha256 = file_sha256(weights)
 
     def models(self) -> list[tuple[str, str, str, str]]:

@@ -35,6 +35,7 @@ def warm_up(models: LoadedModels) -> None:
     # A GPU chooses its kernels for each shape.
     on_cpu = models.providers == CPU_PROVIDERS
     models.regressor.warm_up(sorted({1, largest}) if on_cpu else range(1, largest + 1))
+    models.lone_regressor.warm_up()
     # Not left to the picture below: the network may see its face beyond the border.
     warm_up_overlay()
     warm_up_resampling()

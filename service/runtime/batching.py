@@ -1,8 +1,9 @@
 """Micro-batching: many callers, one function that is fastest on several items at once.
 
-Callers in any thread `submit` items (a coroutine awaits them with `asyncio.wrap_future`).  One
-dispatcher thread runs the function on what waits, bounded by count and bytes, whenever it is
-free; batches grow by themselves while it is busy, and nobody else waits for company.
+Callers in any thread `submit` items (a coroutine awaits them with `asyncio.wrap_future`).  A
+dispatcher thread, or one of several, runs the function on what waits, bounded by count and bytes,
+whenever it is free; batches grow by themselves while all are busy, and nobody else waits for
+company.
 
 Items submitted with the same `Deadline` belong to one request.  Requests take turns, item by
 item, so that an album of 64 does not hold up a single photo; within a request items keep their
@@ -42,12 +43,13 @@ class _Entry(Generic[Item, Answer]):
 
 
 class MicroBatcher(Generic[Item, Answer]):
-    """A bounded queue and a dispatcher thread in front of `run`.
+    """A bounded queue and dispatcher threads in front of `run`.
 
     Args:
         run: answers a batch, one answer or error per item in the same order.  Called in the
-            dispatcher thread only.  It is called again with parts of a batch when it raises.
-        stage: name for the observer and the thread.
+            dispatcher threads only.  It is called again with parts of a batch when it raises.
+        dispatchers: how many calls of `run` there may be at a time, >= 1; they share what waits.
+        stage: name for the observer and the threads.
         max_batch: most items of one call, >= 1.
         capacity: items that may wait.
         weigh: bytes of an item; by default nothing is weighed.
@@ -69,9 +71,10 @@ class MicroBatcher(Generic[Item, Answer]):
         batch_bytes: float = math.inf,
         capacity_bytes: float = math.inf,
         max_delay: float = 0.0,
+        dispatchers: int = 1,
         observer: BatchObserver | None = None,
     ) -> None:
-        if min(max_batch, capacity, batch_bytes, capacity_bytes) < 1 or max_delay < 0:
+        if min(max_batch, capacity, batch_bytes, capacity_bytes, dispatchers) < 1 or max_delay < 0:
             raise ValueError("limits must be >= 1 and max_delay >= 0")
         self._run, self._weigh = run, weigh
         self._max_batch, self._batch_bytes = max_batch, batch_bytes
@@ -82,9 +85,13 @@ class MicroBatcher(Generic[Item, Answer]):
         self._changed = threading.Condition()
         self._closing = False
         self._item_seconds = 0.0  # smoothed, for `retry_after`
-        self._call_began: float | None = None
-        self._thread = threading.Thread(target=self._dispatch, name=stage, daemon=True)
-        self._thread.start()
+        self._calls_began: list[float | None] = [None] * dispatchers
+        self._threads = [
+            threading.Thread(target=self._dispatch, args=(number,), name=stage, daemon=True)
+            for number in range(dispatchers)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def ask(self, items: Sequence[Item], deadline: Deadline | None = None) -> list[Answer]:
         """Submit `items` and wait for all their answers, in the order of the items.
@@ -121,47 +128,50 @@ class MicroBatcher(Generic[Item, Answer]):
                 self._sweep()
             if self._full():
                 self._news.dropped("full", len(entries))
-                seconds = math.ceil(self._items * self._item_seconds)
+                seconds = math.ceil(self._items * self._item_seconds / len(self._threads))
                 raise QueueFull("Too many faces are waiting.", max(1, seconds))
             self._waiting.setdefault(deadline, deque()).extend(entries)
             self._count(len(entries), sum(entry.bytes for entry in entries))
             self._news.queue_depth(self._items)
-            self._changed.notify_all()
+            self._changed.notify()
         return [entry.answer for entry in entries]
 
     @property
     def alive(self) -> bool:
         """Whether submitted items will be answered, or were closed off in an orderly way."""
-        return self._closing or self._thread.is_alive()
+        return self._closing or all(thread.is_alive() for thread in self._threads)
 
     @property
     def call_seconds(self) -> float:
-        """For how long the present call of `run` has been going on; 0 without one."""
-        return 0.0 if (began := self._call_began) is None else time.monotonic() - began
+        """For how long the longest present call of `run` has been going on; 0 without one."""
+        now = time.monotonic()
+        return max(0.0 if began is None else now - began for began in self._calls_began)
 
     def close(self, timeout: float | None = None) -> bool:
         """Refuse new items, finish those accepted; whether that was done in `timeout` seconds."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        patience = Deadline(math.inf if timeout is None else timeout)
+        for thread in self._threads:
+            thread.join(None if timeout is None else patience.remaining)
+        return not any(thread.is_alive() for thread in self._threads)
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, number: int) -> None:
         # No name here holds a batch: items must not outlive their answers until the next ones.
-        while self._answer(self._gather()):
+        while self._answer(self._gather(), number):
             pass
 
-    def _answer(self, batch: list[_Entry[Item, Answer]]) -> bool:
+    def _answer(self, batch: list[_Entry[Item, Answer]], number: int) -> bool:
         """Run a batch and hand out its answers, in halves if it fails; False when it is empty."""
         if not batch:
             return False
-        began = self._call_began = time.monotonic()
+        began = self._calls_began[number] = time.monotonic()
         answers = self._call([entry.item for entry in batch])
-        seconds, self._call_began = time.monotonic() - began, None
+        seconds, self._calls_began[number] = time.monotonic() - began, None
         if answers is None:
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-                self._answer([entry for entry in half if not self._late(entry)])
+                self._answer([entry for entry in half if not self._late(entry)], number)
             return True
         self._item_seconds += (seconds / len(batch) - self._item_seconds) * _SMOOTHING
         self._news.batch_done(len(batch), seconds)
@@ -202,7 +212,8 @@ class MicroBatcher(Generic[Item, Answer]):
         """Take the next batch off the queue: an item of each request in turn."""
         batch: list[_Entry[Item, Answer]] = []
         room = self._batch_bytes
-        while self._waiting and len(batch) < self._max_batch:
+        share = math.ceil(self._items / len(self._threads))
+        while self._waiting and len(batch) < min(share, self._max_batch):
             deadline, entries = next(iter(self._waiting.items()))
             if batch and entries[0].bytes > room:
                 break
@@ -216,6 +227,8 @@ class MicroBatcher(Generic[Item, Answer]):
             if not entries:
                 del self._waiting[deadline]
         self._news.queue_depth(self._items)
+        if self._waiting:
+            self._changed.notify()
         return batch
 
     def _sweep(self) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -21,6 +24,28 @@ def usable_processors(quota_file: Path = _CGROUP_QUOTA) -> int:
     else:
         offered = os.cpu_count() or 1
     return max(1, min(offered, math.ceil(_quota(quota_file) or offered)))
+
+
+class Processors:
+    """Who computes on how many of `count` processors; thread safe."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._free = count
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, wanted: int) -> Iterator[None]:
+        """Hold so many of them, 1..`count`, for the length of the `with` block; waits for them."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= wanted)
+            self._free -= wanted
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += wanted
+                self._changed.notify_all()
 
 
 def _quota(file: Path) -> float | None:

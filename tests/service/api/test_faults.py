@@ -83,7 +83,7 @@ def running(assets: Any, **settings: Any) -> Iterator[Local]:
 
 @pytest.fixture(scope="module")
 def local(assets: Any) -> Iterator[Local]:
-    with running(assets, request_timeout=8, stall_seconds=3) as server:
+    with running(assets, request_timeout=8, stall_seconds=3, inference_threads=1) as server:
         yield server
 
 

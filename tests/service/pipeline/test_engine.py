@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cv2
@@ -14,6 +16,7 @@ from skimage import data as pictures
 
 from facewright.models.layout import LAYOUT_239
 from facewright.service.errors import ModelError
+from facewright.service.networks.regression import Regressor
 from facewright.service.pipeline.engine import Engine, Scene
 from facewright.service.pipeline.job import Job
 from facewright.service.runtime.sessions import CPU_PROVIDERS, CUDA
@@ -51,6 +54,46 @@ def test_without_a_usable_gpu_auto_says_so_once_and_takes_the_cpu(
         Engine(Settings(**files, device="cuda"))
     with pytest.raises(ModelError, match="Tensorrt"):
         Engine(Settings(**files, device="tensorrt"))
+
+
+class _Held(Job):
+    """A job whose photo stops at its first step until the gate opens."""
+
+    begun, gate = threading.Event(), threading.Event()
+
+    def check(self) -> None:
+        self.begun.set()
+        assert self.gate.wait(30)
+
+
+def test_with_a_photo_for_each_processor_calls_take_one(
+    assets: Any, portrait_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(
+        face_model=assets.face_model, weights=assets.weights, inference_threads=2, concurrency=2
+    )
+    engine = Engine(settings)
+    asked: list[str] = []
+    for name in ("regressor", "lone_regressor"):
+
+        def note(crops: Any, name: str = name, real: Any = getattr(engine, name)) -> Any:
+            asked.append(name)
+            return Regressor.regress_each(real, crops)
+
+        monkeypatch.setattr(getattr(engine, name), "regress_each", note)
+    held = _Held()
+    with ThreadPoolExecutor(1) as pool:
+        _, (alone,) = engine.observe(portrait_jpeg, "largest", Job())
+        assert set(asked) == {"regressor"}
+        asked.clear()
+        other = pool.submit(engine.observe, portrait_jpeg, "largest", held)
+        assert held.begun.wait(30)
+        _, (beside,) = engine.observe(portrait_jpeg, "largest", Job())
+        assert set(asked) == {"lone_regressor"}
+        held.gate.set()
+        other.result(30)
+    engine.close(5)
+    np.testing.assert_allclose(beside.coefficients, alone.coefficients, atol=1e-5)
 
 
 def large_jpeg(zoom: int, width: int) -> bytes:

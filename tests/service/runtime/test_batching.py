@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -54,6 +54,13 @@ def occupy(batcher: MicroBatcher[int, int], run: Doubler) -> Future[int]:
     (future,) = batcher.submit([1000], Deadline())
     assert run.entered.wait(5)
     return future
+
+
+def until(condition: Callable[[], bool]) -> None:
+    patience = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < patience
+        time.sleep(0.001)
 
 
 def test_answers_come_in_the_order_of_the_items(run: Doubler) -> None:
@@ -242,6 +249,37 @@ def test_requests_take_turns(run: Doubler) -> None:
     assert batcher.close(5)
 
 
+def test_dispatchers_share_what_waits(run: Doubler) -> None:
+    batcher = batcher_for(run, dispatchers=2, capacity=100)
+    run.gate.clear()
+    answers = batcher.submit([1, 2, 3], Deadline())
+    until(lambda: batcher._items == 0)
+    more = batcher.submit([4, 5], Deadline())
+    run.gate.set()
+    assert [answer.result(5) for answer in (*answers, *more)] == [2, 4, 6, 8, 10]
+    assert sorted(run.batches) == [[1, 2], [3], [4], [5]]
+    assert batcher.close(5)
+
+
+def test_a_call_that_hangs_holds_up_its_own_dispatcher_only() -> None:
+    gate = threading.Event()
+
+    def run(items: Sequence[int]) -> list[int]:
+        assert items != [13] or gate.wait(10)
+        return [2 * item for item in items]
+
+    batcher: MicroBatcher[int, int] = MicroBatcher(run, max_batch=4, capacity=8, dispatchers=2)
+    (hanging,) = batcher.submit([13], Deadline())
+    assert [batcher.ask([item]) for item in range(5)] == [[0], [2], [4], [6], [8]]
+    time.sleep(0.05)
+    assert 0.04 < batcher.call_seconds < 5
+    assert not batcher.close(0.01)
+    gate.set()
+    assert hanging.result(5) == 26
+    assert batcher.close(5)
+    assert batcher.call_seconds == 0
+
+
 def test_batches_and_the_queue_are_bounded_by_bytes(run: Doubler) -> None:
     batcher = MicroBatcher(
         run, max_batch=4, capacity=100, weigh=int, batch_bytes=10, capacity_bytes=40
@@ -373,7 +411,7 @@ def test_a_failing_observer_harms_nobody(run: Doubler, caplog: pytest.LogCapture
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_dead_dispatcher_is_noticed(run: Doubler, monkeypatch: pytest.MonkeyPatch) -> None:
-    batcher = batcher_for(run)
+    batcher = batcher_for(run, dispatchers=2)
     assert batcher.alive
 
     def fail() -> None:
@@ -381,8 +419,7 @@ def test_a_dead_dispatcher_is_noticed(run: Doubler, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(batcher, "_take", fail)
     batcher.submit([1], Deadline())
-    batcher._thread.join(5)
-    assert not batcher.alive
+    until(lambda: not batcher.alive)
 
 
 def test_a_closed_batcher_did_not_die(run: Doubler) -> None:

@@ -185,8 +185,9 @@ QueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=3
 TestQueue = QueueMachine.TestCase
 
 
+@pytest.mark.parametrize("dispatchers", [1, 3])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_crowd_that_comes_and_goes(seed: int) -> None:
+def test_a_crowd_that_comes_and_goes(seed: int, dispatchers: int) -> None:
     """Eight callers submit, cancel and run out of time; nobody waits in vain or is mixed up."""
     calls = threading.Semaphore(0)
 
@@ -197,7 +198,12 @@ def test_a_crowd_that_comes_and_goes(seed: int) -> None:
         return [2 * item for item in items]
 
     batcher: MicroBatcher[int, int] = MicroBatcher(
-        run, max_batch=8, capacity=40, weigh=lambda item: 100, capacity_bytes=5000
+        run,
+        max_batch=8,
+        capacity=40,
+        weigh=lambda item: 100,
+        capacity_bytes=5000,
+        dispatchers=dispatchers,
     )
 
     def caller(number: int) -> dict[str, int]:

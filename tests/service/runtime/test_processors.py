@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from facewright.service.runtime.processors import usable_processors
+from facewright.service.runtime.processors import Processors, usable_processors
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +48,23 @@ def test_without_affinity_the_machine_counts(
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert usable_processors(tmp_path / "cpu.max") == 6
+
+
+def test_whoever_wants_all_processors_waits_for_the_last_one() -> None:
+    processors = Processors(2)
+    alone = threading.Event()
+
+    def take_all() -> None:
+        with processors.take(2):
+            alone.set()
+
+    everybody = threading.Thread(target=take_all)
+    with processors.take(1):
+        with processors.take(1):
+            everybody.start()
+            assert not alone.wait(0.05)
+        assert not alone.wait(0.05)
+    assert alone.wait(5)
+    everybody.join()
+    with processors.take(2):
+        pass
