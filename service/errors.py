@@ -242,7 +242,7 @@ class ModelError(FacewrightError):
 
 
 class ConfigurationError(FacewrightError):
-    """A file that a setting names cannot be used.  Ends the start; never sent."""
+    """What a setting names, a file or an address, cannot be used.  Ends the start; never sent."""
 
     status = 500
     code = "configuration_error"

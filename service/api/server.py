@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Mapping
-from socket import socket
 from typing import Any
 
 import uvicorn
 
 from facewright.service.api.app import create_app, log_ready
 from facewright.service.api.connections import guarded
+from facewright.service.errors import ConfigurationError
 from facewright.service.settings import Settings
 from facewright.service.telemetry.logging import logging_config
 from facewright.service.telemetry.metrics import MULTIPROCESS_VARIABLE
@@ -25,9 +27,10 @@ def run_server(overrides: Mapping[str, Any]) -> int:
     """Serve until a signal ends it; `overrides` are settings that precede the environment.
 
     Returns the exit code.  Raises `pydantic.ValidationError` for settings out of range,
-    `ConfigurationError` for files that they name.
+    `ConfigurationError` for files that they name and an address that cannot be listened on.
     """
     settings = Settings(**overrides)
+    _check_address(settings.host, settings.port)
     options: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port,
@@ -55,6 +58,21 @@ def run_server(overrides: Mapping[str, Any]) -> int:
     return 0
 
 
+def _check_address(host: str, port: int) -> None:
+    """Raise `ConfigurationError` if the port is taken or not ours: uvicorn would load all first."""
+    try:
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, *_, address in places:
+            with socket.create_server(address, family=family):
+                pass
+    except OSError as error:
+        # Of a host with several addresses uvicorn leaves those out that the machine lacks.
+        if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            named = isinstance(error, socket.gaierror)
+            reason = error.strerror if named else os.strerror(error.errno or 0)
+            raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from error
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server, which knows the port that it was given."""
 
@@ -68,7 +86,7 @@ class _Server(uvicorn.Server):
         else:
             self._announce = announce
 
-    async def startup(self, sockets: list[socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the socket."""
         await super().startup(sockets)
         if self.started:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import errno
 import inspect
 import io
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -123,6 +125,15 @@ def test_messages_are_made_for_people(
 ) -> None:
     done = run("reconstruct", photos / "one.jpg", "-o", photos / "out", *arguments)
     assert (done.returncode, done.stderr) == (2, f"facewright: {message}\n")
+
+
+def test_serve_says_that_its_port_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("serve", "--port", port)
+    reason = os.strerror(errno.EADDRINUSE)
+    message = f"facewright: cannot listen on 127.0.0.1:{port}: {reason}\n"
+    assert (done.returncode, done.stderr) == (2, message)
 
 
 def test_reconstruct_bakes_textures(photos: Path, tmp_path: Path, assets: Any) -> None:
