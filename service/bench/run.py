@@ -22,6 +22,7 @@ from facewright.service.bench.portrait import render_portrait
 from facewright.service.bench.server import BenchServer, bench_server
 from facewright.service.errors import FacewrightError
 from facewright.service.formats.media_types import GLB
+from facewright.service.options import Texture
 from facewright.service.pipeline.engine import Engine
 from facewright.service.pipeline.job import Job
 from facewright.service.runtime.processors import usable_processors
@@ -114,7 +115,8 @@ class Bench:
             for clients in CONCURRENCIES:
                 self._closed(server, clients, self._seconds)
             batches = _batch_sizes(before, server.batches())
-            sizes = {f"{size} MP": self._size(server, size) for size in MEGAPIXELS}
+            sizes = {f"{size} MP": self._alone(server, self._sizes[size]) for size in MEGAPIXELS}
+            textured = self._alone(server, self._photo, "photo")
             peak = max(load.summary()["throughput"] for load in self._loads.values())
             overload = self._overload(server, peak)
             memory = self._memory(server, begun_with)
@@ -137,6 +139,7 @@ class Bench:
             "peak_throughput": peak,
             "closed": closed,
             "sizes": sizes,
+            "textured": textured,
             "stages_ms": _stages(self._loads[1].answers),
             "overload": overload,
             "memory": memory,
@@ -160,8 +163,8 @@ class Bench:
             times.append(time.perf_counter() - began)
         return times
 
-    def _client(self, server: BenchServer, photo: bytes) -> Client:
-        return Client(server.url, photo, GLB)
+    def _client(self, server: BenchServer, photo: bytes, texture: Texture = "albedo") -> Client:
+        return Client(server.url, photo, GLB, texture)
 
     def _closed(self, server: BenchServer, clients: int, seconds: float) -> None:
         load = self._loads.setdefault(clients, _Load())
@@ -170,11 +173,12 @@ class Bench:
         _all_well(answers)
         load.add(answers, server.cpu_seconds() - before)
 
-    def _size(self, server: BenchServer, megapixels: float) -> dict[str, float]:
+    def _alone(
+        self, server: BenchServer, photo: bytes, texture: Texture = "albedo"
+    ) -> dict[str, float]:
         load = _Load()
         before = server.cpu_seconds()
-        photo = self._sizes[megapixels]
-        answers = closed_load(lambda: self._client(server, photo), 1, self._seconds / 2)
+        answers = closed_load(lambda: self._client(server, photo, texture), 1, self._seconds / 2)
         _all_well(answers)
         load.add(answers, server.cpu_seconds() - before)
         return load.summary()
@@ -266,6 +270,7 @@ def markdown(result: dict[str, Any]) -> str:
     ]
     rows = {f"concurrency {n}": row for n, row in result["closed"].items()}
     rows |= {f"concurrency 1, {size}": row for size, row in result["sizes"].items()}
+    rows["concurrency 1, `texture=photo`"] = result["textured"]
     lines += [
         f"| {name} | {row['throughput']:.2f} | {row['p50_ms']:.0f} | {row['p95_ms']:.0f} | "
         f"{row['p99_ms']:.0f} | {row['cores']:.2f} |"
