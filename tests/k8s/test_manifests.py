@@ -49,7 +49,7 @@ RAY_FIELDS = {
 PHOTO_MEMORY = 800_000_000
 """Bytes that a photo of 50 megapixels takes in work, its texture among them (docs/api.md)."""
 
-IDLE_MEMORY = 800_000_000
+IDLE_MEMORY = 1_000_000_000
 """Bytes of a server with its models that has answered photos, rounded up (docs/deploy.md)."""
 
 Manifest = dict[str, Any]
