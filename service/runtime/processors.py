@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,14 +33,22 @@ class Processors:
     def __init__(self, count: int) -> None:
         self.count = count
         self._free = count
+        self._waiting: deque[object] = deque()  # who comes first is served first
         self._changed = threading.Condition()
 
     @contextmanager
     def take(self, wanted: int) -> Iterator[None]:
-        """Hold so many of them, 1..`count`, for the length of the `with` block; waits for them."""
+        """Hold so many of them, 1..`count`, for the length of the `with` block; waits its turn.
+
+        In the order of coming: else who wants all of them would wait while others come and go.
+        """
+        turn = object()
         with self._changed:
-            self._changed.wait_for(lambda: self._free >= wanted)
+            self._waiting.append(turn)
+            self._changed.wait_for(lambda: self._waiting[0] is turn and self._free >= wanted)
+            self._waiting.popleft()
             self._free -= wanted
+            self._changed.notify_all()
         try:
             yield
         finally:

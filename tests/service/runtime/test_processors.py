@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -50,21 +51,27 @@ def test_without_affinity_the_machine_counts(
     assert usable_processors(tmp_path / "cpu.max") == 6
 
 
-def test_whoever_wants_all_processors_waits_for_the_last_one() -> None:
+def test_whoever_wants_all_processors_waits_for_the_last_one_and_is_not_overtaken() -> None:
     processors = Processors(2)
-    alone = threading.Event()
+    order: list[str] = []
 
-    def take_all() -> None:
-        with processors.take(2):
-            alone.set()
+    def take(wanted: int, name: str) -> None:
+        with processors.take(wanted):
+            order.append(name)
 
-    everybody = threading.Thread(target=take_all)
+    threads = []
     with processors.take(1):
-        with processors.take(1):
-            everybody.start()
-            assert not alone.wait(0.05)
-        assert not alone.wait(0.05)
-    assert alone.wait(5)
-    everybody.join()
+        for wanted, name in ((2, "all"), (1, "one"), (1, "another")):
+            threads.append(threading.Thread(target=take, args=(wanted, name)))
+            threads[-1].start()
+            patience = time.monotonic() + 10
+            while len(processors._waiting) < len(threads):
+                assert time.monotonic() < patience
+                time.sleep(0.001)
+        assert order == []
+    for thread in threads:
+        thread.join(10)
+    assert order[0] == "all"
+    assert sorted(order) == ["all", "another", "one"]
     with processors.take(2):
         pass
