@@ -96,6 +96,17 @@ def test_with_a_photo_for_each_processor_calls_take_one(
     np.testing.assert_allclose(beside.coefficients, alone.coefficients, atol=1e-5)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_one_session_will_do_where_there_cannot_be_a_photo_for_each_processor(
+    assets: Any, threads: int
+) -> None:
+    files: Any = {"face_model": assets.face_model, "weights": assets.weights}
+    engine = Engine(Settings(**files, inference_threads=threads, concurrency=2))
+    engine.close(5)
+    assert engine.lone_regressor is engine.regressor
+    assert engine.processors.count == 1
+
+
 def large_jpeg(zoom: int, width: int) -> bytes:
     """The astronaut enlarged, on the left of a gray picture so wide."""
     astronaut = pictures.astronaut()
