@@ -29,33 +29,38 @@ from facewright.service.pipeline.mouth_colors import ToothPlaces
 from facewright.service.pipeline.reconstruction import Reconstruction
 
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 RgbU8 = NDArray[np.uint8]
 Spread = Callable[[Float32], Float32]
 """From values (V, 3) at the head's vertices to those of the texels (N * N, 3)."""
 
 # Teeth, tongue and eyes are lit as the skin is, within these limits.
 _EXPOSURE = (0.45, 1.4)
+# They take so much of the light's color: it may as well be an albedo that the network got wrong.
+_TINTED = 0.35
 _BRIGHT_EYES = 1.15
 # Of the iris, what a photo shows of it is taken by this share.
 _IRIS_FROM_PHOTO = 0.6
 _IRIS_DEGREES = (12.0, 21.0)
 # Standard deviation of the grain, as a share of the color.
-_SKIN_GRAIN, _HAIR_GRAIN, _IRIS_GRAIN = np.float32(0.012), np.float32(0.14), np.float32(0.16)
+_SKIN_GRAIN, _HAIR_GRAIN, _IRIS_GRAIN = np.float32(0.012), np.float32(0.11), np.float32(0.16)
 # How far single hairs begin before or behind the line where hair begins.
 _HAIRLINE = 0.45
 # Hair grows out of the crown, which lies in this direction from the middle of the scalp, and
 # turns about it by this many radians on its way down.
 _CROWN, _WHORL = np.array([0.0, 0.8, -0.6]), 0.6
 # Strands: how many there are around the crown, and how long they are, mm.
-_STRANDS = ((420, 14.0), (190, 30.0))
+_STRANDS = ((620, 12.0), (270, 26.0))
 _FIBERS = ((70, 9.0), (31, 14.0))
 # Where the lashes' color lies in the image, and half its side.
 _LASHES_HALF = 0.008
 # Quantiles of brightness between which the hair's color lies: not its shine.
 _HAIR_TONES = (0.15, 0.5)
 # What differs less from the face's skin is no hair: mean of the logarithms of the channels' ratios,
-# and their range.
-_LIKE_SKIN = (0.25, 0.22)
+# and their range; nor is what differs less from what lies around the head, in every channel.
+_LIKE_SKIN, _LIKE_BACKGROUND = (0.42, 0.2), 0.25
+# How far off the scalp hair is looked for, and how far off nothing of it is expected, mm.
+_STANDS_OFF, _BACKGROUND = 9.0, 40.0
 # Share of the hair above the forehead that must lie within the photo.
 _LEAST_SEEN = 0.3
 
@@ -85,36 +90,64 @@ class _Layout:
     """Flat indices of texels beyond the islands, and of the nearest within one."""
 
 
-def hair_color(photo: RgbU8, face: Reconstruction, heads: Heads) -> RgbU8 | None:
+def hair_color(
+    photo: RgbU8, face: Reconstruction, heads: Heads, scale: float | Float64 = 1.0
+) -> RgbU8 | None:
     """(3,) what the photo (H, W, 3) shows right above the face.
 
-    None where that is not in the photo, or is skin.
+    Where that is skin, what stands off the head behind it: hair of a receding line, unless it is
+    what lies further out as well.  None where that is not in the photo, or is skin too.
+    scale: (2,) or one for both, pixels of this photo per pixel of the face's.
     """
-    rows = heads.above_forehead
     cage = heads.cage(
         face.geometry.cage,
         face.geometry.identity,
         np.zeros(len(heads.rig.expression_extra), np.float32),
     )
-    points = heads.rig.subdivision.take(rows).refine(cage[None])[0]
-    pixels = face.project(points)
-    height, width = photo.shape[:2]
-    inside = (pixels[:, 2] > 1) & (pixels[:, :2] >= 0).all(axis=1)
-    inside &= (pixels[:, 0] < width) & (pixels[:, 1] < height)
-    if inside.sum() < _LEAST_SEEN * len(rows):
+
+    def seen(points: Float32) -> Float32 | None:
+        """(n, 3) colors at points in model space, if enough of them are in the photo."""
+        pixels = face.project(points)
+        places = np.floor(pixels[:, :2] * scale).astype(np.intp)
+        inside = (pixels[:, 2] > 1) & ((places >= 0) & (places < photo.shape[1::-1])).all(axis=1)
+        if inside.sum() < _LEAST_SEEN * len(points):
+            return None
+        columns, lines = places[inside].T
+        return photo[lines, columns].astype(np.float32)
+
+    def points(rows: NDArray[np.intp]) -> Float32:
+        return heads.rig.subdivision.take(rows).refine(cage[None])[0]
+
+    front, skin = seen(points(heads.above_forehead)), seen(face.vertices[heads.skin_vertices])
+    if front is None or skin is None:
         return None
-    columns, lines = pixels[inside, :2].astype(np.intp).T
-    seen = photo[lines, columns].astype(np.float32)
-    brightness = seen.mean(axis=1)
+    bare = np.median(skin, axis=0)
+    hair = _tone(front)
+    if _is_skin(hair, bare):
+        top = points(heads.top)
+        middle = top.mean(axis=0) * [1, 0, 1]
+        outwards = (top - middle) / np.linalg.norm(top - middle, axis=1)[:, None]
+        near, far = (seen(top + distance * outwards) for distance in (_STANDS_OFF, _BACKGROUND))
+        if near is None or far is None:
+            return None
+        hair = _tone(near)
+        behind = np.log((hair + 1) / (np.median(far, axis=0) + 1))
+        if _is_skin(hair, bare) or np.abs(behind).max() < _LIKE_BACKGROUND:
+            return None
+    return hair.astype(np.uint8)
+
+
+def _tone(colors: Float32) -> Float32:
+    """(3,) what hair of colors (n, 3) looks like in the shade."""
+    brightness = colors.mean(axis=1)
     low, high = np.quantile(brightness, _HAIR_TONES)
-    tones = seen[(brightness >= low) & (brightness <= high)]
-    hair = np.median(tones, axis=0)
-    places = face.project(face.vertices[heads.skin_vertices])[:, :2]
-    limits = np.array([width, height]) - 1
-    columns, lines = np.clip(places, 0, limits).astype(np.intp).T
-    ratio = np.log((hair + 1) / (np.median(photo[lines, columns], axis=0) + 1))
-    is_skin = abs(ratio.mean()) < _LIKE_SKIN[0] and np.ptp(ratio) < _LIKE_SKIN[1]
-    return None if is_skin else hair.astype(np.uint8)
+    tones = colors[(brightness >= low) & (brightness <= high)]
+    return np.asarray(np.median(tones, axis=0), np.float32)
+
+
+def _is_skin(color: Float32, skin: Float32) -> bool:
+    ratio = np.log((color + 1) / (skin + 1))
+    return bool(abs(ratio.mean()) < _LIKE_SKIN[0] and np.ptp(ratio) < _LIKE_SKIN[1])
 
 
 class HeadTextures:
@@ -184,8 +217,7 @@ class HeadTextures:
         skin = self._model.skin_region
         ratio = np.median(seen[skin], axis=0) / np.maximum(np.median(albedo[skin], axis=0), 1e-3)
         level = max(float(ratio.mean()), 1e-3)
-        # Half of the light's color may as well be an albedo that the network got wrong.
-        return np.asarray(np.clip(level, *_EXPOSURE) * np.sqrt(ratio / level), np.float32)
+        return np.asarray(np.clip(level, *_EXPOSURE) * (ratio / level) ** _TINTED, np.float32)
 
     def _iris(
         self, rgb_u8: RgbU8, coverage: Float32, layout: _Layout, albedo: Float32

@@ -46,8 +46,9 @@ PUPIL, IRIS = 8.5, 26.5
 _IRIS_FROM, _SCLERA_FROM = (12.0, 21.0), (36.0, 75.0)
 # How much darker the skin beyond the face is where it sees nothing of the sky.
 _SHADE = 0.55
-# Where hair is looked for: this far to both sides and behind its front, mm.
-_HAIR_ACROSS, _HAIR_DEEP = 55.0, 30.0
+# Where hair is looked for: this far to both sides and behind its front, mm; and, where that is
+# bare, between these two depths.
+_HAIR_ACROSS, _HAIR_DEEP, _TOP_DEEP = 55.0, 30.0, (20.0, 75.0)
 # How far hair covers the skin of the scalp.
 _HAIR_COVERS = 0.97
 # sRGB.
@@ -215,7 +216,7 @@ class Heads:
             iris = albedo[ring].mean(axis=0)
         degrees: NDArray[np.float64] = np.arange(180, dtype=np.float64) + 0.5
         result: NDArray[np.float64] = np.tile(sclera.astype(np.float64), (180, 1))
-        result *= (1 - 0.25 * _step(degrees, 50, 95))[:, None]
+        result *= (1 - 0.35 * _step(degrees, 28, 85))[:, None]
         limbus = np.exp(-0.5 * ((degrees - IRIS + 1.6) / 1.6) ** 2)
         inner = np.exp(-0.5 * ((degrees - PUPIL - 4) / 4.0) ** 2)
         colored = iris * (1 - 0.55 * limbus + 0.25 * inner)[:, None]
@@ -238,11 +239,22 @@ class Heads:
     @cached_property
     def above_forehead(self) -> NDArray[np.intp]:
         """(n,) vertices of the hair's front: on the scalp, next to the face."""
+        hair, behind = self._hair
+        return np.flatnonzero(hair & (behind < _HAIR_DEEP))
+
+    @cached_property
+    def top(self) -> NDArray[np.intp]:
+        """(n,) vertices of the scalp's upper side, behind a forehead that may be bald."""
+        hair, behind = self._hair
+        return np.flatnonzero(hair & (behind > _TOP_DEEP[0]) & (behind < _TOP_DEEP[1]))
+
+    @cached_property
+    def _hair(self) -> tuple[NDArray[np.bool_], Float32]:
+        """(V,) whether hair is looked for at a vertex, and mm behind the foremost of them."""
         points = self.mean_points
         hair = self.on_skin & (self.rig.region("scalp") > 0.9)
         hair &= (self.rig.region("face") < 0.5) & (np.abs(points[:, 0]) < _HAIR_ACROSS)
-        front = points[hair, 2].max()
-        return np.flatnonzero(hair & (points[:, 2] > front - _HAIR_DEEP))
+        return hair, points[hair, 2].max() - points[:, 2]
 
     @cached_property
     def eye_angle(self) -> Float32:

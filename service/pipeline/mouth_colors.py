@@ -15,7 +15,7 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 # sRGB, in the half shade that lips leave.
-_ENAMEL = np.array([0.70, 0.65, 0.57])
+_ENAMEL = np.array([0.70, 0.66, 0.60])
 _GUM = np.array([0.52, 0.31, 0.30])
 _TONGUE = np.array([0.57, 0.33, 0.32])
 # Widths of the teeth from the middle of a row, mm, and heights of the crowns of its first ones:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -223,7 +224,7 @@ def grow(
 
 
 def add_lashes(
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, Any],
     geometry: Geometry,
     rig: RigTopology,
     fields: Mapping[str, np.ndarray],
