@@ -280,6 +280,18 @@ class HeadRig:
             raise HeadRigFileError("the head does not have the face model's vertices")
 
 
+def face_model_of(path: Path) -> str:
+    """The sha256 of the face model that a head's file belongs to.
+
+    Raises `HeadRigFileError` when the file is not a head, OSError when it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return str(json.loads(archive.read(_HEADER))["metadata"]["face_model_sha256"])
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise HeadRigFileError(f"not a sound head: {error}") from error
+
+
 def write_head_rig(
     path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
 ) -> None:

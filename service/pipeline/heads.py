@@ -186,9 +186,9 @@ class Heads:
     def _mouth_light(self) -> tuple[NDArray[np.intp], Float32]:
         """Vertices (n,) of the inside of the mouth, without that of the lids, and their light."""
         rows = self._rows("mouth")
-        rows = rows[
-            self.mean_points[rows, 1] < self.mean_points[self._rows("upper_teeth"), 1].max()
-        ]
+        ends = self.mean_points[self._rows("upper_teeth"), 1].max()
+        # The lips' inner edge is the skin's.
+        rows = rows[~self.on_skin[rows] & (self.mean_points[rows, 1] < ends)]
         return rows, mouth_light(self.mean_points[rows])
 
     def _rows(self, part: str) -> NDArray[np.intp]:

@@ -136,6 +136,31 @@ def test_teeth_tongue_and_eyes_are_not_painted_like_lips(
         assert (seen[:, 0] > 5 * seen[:, 1]).mean() < 0.02, part
 
 
+def test_teeth_can_be_told_apart_and_the_mouth_is_dark(
+    red_cheek: tuple[np.ndarray, np.ndarray], heads: Heads
+) -> None:
+    texture, _ = red_cheek
+    rows, places = heads.tooth_places["upper_teeth"]
+    uv = heads.rig.uv[rows]
+    front = (np.abs(places.height - 4) < 1.5) & (places.light > 0.9)
+
+    def brightness(along: float) -> float:
+        near = front & (np.abs(places.along - along) < 1.0)
+        return float(texels(texture, uv[near]).mean())
+
+    # Middles of the first and second tooth, and where they meet.
+    assert min(brightness(4.25), brightness(11.75)) > brightness(8.5) + 8
+    skin = np.median(texels(texture, heads.rig.uv[heads.on_skin]), axis=0).mean()
+    seen = texels(texture, uv[front]).mean()
+    assert 0.7 * skin < seen < 1.3 * skin
+    behind = texels(texture, uv[places.light < 0.4]).mean()
+    assert behind < 0.5 * seen
+    level = heads.rig.level("high")
+    mouth = np.unique(level.part("mouth"))
+    deep = mouth[(heads.mean_points[mouth, 1] < -20) & (heads.mean_points[mouth, 2] < -10)]
+    assert texels(texture, heads.rig.uv[deep]).mean() < 0.35 * skin
+
+
 def test_hair_is_what_lies_above_the_face_unless_it_is_skin(
     model: MorphableModel, heads: Heads
 ) -> None:
@@ -154,6 +179,20 @@ def test_hair_is_what_lies_above_the_face_unless_it_is_skin(
     )
     photo = np.full((size, size, 3), (205, 150, 120), np.uint8)
     assert hair_color(photo, face, heads) is None
+    # A bald head before a wall.
+    points = heads.mean_points[heads.on_skin]
+    head = cv2.convexHull(project(points)[:, :2].astype(np.int32))
+    bald = np.full((size, size, 3), (90, 120, 160), np.uint8)
+    cv2.fillPoly(bald, [head], (205, 150, 120))
+    assert hair_color(bald, face, heads) is None
+    # The same with hair around it, which begins behind the forehead.
+    receding = bald.copy()
+    cv2.polylines(receding, [head], True, (120, 110, 100), 50)
+    cv2.fillPoly(receding, [head], (205, 150, 120))
+    assert hair_color(receding, face, heads) == pytest.approx(np.array([120, 110, 100]), abs=2)
+    smaller = cv2.resize(receding, (size // 2, size // 2), interpolation=cv2.INTER_NEAREST)
+    found = hair_color(smaller, face, heads, 0.5)
+    assert found == pytest.approx(np.array([120, 110, 100]), abs=2)
     top = int(project(model.mean_vertices)[:, 1].min()) + 6
     photo[:top] = (40, 30, 25)
     assert hair_color(photo, face, heads) == pytest.approx(np.array([40, 30, 25]), abs=2)
@@ -309,7 +348,7 @@ def test_a_ply_file_of_a_head_has_all_parts_and_colors(
     query = "?mesh=head&detail=low&texture=photo&texture_size=256"
     data = post(client, portrait_jpeg, "model/ply", query).content
     head = trimesh.load(io.BytesIO(data), file_type="ply", process=False)
-    assert len(head.faces) == 7968
+    assert len(head.faces) == 8400
     assert 240 < head.extents[1] < 330
     assert len(np.unique(head.visual.vertex_colors, axis=0)) > 500
 
@@ -321,6 +360,6 @@ def test_an_archive_holds_the_head_with_its_material(
     data = post(client, portrait_jpeg, "application/zip", query).content
     zipfile.ZipFile(io.BytesIO(data)).extractall(tmp_path)
     head = trimesh.load(tmp_path / "face0.obj", process=False)
-    assert len(head.faces) == 7968
+    assert len(head.faces) == 8400
     assert head.visual.material.image.size == (256, 256)
     assert ((head.visual.uv >= 0) & (head.visual.uv <= 1)).all()
