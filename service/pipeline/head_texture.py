@@ -23,7 +23,6 @@ from facewright.service.pipeline.heads import (
     PUPIL,
     Heads,
     even_outline,
-    with_hair,
 )
 from facewright.service.pipeline.mouth_colors import ToothPlaces
 from facewright.service.pipeline.reconstruction import Reconstruction
@@ -44,6 +43,8 @@ _IRIS_FROM_PHOTO = 0.6
 _IRIS_DEGREES = (12.0, 21.0)
 # Standard deviation of the grain, as a share of the color.
 _SKIN_GRAIN, _HAIR_GRAIN, _IRIS_GRAIN = np.float32(0.012), np.float32(0.11), np.float32(0.16)
+# How far hair covers the skin of the scalp.
+_HAIR_COVERS = 0.97
 # How far single hairs begin before or behind the line where hair begins.
 _HAIRLINE = 0.45
 # Hair grows out of the crown, which lies in this direction from the middle of the scalp, and
@@ -83,9 +84,8 @@ class _Layout:
     lashes: tuple[slice, slice]
     grain: Float32
     """(N, N, 1) of unit variance: what makes skin less like paint."""
-    scalp: tuple[NDArray[np.intp], Float32, Float32, Float32]
-    """Flat indices of texels; how far each has hair, what it sees of the sky, and factors (n, 1)
-    of the hair's color."""
+    scalp: tuple[NDArray[np.intp], Float32, Float32]
+    """Flat indices of texels; how far hair covers each, and factors of its color, both (n, 1)."""
     beyond: tuple[NDArray[np.intp], NDArray[np.intp]]
     """Flat indices of texels beyond the islands, and of the nearest within one."""
 
@@ -197,8 +197,8 @@ class HeadTextures:
         image *= 1 + _SKIN_GRAIN * layout.grain
         flat = image.reshape(-1, 3)
         if hair_u8 is not None:
-            texels, cover, sky, strands = layout.scalp
-            flat[texels] = 255 * with_hair(flat[texels] / 255, hair_u8 * strands, cover, sky)
+            texels, cover, hair = layout.scalp
+            flat[texels] += cover * (hair_u8 * hair - flat[texels])
         image += layout.face * (baked.rgb_u8 - image)
         texels, teeth = layout.teeth
         flat[texels] = 255 * teeth * exposure
@@ -315,7 +315,7 @@ class HeadTextures:
 
     def _scalp(
         self, scalp: Float32, sky: Float32, spread: Spread
-    ) -> tuple[NDArray[np.intp], Float32, Float32, Float32]:
+    ) -> tuple[NDArray[np.intp], Float32, Float32]:
         heads = self._heads
         texels = np.flatnonzero(scalp > 0)
         points = heads.mean_points
@@ -327,8 +327,9 @@ class HeadTextures:
         strands = _strands(around + _WHORL * down, down * distance, _STRANDS)
         cover = scalp[texels]
         cover = np.clip(cover + _HAIRLINE * 2 * cover * (1 - cover) * strands, 0, 1)
-        factors = np.maximum(1 + _HAIR_GRAIN * strands, 0.3)[:, None]
-        return texels, cover.astype(np.float32), sky[texels], factors.astype(np.float32)
+        factors = np.maximum(1 + _HAIR_GRAIN * strands, 0.3) * (0.6 + 0.4 * sky[texels])
+        own = np.stack([_HAIR_COVERS * cover, factors]).astype(np.float32)[..., None]
+        return texels, own[0], own[1]
 
     def _of_parts(self, ids: NDArray[np.int32], part: str) -> NDArray[np.bool_]:
         """(N, N) whether a texel lies on a part of the head."""

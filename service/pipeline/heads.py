@@ -49,8 +49,6 @@ _SHADE = 0.55
 # Where hair is looked for: this far to both sides and behind its front, mm; and, where that is
 # bare, between these two depths.
 _HAIR_ACROSS, _HAIR_DEEP, _TOP_DEEP = 55.0, 30.0, (20.0, 75.0)
-# How far hair covers the skin of the scalp.
-_HAIR_COVERS = 0.97
 # sRGB.
 LASHES = np.array([0.15, 0.11, 0.095], np.float32)
 TEETH = ("upper_teeth", "lower_teeth")
@@ -99,13 +97,11 @@ class Heads:
         detail: Detail,
         targets: Targets,
         texture_u8: NDArray[np.uint8] | None = None,
-        hair_u8: NDArray[np.uint8] | None = None,
     ) -> HeadMesh:
         """A head with its parts.
 
         albedo: (V_face, 3) sRGB in [0, 1] of the face model's vertices.
         texture_u8: (N, N, 3) in the head's texture coordinates; instead of the albedo.
-        hair_u8: (3,) color of the hair, where it is known; part of a texture already.
         """
         level = self.rig.level(detail)
         vertices = level.subdivision.refine(shape.cage[None])[0]
@@ -114,7 +110,7 @@ class Heads:
         normals = vertex_normals(vertices[None], weld[level.triangles])[0][weld]
         texture = None
         if texture_u8 is None:
-            colors = np.rint(255 * self.colors(albedo, hair_u8)[:used]).astype(np.uint8)
+            colors = np.rint(255 * self.colors(albedo)[:used]).astype(np.uint8)
         else:
             texture = MeshTexture(self.rig.uv[:used], texture_u8)
             colors = texels(texture)
@@ -135,17 +131,15 @@ class Heads:
             pose=shape.pose,
         )
 
-    def colors(self, albedo: Float32, hair_u8: NDArray[np.uint8] | None = None) -> Float32:
+    def colors(self, albedo: Float32) -> Float32:
         """(V, 3) sRGB in [0, 1] of the head's finest level, of the face model's albedo.
 
-        Beyond the face its skin goes on in the colors along its outline; see `mesh`.
+        Beyond the face its skin goes on in the colors along its outline, without hair.
         """
         rig = self.rig
         own = self.inner_colors(albedo)
         anchors = even_outline(rig.outline_colors(albedo[rig.band_vertices]))
         skin = self.beyond(anchors)
-        if hair_u8 is not None:
-            skin = with_hair(skin, hair_u8, rig.region("scalp"), rig.occlusion)
         face = np.where(rig.face_vertices >= 0, rig.region("face"), 0)[:, None]
         colors = np.where(self.on_skin[:, None], skin + face * (own - skin), own)
         eyes = self.eye_angle < 180
@@ -364,17 +358,6 @@ def plain_mesh(head: HeadMesh) -> Mesh:
         head.colors_u8,
         head.texture,
     )
-
-
-def with_hair(
-    skin: Float32, hair_u8: NDArray[np.uint8], scalp: Float32, occlusion: Float32
-) -> Float32:
-    """Colors (n, 3) of skin, covered by hair of a color (3,).
-
-    scalp: (n,) in [0, 1], where it grows. occlusion: (n,), see `HeadRig`.
-    """
-    hair = (hair_u8 / np.float32(255)) * (0.6 + 0.4 * occlusion[:, None])
-    return skin + _HAIR_COVERS * scalp[:, None] * (hair - skin)
 
 
 def even_outline(anchors: Float32) -> Float32:
