@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.models.head_rig import PARTS
+from facewright.models.jit import kernel
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.rasterizer import EMPTY, rasterize
 from facewright.models.texture.atlas import spread_over_texels
@@ -75,7 +76,7 @@ class _Layout:
     barycentric: Float32
     """(N, N, 2)."""
     face: Float32
-    """(N, N, 1) in [0, 1]: how far a texel is the baked face's."""
+    """(N, N) in [0, 1]: how far a texel is the baked face's."""
     eyes: tuple[NDArray[np.intp], NDArray[np.intp], Float32]
     """Flat indices of the eyeballs' texels, their degrees from the pupil's middle, and factors
     (n, 1) of their color."""
@@ -83,11 +84,13 @@ class _Layout:
     """Flat indices of texels, and their colors (n, 3)."""
     lashes: tuple[slice, slice]
     grain: Float32
-    """(N, N, 1) of unit variance: what makes skin less like paint."""
-    scalp: tuple[NDArray[np.intp], Float32, Float32]
-    """Flat indices of texels; how far hair covers each, and factors of its color, both (n, 1)."""
-    beyond: tuple[NDArray[np.intp], NDArray[np.intp]]
-    """Flat indices of texels beyond the islands, and of the nearest within one."""
+    """(N, N) factors that make skin less like paint."""
+    hair_cover: Float32
+    """(N, N) in [0, 1]: how far hair covers a texel."""
+    strands: Float32
+    """(N, N) factors of the hair's color."""
+    nearest: NDArray[np.int32]
+    """(N, N) flat indices: a texel itself, or the nearest within an island."""
 
 
 def hair_color(
@@ -194,12 +197,10 @@ class HeadTextures:
             np.float32(255) * colors.astype(np.float32),
             image,
         )
-        image *= 1 + _SKIN_GRAIN * layout.grain
+        hair = (0 if hair_u8 is None else hair_u8) * np.ones(3, np.float32)
+        cover = layout.hair_cover if hair_u8 is not None else np.zeros_like(layout.hair_cover)
+        _compose(image, layout.grain, cover, layout.strands, hair, layout.face, baked.rgb_u8)
         flat = image.reshape(-1, 3)
-        if hair_u8 is not None:
-            texels, cover, hair = layout.scalp
-            flat[texels] += cover * (hair_u8 * hair - flat[texels])
-        image += layout.face * (baked.rgb_u8 - image)
         texels, teeth = layout.teeth
         flat[texels] = 255 * teeth * exposure
         image[layout.lashes] = 255 * LASHES * exposure
@@ -207,9 +208,8 @@ class HeadTextures:
         iris = self._iris(baked.rgb_u8, baked.coverage, layout, albedo)
         eyes = heads.eye_colors(albedo * np.minimum(exposure, _BRIGHT_EYES), iris)
         flat[texels] = 255 * eyes[degrees] * fibers
-        result = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
-        whole = result.reshape(-1, 3)
-        whole[layout.beyond[0]] = whole[layout.beyond[1]]
+        result = np.empty((size, size, 3), np.uint8)
+        _finish(image, layout.nearest, result)
         return result
 
     def _exposure(self, seen: Float32, albedo: Float32) -> Float32:
@@ -260,19 +260,22 @@ class HeadTextures:
             spread_over_texels(ids, barycentric, self._triangles, values, image)
             return image.reshape(-1, 3)
 
+        lashes = self._lashes(size)
+        nearest = _nearest(ids)
+        nearest[lashes] = np.arange(size * size).reshape(size, size)[lashes]
         face, scalp, sky = spread(
             np.stack([rig.region("face") * heads.on_skin, rig.region("scalp"), rig.occlusion], 1)
         ).T
         return _Layout(
             ids,
             barycentric,
-            face.reshape(size, size, 1).copy(),
+            face.reshape(size, size).copy(),
             self._eyes(ids, spread),
             self._teeth(ids, spread),
-            self._lashes(size),
-            _noise(size)[..., None],
-            self._scalp(scalp, sky, spread),
-            _beyond(ids),
+            lashes,
+            1 + _SKIN_GRAIN * _noise(size),
+            *self._hair(scalp.reshape(size, size), sky.reshape(size, size), spread),
+            nearest,
         )
 
     def _eyes(
@@ -313,9 +316,7 @@ class HeadTextures:
         )
         return down, across
 
-    def _scalp(
-        self, scalp: Float32, sky: Float32, spread: Spread
-    ) -> tuple[NDArray[np.intp], Float32, Float32]:
+    def _hair(self, scalp: Float32, sky: Float32, spread: Spread) -> tuple[Float32, Float32]:
         heads = self._heads
         texels = np.flatnonzero(scalp > 0)
         points = heads.mean_points
@@ -325,17 +326,52 @@ class HeadTextures:
         down = np.arccos(np.clip(offset @ _CROWN / distance, -1, 1))
         around = np.arctan2(offset[:, 0], offset @ np.cross(_CROWN, [1, 0, 0]))
         strands = _strands(around + _WHORL * down, down * distance, _STRANDS)
-        cover = scalp[texels]
-        cover = np.clip(cover + _HAIRLINE * 2 * cover * (1 - cover) * strands, 0, 1)
-        factors = np.maximum(1 + _HAIR_GRAIN * strands, 0.3) * (0.6 + 0.4 * sky[texels])
-        own = np.stack([_HAIR_COVERS * cover, factors]).astype(np.float32)[..., None]
-        return texels, own[0], own[1]
+        share, sky = scalp.ravel()[texels], sky.ravel()[texels]
+        cover, factors = np.zeros_like(scalp), np.ones_like(scalp)
+        ragged = np.clip(share + _HAIRLINE * 2 * share * (1 - share) * strands, 0, 1)
+        cover.ravel()[texels] = _HAIR_COVERS * ragged
+        factors.ravel()[texels] = np.maximum(1 + _HAIR_GRAIN * strands, 0.3) * (0.6 + 0.4 * sky)
+        return cover, factors
 
     def _of_parts(self, ids: NDArray[np.int32], part: str) -> NDArray[np.bool_]:
         """(N, N) whether a texel lies on a part of the head."""
         ends = self._heads.rig.part_ends["high"]
         index = PARTS.index(part)
         return (ids >= ends[index - 1]) & (ids < ends[index])
+
+
+@kernel
+def _compose(
+    image: Float32,
+    grain: Float32,
+    cover: Float32,
+    strands: Float32,
+    hair: Float32,
+    face: Float32,
+    baked: RgbU8,
+) -> None:
+    """Put grain, hair of a color (3,) and the baked face onto bare skin (N, N, 3), in place."""
+    for row in range(image.shape[0]):
+        for column in range(image.shape[1]):
+            covers, shows = cover[row, column], face[row, column]
+            for channel in range(3):
+                value = image[row, column, channel] * grain[row, column]
+                value += covers * (hair[channel] * strands[row, column] - value)
+                value += shows * (np.float32(baked[row, column, channel]) - value)
+                image[row, column, channel] = value
+
+
+@kernel
+def _finish(image: Float32, nearest: NDArray[np.int32], result: RgbU8) -> None:
+    """An image (N, N, 3) as bytes, each texel from its nearest one within an island."""
+    size = image.shape[1]
+    for row in range(size):
+        for column in range(size):
+            at = nearest[row, column]
+            for channel in range(3):
+                value = image[at // size, at % size, channel]
+                value = min(max(value, np.float32(0.0)), np.float32(255.0))
+                result[row, column, channel] = np.uint8(value + np.float32(0.5))
 
 
 def _strands(
@@ -376,13 +412,13 @@ def _noise(size: int) -> Float32:
     return result / result.std()
 
 
-def _beyond(ids: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _nearest(ids: NDArray[np.int32]) -> NDArray[np.int32]:
+    """(N, N) flat indices of the nearest texels whose triangle (N, N) is not EMPTY."""
     empty = (ids == EMPTY).astype(np.uint8)
     _, labels = cv2.distanceTransformWithLabels(
         empty, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
     within = np.flatnonzero(empty == 0)
-    owner = np.empty(int(labels.max()) + 1, np.intp)
+    owner = np.empty(int(labels.max()) + 1, np.int32)
     owner[labels.ravel()[within]] = within
-    outside = np.flatnonzero(empty)
-    return outside, owner[labels.ravel()[outside]]
+    return owner[labels]

@@ -161,6 +161,11 @@ def test_teeth_can_be_told_apart_and_the_mouth_is_dark(texture: np.ndarray, head
     assert texels(texture, heads.rig.uv[deep]).mean() < 0.35 * skin
 
 
+def test_lashes_are_dark(texture: np.ndarray, heads: Heads) -> None:
+    lashes = np.unique(heads.rig.level("high").part("lashes"))
+    assert texels(texture, heads.rig.uv[lashes]).max() < 70
+
+
 def test_hair_is_what_lies_above_the_face_unless_it_is_skin(
     model: MorphableModel, heads: Heads
 ) -> None:
