@@ -37,8 +37,9 @@ BACKDROP = 41
 SAMPLES = 2
 
 HEAD_YAWS_DEGREES = (0.0, 50.0, 100.0)
-HEAD_SCALE, HEAD_MIDDLE_MM = 0.68, np.array([0.0, -4.0, -55.0], np.float32)
-"""Of a head, which is larger than the crop that faces fill, and the point it turns about."""
+WHOLE = 0.68, np.array([0.0, -4.0, -55.0], np.float32)
+CLOSE = 1.12, np.array([0.0, -17.0, 0.0], np.float32)
+"""Scale of a picture, 1 for the crop that faces fill, and the point in its middle, mm."""
 EXPRESSIONS: tuple[dict[str, float], ...] = (
     {"jawOpen": 0.6, "browInnerUp": 0.9, "eyeWideLeft": 0.7, "eyeWideRight": 0.7},
     {"eyeBlinkLeft": 1.0, "mouthSmileLeft": 0.9, "mouthSmileRight": 0.7, "cheekSquintLeft": 0.6},
@@ -117,12 +118,13 @@ def head_row(engine: Engine, scene: Scene, job: Job) -> list[RgbU8]:
     assert neutral.texture is not None
     uv, triangles = neutral.texture.uv, neutral.triangles
 
-    def worn(vertices: Floats, yaw: float) -> RgbU8:
+    def worn(vertices: Floats, yaw: float, frame: tuple[float, Floats]) -> RgbU8:
+        scale, center = frame
         angles = np.radians([[0.0, yaw, 0.0]]).astype(np.float32)
-        posed = pose_points(vertices[None] - HEAD_MIDDLE_MM, angles, np.zeros((1, 3), np.float32))
+        posed = pose_points(vertices[None] - center, angles, np.zeros((1, 3), np.float32))
         large = SAMPLES * side
         middle = CROP_SIZE / 2
-        pixels = ((project(posed) - middle) * HEAD_SCALE + middle) * (large / CROP_SIZE)
+        pixels = ((project(posed) - middle) * scale + middle) * (large / CROP_SIZE)
         points = np.concatenate([pixels, depth(posed)[..., None]], -1).astype(np.float32)
         fragments = rasterize(points, triangles, large, large)
         places = interpolate(fragments, triangles, uv[None])[0] * len(texture)
@@ -133,14 +135,14 @@ def head_row(engine: Engine, scene: Scene, job: Job) -> list[RgbU8]:
 
     rig = engine.heads.rig
     pictures = [scaled(scene.photo, side)]
-    pictures += [worn(kept.vertices, yaw) for yaw in HEAD_YAWS_DEGREES]
+    pictures += [worn(kept.vertices, yaw, WHOLE) for yaw in HEAD_YAWS_DEGREES]
     for weights in EXPRESSIONS:
         field = sum(
             (w * rig.targets[ARKIT_BLENDSHAPES.index(name)] for name, w in weights.items()),
             start=np.zeros_like(rig.targets[0]),
         )
         moved = rig.subdivision.refine(field[None].astype(np.float32))[0]
-        pictures.append(worn(neutral.vertices + moved, 15.0))
+        pictures.append(worn(neutral.vertices + moved, 15.0, CLOSE))
     return pictures
 
 

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
 from facewright.models.jit import kernel
+from facewright.models.landmarks import INNER_MOUTH
 from facewright.models.morphable_model import PART_SKIN, MorphableModel
 
 # Penalty on a weight's square, as a share of the mean blendshape's: blendshapes that do nearly the
 # same share the work instead of fighting each other.
 _RIDGE: Final = 2e-3
+# The blendshape that closes lips, and the most of it that a face at rest has.
+_CLOSES, _MOST_CLOSED = "mouthClose", 0.12
 # Sweeps of the coordinate descent, and the largest change of a weight that ends it.
 _SWEEPS, _SETTLED = 200, 1e-4
 
@@ -32,8 +35,9 @@ class Blendshapes:
 class BlendshapeSolver:
     """Bounded least squares of the expression over the skin, by coordinate descent.
 
-    `tongueOut` is never found, for a face model's skin does not tell it.  Raises ValueError for a
-    face model that names none of the blendshapes.
+    Weights are told from a face at rest, whose lips just meet.  `tongueOut` is never found, for a
+    face model's skin does not tell it.  Raises ValueError for a face model that names none of the
+    blendshapes.
     """
 
     def __init__(self, model: MorphableModel) -> None:
@@ -52,16 +56,46 @@ class BlendshapeSolver:
         normal += _RIDGE * np.trace(normal) / len(normal) * np.eye(len(normal))
         self._normal = np.ascontiguousarray(normal)
         self._units = units
+        self._closing = np.zeros(model.n_expression, np.float32)
+        self._parted, self._parted_by = 0.0, np.zeros(model.n_identity, np.float32)
+        if _CLOSES in known:
+            self._closing[:] = units[known.index(_CLOSES)]
+            self._parted, self._parted_by = _parted(model, self._closing)
 
-    def solve(self, expression: NDArray[np.float32]) -> Blendshapes:
-        """The weights nearest to expression coefficients (64,), in sigmas."""
-        wanted = expression.astype(np.float64)
+    def resting(self, identity: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The expression (64,) at which the lips of a person (80,) just meet.
+
+        Without expression those of the shipped face model are 1 mm apart.  Zero for a face model
+        without `mouthClose`.
+        """
+        parted = float(self._parted + self._parted_by @ identity)
+        return np.float32(np.clip(parted, 0, _MOST_CLOSED)) * self._closing
+
+    def solve(self, expression: NDArray[np.float32], identity: NDArray[np.float32]) -> Blendshapes:
+        """The weights nearest to the expression coefficients (64,) of a person (80,), in sigmas."""
+        wanted = (expression - self.resting(identity)).astype(np.float64)
         found = np.zeros(len(self._places))
         _descend(self._normal, self._project @ wanted, found, _SWEEPS, _SETTLED)
         left = wanted - found @ self._units
         weights = np.zeros(len(ARKIT_BLENDSHAPES), np.float32)
         weights[self._places] = found
         return Blendshapes(weights, float(np.sqrt(max(left @ self._gram @ left, 0.0))))
+
+
+def _parted(
+    model: MorphableModel, closing: NDArray[np.float32]
+) -> tuple[float, NDArray[np.float32]]:
+    """How much of an expression (64,) closes the lips of the mean face; and per sigma (80,)."""
+    upper, lower = model.landmarks[INNER_MOUTH][1:4], model.landmarks[INNER_MOUTH][7:4:-1]
+
+    def gap(cages: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N,) mm, the mean of what the landmarks of the inner lips (N, C, 3) are apart."""
+        points = model.refine(np.ascontiguousarray(cages, np.float32))
+        return (points[:, upper, 1] - points[:, lower, 1]).mean(axis=1)
+
+    unit = np.tensordot(closing, model.expression_basis, 1)
+    closes = -float(gap(unit[None])[0])
+    return float(gap(model.mean_shape[None])[0]) / closes, gap(model.identity_basis) / closes
 
 
 def _skin_weights(model: MorphableModel) -> NDArray[np.float64]:

@@ -35,6 +35,7 @@ PARTS: Final = (
     "upper_teeth",
     "lower_teeth",
     "tongue",
+    "lashes",
 )
 """In the order of the triangles; `mouth` is the inside of the mouth and of the lids."""
 JOINTS: Final = ("Neck", "Head", "LeftEye", "RightEye")
@@ -42,7 +43,7 @@ REGIONS: Final = ("face", "lips", "eyelids", "ears", "scalp")
 COLOR_ANCHORS: Final = 24
 
 FORMAT: Final = "facewright-head-rig"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 _HEADER = "header.json"
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 _MOST_BYTES = 512 * 2**20
@@ -90,7 +91,7 @@ class HeadLevel:
     triangles: NDArray[np.int32]
     """(T, 3) vertex indices, counter-clockwise seen from outside, by parts."""
     part_ends: NDArray[np.int32]
-    """(7,) where each of `PARTS` ends in `triangles`."""
+    """(8,) where each of `PARTS` ends in `triangles`."""
 
     @property
     def n_vertices(self) -> int:
@@ -134,7 +135,7 @@ class HeadRig:
     triangles: Mapping[Detail, NDArray[np.int32]]
     """(T, 3) at each detail."""
     part_ends: Mapping[Detail, NDArray[np.int32]]
-    """(7,) at each detail, see `HeadLevel`."""
+    """(8,) at each detail, see `HeadLevel`."""
     joint_weights: NDArray[np.float32]
     """(4, C): the places of `JOINTS` as blends of the cage; rows sum to 1."""
     head_share: NDArray[np.float32]
@@ -277,6 +278,18 @@ class HeadRig:
             model.n_cage_vertices
         ):
             raise HeadRigFileError("the head does not have the face model's vertices")
+
+
+def face_model_of(path: Path) -> str:
+    """The sha256 of the face model that a head's file belongs to.
+
+    Raises `HeadRigFileError` when the file is not a head, OSError when it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return str(json.loads(archive.read(_HEADER))["metadata"]["face_model_sha256"])
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise HeadRigFileError(f"not a sound head: {error}") from error
 
 
 def write_head_rig(

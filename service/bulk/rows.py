@@ -64,7 +64,9 @@ def face_rows(
 ) -> Iterator[dict[str, Any]]:
     """The rows of a photo's faces; `photo` has the columns that they share."""
     for index, face in enumerate(faces):
-        expression = face.coefficients[layout_of(face.coefficients).expression]
+        layout = layout_of(face.coefficients)
+        expression = face.coefficients[layout.expression]
+        identity = face.coefficients[layout.identity]
         yield {
             **photo,
             "face": index,
@@ -77,7 +79,7 @@ def face_rows(
             "coefficients": face.coefficients,
             "confidences": face.confidences,
             "landmarks": face.landmarks_px.ravel(),
-            "blendshapes": None if solver is None else solver.solve(expression).weights,
+            "blendshapes": None if solver is None else solver.solve(expression, identity).weights,
         }
 
 

@@ -17,7 +17,7 @@ class HeadGroup(NamedTuple):
 
     name: str
     material: str
-    """One of "skin", "eye", "teeth" and "tongue"."""
+    """One of "skin", "eye", "teeth", "tongue" and "lashes"."""
     vertices: NDArray[np.intp]
     """(n,) the head's vertices that it uses."""
     triangles: NDArray[np.int32]

@@ -28,7 +28,7 @@ _ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 _BYTE, _UNSIGNED_BYTE, _SHORT, _UNSIGNED_SHORT = 5120, 5121, 5122, 5123
 _UNSIGNED_INT, _FLOAT = 5125, 5126
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP_TO_EDGE = 9729, 9987, 33071
-_ROUGHNESS = {"skin": 0.6, "eye": 0.12, "teeth": 0.3, "tongue": 0.45}
+_ROUGHNESS = {"skin": 0.6, "eye": 0.12, "teeth": 0.3, "tongue": 0.45, "lashes": 0.8}
 _UNLIT, _QUANTIZED = "KHR_materials_unlit", "KHR_mesh_quantization"
 
 
@@ -340,8 +340,8 @@ def _inverse_binds(head: HeadMesh, step: float) -> NDArray[np.float32]:
 def _material(name: str, textured: bool) -> dict[str, Any]:
     surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": _ROUGHNESS[name]}
     material: dict[str, Any] = {"name": name, "pbrMetallicRoughness": surface}
-    if name == "skin":
-        material["doubleSided"] = True  # the neck is open below
+    if name in ("skin", "lashes"):
+        material["doubleSided"] = True  # the neck is open below, lashes are flat
     if textured:
         surface["baseColorTexture"] = {"index": 0}
         # The photo's light is part of the texture.

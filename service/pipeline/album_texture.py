@@ -12,6 +12,7 @@ from facewright.models.texture.views import TextureView
 from facewright.service.options import Subject
 from facewright.service.pipeline.album import Album, AlbumFace, Source, album_face, album_picture
 from facewright.service.pipeline.engine import Engine
+from facewright.service.pipeline.head_texture import hair_color
 from facewright.service.pipeline.job import Job
 
 MOST_VIEWS = 8
@@ -33,18 +34,23 @@ def album_texture(
 ) -> npt.NDArray[np.uint8]:
     """Bake the texture (size, size, 3) of the album's identity, its face or head; blocks.
 
-    Each photo is weighed by the mean confidence in it.  Raises `DeadlinePassed`, and `BadPhoto`
+    Each photo is weighed by the mean confidence in it; a head's hair has the median of the colors
+    that photos show, if most show any.  Raises `DeadlinePassed`, and `BadPhoto`
     when a photo that could be decoded before cannot any more.
     """
-    views = []
+    views, hairs = [], []
     for index in choose_views(album):
         photo = album.photos[index]
         assert isinstance(photo, AlbumFace)  # only such are chosen
-        views.append(_view(engine, album, sources[index], photo, size, job))
+        view, hair = _view(engine, album, sources[index], photo, size, job, subject)
+        views.append(view)
+        hairs.append(hair)
     job.check()
+    known = [hair for hair in hairs if hair is not None]
+    color = np.median(known, axis=0).astype(np.uint8) if 2 * len(known) > len(hairs) else None
     albedo = engine.model.albedo(album.albedo[None])[0]
     with job.stage("texture"):
-        return engine.bake(views, albedo, size, subject)
+        return engine.bake(views, albedo, size, subject, color)
 
 
 def choose_views(album: Album) -> list[int]:
@@ -76,8 +82,12 @@ def _view(
     photo: AlbumFace,
     size: int,
     job: Job,
-) -> TextureView:
-    """A photo's face as the baker takes it: only the part of the photo with the face is kept."""
+    subject: Subject,
+) -> tuple[TextureView, npt.NDArray[np.uint8] | None]:
+    """A photo's face as the baker takes it, and the color of a head's hair, if it shows any.
+
+    Only the part of the photo with the face is kept.
+    """
     with job.stage("reconstruct"):
         face = album_face(engine, album, photo)
     points = face.projected()
@@ -86,7 +96,10 @@ def _view(
     reduction = min(1.0, _PIXELS_PER_TEXEL * size / float((high - low).max()))
     picture = album_picture(engine, source, max(1, round(longest * reduction)), job)
     height, width = picture.shape[:2]
-    scale = np.array([width / photo.width, height / photo.height], np.float32)
+    scale = np.array([width / photo.width, height / photo.height])
+    hair = None
+    if subject == "head":
+        hair = hair_color(picture, face, engine.known_heads(), scale)
     left, top = np.clip(np.floor(low * scale) - 2, 0, [width - 1, height - 1]).astype(int)
     right, bottom = np.clip(np.ceil(high * scale) + 2, [left + 1, top + 1], [width, height]).astype(
         int
@@ -94,4 +107,4 @@ def _view(
     points[:, :2] = points[:, :2] * scale - [left, top]
     part = np.ascontiguousarray(picture[top:bottom, left:right])
     weight = float(photo.observed.confidences.mean())
-    return TextureView(part, face.posed_vertices(), points, weight)
+    return TextureView(part, face.posed_vertices(), points, weight), hair

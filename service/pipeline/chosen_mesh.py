@@ -61,11 +61,12 @@ def chosen_identity(
     """The neutral, canonical mesh of identity and albedo coefficients (80,); see `chosen_face`."""
     model = models.model
     colors = model.albedo(albedo[None])[0]
-    resting = np.zeros(model.n_expression, np.float32)
     if choice.subject == "face":
-        vertices = model.shape(identity[None], resting[None])[0]
+        relaxed = np.zeros((1, model.n_expression), np.float32)
+        vertices = model.shape(identity[None], relaxed)[0]
         return colored_mesh(model, vertices, colors, texture, face_level(models, choice))
     heads = models.known_heads()
+    resting = models.resting(identity)
     cage = heads.cage(model.cage(identity[None], resting[None])[0], identity, resting)
     targets = choice.targets if form == "glb" else "none"
     head = heads.mesh(HeadShape(cage, {}, None), colors, choice.detail, targets, texture)
@@ -88,13 +89,13 @@ def chosen_head(
     """
     heads, geometry = models.known_heads(), face.geometry
     coefficients = layout_of(face.coefficients).split(face.coefficients[None])
-    resting = np.zeros(models.model.n_expression, np.float32)
     weights: dict[str, float] = {}
     if expression == "neutral" or choice.targets != "none":
+        resting = models.resting(geometry.identity)
         face_cage = models.model.cage(geometry.identity[None], resting[None])[0]
         cage = heads.cage(face_cage, geometry.identity, resting)
         if expression == "keep" and models.blendshapes is not None:
-            solved = models.blendshapes.solve(coefficients.expression[0])
+            solved = models.blendshapes.solve(coefficients.expression[0], geometry.identity)
             weights = dict(zip(ARKIT_BLENDSHAPES, solved.weights.tolist(), strict=True))
     else:
         cage = heads.cage(geometry.cage, geometry.identity, coefficients.expression[0])

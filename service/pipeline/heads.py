@@ -24,6 +24,7 @@ from facewright.service.formats.head import (
 from facewright.service.formats.mesh import Mesh, MeshTexture
 from facewright.service.options import Targets
 from facewright.service.pipeline.meshing import FaceLevel, texels
+from facewright.service.pipeline.mouth_colors import ToothPlaces, mouth_light, tongue_colors
 
 Float32 = NDArray[np.float32]
 
@@ -33,6 +34,7 @@ GROUPS = (
     ("EyeballRight", "eye", ("right_eye",)),
     ("Teeth", "teeth", ("upper_teeth", "lower_teeth")),
     ("Tongue", "tongue", ("tongue",)),
+    ("Lashes", "lashes", ("lashes",)),
 )
 """Meshes of a head's file: name, material, and which of the rig's parts they are."""
 
@@ -40,16 +42,16 @@ GROUPS = (
 _LEAST_MOVED = 0.05
 # Degrees from the middle of the pupil, seen from the eyeball's center: pupil, iris, and where the
 # colors of both are looked up on the face model's eyeballs.
-_PUPIL, _IRIS = 8.5, 26.5
+PUPIL, IRIS = 8.5, 26.5
 _IRIS_FROM, _SCLERA_FROM = (12.0, 21.0), (36.0, 75.0)
 # How much darker the skin beyond the face is where it sees nothing of the sky.
 _SHADE = 0.55
-# Where hair is looked for: this far to both sides and behind its front, mm.
-_HAIR_ACROSS, _HAIR_DEEP = 55.0, 30.0
-# The face model's teeth and tongue are in the shade of lips that are closed.
-_UNSHADED = {"upper_teeth": 1.4, "lower_teeth": 1.4, "tongue": 1.4}
-# How far hair covers the skin of the scalp.
-_HAIR_COVERS = 0.97
+# Where hair is looked for: this far to both sides and behind its front, mm; and, where that is
+# bare, between these two depths.
+_HAIR_ACROSS, _HAIR_DEEP, _TOP_DEEP = 55.0, 30.0, (20.0, 75.0)
+# sRGB.
+LASHES = np.array([0.15, 0.11, 0.095], np.float32)
+TEETH = ("upper_teeth", "lower_teeth")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +97,11 @@ class Heads:
         detail: Detail,
         targets: Targets,
         texture_u8: NDArray[np.uint8] | None = None,
-        hair_u8: NDArray[np.uint8] | None = None,
     ) -> HeadMesh:
         """A head with its parts.
 
         albedo: (V_face, 3) sRGB in [0, 1] of the face model's vertices.
         texture_u8: (N, N, 3) in the head's texture coordinates; instead of the albedo.
-        hair_u8: (3,) color of the hair, where it is known; part of a texture already.
         """
         level = self.rig.level(detail)
         vertices = level.subdivision.refine(shape.cage[None])[0]
@@ -110,7 +110,7 @@ class Heads:
         normals = vertex_normals(vertices[None], weld[level.triangles])[0][weld]
         texture = None
         if texture_u8 is None:
-            colors = np.rint(255 * self.colors(albedo, hair_u8)[:used]).astype(np.uint8)
+            colors = np.rint(255 * self.colors(albedo)[:used]).astype(np.uint8)
         else:
             texture = MeshTexture(self.rig.uv[:used], texture_u8)
             colors = texels(texture)
@@ -131,15 +131,15 @@ class Heads:
             pose=shape.pose,
         )
 
-    def colors(self, albedo: Float32, hair_u8: NDArray[np.uint8] | None = None) -> Float32:
+    def colors(self, albedo: Float32) -> Float32:
         """(V, 3) sRGB in [0, 1] of the head's finest level, of the face model's albedo.
 
-        Beyond the face its skin goes on in the colors along its outline; see `mesh`.
+        Beyond the face its skin goes on in the colors along its outline, without hair.
         """
         rig = self.rig
         own = self.inner_colors(albedo)
         anchors = even_outline(rig.outline_colors(albedo[rig.band_vertices]))
-        skin = self.beyond(anchors, None if hair_u8 is None else hair_u8 / np.float32(255))
+        skin = self.beyond(anchors)
         face = np.where(rig.face_vertices >= 0, rig.region("face"), 0)[:, None]
         colors = np.where(self.on_skin[:, None], skin + face * (own - skin), own)
         eyes = self.eye_angle < 180
@@ -147,26 +147,53 @@ class Heads:
         return np.clip(colors, 0, 1).astype(np.float32)
 
     def inner_colors(self, albedo: Float32) -> Float32:
-        """(V, 3) sRGB of the face model's vertices at the head's; the mouth without its shade."""
+        """(V, 3) sRGB of the face model's vertices at the head's; the mouth has its own."""
         colors = albedo[np.maximum(self.rig.face_vertices, 0)]
-        for rows, factor in self._shaded:
-            colors[rows] = np.minimum(colors[rows] * np.float32(factor), 1)
+        rows, light = self._mouth_light
+        colors[rows] *= light[:, None]
+        for rows, own in self._mouth_colors:
+            colors[rows] = own
         return colors
 
     @cached_property
-    def _shaded(self) -> list[tuple[NDArray[np.int32], float]]:
-        """Vertices of teeth and tongue, and how much brighter they are outside the mouth."""
-        level = self.rig.level("high")
-        return [(np.unique(level.part(part)), factor) for part, factor in _UNSHADED.items()]
+    def tooth_places(self) -> dict[str, tuple[NDArray[np.intp], ToothPlaces]]:
+        """For both rows of `TEETH`, its vertices (n,) and where they lie on it."""
+        found = {}
+        for row in TEETH:
+            rows = self._rows(row)
+            found[row] = rows, ToothPlaces.find(self.mean_points[rows], row)
+        return found
 
-    def beyond(self, anchors: Float32, hair: Float32 | None) -> Float32:
-        """(V, 3): the skin beyond the face in the colors (24, 3) along its outline, with hair."""
+    @cached_property
+    def _mouth_colors(self) -> list[tuple[NDArray[np.intp], Float32]]:
+        """Vertices (n,) of teeth, tongue and lashes, and their colors (n, 3)."""
+        tongue, lashes = self._rows("tongue"), self._rows("lashes")
+        triangles = self.rig.level("high").triangles
+        normals = vertex_normals(self.mean_points[None], triangles)[0]
+        return [
+            *((rows, at.colors(row, gaps=False)) for row, (rows, at) in self.tooth_places.items()),
+            (tongue, tongue_colors(self.mean_points[tongue], normals[tongue])),
+            (lashes, np.tile(LASHES, (len(lashes), 1))),
+        ]
+
+    @cached_property
+    def _mouth_light(self) -> tuple[NDArray[np.intp], Float32]:
+        """Vertices (n,) of the inside of the mouth, without that of the lids, and their light."""
+        rows = self._rows("mouth")
+        ends = self.mean_points[self._rows("upper_teeth"), 1].max()
+        # The lips' inner edge is the skin's.
+        rows = rows[~self.on_skin[rows] & (self.mean_points[rows, 1] < ends)]
+        return rows, mouth_light(self.mean_points[rows])
+
+    def _rows(self, part: str) -> NDArray[np.intp]:
+        """(n,) vertices of a part."""
+        return np.unique(self.rig.level("high").part(part)).astype(np.intp)
+
+    def beyond(self, anchors: Float32) -> Float32:
+        """(V, 3): bare skin beyond the face in the colors (24, 3) along its outline."""
         skin = self.rig.continued(anchors)
         # The mean face's own shade is part of the colors along its outline.
         skin *= (1 - _SHADE * (1 - self.rig.occlusion))[:, None]
-        if hair is not None:
-            cover = _HAIR_COVERS * self.rig.region("scalp")[:, None]
-            skin += cover * (hair * (0.6 + 0.4 * self.rig.occlusion[:, None]) - skin)
         return skin
 
     def eye_colors(self, albedo: Float32, iris: Float32 | None = None) -> Float32:
@@ -183,12 +210,12 @@ class Heads:
             iris = albedo[ring].mean(axis=0)
         degrees: NDArray[np.float64] = np.arange(180, dtype=np.float64) + 0.5
         result: NDArray[np.float64] = np.tile(sclera.astype(np.float64), (180, 1))
-        result *= (1 - 0.25 * _step(degrees, 50, 95))[:, None]
-        limbus = np.exp(-0.5 * ((degrees - _IRIS + 1.6) / 1.6) ** 2)
-        inner = np.exp(-0.5 * ((degrees - _PUPIL - 4) / 4.0) ** 2)
+        result *= (1 - 0.35 * _step(degrees, 28, 85))[:, None]
+        limbus = np.exp(-0.5 * ((degrees - IRIS + 1.6) / 1.6) ** 2)
+        inner = np.exp(-0.5 * ((degrees - PUPIL - 4) / 4.0) ** 2)
         colored = iris * (1 - 0.55 * limbus + 0.25 * inner)[:, None]
-        result += (1 - _step(degrees, _IRIS - 1, _IRIS + 1))[:, None] * (colored - result)
-        result += (1 - _step(degrees, _PUPIL - 1, _PUPIL + 1))[:, None] * (0.02 - result)
+        result += (1 - _step(degrees, IRIS - 1, IRIS + 1))[:, None] * (colored - result)
+        result += (1 - _step(degrees, PUPIL - 1, PUPIL + 1))[:, None] * (0.02 - result)
         return np.clip(result, 0, 1).astype(np.float32)
 
     @cached_property
@@ -206,21 +233,31 @@ class Heads:
     @cached_property
     def above_forehead(self) -> NDArray[np.intp]:
         """(n,) vertices of the hair's front: on the scalp, next to the face."""
-        points = self.rig.subdivision.refine(self._mean_cage[None])[0]
+        hair, behind = self._hair
+        return np.flatnonzero(hair & (behind < _HAIR_DEEP))
+
+    @cached_property
+    def top(self) -> NDArray[np.intp]:
+        """(n,) vertices of the scalp's upper side, behind a forehead that may be bald."""
+        hair, behind = self._hair
+        return np.flatnonzero(hair & (behind > _TOP_DEEP[0]) & (behind < _TOP_DEEP[1]))
+
+    @cached_property
+    def _hair(self) -> tuple[NDArray[np.bool_], Float32]:
+        """(V,) whether hair is looked for at a vertex, and mm behind the foremost of them."""
+        points = self.mean_points
         hair = self.on_skin & (self.rig.region("scalp") > 0.9)
         hair &= (self.rig.region("face") < 0.5) & (np.abs(points[:, 0]) < _HAIR_ACROSS)
-        front = points[hair, 2].max()
-        return np.flatnonzero(hair & (points[:, 2] > front - _HAIR_DEEP))
+        return hair, points[hair, 2].max() - points[:, 2]
 
     @cached_property
     def eye_angle(self) -> Float32:
         """(V,) degrees from the own pupil's middle, below 180 on eyeballs and 180 elsewhere."""
-        level = self.rig.level("high")
-        points = level.subdivision.refine(self._mean_cage[None])[0]
+        points = self.mean_points
         joints = self.rig.joints(self._mean_cage)
         angle = np.full(len(points), 180, np.float32)
         for part, joint in (("left_eye", "LeftEye"), ("right_eye", "RightEye")):
-            rows = np.unique(level.part(part))
+            rows = self._rows(part)
             angle[rows] = np.minimum(_degrees(points[rows] - joints[JOINTS.index(joint)]), 179)
         return angle
 
@@ -240,10 +277,16 @@ class Heads:
         return self.rig.cage(self._model.mean_shape, identity, expression)
 
     @cached_property
+    def mean_points(self) -> Float32:
+        """(V, 3) mm: the mean head."""
+        return self.rig.subdivision.refine(self._mean_cage[None])[0]
+
+    @cached_property
     def _weld(self) -> NDArray[np.int32]:
         """(V,) one vertex for all that lie at the same place, where the texture is cut."""
-        points = self.rig.subdivision.refine(self._mean_cage[None])[0]
-        _, first, inverse = np.unique(points, axis=0, return_index=True, return_inverse=True)
+        _, first, inverse = np.unique(
+            self.mean_points, axis=0, return_index=True, return_inverse=True
+        )
         return first[inverse.ravel()].astype(np.int32)
 
     @cached_property
@@ -255,9 +298,8 @@ class Heads:
         indices[:, 0] = np.where(head > 0, JOINTS.index("Head"), JOINTS.index("Neck"))
         weights[:, 0] = np.where(head > 0, head, 255)
         weights[:, 1] = 255 - weights[:, 0]
-        level = self.rig.level("high")
         for part, joint in (("left_eye", "LeftEye"), ("right_eye", "RightEye")):
-            rows = np.unique(level.part(part))
+            rows = self._rows(part)
             indices[rows], weights[rows] = 0, 0
             indices[rows, 0], weights[rows, 0] = JOINTS.index(joint), 255
         return indices, weights

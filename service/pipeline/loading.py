@@ -99,6 +99,12 @@ class LoadedModels:
             return self.recognizer.stranger_cosine
         return self.regressor.stranger_cosine if self.regressor.describes else None
 
+    def resting(self, identity: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The expression (64,) of a neutral head of identity coefficients (80,): lips that meet."""
+        if self.blendshapes is None:
+            return np.zeros(self.model.n_expression, np.float32)
+        return self.blendshapes.resting(identity)
+
     def known_heads(self) -> Heads:
         """`heads`; raises `InvalidParameter` for a face model that has none."""
         if self.heads is None:

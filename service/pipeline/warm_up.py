@@ -52,7 +52,9 @@ def warm_up(models: LoadedModels) -> None:
         for image in (None, texture):
             write_mesh(chosen_face(models, face, texture=image, form=form), form, {})
     if models.blendshapes is not None:
-        models.blendshapes.solve(np.zeros(models.model.n_expression, np.float32))
+        models.blendshapes.solve(
+            np.zeros(models.model.n_expression, np.float32), face.geometry.identity
+        )
     if models.heads is not None:
         choice = MeshChoice("head", "medium")
         hair = hair_color(photo, face, models.heads)

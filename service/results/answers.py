@@ -326,7 +326,7 @@ def describe_face(
         ),
         confidences=rounded(face.confidences) if confidences else None,
         landmarks=np.round(face.landmarks_px.astype(np.float64), 3).tolist(),
-        blendshapes=_blendshapes(parts.expression[0], blendshapes),
+        blendshapes=_blendshapes(parts.expression[0], parts.identity[0], blendshapes),
         mesh=mesh,
     )
 
@@ -340,11 +340,13 @@ def _pose_matrix(face: Reconstruction) -> list[list[float]]:
 
 
 def _blendshapes(
-    expression: npt.NDArray[np.float32], solver: BlendshapeSolver | None
+    expression: npt.NDArray[np.float32],
+    identity: npt.NDArray[np.float32],
+    solver: BlendshapeSolver | None,
 ) -> schemas.Blendshapes | None:
     if solver is None:
         return None
-    solved = solver.solve(expression)
+    solved = solver.solve(expression, identity)
     weights = np.round(solved.weights.astype(np.float64), 4).tolist()
     return schemas.Blendshapes(
         weights=dict(zip(ARKIT_BLENDSHAPES, weights, strict=True)),

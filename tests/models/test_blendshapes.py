@@ -22,6 +22,9 @@ def solver(model: MorphableModel) -> BlendshapeSolver:
     return BlendshapeSolver(model)
 
 
+NOBODY = np.zeros(80, np.float32)
+
+
 def expression(model: MorphableModel, **weights: float) -> np.ndarray:
     rows = [model.expression_units.index(name) for name in weights]
     units = model.expression_unit_coefficients[rows]
@@ -44,7 +47,8 @@ def test_there_are_the_names_that_animation_software_expects() -> None:
 def test_a_blendshape_is_found_again(
     model: MorphableModel, solver: BlendshapeSolver, name: str
 ) -> None:
-    found = solver.solve(expression(model, **{name: 0.7}))
+    rest = solver.resting(NOBODY)
+    found = solver.solve(rest + expression(model, **{name: 0.7}), NOBODY)
     weights = dict(zip(ARKIT_BLENDSHAPES, found.weights.tolist(), strict=True))
     assert weights.pop(name) == pytest.approx(0.7, abs=0.05)
     assert max(weights.values()) < 0.08
@@ -53,7 +57,7 @@ def test_a_blendshape_is_found_again(
 
 def test_several_at_once(model: MorphableModel, solver: BlendshapeSolver) -> None:
     asked = {"jawOpen": 0.4, "mouthSmileLeft": 0.8, "mouthSmileRight": 0.5, "browDownLeft": 0.6}
-    found = solver.solve(expression(model, **asked))
+    found = solver.solve(solver.resting(NOBODY) + expression(model, **asked), NOBODY)
     weights = dict(zip(ARKIT_BLENDSHAPES, found.weights.tolist(), strict=True))
     for name, weight in asked.items():
         assert weights[name] == pytest.approx(weight, abs=0.1), name
@@ -76,7 +80,7 @@ def test_weights_are_the_bounded_least_squares(
     rest = shape(np.zeros((1, model.n_expression)))
     columns, wanted = shape(units) - rest, (shape(beta[None]) - rest)[0]
     best = lsq_linear(columns.T.astype(np.float64), wanted, (0, 1)).x
-    found = solver.solve(beta)
+    found = solver.solve(solver.resting(NOBODY) + beta, NOBODY)
     ours = found.weights[[ARKIT_BLENDSHAPES.index(name) for name in known]]
 
     def rms(weights: np.ndarray) -> float:
@@ -88,9 +92,20 @@ def test_weights_are_the_bounded_least_squares(
 
 
 def test_weights_are_bounded(model: MorphableModel, solver: BlendshapeSolver) -> None:
-    found = solver.solve(expression(model, jawOpen=3.0))
+    found = solver.solve(expression(model, jawOpen=3.0), NOBODY)
     assert found.weights.min() >= 0.0
     assert found.weights.max() <= 1.0
     assert found.weights[ARKIT_BLENDSHAPES.index("jawOpen")] == pytest.approx(1.0)
     assert found.residual_mm > 1.0
-    assert not solver.solve(np.zeros(model.n_expression, np.float32)).weights.any()
+    assert not solver.solve(solver.resting(NOBODY), NOBODY).weights.any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lips_at_rest_just_meet(model: MorphableModel, solver: BlendshapeSolver, seed: int) -> None:
+    identity = np.random.default_rng(seed).normal(0, 0.7, 80).astype(np.float32)
+    expressions = np.stack([np.zeros(model.n_expression), solver.resting(identity)])
+    points = model.shape(np.stack([identity] * 2), expressions)[:, model.landmarks]
+    gaps = points[:, [61, 62, 63], 1] - points[:, [67, 66, 65], 1]
+    parted, resting = gaps.mean(axis=1)
+    assert parted > 0.4
+    assert abs(resting) < 0.01

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from facewright.models.assets import FACE_MODEL, HEAD_RIG, asset_path
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
@@ -111,6 +112,47 @@ def test_every_part_is_there(rig: HeadRig, mean: np.ndarray) -> None:
     assert mean[rig.level("high").part("left_eye"), 0].min() > 0
     # From the base of the neck to the crown.
     assert 250 < np.ptp(mean[:, 1]) < 320
+
+
+def test_lashes_stand_on_the_lids_and_go_down_with_them(
+    rig: HeadRig, mean: np.ndarray, model: MorphableModel
+) -> None:
+    level = rig.level("high")
+    lashes, skin = np.unique(level.part("lashes")), np.unique(level.part("skin"))
+    left = lashes[mean[lashes, 0] > 0]
+    assert len(left) == len(lashes) / 2
+    away = cKDTree(mean[skin]).query(mean[left])[0]
+    assert (away < 0.5).mean() > 0.3
+    assert 3 < away.max() < 9
+    upper = left[: len(left) * 46 // 72]
+    assert mean[upper, 1].mean() > mean[left, 1].mean()
+    blink = rig.targets[ARKIT_BLENDSHAPES.index("eyeBlinkLeft")]
+    shut = mean + rig.subdivision.refine(blink[None])[0]
+    assert (mean - shut)[upper, 1].min() > 0.2
+    assert (mean - shut)[upper, 1].max() > 10
+    # They keep their length, and stay before the eyeball.
+    hairs = upper.reshape(-1, 5)
+    long = [np.linalg.norm(p[hairs[:, 4]] - p[hairs[:, 0]], axis=1) for p in (mean, shut)]
+    assert np.abs(long[1] / long[0] - 1).max() < 0.35
+    joints = rig.joints(rig.cage(model.mean_shape, np.zeros(80, "f4"), np.zeros(64, "f4")))
+    for points in (mean, shut):
+        offset = points[upper] - joints[JOINTS.index("LeftEye")]
+        assert np.linalg.norm(offset, axis=1).min() > 12.0
+
+
+def test_the_tongue_comes_out_over_the_lip(rig: HeadRig, mean: np.ndarray) -> None:
+    jaw = rig.targets[ARKIT_BLENDSHAPES.index("jawOpen")]
+    field = 0.4 * jaw + rig.targets[ARKIT_BLENDSHAPES.index("tongueOut")]
+    out = mean + rig.subdivision.refine(field[None].astype(np.float32))[0]
+    level = rig.level("high")
+    skin, tongue = np.unique(level.part("skin")), np.unique(level.part("tongue"))
+    lip = skin[(rig.region("lips")[skin] > 0.5) & (np.abs(mean[skin, 0]) < 2)]
+    lower = lip[rig.subdivision.refine(jaw[None])[0][lip, 1] < -5]
+    edge = lower[out[lower, 1].argmax()]
+    over = tongue[(np.abs(out[tongue] - out[edge])[:, [0, 2]] < 2).all(axis=1)]
+    assert len(over) > 10
+    assert out[over, 1].max() > out[edge, 1] + 3
+    assert out[tongue, 2].max() > out[lower, 2].max() + 4
 
 
 def test_eyeballs_are_whole_spheres(rig: HeadRig, mean: np.ndarray, model: MorphableModel) -> None:

@@ -51,7 +51,11 @@ def blendshape_figures(
     coefficients: (n, layout.size).  landmarker: (n, 52).
     """
     solver = BlendshapeSolver(model)
-    solved = [solver.solve(one) for one in layout.split(coefficients.astype(np.float32)).expression]
+    parts = layout.split(coefficients.astype(np.float32))
+    solved = [
+        solver.solve(expression, identity)
+        for expression, identity in zip(parts.expression, parts.identity, strict=True)
+    ]
     own = np.stack([one.weights for one in solved]).astype(np.float64)
     figures = []
     for name, units in MEASURED.items():

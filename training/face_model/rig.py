@@ -7,12 +7,14 @@ file holds.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
-from facewright.models.head_rig import COLOR_ANCHORS, DETAILS, JOINTS, PARTS, REGIONS
+from facewright.models.head_rig import COLOR_ANCHORS, DETAILS, JOINTS, REGIONS
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.normals import vertex_normals
 from facewright.training.appearance.visibility import ambient_occlusion
@@ -21,6 +23,7 @@ from facewright.training.face_model.cage import MM_PER_UNIT, SKIN
 from facewright.training.face_model.components import mirror_field
 from facewright.training.face_model.expression import other_side, unit_displacement, unit_on_cage
 from facewright.training.face_model.heads import head_expression_basis, head_identity_basis
+from facewright.training.face_model.lashes import add_lashes
 from facewright.training.face_model.levels import face_levels
 from facewright.training.face_model.mouth import TONGUE_GROUP, WIDTH, affine_weights
 from facewright.training.face_model.rig_topology import (
@@ -31,7 +34,7 @@ from facewright.training.face_model.rig_topology import (
 )
 from facewright.training.face_model.rigid import face_rows
 
-NAME, RIG_VERSION = "facewright-open-head", "1.0.0"
+NAME, RIG_VERSION = "facewright-open-head", "1.1.0"
 #: Displacements below this are no part of a blendshape, mm.
 LEAST_MOVED = 0.01
 #: Reach of the skin that carries the joints, mm.
@@ -39,6 +42,9 @@ JOINT_REACH = 60.0
 #: The face's own color fades out between these shares of the way from its middle to its outline;
 #: and where the colors are taken from that go on beyond it.
 FADES, BAND = (0.84, 0.985), (0.74, 0.93)
+#: How much further `tongueOut` brings the tongue up and out than the base mesh's, mm, to pass over
+#: the lower teeth and lip of a jaw that is open; from this share of its length on.
+OVER_THE_LIP, TONGUE_FRONT = np.array([0.0, 5.5, 4.0]), 0.6
 #: Hair grows above this plane on the reference head: height and its slope towards the back, mm.
 HAIRLINE, HAIR_SLOPE, HAIR_WIDTH = 48.0, 0.95, 16.0
 #: Above this height behind the middle between the eyes, mm, hair does not grow: the neck.
@@ -68,16 +74,13 @@ def build_head_rig(geometry: Geometry) -> dict[str, np.ndarray]:
     disc = 2 * (geometry.uv.astype(np.float64) - 0.5)
     band, places = color_band(geometry, disc)
     low, medium = face_levels(topology)
-    matrix = rig.matrix.astype(np.float32)
-    arrays = {
+    arrays: dict[str, Any] = {
         "face_rows": face_row.astype(np.int32),
-        "mean_extra": mean[extra].astype(np.float32),
-        "identity_extra": identity[:, extra].astype(np.float16),
-        "expression_extra": expression[:, extra].astype(np.float16),
-        "targets": targets.astype(np.float16),
-        "subdivision_data": matrix.data,
-        "subdivision_indices": matrix.indices.astype(np.int32),
-        "subdivision_indptr": matrix.indptr.astype(np.int32),
+        "mean_extra": mean[extra],
+        "identity_extra": identity[:, extra],
+        "expression_extra": expression[:, extra],
+        "targets": targets,
+        "subdivision": rig.matrix,
         "uv": rig.uv,
         "face_vertices": same.astype(np.int32),
         "face_uv": face_uv,
@@ -92,10 +95,18 @@ def build_head_rig(geometry: Geometry) -> dict[str, np.ndarray]:
         "band_places": places.astype(np.float32),
     }
     for level, detail in enumerate(DETAILS):
-        counts = np.bincount(rig.triangle_parts[level], minlength=len(PARTS))
+        counts = np.bincount(rig.triangle_parts[level], minlength=len(HEAD_PARTS))
         arrays[f"triangles_{detail}"] = rig.triangles[level].astype(np.int32)
         arrays[f"part_ends_{detail}"] = np.cumsum(counts).astype(np.int32)
-    return arrays
+    fields = {"identity": identity, "expression": expression, "targets": targets}
+    arrays = add_lashes(arrays, geometry, rig, fields)
+    matrix = arrays.pop("subdivision").astype(np.float32)
+    arrays["targets"][np.linalg.norm(arrays["targets"], axis=2) < LEAST_MOVED] = 0
+    return arrays | {
+        "subdivision_data": matrix.data,
+        "subdivision_indices": matrix.indices,
+        "subdivision_indptr": matrix.indptr,
+    }
 
 
 def rig_metadata(model: MorphableModel) -> dict[str, str]:
@@ -154,7 +165,11 @@ def blendshape_targets(geometry: Geometry, rig: RigTopology, mean: np.ndarray) -
         else:
             own = unit_on_cage(sources, topology, geometry.identity.mean, name, scale)
             moved = scale * displacement[topology.cage.base_index[topology.cage.tongue]]
-            own[topology.cage.tongue] = moved * [WIDTH[TONGUE_GROUP], 1, 1]
+            moved = moved * [WIDTH[TONGUE_GROUP], 1, 1]
+            depth = geometry.identity.mean[topology.cage.tongue, 2]
+            share = np.clip((depth - depth.min()) / (TONGUE_FRONT * np.ptp(depth)), 0, 1)
+            moved += np.outer(share * share * (3 - 2 * share), OVER_THE_LIP)
+            own[topology.cage.tongue] = moved
             target[rows] = own
     pairs = other_side(ARKIT_BLENDSHAPES)
     targets = (targets + mirror_field(targets[pairs], cage.mirror, flip=True)) / 2
@@ -165,9 +180,7 @@ def blendshape_targets(geometry: Geometry, rig: RigTopology, mean: np.ndarray) -
             side = "Left" if name == "left_eye" else "Right"
             turns = blendshape.startswith("eyeLook") and blendshape.endswith(side)
             target[ball] = turned(mean, target, ball, front) if turns else 0
-    targets = np.stack([rig.smoothing @ target for target in targets])
-    targets[np.linalg.norm(targets, axis=2) < LEAST_MOVED] = 0
-    return targets
+    return np.stack([rig.smoothing @ target for target in targets])
 
 
 def turned(mean: np.ndarray, target: np.ndarray, ball: np.ndarray, front: np.ndarray) -> np.ndarray:

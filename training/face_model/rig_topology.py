@@ -45,10 +45,14 @@ SEAM_BEHIND = -60.0
 RADIUS = 0.495
 #: How much more room the middle of the face gets, and how far the middle reaches, mm.
 ROOM_IN_THE_MIDDLE, MIDDLE_MM = 14.0, 85.0
-#: Discs of the eyeballs, the tongue and the rows of teeth: center (of the +x one) and radius.
+#: Discs of the eyeballs and of the tongue: center (of the +x one) and radius.
 EYEBALL_DISC = ((0.925, 0.075), 0.072)
 TONGUE_DISC = ((0.93, 0.93), 0.066)
-TEETH_DISCS = (((0.042, 0.87), 0.04), ((0.13, 0.958), 0.04))
+#: Strips of the upper and lower teeth, unrolled along the upper edge and the -x one: center, and
+#: how far they reach along the row and across it.
+TEETH_STRIPS = (((0.145, 0.9725), (0.138, 0.0225)), ((0.0275, 0.83), (0.105, 0.0225)))
+#: Where the lashes' color lies, and how far around.
+LASHES_AT, LASHES_RADIUS = (0.085, 0.905), 0.008
 #: Of an eyeball's disc, what shows (this many degrees from the front) takes this share of radius.
 SHOWN_DEGREES, SHOWN_SHARE = 60.0, 0.8
 
@@ -270,16 +274,51 @@ def texture_points(
         direction = ball[:, :2] / np.maximum(np.linalg.norm(ball[:, :2], axis=1), 1e-9)[:, None]
         (u, v), radius = EYEBALL_DISC
         uv[used] = [u if side > 0 else 1 - u, v] + direction * (radius * (shown + rest))[:, None]
-    for name, (center, radius) in (
-        ("tongue", TONGUE_DISC),
-        ("upper_teeth", TEETH_DISCS[0]),
-        ("lower_teeth", TEETH_DISCS[1]),
+    used, triangles, index = of("tongue")
+    flat = disc_map(points[used], triangles, np.ones(len(used)))
+    flat = (flat + flat[index[twin[used]]] * [-1, 1]) / 2
+    uv[used] = np.array(TONGUE_DISC[0]) + TONGUE_DISC[1] * flat
+    for name, (center, reach), order in (
+        ("upper_teeth", TEETH_STRIPS[0], [0, 1]),
+        ("lower_teeth", TEETH_STRIPS[1], [1, 0]),
     ):
-        used, triangles, index = of(name)
-        flat = disc_map(points[used], triangles, np.ones(len(used)))
-        flat = (flat + flat[index[twin[used]]] * [-1, 1]) / 2
-        uv[used] = center + radius * flat
+        own = quads[quad_parts == HEAD_PARTS.index(name)]
+        used, own = np.unique(own, return_inverse=True)
+        own = own.reshape(-1, 4)
+        flat = (unrolled(points[used], own) * reach)[:, order]
+        # Seen from outside, quads run counter-clockwise in the texture as well.
+        a, b, c = (flat[own[:, corner]] for corner in range(3))
+        turn = np.linalg.det(np.stack([b - a, c - a], axis=1)).sum()
+        flat[:, 1 - order[0]] *= np.sign(turn)
+        uv[used] = center + flat
     return uv
+
+
+def unrolled(points: np.ndarray, quads: np.ndarray) -> np.ndarray:
+    """(n, 2) in [-1, 1]: a grid of quads over points (n, 3) rolled out, by its lengths.
+
+    The first coordinate runs along its longer side, to +x, the second across it.
+    """
+    edges = np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2)
+    links = sp.csr_matrix((np.ones(len(edges)), edges.T), (len(points),) * 2)
+    steps = sp.csgraph.shortest_path(links, directed=False, unweighted=True)
+    corners = np.flatnonzero(np.bincount(quads.ravel()) == 1)
+    first = corners[points[corners, 0].argmin()]
+    other = corners[np.argsort(steps[first, corners])[1]]
+    across = int(steps[first, other])
+    column = np.rint((steps[first] + steps[other] - across) / 2).astype(int)
+    row = np.rint((steps[first] - steps[other] + across) / 2).astype(int)
+    grid = np.empty((column.max() + 1, across + 1), int)
+    grid[column, row] = np.arange(len(points))
+
+    def places(line: np.ndarray) -> np.ndarray:
+        lengths = np.linalg.norm(np.diff(line, axis=0), axis=2).mean(axis=1)
+        return np.concatenate([[0], np.cumsum(lengths)]) / lengths.sum() * 2 - 1
+
+    along, over = places(points[grid]), places(points[grid.T])
+    # The biting edge's way is the same on both sides of the middle.
+    along = (along - along[::-1]) / 2
+    return np.stack([along[column], over[row]], axis=1)
 
 
 def on_head(topology: Topology, rig: RigTopology) -> tuple[np.ndarray, np.ndarray]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+from facewright.models.assets import HEAD_RIG, asset_path, sha256
+from facewright.models.head_rig import face_model_of
 from facewright.service.api.middleware import PROGRESS
 from facewright.service.api.state import Server
 from facewright.service.options import MESH_FORMATS
@@ -35,12 +38,22 @@ _POLICY = (
 async def page(server: Server) -> Response:
     """The page: everything in one file, nothing from elsewhere."""
     body = _PAGE.replace("<!-- key -->", _KEY_FIELD if server.settings.api_keys_file else "")
-    own_face_model = server.settings.face_model is not None
     return Response(
-        body.replace("<!-- heads -->", "no" if own_face_model else "yes"),
+        body.replace("<!-- heads -->", "yes" if _has_head(server.settings.face_model) else "no"),
         media_type="text/html; charset=utf-8",
         headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"},
     )
+
+
+@cache
+def _has_head(face_model: Path | None) -> bool:
+    """Whether the shipped head belongs to a face model (None: the shipped one).
+
+    The page is there before the models are loaded; that a file is missing is said by their loading.
+    """
+    if face_model is None:
+        return True
+    return face_model.is_file() and sha256(face_model) == face_model_of(asset_path(HEAD_RIG))
 
 
 @router.get(PROGRESS, include_in_schema=False)
