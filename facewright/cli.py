@@ -398,7 +398,7 @@ def detect(
 
 @app.command()
 def models() -> None:
-    """Show what is loaded: names, versions, licences, checksums."""
+    """Show what is loaded: names, versions, licenses, checksums."""
     from facewright.service.commands.models import print_models
 
     _settle(print_models)

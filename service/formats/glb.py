@@ -45,7 +45,7 @@ LINEAR_FROM_SRGB_U16 = np.rint(linear_from_srgb(np.arange(256) / 255.0) * 65535.
 def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
     """A self-contained GLB file.
 
-    extras: what to keep in `asset.extras`, as JSON allows it (licence, coefficients, ...);
+    extras: what to keep in `asset.extras`, as JSON allows it (license, coefficients, ...);
     `units` is added.
     Raises ValueError or TypeError for extras that are not JSON.
     """

@@ -45,7 +45,7 @@ def write_obj(mesh: Mesh, header: Mapping[str, Any], material_file: str | None =
         raise ValueError("the mesh is larger than a kilometre")
     comments = {
         "generator": "facewright",
-        "units": "millimetres",
+        "units": "millimeters",
         **({"vertex colors": "sRGB"} if material_file is None else {}),
         **header,
     }

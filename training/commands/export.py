@@ -35,7 +35,7 @@ def export(
     ] = None,
     name: Annotated[str, typer.Option(help="name of the weights")] = DEFAULT_NAME,
     version: Annotated[str, typer.Option(help="version of the weights")] = "0",
-    licence: Annotated[str, typer.Option(help="licence of the weights")] = "MIT",
+    license: Annotated[str, typer.Option(help="license of the weights")] = "MIT",
     stranger_distance: Annotated[
         float, typer.Option(help="what `evaluate strangers` fitted to the weights, sigmas")
     ] = STRANGER_DISTANCE,
@@ -55,7 +55,7 @@ def export(
             figures=figures,
             name=name,
             version=version,
-            licence=licence,
+            license=license,
             stranger_distance=stranger_distance,
             stranger_cosine=stranger_cosine,
             stored_in=stored_in,

@@ -304,7 +304,7 @@ def test_album_needs_two_photos(photos: Path, assets: Any) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_models_lists_licences_and_checksums(assets: Any) -> None:
+def test_models_lists_licenses_and_checksums(assets: Any) -> None:
     done = run("models", env=assets.environment)
     assert done.returncode == 0, done.stderr
     for text in ("schematic", "CC0-1.0", assets.model.sha256, "blazeface", "MIT"):
