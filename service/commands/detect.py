@@ -101,8 +101,6 @@ def _name_photos(photos: Sequence[Path]) -> dict[str, Path]:
         if name in named:
             raise InvalidParameter(f"{named[name]} and {path} have the same name, {name}")
         named[name] = path
-    if not named:
-        raise InvalidParameter("there is no photo")
     return dict(sorted(named.items()))
 
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from facewright.service.errors import PhotoTooLarge
+from facewright.service.errors import InvalidParameter, PhotoTooLarge
 from facewright.service.settings import Settings
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif"})
 """Of the files taken from a directory; photos named themselves may be called anything."""
 
 
-def find_photos(
-    paths: Sequence[Path], *, subdirectories: bool = True
-) -> Iterator[tuple[str, Path]]:
+def find_photos(paths: Sequence[Path], *, subdirectories: bool = True) -> list[tuple[str, Path]]:
     """Names and paths of photos, those of a directory in the order of their names.
 
-    A photo's name is that of the file, or its path in the directory, with slashes.
+    A photo's name is that of the file, or its path in the directory, with slashes.  Raises
+    `InvalidParameter` when there is none at all.
     """
+    if photos := list(_photos(paths, subdirectories)):
+        return photos
+    raise InvalidParameter(f"no photos in {', '.join(map(str, paths))}")
+
+
+def _photos(paths: Sequence[Path], subdirectories: bool) -> Iterator[tuple[str, Path]]:
     for path in paths:
         if not path.is_dir():
             yield path.name, path

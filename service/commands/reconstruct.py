@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from facewright.service.commands.photo_files import find_photos, read_photo_file
-from facewright.service.errors import FacewrightError, InvalidParameter
+from facewright.service.errors import FacewrightError
 from facewright.service.formats.media_types import JPEG, PNG
 from facewright.service.options import MeshFormat, ReconstructOptions
 from facewright.service.pipeline.engine import Engine
@@ -43,8 +43,6 @@ def reconstruct_files(
     `ModelError` when nothing can be done at all.
     """
     photos = [path for _, path in find_photos(photos)]
-    if not photos:
-        raise InvalidParameter("there is no photo")
     console = Console(stderr=True)
     settings = Settings()
     with console.status("Loading the models"):

@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.training.commands.options import FaceModelFile
 from facewright.training.contact_sheets import contact_sheet
 from facewright.training.data.shards import ShardMeta, ShardReader, shard_path
 from facewright.training.synthetic.dataset import (
@@ -53,9 +54,7 @@ def make_portraits(
     head: Annotated[
         Path, typer.Option(help="Head model that `facewright-train face-model` writes.")
     ] = Path("runs/face_model/head.npz"),
-    model: Annotated[
-        Path | None, typer.Option(help="Face model of the labels [default: the shipped one].")
-    ] = None,
+    face_model: FaceModelFile = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Only draw a contact sheet of --count portraits (PNG).")
     ] = None,
@@ -64,7 +63,7 @@ def make_portraits(
     job = Job(
         directory=out,
         head_path=head,
-        model_path=model or asset_path(FACE_MODEL),
+        model_path=face_model or asset_path(FACE_MODEL),
         seed=split_seed(split.value, seed),
         count=count,
         shard_size=shard_size,
