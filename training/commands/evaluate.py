@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -358,24 +357,20 @@ def sheet(
             raise OSError(f"cannot write {out}")
 
 
-class Layout(str, Enum):
-    """Whose folder it is."""
-
-    micc = "micc"
-    now = "now"
-    facewarehouse = "facewarehouse"
-
-
 @app.command("scans")
 def scans(
     network: NetworkFile,
     folder: Annotated[Path, typer.Argument(help="The benchmark's folder.")],
-    layout: Annotated[Layout, typer.Option(help="Whose layout the folder has.")],
+    layout: Annotated[
+        Literal["micc", "now", "facewarehouse"], typer.Option(help="Whose layout the folder has.")
+    ],
     points: NeededPointsFile,
     metrical: Annotated[
         bool, typer.Option("--metrical", help="NoW: align without a scale.")
     ] = False,
-    subset: Annotated[str, typer.Option(help="NoW: validation or test.")] = "validation",
+    subset: Annotated[
+        Literal["validation", "test"], typer.Option(help="NoW: whose photos.")
+    ] = "validation",
     write_to: Annotated[
         Path | None,
         typer.Option(
@@ -406,22 +401,20 @@ def scans(
     from facewright.training.photos.faces import read_faces
 
     with _one_line():
-        if layout is not Layout.now and (metrical or subset != "validation"):
+        if layout != "now" and (metrical or subset != "validation"):
             raise ValueError("--metrical and --subset belong to NoW")
-        if layout is not Layout.micc and landmarks is not None:
+        if layout != "micc" and landmarks is not None:
             raise ValueError("--landmarks belongs to MICC")
-        if layout is Layout.now and mm_per_unit is not None:
+        if layout == "now" and mm_per_unit is not None:
             raise ValueError("NoW's scans are in mm")
-        if subset not in ("validation", "test"):
-            raise ValueError("--subset must be validation or test")
         if subset == "test" and write_to is None:
             raise ValueError("the scans of NoW's test subjects are not public: use --write")
         benchmark: Benchmark
         units = {} if mm_per_unit is None else {"mm_per_unit": mm_per_unit}
-        if layout is Layout.micc:
+        if layout == "micc":
             benchmark = Florence(folder, landmarks=landmarks, frames=frames, **units)
-        elif layout is Layout.now:
-            benchmark = Now(folder, subset="test" if subset == "test" else "validation")
+        elif layout == "now":
+            benchmark = Now(folder, subset=subset)
         else:
             benchmark = FaceWarehouse(folder, **units)
         model = load_face_model(face_model)
@@ -435,13 +428,13 @@ def scans(
         if subset == "test":
             return
         photos = [photo for photo, _ in chosen]
-        protocol = (NOW_METRICAL if metrical else NOW) if layout is Layout.now else PAPER
+        protocol = (NOW_METRICAL if metrical else NOW) if layout == "now" else PAPER
         protocol = replace(protocol, trim=trim)
         errors = run.compare(benchmark, model, photos, identities, protocol, track=_track)
         measured_on = benchmark.name
         if missing:
             measured_on += f" ({missing} photos without a face left out)"
-        if layout is Layout.now:
+        if layout == "now":
             figures = run.now_figures(errors, measured_on + (", metrical" if metrical else ""))
         else:
             of = "frames" if benchmark.videos else "photos"
