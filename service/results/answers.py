@@ -225,7 +225,7 @@ class AnswerWriter(Writer):
         with self._job.stage("mesh"):
             about = {
                 **origin(self._engine, options.expression, "camera", options.texture),
-                "units": "metres",
+                "units": "meters",
                 "focal_px": camera.focal_px,
                 "photo_px": [scene.width, scene.height],
             }

@@ -105,7 +105,7 @@ def test_glb_holds_the_mesh(mesh: Mesh) -> None:
     extras = document["asset"]["extras"]
     assert extras["license"] == "CC0-1.0"
     assert extras["coefficients"] == [0.5]
-    assert extras["units"] == "metres"
+    assert extras["units"] == "meters"
 
 
 def test_middle_gray_is_linear_in_glb() -> None:
