@@ -1,6 +1,6 @@
 """Write a mesh as binary PLY (Turk 1994), little-endian.
 
-Millimetres, +Y up, with normals and vertex colors, display-referred sRGB in 0..255.
+Millimeters, +Y up, with normals and vertex colors, display-referred sRGB in 0..255.
 """
 
 from __future__ import annotations
