@@ -19,7 +19,7 @@ def main() -> None:
     vertices, triangles = vertices.astype(np.float32), triangles.astype(np.int32)
     colors = np.random.default_rng(0).integers(0, 256, vertices.shape).astype(np.uint8)
     mesh = Mesh(vertices, triangles, vertex_normals(vertices[None], triangles)[0], colors)
-    extras = {"licence": "CC0-1.0", "coefficients": [0.1] * 239}
+    extras = {"license": "CC0-1.0", "coefficients": [0.1] * 239}
     print(f"{len(vertices)} vertices, {len(triangles)} triangles")
     for name, writer in (("GLB", write_glb), ("OBJ", write_obj)):
         size = len(writer(mesh, extras))

@@ -11,8 +11,30 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
+from facewright.cli_options import (
+    Compression,
+    Detail,
+    Expression,
+    Faces,
+    Include,
+    Landmarks,
+    MeshFormats,
+    OutDirectory,
+    OutPlace,
+    PhotoPaths,
+    Pose,
+    Subject,
+    Targets,
+    Texture,
+    TextureSize,
+)
+
 if TYPE_CHECKING:
-    from facewright.service.options import MeshFormat
+    from typing import TypeVar
+
+    from facewright.service.options import AlbumOptions, MeshFormat, ReconstructOptions
+
+    Options = TypeVar("Options", ReconstructOptions, AlbumOptions)
 
 app = typer.Typer(
     name="facewright",
@@ -41,45 +63,6 @@ def main(
     """A photo of a face in, a 3D mesh out."""
 
 
-# Options that `reconstruct` and `album` share.
-PhotoPaths = Annotated[
-    list[Path],
-    typer.Argument(help="Photos (JPEG, PNG, WebP, HEIC, AVIF), and directories of photos."),
-]
-Include = Annotated[
-    str, typer.Option(help="Comma-separated: what to write of mesh, overlay, confidences.")
-]
-MeshFormats = Annotated[
-    str, typer.Option(help="Comma-separated formats of the meshes: glb, obj, ply, stl.")
-]
-OutDirectory = Annotated[
-    Path, typer.Option("--out", "-o", file_okay=False, help="Directory for the results.")
-]
-Landmarks = Annotated[bool, typer.Option(help="Draw landmarks on the overlays.")]
-Texture = Annotated[
-    Literal["albedo", "photo"],
-    typer.Option(help="Colors of the meshes: the face model's, or baked from the photos."),
-]
-TextureSize = Annotated[
-    Literal["256", "512", "1024", "2048"], typer.Option(help="Side of the texture, pixels.")
-]
-Subject = Annotated[
-    Literal["face", "head"], typer.Option(help="Faces, or whole heads that can be animated.")
-]
-Detail = Annotated[
-    Literal["low", "medium", "high"] | None,
-    typer.Option(help="Triangles of the meshes. [default: high; medium of heads]"),
-]
-Targets = Annotated[
-    Literal["none", "arkit", "all"],
-    typer.Option(help="Morph targets of heads: ARKit's 52, with 15 visemes (all), or none."),
-]
-Compression = Annotated[
-    Literal["none", "quantized"],
-    typer.Option(help="Numbers of a head's GLB file; none is for software that lacks the other."),
-]
-
-
 def _settle(command: Callable[[], int]) -> NoReturn:
     """Run `command` and exit with its code; 2 and one line for what the user has to mend."""
     from pydantic import ValidationError
@@ -98,6 +81,12 @@ def _settle(command: Callable[[], int]) -> NoReturn:
         message = "; ".join(f"{name} {problem}" for name, problem in problems)
     typer.echo(f"facewright: {message}", err=True)
     raise typer.Exit(2)
+
+
+def _options(kind: type[Options], context: typer.Context) -> Options:
+    """The command's options that the API has too; raises `pydantic.ValidationError`."""
+    fields = kind.model_fields.keys() & context.params.keys() - {"mesh_format"}  # a list here
+    return kind.model_validate({name: context.params[name] for name in fields})
 
 
 def _need_bulk() -> None:
@@ -126,9 +115,24 @@ def _mesh_formats(text: str) -> list[MeshFormat]:
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Server processes.")] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="Address to listen on; 0.0.0.0 for all.",
+            show_default="FACEWRIGHT_HOST, else 127.0.0.1",
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port to listen on.", show_default="FACEWRIGHT_PORT, else 8000"),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Server processes, each with models of its own.",
+            show_default="FACEWRIGHT_WORKERS, else 1",
+        ),
+    ] = None,
 ) -> None:
     """Serve the HTTP API and a page to try it with."""
     from facewright.service.api.server import run_server
@@ -139,20 +143,17 @@ def serve(
 
 @app.command()
 def reconstruct(
+    context: typer.Context,
     photos: PhotoPaths,
     out: OutDirectory,
     include: Include = "mesh,overlay",
     mesh_format: MeshFormats = "glb",
     overlay: Annotated[
-        Literal["jpg", "png"], typer.Option(help="Format of the photo with the faces drawn on it.")
+        Literal["jpg", "png"], typer.Option(help="File format of the overlays.")
     ] = "jpg",
-    faces: Annotated[Literal["all", "largest"], typer.Option(help="Which faces.")] = "all",
-    expression: Annotated[
-        Literal["keep", "neutral"], typer.Option(help="Expression of the meshes.")
-    ] = "keep",
-    pose: Annotated[
-        Literal["canonical", "camera"], typer.Option(help="Frame of the meshes.")
-    ] = "canonical",
+    faces: Faces = "all",
+    expression: Expression = "keep",
+    pose: Pose = "canonical",
     landmarks: Landmarks = False,
     texture: Texture = "albedo",
     texture_size: TextureSize = "1024",
@@ -169,21 +170,7 @@ def reconstruct(
     from facewright.service.options import ReconstructOptions
 
     def command() -> int:
-        options = ReconstructOptions.model_validate(
-            {
-                "include": include,
-                "faces": faces,
-                "expression": expression,
-                "pose": pose,
-                "landmarks": landmarks,
-                "texture": texture,
-                "texture_size": texture_size,
-                "mesh": mesh,
-                "detail": detail,
-                "targets": targets,
-                "compression": compression,
-            }
-        )
+        options = _options(ReconstructOptions, context)
         return reconstruct_files(photos, out, options, _mesh_formats(mesh_format), overlay)
 
     _settle(command)
@@ -191,8 +178,14 @@ def reconstruct(
 
 @app.command()
 def album(
+    context: typer.Context,
     photos: Annotated[
-        list[Path], typer.Argument(exists=True, help="Photos of one person, or directories.")
+        list[Path],
+        typer.Argument(
+            exists=True,
+            metavar="PHOTOS",
+            help="Photos of one person, and directories of them (not what lies deeper).",
+        ),
     ],
     out: OutDirectory,
     include: Include = "mesh,overlay,confidences",
@@ -226,41 +219,15 @@ def album(
     from facewright.service.options import AlbumOptions
 
     def command() -> int:
-        options = AlbumOptions.model_validate(
-            {
-                "strategy": strategy,
-                "faces": faces,
-                "outliers": outliers,
-                "min_photos": min_photos,
-                "landmarks": landmarks,
-                "include": include,
-                "texture": texture,
-                "texture_size": texture_size,
-                "mesh": mesh,
-                "detail": detail,
-                "targets": targets,
-                "compression": compression,
-            }
-        )
+        options = _options(AlbumOptions, context)
         return album_files(photos, out, options, _mesh_formats(mesh_format))
 
     _settle(command)
 
 
-BulkMeshes = Annotated[
-    str, typer.Option(help="Comma-separated formats of meshes, into a tar per part: glb, ...")
-]
-OutPlace = Annotated[
-    str, typer.Argument(metavar="OUT", help="Directory for the results, or a URI.")
-]
-MeshExpression = Annotated[
-    Literal["keep", "neutral"], typer.Option(help="Expression of the meshes.")
-]
-MeshPose = Annotated[Literal["canonical", "camera"], typer.Option(help="Frame of the meshes.")]
-
-
 @app.command()
 def bulk(
+    context: typer.Context,
     source: Annotated[
         str,
         typer.Argument(
@@ -280,10 +247,12 @@ def bulk(
             help="Also one identity of all photos in a folder, or with one value of a column.",
         ),
     ] = None,
-    faces: Annotated[Literal["all", "largest"], typer.Option(help="Which faces.")] = "all",
-    meshes: BulkMeshes = "",
-    expression: MeshExpression = "keep",
-    pose: MeshPose = "canonical",
+    faces: Faces = "all",
+    meshes: Annotated[
+        str, typer.Option(help="Comma-separated formats of meshes, into a tar per part: glb, ...")
+    ] = "",
+    expression: Expression = "keep",
+    pose: Pose = "canonical",
     texture: Texture = "albedo",
     texture_size: TextureSize = "1024",
     mesh: Subject = "face",
@@ -309,19 +278,7 @@ def bulk(
     from facewright.service.options import ReconstructOptions
 
     def command() -> int:
-        answer = ReconstructOptions.model_validate(
-            {
-                "faces": faces,
-                "expression": expression,
-                "pose": pose,
-                "texture": texture,
-                "texture_size": texture_size,
-                "mesh": mesh,
-                "detail": detail,
-                "targets": targets,
-                "compression": compression,
-            }
-        )
+        answer = _options(ReconstructOptions, context)
         formats = tuple(_mesh_formats(meshes)) if meshes else ()
         options = BulkOptions(
             absolute(source), absolute(out), column, albums, answer, formats, part_size
@@ -333,6 +290,7 @@ def bulk(
 
 @app.command()
 def mesh(
+    context: typer.Context,
     rows: Annotated[
         str,
         typer.Argument(
@@ -341,8 +299,8 @@ def mesh(
     ],
     out: OutPlace,
     mesh_format: MeshFormats = "glb",
-    expression: MeshExpression = "keep",
-    pose: MeshPose = "canonical",
+    expression: Expression = "keep",
+    pose: Pose = "canonical",
     mesh: Subject = "face",
     detail: Detail = None,
     targets: Targets = "all",
@@ -358,16 +316,7 @@ def mesh(
     from facewright.service.options import ReconstructOptions
 
     def command() -> int:
-        options = ReconstructOptions.model_validate(
-            {
-                "expression": expression,
-                "pose": pose,
-                "mesh": mesh,
-                "detail": detail,
-                "targets": targets,
-                "compression": compression,
-            }
-        )
+        options = _options(ReconstructOptions, context)
         return write_meshes(absolute(rows), absolute(out), _mesh_formats(mesh_format), options)
 
     _settle(command)
@@ -385,7 +334,7 @@ def detect(
             help="File for the points (.npz); without it they are printed, one JSON line per face.",
         ),
     ] = None,
-    faces: Annotated[Literal["all", "largest"], typer.Option(help="Which faces.")] = "largest",
+    faces: Faces = "largest",
 ) -> None:
     """Find the faces of PHOTOS: boxes and alignment points, as every reconstruction starts.
 
@@ -398,7 +347,7 @@ def detect(
 
 @app.command()
 def models() -> None:
-    """Show what is loaded: names, versions, licences, checksums."""
+    """Show what is loaded: names, versions, licenses, checksums."""
     from facewright.service.commands.models import print_models
 
     _settle(print_models)

@@ -5,7 +5,7 @@ The same definition for training is :mod:`models.aggregation_torch`.
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,6 @@ Strategy = Literal["confidence", "scalar", "mean", "best"]
 - `mean`: all photos alike;
 - `best`: only the photo of the highest mean confidence; photos that tie share.
 """
-
-STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
 
 
 def aggregate(

@@ -72,7 +72,7 @@ def _solve(
     weights: NDArray[np.float64],
     signs: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """M (k, k) that minimises the weighted norm of M @ basis - mirrored basis."""
+    """M (k, k) that minimizes the weighted norm of M @ basis - mirrored basis."""
     count = len(basis)
     mirrored = (basis[:, mirror] * signs).reshape(count, -1)
     flat = basis.reshape(count, -1)

@@ -39,6 +39,7 @@ PART_TEETH: Final = 3
 """Upper and lower teeth with their gums."""
 PART_TONGUE: Final = 4
 
+# `licence` is how version 1 of the format spells it, and the metadata of networks.
 REQUIRED_METADATA: Final = ("name", "version", "licence", "source", "units")
 
 # Dtype and shape of every array: V vertices, C cage vertices, T triangles, K blendshapes.

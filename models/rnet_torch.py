@@ -28,7 +28,7 @@ def initial_coefficients(layout: CoefficientLayout) -> Tensor:
     The alignment centers the template and scales it to 1.02 px/mm; under the perspective camera
     that is the scale of points at depth 1015 / 1.02 = 995.1 mm, 4.9 mm in front of the plane of
     the origin. The depth of the five points themselves relative to the origin is left to be
-    learnt. The first band of light alone shades every normal with γ₀ a₀c₀, a₀c₀ = √π / 2.
+    learned. The first band of light alone shades every normal with γ₀ a₀c₀, a₀c₀ = √π / 2.
 
     Returns:
         (layout.size,) float32.

@@ -34,8 +34,7 @@ class Settings(BaseSettings):
     workers: int = Field(
         default=1,
         ge=1,
-        description="Server processes. Each loads its own models; threads and batches inside "
-        "one process come first, more processes only help on many cores.",
+        description="Server processes, each with models of its own; they only help on many cores.",
     )
 
     face_model: Path | None = Field(
@@ -50,20 +49,20 @@ class Settings(BaseSettings):
     )
     insightface_pack: str = Field(
         default="buffalo_l",
-        description="Name of the insightface model pack (licensed by its makers).",
+        description="insightface model pack (licensed by its makers).",
     )
     insightface_root: Path = Field(
         default=Path("~/.insightface"), description="Directory that holds `models/<pack>`."
     )
     recognizer: Path | None = Field(
         default=None,
-        description="Recognition network (.onnx, ArcFace's input) that tells people of an album "
-        "apart, in place of the detector's pack and the weights' descriptors.",
+        description="Recognition network (.onnx, ArcFace's input) that tells people of an "
+        "album apart, in place of the weights' descriptors.",
     )
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         default="auto",
-        description="Where the networks run; auto takes a GPU through CUDA if there is one. With "
-        "tensorrt the detector runs on CUDA, because its images have many sizes.",
+        description="Where the networks run; auto takes a GPU through CUDA if there is one. "
+        "With tensorrt the detector runs on CUDA.",
     )
     tensorrt_fp16: bool = Field(
         default=False, description="Let TensorRT compute in 16 bits where that is faster."
@@ -110,7 +109,7 @@ class Settings(BaseSettings):
     max_album_bytes: int = Field(
         default=300_000_000,
         ge=1,
-        description="Largest album in bytes, all photos together; they are held in memory.",
+        description="Largest album in bytes, all photos together.",
     )
 
     concurrency: int = Field(
@@ -137,15 +136,15 @@ class Settings(BaseSettings):
         default=10.0,
         gt=0,
         le=3600,
-        description="Seconds in which the head of a request has to arrive, and what is left of a "
-        "body that has been refused; then the connection is cut.",
+        description="Seconds in which the head of a request, or the rest of a refused body, "
+        "has to arrive; then the connection is cut.",
     )
     keep_alive_timeout: int = Field(
         default=5,
         ge=1,
         le=3600,
-        description="Seconds until an idle connection is closed; longer than a load balancer "
-        "keeps its own, where one is in front.",
+        description="Seconds until an idle connection is closed; longer than a load "
+        "balancer in front keeps its own.",
     )
     download_timeout: float = Field(
         default=60.0,
@@ -162,8 +161,7 @@ class Settings(BaseSettings):
     album_concurrency: int = Field(
         default=2,
         ge=1,
-        description="Photos of one album worked on at the same time, on the threads that all "
-        "photos share.",
+        description="Photos of one album worked on at the same time, on the threads of all photos.",
     )
     album_timeout: float = Field(
         default=120.0,
@@ -182,8 +180,8 @@ class Settings(BaseSettings):
         default=0.0,
         ge=0,
         le=10_000,
-        description="Milliseconds that a face waits for others to share its call while the "
-        "network is free; while it is busy, batches form by themselves.",
+        description="Milliseconds that a face waits for others while the network is free; "
+        "while it is busy, batches form by themselves.",
     )
     queue_size: int = Field(
         default=128, ge=1, description="Faces that may wait for a network; more are answered 429."
@@ -196,15 +194,15 @@ class Settings(BaseSettings):
     stall_seconds: float = Field(
         default=60.0,
         gt=0,
-        description="After one call of a network has taken that long, /readyz answers 503; after "
-        "five times as long so does /livez, because only a new start can end it.",
+        description="After one call of a network has taken that long, /readyz answers 503; "
+        "after five times as long so does /livez.",
     )
     drain_seconds: float = Field(
         default=3.0,
         ge=0,
         le=3600,
-        description="After SIGTERM: seconds that requests are still taken while /readyz "
-        "answers 503, so that load balancers can look away; then the work in hand is finished.",
+        description="Seconds after SIGTERM in which requests are still taken while /readyz "
+        "answers 503; then the work in hand is finished.",
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -212,8 +210,8 @@ class Settings(BaseSettings):
     )
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto",
-        description="One JSON object per line, or lines for people; auto writes for people on a "
-        "terminal and JSON elsewhere.",
+        description="One JSON object per line, or lines for people; auto: for people on a "
+        "terminal, JSON elsewhere.",
     )
 
     @property

@@ -1,4 +1,4 @@
-"""Synthetic files of the shapes and conventions that holders of a Basel licence have.
+"""Synthetic files of the shapes and conventions that holders of a Basel license have.
 
 Nobody's face: a mask made by formulas with a slit for a mouth, and random modes.
 """

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 def contact_sheet(
     images: list[NDArray[np.uint8]], columns: int = 8, shade: int = 128
 ) -> NDArray[np.uint8]:
-    """Arrange equally sized (H, W, 3) images in rows; the last row is filled with a grey.
+    """Arrange equally sized (H, W, 3) images in rows; the last row is filled with a gray.
 
     Raises:
         ValueError: there is no image.

@@ -15,7 +15,7 @@ from facewright.models.rasterizer import interpolate, rasterize
 # Image samples per pixel and axis.
 SUPERSAMPLING = 2
 BACKGROUND = 0.22
-GREY = 0.72
+GRAY = 0.72
 AMBIENT = 0.36
 # Directions to the lamps (x right, y up, z to the camera) and their strengths.
 LAMPS = (((0.5, 0.6, 0.8), 0.62), ((-0.7, 0.2, 0.5), 0.22), ((0.0, 1.0, 0.1), 0.10))
@@ -46,7 +46,7 @@ def draw(
     Args:
         model: whose triangles are drawn.
         posed_mm: vertices in the frame of the camera, see `models.camera.pose_points`.
-        albedo: (V, 3) sRGB in [0, 1], or None for grey clay.
+        albedo: (V, 3) sRGB in [0, 1], or None for gray clay.
         size: of the picture in pixels.
     """
     posed = posed_mm[None].astype(np.float64)
@@ -54,7 +54,7 @@ def draw(
     pixels = project(posed) * (side / CROP_SIZE)
     points = np.concatenate([pixels, depth(posed)[..., None]], axis=2)
     fragments = rasterize(points, model.triangles, side, side)
-    colors = np.full(posed_mm.shape, GREY) if albedo is None else albedo
+    colors = np.full(posed_mm.shape, GRAY) if albedo is None else albedo
     normals = vertex_normals(posed, model.triangles)
     attributes = np.concatenate([normals[0], colors], axis=1)[None]
     drawn = interpolate(fragments, model.triangles, attributes)[0].astype(np.float64)

@@ -19,7 +19,7 @@ from facewright.service.pipeline.album import Source, solve_album
 from facewright.service.pipeline.engine import Engine
 from facewright.service.pipeline.job import SharedJob
 from facewright.service.results.album_answers import AlbumWriter
-from facewright.service.results.album_page import PhotoRow, album_page, evidence
+from facewright.service.results.album_page import PhotoRow, album_page, evidence, stranger_limit
 from facewright.service.results.contact_sheet import TILE_SIDE
 from facewright.service.runtime.admission import map_bounded
 from facewright.service.settings import Settings
@@ -48,7 +48,7 @@ def album_files(
     settings = Settings()
     photos = [path for _, path in find_photos(paths, subdirectories=False)]
     if len(photos) < 2:
-        raise InvalidParameter(f"an album has at least 2 photos, and these are {len(photos)}")
+        raise InvalidParameter(f"an album has at least 2 photos, and {photos[0]} is the only one")
     paged = "overlay" in options.include
     described = paged or "confidences" in options.include  # the page shows them
     asked = options.model_copy(update={"include": ["confidences"] if described else []})
@@ -101,7 +101,7 @@ def album_files(
             left_out = ", left out" if photo.status == "left_out" else ""
             console.print(
                 f"{photo.name}: seems to show somebody else "
-                f"({' '.join(evidence(photo.likeness))}){left_out}",
+                f"({' '.join(evidence(photo.likeness))}, {stranger_limit(result)[1]}){left_out}",
                 style="yellow", markup=False, soft_wrap=True,
             )  # fmt: skip
     console.print(

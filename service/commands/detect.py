@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
-from rich.progress import track
 
-from facewright.service.commands.photo_files import find_photos, read_photo_file
-from facewright.service.errors import FacewrightError, InvalidParameter
+from facewright.service.commands.photo_files import each_photo, find_photos, read_photo_file
+from facewright.service.errors import InvalidParameter
 from facewright.service.networks.detection import DetectedFace, Detector, detect_any_orientation
 from facewright.service.options import Faces
 from facewright.service.pipeline.loading import open_detector
@@ -59,23 +57,10 @@ def detect_files(photos: Sequence[Path], out: Path | None, faces: Faces) -> int:
     with console.status("Loading the detector"):
         detector = open_detector(settings)
 
-    found: dict[str, list[DetectedFace]] = {}
-    failures: dict[str, str] = {}
-    with ThreadPoolExecutor(settings.concurrency) as pool:
-        running = {
-            pool.submit(_detect, detector, path, settings): name for name, path in named.items()
-        }
-        try:
-            for done in track(as_completed(running), "Detecting", len(running), console=console):
-                try:
-                    found[running[done]] = done.result()
-                except FacewrightError as error:
-                    failures[running[done]] = f"{error.title}: {error.detail}"
-                except OSError as error:
-                    failures[running[done]] = error.strerror or str(error)
-        except BaseException:  # Ctrl-C ends the photos in hand, not all that were named
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    def work(name: str) -> list[DetectedFace]:
+        return _detect(detector, named[name], settings)
+
+    found, failures = each_photo(work, list(named), "Detecting", settings.concurrency, console)
 
     count = None if faces == "all" else 1
     detected = {name: found.get(name, [])[:count] for name in named}
@@ -101,8 +86,6 @@ def _name_photos(photos: Sequence[Path]) -> dict[str, Path]:
         if name in named:
             raise InvalidParameter(f"{named[name]} and {path} have the same name, {name}")
         named[name] = path
-    if not named:
-        raise InvalidParameter("there is no photo")
     return dict(sorted(named.items()))
 
 

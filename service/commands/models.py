@@ -9,7 +9,7 @@ from facewright.service.settings import Settings
 
 
 def print_models() -> int:
-    """Print names, versions, licences and checksums of the models. Raises `ModelError`."""
+    """Print names, versions, licenses and checksums of the models. Raises `ModelError`."""
     engine = Engine(Settings())
     described = describe_models(engine, __version__)
     engine.close()

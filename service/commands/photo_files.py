@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import TypeVar
 
-from facewright.service.errors import PhotoTooLarge
+from rich.console import Console
+from rich.progress import track
+
+from facewright.service.errors import FacewrightError, InvalidParameter, PhotoTooLarge
 from facewright.service.settings import Settings
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif"})
 """Of the files taken from a directory; photos named themselves may be called anything."""
 
+Key = TypeVar("Key")
+Result = TypeVar("Result")
 
-def find_photos(
-    paths: Sequence[Path], *, subdirectories: bool = True
-) -> Iterator[tuple[str, Path]]:
+
+def find_photos(paths: Sequence[Path], *, subdirectories: bool = True) -> list[tuple[str, Path]]:
     """Names and paths of photos, those of a directory in the order of their names.
 
-    A photo's name is that of the file, or its path in the directory, with slashes.
+    A photo's name is that of the file, or its path in the directory, with slashes.  Raises
+    `InvalidParameter` when there is none at all.
     """
+    if photos := list(_photos(paths, subdirectories)):
+        return photos
+    raise InvalidParameter(f"no photos in {', '.join(map(str, paths))}")
+
+
+def _photos(paths: Sequence[Path], subdirectories: bool) -> Iterator[tuple[str, Path]]:
     for path in paths:
         if not path.is_dir():
             yield path.name, path
@@ -33,3 +46,25 @@ def read_photo_file(photo: Path, settings: Settings) -> bytes:
     if photo.stat().st_size > settings.max_upload_bytes:
         raise PhotoTooLarge(f"The photo has more than {settings.max_upload_bytes} bytes.")
     return photo.read_bytes()
+
+
+def each_photo(
+    work: Callable[[Key], Result], keys: Sequence[Key], title: str, threads: int, console: Console
+) -> tuple[dict[Key, Result], dict[Key, str]]:
+    """What `work` makes of every photo, and why it failed with others; with a progress bar."""
+    results: dict[Key, Result] = {}
+    failures: dict[Key, str] = {}
+    with ThreadPoolExecutor(threads) as pool:
+        running = {pool.submit(work, key): key for key in keys}
+        try:
+            for done in track(as_completed(running), title, len(running), console=console):
+                try:
+                    results[running[done]] = done.result()
+                except FacewrightError as error:
+                    failures[running[done]] = f"{error.title}: {error.detail}"
+                except OSError as error:
+                    failures[running[done]] = error.strerror or str(error)
+        except BaseException:  # Ctrl-C ends the photos in hand, not all that were named
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return results, failures

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
 
-from facewright.service.commands.photo_files import find_photos, read_photo_file
-from facewright.service.errors import FacewrightError, InvalidParameter
+from facewright.service.commands.photo_files import each_photo, find_photos, read_photo_file
 from facewright.service.formats.media_types import JPEG, PNG
 from facewright.service.options import MeshFormat, ReconstructOptions
 from facewright.service.pipeline.engine import Engine
@@ -43,8 +40,6 @@ def reconstruct_files(
     `ModelError` when nothing can be done at all.
     """
     photos = [path for _, path in find_photos(photos)]
-    if not photos:
-        raise InvalidParameter("there is no photo")
     console = Console(stderr=True)
     settings = Settings()
     with console.status("Loading the models"):
@@ -61,7 +56,8 @@ def reconstruct_files(
             raise FileExistsError(errno.EEXIST, f"its {name} would overwrite one of the photos")
         path.write_bytes(data)
 
-    def work(photo: Path, stem: str) -> int:
+    def work(named: tuple[Path, str]) -> int:
+        photo, stem = named
         job = Job()
         scene = engine.reconstruct(read_photo_file(photo, settings), options.faces, job)
         writer = AnswerWriter(engine, scene, asked, job)
@@ -76,33 +72,17 @@ def reconstruct_files(
             write(f"{stem}_scene.glb", writer.scene_file())
         return len(scene.faces)
 
-    faces = 0
-    failures: dict[Path, str] = {}
-    with ThreadPoolExecutor(settings.concurrency) as pool:
-        running = {
-            pool.submit(work, photo, stem): photo
-            for photo, stem in zip(photos, _distinct_stems(photos), strict=True)
-        }
-        try:
-            for done in track(
-                as_completed(running), "Reconstructing", len(running), console=console
-            ):
-                try:
-                    faces += done.result()
-                except FacewrightError as error:
-                    failures[running[done]] = f"{error.title}: {error.detail}"
-                except OSError as error:
-                    failures[running[done]] = error.strerror or str(error)
-        except BaseException:  # Ctrl-C ends the photos in hand, not all that were named
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    named = list(zip(photos, _distinct_stems(photos), strict=True))
+    faces, failures = each_photo(work, named, "Reconstructing", settings.concurrency, console)
     engine.close()
 
-    for photo in photos:
-        if photo in failures:
-            console.print(f"{photo}: {failures[photo]}", style="red", markup=False, soft_wrap=True)
-    succeeded = len(photos) - len(failures)
-    console.print(f"{succeeded} of {len(photos)} photos, {faces} faces, in {out}", soft_wrap=True)
+    for photo, stem in named:
+        if problem := failures.get((photo, stem)):
+            console.print(f"{photo}: {problem}", style="red", markup=False, soft_wrap=True)
+    console.print(
+        f"{len(faces)} of {len(photos)} photos, {sum(faces.values())} faces, in {out}",
+        soft_wrap=True,
+    )
     return 1 if failures else 0
 
 

@@ -1,6 +1,6 @@
 """Write a mesh as binary glTF 2.0 (GLB).
 
-Metres, +Y up, +Z forward (glTF 2.0, section 3.4), one rough and non-metallic material, and a dark
+Meters, +Y up, +Z forward (glTF 2.0, section 3.4), one rough and non-metallic material, and a dark
 one for the inside of the open shell that a face is: where one looks into it, between lips or from
 behind, there is no skin.  Without a
 texture the vertices have colors, and no extension is used.  A texture is a JPEG inside the file;
@@ -45,7 +45,7 @@ LINEAR_FROM_SRGB_U16 = np.rint(linear_from_srgb(np.arange(256) / 255.0) * 65535.
 def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
     """A self-contained GLB file.
 
-    extras: what to keep in `asset.extras`, as JSON allows it (licence, coefficients, ...);
+    extras: what to keep in `asset.extras`, as JSON allows it (license, coefficients, ...);
     `units` is added.
     Raises ValueError or TypeError for extras that are not JSON.
     """
@@ -102,7 +102,7 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
         "asset": {
             "version": "2.0",
             "generator": "facewright",
-            "extras": {**extras, "units": "metres"},
+            "extras": {**extras, "units": "meters"},
         },
         "scene": 0,
         "scenes": [{"nodes": [0]}],

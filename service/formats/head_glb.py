@@ -74,7 +74,7 @@ def write_head_glb(head: HeadMesh, extras: Mapping[str, Any], *, quantized: bool
         "asset": {
             "version": "2.0",
             "generator": "facewright",
-            "extras": {**extras, "units": "metres", "axes": "+Y up, +Z out of the face"},
+            "extras": {**extras, "units": "meters", "axes": "+Y up, +Z out of the face"},
         },
         "scene": 0,
         "scenes": [{"nodes": roots}],

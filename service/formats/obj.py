@@ -1,6 +1,6 @@
 """Write a mesh as Wavefront OBJ text.
 
-Millimetres, +Y up.  Vertex colors follow the coordinates (`v x y z r g b`, display-referred
+Millimeters, +Y up.  Vertex colors follow the coordinates (`v x y z r g b`, display-referred
 sRGB in [0, 1]), as MeshLab, Blender and most libraries read them; Blender shows them once a
 material asks for the attribute.  With a material of its own there are texture coordinates instead:
 readers would multiply one with the other.
@@ -45,7 +45,7 @@ def write_obj(mesh: Mesh, header: Mapping[str, Any], material_file: str | None =
         raise ValueError("the mesh is larger than a kilometre")
     comments = {
         "generator": "facewright",
-        "units": "millimetres",
+        "units": "millimeters",
         **({"vertex colors": "sRGB"} if material_file is None else {}),
         **header,
     }

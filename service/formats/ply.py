@@ -1,6 +1,6 @@
 """Write a mesh as binary PLY (Turk 1994), little-endian.
 
-Millimetres, +Y up, with normals and vertex colors, display-referred sRGB in 0..255.
+Millimeters, +Y up, with normals and vertex colors, display-referred sRGB in 0..255.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FACE = np.dtype([("count", "u1"), ("corners", "<i4", 3)])
 
 def write_ply(mesh: Mesh, header: Mapping[str, Any]) -> bytes:
     """A PLY file; `header` becomes comments, one line each, after generator and units."""
-    comments = {"generator": "facewright", "units": "millimetres", **header}
+    comments = {"generator": "facewright", "units": "millimeters", **header}
     lines = [
         "ply",
         "format binary_little_endian 1.0",

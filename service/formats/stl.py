@@ -1,4 +1,4 @@
-"""Write a mesh as binary STL (3D Systems 1988): triangles alone, in millimetres, +Y up."""
+"""Write a mesh as binary STL (3D Systems 1988): triangles alone, in millimeters, +Y up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from facewright.service.formats.mesh import Mesh
 
 _HEADER_BYTES = 80
 # It must not begin like the text form, "solid".
-_HEADER = b"facewright mesh, millimetres, +Y up"
+_HEADER = b"facewright mesh, millimeters, +Y up"
 
 _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 

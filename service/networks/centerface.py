@@ -75,7 +75,7 @@ class CenterFace:
     """
 
     name = "centerface"
-    licence = "MIT"
+    license = "MIT"
     recognizer = None
 
     def __init__(

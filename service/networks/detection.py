@@ -119,7 +119,7 @@ class LoadedDetector(Detector, Protocol):
     """What the service asks of a detector that it has loaded."""
 
     @property
-    def licence(self) -> str:
+    def license(self) -> str:
         """Of its networks."""
         ...
 

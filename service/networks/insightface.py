@@ -33,7 +33,7 @@ class InsightFace:
     """
 
     name = "insightface"
-    licence = "model pack: non-commercial research only"
+    license = "model pack: non-commercial research only"
     networks: Mapping[str, ImageNetwork] = MappingProxyType({})
 
     def __init__(

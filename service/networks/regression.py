@@ -57,7 +57,7 @@ class Regressor:
         self.metadata: Mapping[str, str] = MappingProxyType(
             dict(self._session.get_modelmeta().custom_metadata_map)
         )
-        """What the export wrote: name, version, licence, layout, face_model, stranger_distance."""
+        """What the export wrote: name, version, license, layout, face_model, stranger_distance."""
         self._path = onnx_path
         self.layout = self._read_layout()
         """Of the coefficients."""

@@ -46,9 +46,7 @@ def album_page(title: str, result: AlbumResult, rows: Sequence[PhotoRow], mesh: 
         strangers=strangers,
         failed=failed,
         strategy=result.strategy,
-        limit=f"distance above {result.stranger_distance:g}"
-        if result.stranger_similarity is None
-        else f"similarity below {result.stranger_similarity:g}",
+        limit=" ".join(stranger_limit(result)),
         weights=escape(f"{result.weights.name} {result.weights.version}"),
         face_model=escape(f"{result.face_model.name} {result.face_model.version}"),
         rows="\n".join(_row(row, most) for row in rows),
@@ -61,6 +59,13 @@ def evidence(likeness: Likeness) -> tuple[str, str]:
     if likeness.similarity is not None:
         return "similarity", f"{likeness.similarity:.2f}"
     return "distance", f"{likeness.distance:.2f}"
+
+
+def stranger_limit(result: AlbumResult) -> tuple[str, str]:
+    """What makes a stranger, such as "distance" and "above 2.7"."""
+    if result.stranger_similarity is None:
+        return "distance", f"above {result.stranger_distance:g}"
+    return "similarity", f"below {result.stranger_similarity:g}"
 
 
 def _row(row: PhotoRow, most: float) -> str:

@@ -225,7 +225,7 @@ class AnswerWriter(Writer):
         with self._job.stage("mesh"):
             about = {
                 **origin(self._engine, options.expression, "camera", options.texture),
-                "units": "metres",
+                "units": "meters",
                 "focal_px": camera.focal_px,
                 "photo_px": [scene.width, scene.height],
             }
@@ -440,7 +440,7 @@ def describe_models(engine: Engine, service_version: str) -> schemas.ModelsResul
         service_version=service_version,
         face_model=schemas.FaceModelInfo(
             **face_model_reference(engine).model_dump(),
-            licence=model.metadata["licence"],
+            license=model.metadata["licence"],
             source=model.metadata["source"],
             vertices=model.n_vertices,
             triangles=model.n_triangles,
@@ -452,13 +452,13 @@ def describe_models(engine: Engine, service_version: str) -> schemas.ModelsResul
         ),
         weights=schemas.WeightsInfo(
             **weights_reference(engine).model_dump(),
-            licence=weights.get("licence", ""),
+            license=weights.get("licence", ""),
             layout=engine.regressor.layout.name,
             confidences=engine.regressor.confides,
             face_model=weights.get("face_model", ""),
             providers=list(engine.providers),
         ),
-        detector=schemas.DetectorInfo(name=engine.detector.name, licence=engine.detector.licence),
+        detector=schemas.DetectorInfo(name=engine.detector.name, license=engine.detector.license),
     )
 
 

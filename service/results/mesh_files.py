@@ -61,7 +61,7 @@ def origin(
         "face_model": f"{models.model.metadata['name']} {models.model.metadata['version']}",
         "face_model_sha256": models.model.sha256,
         "weights_sha256": models.weights_sha256,
-        "licence": models.model.metadata["licence"],
+        "license": models.model.metadata["licence"],
         "expression": expression,
         "pose": pose,
         "axes": AXES[pose],

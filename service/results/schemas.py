@@ -303,7 +303,7 @@ class AlbumResult(BaseModel):
 class FaceModelInfo(ModelReference):
     """The face model that is loaded."""
 
-    licence: str
+    license: str
     source: str
     vertices: int
     triangles: int
@@ -317,7 +317,7 @@ class FaceModelInfo(ModelReference):
 class WeightsInfo(ModelReference):
     """The regression network that is loaded."""
 
-    licence: str
+    license: str
     layout: str = Field(
         description="Layout of its coefficients: 239 or 257 numbers.", examples=["239"]
     )
@@ -335,7 +335,7 @@ class DetectorInfo(BaseModel):
     """The face detector in use."""
 
     name: str = Field(examples=["blazeface"])
-    licence: str = Field(examples=["MIT"])
+    license: str = Field(examples=["MIT"])
 
 
 class ModelsResult(BaseModel):

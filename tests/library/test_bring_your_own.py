@@ -1,4 +1,4 @@
-"""docs/bring-your-own.md, as a licence holder would follow it, on synthetic files."""
+"""docs/bring-your-own.md, as a license holder would follow it, on synthetic files."""
 
 from __future__ import annotations
 

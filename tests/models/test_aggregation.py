@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,10 +13,11 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from facewright.models import aggregation, aggregation_torch
-from facewright.models.aggregation import STRATEGIES, Strategy, aggregate, shares
+from facewright.models.aggregation import Strategy, aggregate, shares
 
 Album = tuple[NDArray[np.float32], NDArray[np.float32]]
 
+STRATEGIES = get_args(Strategy)
 some_strategy = st.sampled_from(STRATEGIES)
 seeds = st.integers(0, 2**32 - 1)
 

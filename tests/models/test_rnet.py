@@ -19,7 +19,7 @@ STRIDES: dict[str, list[list[int]]] = {
 }
 
 
-def randomised(net: ResNet50, seed: int = 0) -> ResNet50:
+def randomized(net: ResNet50, seed: int = 0) -> ResNet50:
     """Every parameter and statistic of normalization away from its neutral value."""
     generator = torch.Generator().manual_seed(seed)
     for module in net.modules():
@@ -63,7 +63,7 @@ def reference_resnet(w: Mapping[str, Tensor], images: Tensor, strides: list[list
 @pytest.mark.parametrize("variant", ["paper", "torchvision"])
 def test_resnet_equals_reference_by_names(variant: Variant) -> None:
     torch.manual_seed(1)
-    net = randomised(ResNet50(variant)).double()
+    net = randomized(ResNet50(variant)).double()
     images = torch.rand(2, 3, 96, 64, dtype=torch.float64)
     with torch.no_grad():
         expected = reference_resnet(net.state_dict(), images, STRIDES[variant])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facewright.models.camera import CROP_SIZE, pose_points, project
-from facewright.training.drawing import GREY, draw
+from facewright.training.drawing import GRAY, draw
 
 
 @pytest.fixture(scope="module")
@@ -44,4 +44,4 @@ def test_albedo_colors_and_lamps_shade(toy_head, posed):
     assert color[:, 0].std() > 0.02
     clay = draw(toy_head.model, posed, size=64)
     inside = clay.color[clay.cover[..., 0] == 1]
-    np.testing.assert_allclose(inside[:, 0] / GREY, color[:, 0] / 0.8, rtol=1e-5)
+    np.testing.assert_allclose(inside[:, 0] / GRAY, color[:, 0] / 0.8, rtol=1e-5)

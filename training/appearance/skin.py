@@ -34,7 +34,7 @@ _IRIS_COLORS = np.float32(
         [0.050, 0.022, 0.010],  # dark brown
         [0.022, 0.012, 0.007],  # nearly black
         [0.120, 0.190, 0.270],  # blue
-        [0.150, 0.190, 0.190],  # grey
+        [0.150, 0.190, 0.190],  # gray
         [0.100, 0.120, 0.055],  # green
         [0.110, 0.060, 0.022],  # hazel
     ]
@@ -70,7 +70,7 @@ class Appearance:
         hair: (3,) float32 linear color of scalp hair.
         brow_hair, beard_hair: (3,) float32 linear colors.
         melanin: position on the skin tone range, 0 lightest to 1.15 darkest.
-        age: 0 young to 1 old; drives wrinkles, spots and grey hair.
+        age: 0 young to 1 old; drives wrinkles, spots and gray hair.
         masculine: whether beards can grow.
     """
 
@@ -123,7 +123,7 @@ class HairColors:
 
 
 def draw_hair_colors(rng: np.random.Generator, melanin: float, age: float) -> HairColors:
-    """Hair that goes with a skin tone and an age in [0, 1]; beards grey first, brows last."""
+    """Hair that goes with a skin tone and an age in [0, 1]; beards gray first, brows last."""
     natural = np.float32(
         [
             [0.008, 0.006, 0.005],
@@ -149,8 +149,8 @@ def draw_hair_colors(rng: np.random.Generator, melanin: float, age: float) -> Ha
     # Brows and beards are darker than fair scalp hair, and seldom fairer than light brown.
     facial = np.clip(color * np.exp(rng.normal(-0.45, 0.25)), 0.004, 0.2)
 
-    def mixed(base: FloatArray, grey: float) -> FloatArray:
-        return np.clip(base * (1 - grey) + white * grey, 0.004, 0.7).astype(np.float32)
+    def mixed(base: FloatArray, gray: float) -> FloatArray:
+        return np.clip(base * (1 - gray) + white * gray, 0.004, 0.7).astype(np.float32)
 
     return HairColors(mixed(color, share), mixed(facial, of_brows), mixed(facial, of_beard))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +12,20 @@ from rich.console import Console
 from rich.progress import track
 
 from facewright.models.agreement import STRANGER_COSINE, STRANGER_DISTANCE
-from facewright.training.commands.options import load_face_model
+from facewright.training.commands.options import (
+    FaceModelFile,
+    HoldOut,
+    LabelFile,
+    LandmarkShift,
+    NeededPointsFile,
+    NetworkFile,
+    PersonOf,
+    PhotoFolder,
+    PhotoLimit,
+    PointsFile,
+    Seed,
+    load_face_model,
+)
 
 if TYPE_CHECKING:
     from facewright.training.photos.labels import PhotoLabels
@@ -23,34 +35,21 @@ app = typer.Typer(
     help="Measure a network beside the mean face.", no_args_is_help=True, add_completion=False
 )
 
-NetworkArgument = Annotated[Path, typer.Argument(help="ONNX file or checkpoint")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="write the figures here")]
-FaceModelOption = Annotated[
-    Path | None, typer.Option(help="face model of the network; else the shipped one")
+WhosePhotos = Annotated[
+    Literal["train", "held-out", "all"], typer.Option(help="Whose photos, as `prepare` splits.")
 ]
-LabelsOption = Annotated[Path, typer.Option(help=".npz of names, mesh468 and maybe landmarks68")]
-PointsOption = Annotated[
-    Path | None,
-    typer.Option(help=".npz of names and points (N, 5, 2) to align by, such as a detector's"),
-]
-PeopleOption = Annotated[
-    Literal["train", "held-out", "all"], typer.Option(help="whose photos, as `prepare` splits")
-]
-HoldOutOption = Annotated[
-    float, typer.Option(min=0, max=1, help="share of people that training never sees")
-]
-LimitOption = Annotated[int | None, typer.Option(help="use about this many photos")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here.")]
 
 
 @app.command("synthetic")
 def synthetic(
-    network: NetworkArgument,
-    data: Annotated[Path, typer.Argument(help="directory of held-out shards")],
+    network: NetworkFile,
+    data: Annotated[Path, typer.Argument(help="Directory of held-out shards.")],
     scans: Annotated[
-        int, typer.Option(min=0, help="portraits to measure by the scan protocol too")
+        int, typer.Option(min=0, help="Portraits to measure by the scan protocol too.")
     ] = 100,
-    json: JsonOption = None,
-    face_model: FaceModelOption = None,
+    json: JsonFile = None,
+    face_model: FaceModelFile = None,
 ) -> None:
     """Shape, landmark and pose errors on portraits whose coefficients are known."""
     from facewright.training.data.shards import ShardSet
@@ -72,20 +71,17 @@ def synthetic(
 
 @app.command("photos")
 def photos(
-    network: NetworkArgument,
-    directory: Annotated[Path, typer.Argument(help="directory of photos")],
-    labels: LabelsOption,
-    points: PointsOption = None,
-    people: PeopleOption = "all",
-    hold_out: HoldOutOption = 0.15,
-    landmark_shift: Annotated[
-        tuple[float, float],
-        typer.Option(help="px right and down that landmarks68 are off; see `landmark-shift`"),
-    ] = (0.0, 0.0),
-    limit: LimitOption = None,
-    seed: Annotated[int, typer.Option(help="of the choice of photos and pairs")] = 0,
-    json: JsonOption = None,
-    face_model: FaceModelOption = None,
+    network: NetworkFile,
+    directory: PhotoFolder,
+    labels: LabelFile,
+    points: PointsFile = None,
+    people: WhosePhotos = "all",
+    hold_out: HoldOut = 0.15,
+    landmark_shift: LandmarkShift = (0.0, 0.0),
+    limit: PhotoLimit = None,
+    seed: Seed = 0,
+    json: JsonFile = None,
+    face_model: FaceModelFile = None,
 ) -> None:
     """Landmark and color errors and separability of identities on photographs."""
     from facewright.training.evaluation.network import load_network
@@ -95,13 +91,12 @@ def photos(
     with _one_line():
         chosen = _choose(labels, points, people, hold_out, limit, seed)
         model = load_face_model(face_model)
-        whose = "" if people == "all" else f", {people} people"
         figures = evaluate_photos(
             load_network(network),
             model,
             directory,
             chosen,
-            measured_on=f"{len(chosen.names)} photos of {directory.name}{whose}",
+            measured_on=_photos_of(chosen, directory, people),
             convention=read_convention(model),
             shift=landmark_shift,
             seed=seed,
@@ -112,19 +107,17 @@ def photos(
 
 @app.command("blendshapes")
 def blendshapes(
-    network: NetworkArgument,
-    directory: Annotated[Path, typer.Argument(help="directory of photos")],
-    labels: Annotated[Path, typer.Option(help=".npz of names, mesh468 and blendshapes52")],
-    points: PointsOption = None,
-    people: PeopleOption = "all",
-    person: Annotated[
-        Literal["folder", "name", "file"] | None, typer.Option(help="who is on a photo, likewise")
-    ] = None,
-    hold_out: HoldOutOption = 0.15,
-    limit: LimitOption = None,
-    seed: Annotated[int, typer.Option(help="of the choice of photos")] = 0,
-    json: JsonOption = None,
-    face_model: FaceModelOption = None,
+    network: NetworkFile,
+    directory: PhotoFolder,
+    labels: Annotated[Path, typer.Option(help=".npz of names, mesh468 and blendshapes52.")],
+    points: PointsFile = None,
+    people: WhosePhotos = "all",
+    person: PersonOf = None,
+    hold_out: HoldOut = 0.15,
+    limit: PhotoLimit = None,
+    seed: Seed = 0,
+    json: JsonFile = None,
+    face_model: FaceModelFile = None,
 ) -> None:
     """How far expressions move with Face Landmarker's blendshapes on photographs."""
     from facewright.training.evaluation.blendshapes import blendshape_figures, read_blendshapes
@@ -136,27 +129,24 @@ def blendshapes(
         told = read_blendshapes(labels, chosen.names)
         model, loaded = load_face_model(face_model), load_network(network)
         coefficients = predict_photos(loaded, model, directory, chosen, track=_track).coefficients
-        whose = "" if people == "all" else f", {people} people"
-        measured_on = f"{len(chosen.names)} photos of {directory.name}{whose}"
+        measured_on = _photos_of(chosen, directory, people)
         figures = blendshape_figures(model, loaded.layout, coefficients, told, measured_on)
     _report(figures, json)
 
 
 @app.command("proportions")
 def proportions(
-    network: NetworkArgument,
-    directory: Annotated[Path, typer.Argument(help="directory of photos")],
-    labels: LabelsOption,
-    points: PointsOption = None,
-    people: PeopleOption = "all",
-    person: Annotated[
-        Literal["folder", "name", "file"] | None, typer.Option(help="who is on a photo, likewise")
-    ] = None,
-    hold_out: HoldOutOption = 0.15,
-    limit: LimitOption = None,
-    seed: Annotated[int, typer.Option(help="of the choice of photos")] = 0,
-    json: JsonOption = None,
-    face_model: FaceModelOption = None,
+    network: NetworkFile,
+    directory: PhotoFolder,
+    labels: LabelFile,
+    points: PointsFile = None,
+    people: WhosePhotos = "all",
+    person: PersonOf = None,
+    hold_out: HoldOut = 0.15,
+    limit: PhotoLimit = None,
+    seed: Seed = 0,
+    json: JsonFile = None,
+    face_model: FaceModelFile = None,
 ) -> None:
     """Whether predicted mouths, eyes, widths and skin follow the photographs."""
     from facewright.training.evaluation.network import load_network
@@ -167,14 +157,13 @@ def proportions(
     with _one_line():
         chosen = _choose(labels, points, people, hold_out, limit, seed, person)
         model = load_face_model(face_model)
-        whose = "" if people == "all" else f", {people} people"
         figures = evaluate_proportions(
             load_network(network),
             model,
             directory,
             chosen,
             [person_of(name, person) for name in chosen.names],
-            measured_on=f"{len(chosen.names)} photos of {directory.name}{whose}",
+            measured_on=_photos_of(chosen, directory, people),
             convention=read_convention(model),
             track=_track,
         )
@@ -183,19 +172,19 @@ def proportions(
 
 @app.command("albums")
 def albums(
-    network: Annotated[Path, typer.Argument(help="checkpoint with C-Net, or ONNX file")],
-    data: Annotated[list[Path], typer.Argument(help="directories of held-out shards of one kind")],
-    out: Annotated[Path, typer.Option(help="directory of tables and charts")],
-    people: Annotated[int, typer.Option(min=2, help="at most, drawn at random")] = 300,
-    draws: Annotated[int, typer.Option(min=1, help="albums of each person and size")] = 3,
+    network: Annotated[Path, typer.Argument(help="Checkpoint with C-Net, or ONNX file.")],
+    data: Annotated[list[Path], typer.Argument(help="Directories of held-out shards of one kind.")],
+    out: Annotated[Path, typer.Option(help="Directory of tables and charts.")],
+    people: Annotated[int, typer.Option(min=2, help="At most, drawn at random.")] = 300,
+    draws: Annotated[int, typer.Option(min=1, help="Albums of each person and size.")] = 3,
     probes: Annotated[
-        int, typer.Option(min=2, help="pictures whose confidence is followed as they get worse")
+        int, typer.Option(min=2, help="Pictures whose confidence is followed as they get worse.")
     ] = 40,
-    seed: Annotated[int, typer.Option(help="of people, albums and degradation")] = 0,
+    seed: Seed = 0,
     page: Annotated[
-        Path | None, typer.Option(help="page to put the table into, between its markers")
+        Path | None, typer.Option(help="Page to put the table into, between its markers.")
     ] = None,
-    face_model: FaceModelOption = None,
+    face_model: FaceModelFile = None,
 ) -> None:
     """Errors of albums of 1 to 20 photos by how their identities are made one."""
     from facewright.training.data.shards import ShardSet
@@ -242,25 +231,25 @@ def albums(
 
 @app.command("strangers")
 def strangers(
-    network: NetworkArgument,
-    directory: Annotated[Path, typer.Argument(help="directory of photos, a few per person")],
-    labels: LabelsOption,
-    points: PointsOption = None,
-    people: PeopleOption = "all",
-    hold_out: HoldOutOption = 0.15,
+    network: NetworkFile,
+    directory: PhotoFolder,
+    labels: LabelFile,
+    points: PointsFile = None,
+    people: WhosePhotos = "all",
+    hold_out: HoldOut = 0.15,
     descriptors: Annotated[
-        bool, typer.Option("--descriptors", help="by the network's descriptors, not by shape")
+        bool, typer.Option("--descriptors", help="By the network's descriptors, not by shape.")
     ] = False,
     distance: Annotated[
-        float, typer.Option(min=0, help="sigmas beyond which a photo counts as a stranger's")
+        float, typer.Option(min=0, help="Sigmas beyond which a photo counts as a stranger's.")
     ] = STRANGER_DISTANCE,
     cosine: Annotated[
-        float, typer.Option(min=-1, max=1, help="with --descriptors: below which it does")
+        float, typer.Option(min=-1, max=1, help="With --descriptors: below which it does.")
     ] = STRANGER_COSINE,
-    limit: LimitOption = None,
-    seed: Annotated[int, typer.Option(help="of the choice of photos and albums")] = 0,
-    json: JsonOption = None,
-    face_model: FaceModelOption = None,
+    limit: PhotoLimit = None,
+    seed: Seed = 0,
+    json: JsonFile = None,
+    face_model: FaceModelFile = None,
 ) -> None:
     """How many strangers in albums are noticed, and how many photos are taken for such."""
     from dataclasses import replace
@@ -281,12 +270,11 @@ def strangers(
         described = predict_photos(loaded, model, directory, chosen, track=_track).coefficients
         if not descriptors:
             described = loaded.layout.split(described).identity
-        whose = "" if people == "all" else f", {people} people"
         figures = stranger_figures(
             described,
             [person_of(name) for name in chosen.names],
             seed,
-            f"albums of {len(chosen.names)} photos of {directory.name}{whose}",
+            f"albums of {_photos_of(chosen, directory, people)}",
             threshold=cosine if descriptors else distance,
             by="cosine" if descriptors else "distance",
         )
@@ -297,17 +285,12 @@ def strangers(
 
 @app.command("recognizer")
 def recognizer(
-    network: Annotated[Path, typer.Argument(help="ONNX recognition network, ArcFace's input")],
-    directory: Annotated[Path, typer.Argument(help="directory of photos, a few per person")],
-    points: Annotated[
-        Path, typer.Option(help=".npz of names and points: facewright detect DIRECTORY -o")
-    ],
-    person: Annotated[
-        Literal["folder", "name", "file"] | None,
-        typer.Option(help="who is on a photo, as for `prepare`"),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="of the choice of albums")] = 0,
-    json: JsonOption = None,
+    network: Annotated[Path, typer.Argument(help="ONNX recognition network, ArcFace's input.")],
+    directory: PhotoFolder,
+    points: NeededPointsFile,
+    person: PersonOf = None,
+    seed: Seed = 0,
+    json: JsonFile = None,
 ) -> None:
     """Fit a recognition network's limit for strangers, and write it beside its file.
 
@@ -335,13 +318,13 @@ def recognizer(
 
 @app.command("sheet")
 def sheet(
-    networks: Annotated[list[Path], typer.Argument(help="ONNX files or checkpoints, in order")],
-    data: Annotated[Path, typer.Option(help="directory of shards of either kind")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="picture, .png or .jpg")],
-    count: Annotated[int, typer.Option(min=1, help="pictures, evenly spaced")] = 24,
-    columns: Annotated[int, typer.Option(min=1, help="pictures in a line")] = 1,
-    side: Annotated[int, typer.Option(min=16, help="of a cell, px")] = 224,
-    face_model: FaceModelOption = None,
+    networks: Annotated[list[Path], typer.Argument(help="ONNX files or checkpoints, in order.")],
+    data: Annotated[Path, typer.Option(help="Directory of shards of either kind.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Picture, .png or .jpg.")],
+    count: Annotated[int, typer.Option(min=1, help="Pictures, evenly spaced.")] = 24,
+    columns: Annotated[int, typer.Option(min=1, help="Pictures in a line.")] = 1,
+    side: Annotated[int, typer.Option(min=16, help="Of a cell, px.")] = 224,
+    face_model: FaceModelFile = None,
 ) -> None:
     """Draw what networks make of pictures: overlays, and faces alone, beside the true one."""
     import cv2
@@ -374,45 +357,39 @@ def sheet(
             raise OSError(f"cannot write {out}")
 
 
-class Layout(str, Enum):
-    """Whose folder it is."""
-
-    micc = "micc"
-    now = "now"
-    facewarehouse = "facewarehouse"
-
-
 @app.command("scans")
 def scans(
-    network: NetworkArgument,
-    folder: Annotated[Path, typer.Argument(help="the benchmark's folder")],
-    layout: Annotated[Layout, typer.Option(help="whose layout the folder has")],
-    points: Annotated[
-        Path, typer.Option(help=".npz of names and points (N, 5, 2): facewright detect FOLDER -o")
+    network: NetworkFile,
+    folder: Annotated[Path, typer.Argument(help="The benchmark's folder.")],
+    layout: Annotated[
+        Literal["micc", "now", "facewarehouse"], typer.Option(help="Whose layout the folder has.")
     ],
+    points: NeededPointsFile,
     metrical: Annotated[
-        bool, typer.Option("--metrical", help="NoW: align without a scale")
+        bool, typer.Option("--metrical", help="NoW: align without a scale.")
     ] = False,
-    subset: Annotated[str, typer.Option(help="NoW: validation or test")] = "validation",
+    subset: Annotated[
+        Literal["validation", "test"], typer.Option(help="NoW: whose photos.")
+    ] = "validation",
     write_to: Annotated[
         Path | None,
         typer.Option(
-            "--write", help="write predicted meshes and landmarks here, as NoW wants them"
+            "--write", help="Write predicted meshes and landmarks here, as NoW wants them."
         ),
     ] = None,
-    frames: Annotated[int, typer.Option(min=1, help="MICC: frames to use of a video")] = 10,
+    frames: Annotated[int, typer.Option(min=1, help="MICC: frames to use of a video.")] = 10,
     landmarks: Annotated[
-        Path | None, typer.Option(help="MICC: folder of the points picked on the scans")
+        Path | None, typer.Option(help="MICC: folder of the points picked on the scans.")
     ] = None,
     mm_per_unit: Annotated[
-        float | None, typer.Option(help="of the scans, if not MICC 1, FaceWarehouse 100")
+        float | None, typer.Option(help="Of the scans, if not MICC 1, FaceWarehouse 100.")
     ] = None,
     trim: Annotated[
         float,
-        typer.Option(min=0, max=0.5, help="share of the scan that does not count in aligning"),
+        typer.Option(min=0, max=0.5, help="Share of the scan that does not count in aligning."),
     ] = 0.0,
-    json: JsonOption = None,
-    face_model: FaceModelOption = None,
+    json: JsonFile = None,
+    face_model: FaceModelFile = None,
 ) -> None:
     """Shape errors against the scans of MICC Florence, NoW or FaceWarehouse."""
     from dataclasses import replace
@@ -424,22 +401,20 @@ def scans(
     from facewright.training.photos.faces import read_faces
 
     with _one_line():
-        if layout is not Layout.now and (metrical or subset != "validation"):
+        if layout != "now" and (metrical or subset != "validation"):
             raise ValueError("--metrical and --subset belong to NoW")
-        if layout is not Layout.micc and landmarks is not None:
+        if layout != "micc" and landmarks is not None:
             raise ValueError("--landmarks belongs to MICC")
-        if layout is Layout.now and mm_per_unit is not None:
+        if layout == "now" and mm_per_unit is not None:
             raise ValueError("NoW's scans are in mm")
-        if subset not in ("validation", "test"):
-            raise ValueError("--subset must be validation or test")
         if subset == "test" and write_to is None:
             raise ValueError("the scans of NoW's test subjects are not public: use --write")
         benchmark: Benchmark
         units = {} if mm_per_unit is None else {"mm_per_unit": mm_per_unit}
-        if layout is Layout.micc:
+        if layout == "micc":
             benchmark = Florence(folder, landmarks=landmarks, frames=frames, **units)
-        elif layout is Layout.now:
-            benchmark = Now(folder, subset="test" if subset == "test" else "validation")
+        elif layout == "now":
+            benchmark = Now(folder, subset=subset)
         else:
             benchmark = FaceWarehouse(folder, **units)
         model = load_face_model(face_model)
@@ -453,13 +428,13 @@ def scans(
         if subset == "test":
             return
         photos = [photo for photo, _ in chosen]
-        protocol = (NOW_METRICAL if metrical else NOW) if layout is Layout.now else PAPER
+        protocol = (NOW_METRICAL if metrical else NOW) if layout == "now" else PAPER
         protocol = replace(protocol, trim=trim)
         errors = run.compare(benchmark, model, photos, identities, protocol, track=_track)
         measured_on = benchmark.name
         if missing:
             measured_on += f" ({missing} photos without a face left out)"
-        if layout is Layout.now:
+        if layout == "now":
             figures = run.now_figures(errors, measured_on + (", metrical" if metrical else ""))
         else:
             of = "frames" if benchmark.videos else "photos"
@@ -488,6 +463,12 @@ def _choose(
     known = read_labels(labels, points)
     known = known.take(rows_of(known.names, people, hold_out, rule))
     return known.take(choose_photos(known.names, limit, seed, rule))
+
+
+def _photos_of(chosen: PhotoLabels, directory: Path, people: People) -> str:
+    """What figures were measured on."""
+    whose = "" if people == "all" else f", {people} people"
+    return f"{len(chosen.names)} photos of {directory.name}{whose}"
 
 
 def _report(figures: Any, json: Path | None) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from facewright.models.agreement import STRANGER_COSINE, STRANGER_DISTANCE
 from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.training.commands.options import FaceModelFile
 from facewright.training.onnx.export import (
     DEFAULT_NAME,
     MAX_DIFFERENCE,
@@ -20,30 +21,28 @@ from facewright.training.onnx.export import (
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="checkpoint of the trainer")],
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the trainer.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="ONNX file; record and card go next to it")
+        Path, typer.Option("--out", "-o", help="ONNX file; record and card go next to it.")
     ],
     crops: Annotated[
-        Path | None, typer.Option(help="data directory whose crops to check with; else noise")
+        Path | None, typer.Option(help="Data directory whose crops to check with; else noise.")
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option(help="JSON file with figures and texts of the model card")
+        Path | None, typer.Option(help="JSON file with figures and texts of the model card.")
     ] = None,
-    face_model: Annotated[
-        Path | None, typer.Option(help="face model of the checkpoint; else the shipped one")
-    ] = None,
-    name: Annotated[str, typer.Option(help="name of the weights")] = DEFAULT_NAME,
-    version: Annotated[str, typer.Option(help="version of the weights")] = "0",
-    licence: Annotated[str, typer.Option(help="licence of the weights")] = "MIT",
+    face_model: FaceModelFile = None,
+    name: Annotated[str, typer.Option(help="Name of the weights.")] = DEFAULT_NAME,
+    version: Annotated[str, typer.Option(help="Version of the weights.")] = "0",
+    license: Annotated[str, typer.Option(help="License of the weights.")] = "MIT",
     stranger_distance: Annotated[
-        float, typer.Option(help="what `evaluate strangers` fitted to the weights, sigmas")
+        float, typer.Option(help="What `evaluate strangers` fitted to the weights, sigmas.")
     ] = STRANGER_DISTANCE,
     stranger_cosine: Annotated[
         float,
-        typer.Option(help="what `evaluate strangers --descriptors` fitted to them", min=-1, max=1),
+        typer.Option(help="What `evaluate strangers --descriptors` fitted to them.", min=-1, max=1),
     ] = STRANGER_COSINE,
-    stored_in: Annotated[Storage, typer.Option(help="how weights are stored")] = "int8",
+    stored_in: Annotated[Storage, typer.Option(help="How weights are stored.")] = "int8",
 ) -> None:
     """Export a checkpoint to ONNX, checked against torch, with its model card."""
     try:
@@ -55,7 +54,7 @@ def export(
             figures=figures,
             name=name,
             version=version,
-            licence=licence,
+            license=license,
             stranger_distance=stranger_distance,
             stranger_cosine=stranger_cosine,
             stored_in=stored_in,

@@ -20,7 +20,7 @@ def fit_branch(
         list[Path],
         typer.Option(exists=True, help="Directory of portrait shards; may be repeated."),
     ],
-    out: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.")],
     unseen: PortraitShards = None,
     hidden: Annotated[
         int, typer.Option(min=0, help="Width of the head; 0 tries a linear one alone.")

@@ -20,43 +20,43 @@ from facewright.training.onnx.importing import ImportRefused, import_onnx, refit
 
 def import_weights(
     source: Annotated[
-        Path, typer.Argument(help="ONNX file that `export` wrote, or a released checkpoint")
+        Path, typer.Argument(help="ONNX file that `export` wrote, or a released checkpoint.")
     ],
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="checkpoint to write; of a released one, directory of all files"
+            "--out", "-o", help="Checkpoint to write; of a released one, directory of all files."
         ),
     ],
     layout: Annotated[
-        str | None, typer.Option(help="257: SOURCE is a released checkpoint, a .pth file")
+        str | None, typer.Option(help="257: SOURCE is a released checkpoint, a .pth file.")
     ] = None,
     face_model: Annotated[
         Path | None,
         typer.Option(
-            help="released: BFM_model_front.mat, or a face model's .npz",
-            show_default="face_model.npz in OUTPUT",
+            help="Released: BFM_model_front.mat, or a face model's .npz.",
+            show_default="face_model.npz in --out",
         ),
     ] = None,
     template: Annotated[
         Path | None,
         typer.Option(
-            help="released: similarity_Lm3D_all.mat, to which photos are aligned",
+            help="Released: similarity_Lm3D_all.mat, to which photos are aligned.",
             show_default="beside --face-model, else the mean face's points",
         ),
     ] = None,
     crops: Annotated[
-        Path | None, typer.Option(exists=True, help="ONNX: data directory to measure on")
+        Path | None, typer.Option(exists=True, help="ONNX: data directory to measure on.")
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(help="ONNX: side of R-Net's images from now on, px", min=32, max=224),
+        typer.Option(help="ONNX: side of R-Net's images from now on, px.", min=32, max=224),
     ] = None,
-    count: Annotated[int, typer.Option(help="ONNX: crops to measure on", min=1)] = 256,
+    count: Annotated[int, typer.Option(help="ONNX: crops to measure on.", min=1)] = 256,
     refit: Annotated[
         int,
         typer.Option(
-            help="ONNX: portraits to fit the last layer to, when they are of another face model",
+            help="ONNX: portraits to fit the last layer to, when they are of another face model.",
             min=0,
         ),
     ] = 0,

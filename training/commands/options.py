@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,6 +22,31 @@ PhotoShards = Annotated[
     list[Path] | None,
     typer.Option(exists=True, help="Directory of photo shards; may be repeated."),
 ]
+NetworkFile = Annotated[Path, typer.Argument(help="ONNX file or checkpoint.")]
+PhotoFolder = Annotated[
+    Path, typer.Argument(help="Directory of photos, searched with its directories.")
+]
+LabelFile = Annotated[Path, typer.Option(help=".npz of names, mesh468 and maybe landmarks68.")]
+_POINTS = "Points to align by, as `facewright detect PHOTOS -o` writes them."
+PointsFile = Annotated[Path | None, typer.Option(help=_POINTS)]
+NeededPointsFile = Annotated[Path, typer.Option(help=_POINTS)]
+LandmarkShift = Annotated[
+    tuple[float, float],
+    typer.Option(help="Px right and down that landmarks68 are off; see `landmark-shift`."),
+]
+PersonOf = Annotated[
+    Literal["folder", "name", "file"] | None,
+    typer.Option(
+        help="Who is on a photo: its folder, its file name up to the last underscore, or "
+        "somebody else on every file.",
+        show_default="the folder if there is one",
+    ),
+]
+HoldOut = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of people that training never sees.")
+]
+PhotoLimit = Annotated[int | None, typer.Option(help="Use about this many photos.")]
+Seed = Annotated[int, typer.Option(help="Of what is drawn at random.")]
 FaceModelFile = Annotated[
     Path | None,
     typer.Option(

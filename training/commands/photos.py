@@ -11,19 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from facewright.training.commands.options import load_face_model
+from facewright.training.commands.options import (
+    FaceModelFile,
+    HoldOut,
+    LabelFile,
+    LandmarkShift,
+    NetworkFile,
+    PersonOf,
+    PhotoFolder,
+    PhotoLimit,
+    PointsFile,
+    load_face_model,
+)
 
 if TYPE_CHECKING:
     from facewright.training.photos.landmarks import LandmarkSource
 
-HoldOut = Annotated[
-    float, typer.Option(min=0, max=1, help="Share of people that training never sees.")
-]
-FaceModel = Annotated[Path | None, typer.Option("--model", help="Face model; else the shipped.")]
-
 
 def prepare_photos(
-    photos: Annotated[Path, typer.Argument(help="Directory of photos, searched with its folders.")],
+    photos: PhotoFolder,
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the shards.")],
     labels: Annotated[
         Path | None, typer.Option(help=".npz of names, mesh468 and maybe landmarks68.")
@@ -35,34 +41,23 @@ def prepare_photos(
     landmark_model: Annotated[
         Path | None, typer.Option(help="1k3d68.onnx of your own insightface pack.")
     ] = None,
-    landmark_shift: Annotated[
-        tuple[float, float],
-        typer.Option(help="Px right and down that landmarks68 are off; see `landmark-shift`."),
-    ] = (0.0, 0.0),
-    points: Annotated[
-        Path | None, typer.Option(help="What `facewright detect PHOTOS` wrote; else it is run.")
-    ] = None,
-    person: Annotated[
-        Literal["folder", "name", "file"] | None,
-        typer.Option(
-            help="Who is on a photo: its folder, its file name up to the last underscore, or "
-            "somebody else on every file [default: the folder if there is one]."
-        ),
-    ] = None,
+    landmark_shift: LandmarkShift = (0.0, 0.0),
+    points: PointsFile = None,
+    person: PersonOf = None,
     split: Annotated[
         Literal["train", "held-out"], typer.Option(help="Whose photos; by the people's names.")
     ] = "train",
     hold_out: HoldOut = 0.15,
     shard_size: Annotated[int, typer.Option(min=1, help="Photos per shard.")] = 1000,
     workers: Annotated[int, typer.Option(min=1, help="Photos worked on side by side.")] = 1,
-    model: FaceModel = None,
+    face_model: FaceModelFile = None,
 ) -> None:
     """Align photographs of people, find landmarks and skin, and write shards of them.
 
-    Faces are found by the service's own detector, `facewright detect`, which is run as a
-    program of its own: training never imports the service. Its file, `points.npz`, is kept in
-    the directory of the shards for the next start; it holds the names of the photos, the
-    shards do not.
+    Without --points, faces are found by the service's own detector, `facewright detect`, which
+    is run as a program of its own: training never imports the service. Its file, `points.npz`,
+    is kept in the directory of the shards for the next start; it holds the names of the photos,
+    the shards do not.
 
     Shards that are complete already are kept; a directory with shards of other photos, labels
     or settings is refused.
@@ -78,7 +73,7 @@ def prepare_photos(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         source = _landmark_source(landmarks, labels, landmark_model, landmark_shift)
-        face_model = load_face_model(model)
+        model = load_face_model(face_model)
         faces = read_faces(points or _detect(photos, out))
         plan = plan_photos(
             photos, faces, people=split, hold_out=hold_out, rule=person, shard_size=shard_size
@@ -86,7 +81,7 @@ def prepare_photos(
         with Progress(console=console) as progress:
             bar = progress.add_task("preparing", total=len(plan.names))
             left_out = write_shards(
-                plan, out, face_model, source,
+                plan, out, model, source,
                 workers=workers, advance=lambda count: progress.advance(bar, count),
             )  # fmt: skip
     except KeyboardInterrupt:
@@ -124,16 +119,14 @@ def measure_shift(
 
 
 def fit_label_convention(
-    network: Annotated[Path, typer.Argument(help="ONNX file or checkpoint.")],
-    photos: Annotated[Path, typer.Argument(help="Directory of photos.")],
-    labels: Annotated[Path, typer.Option(help=".npz of names, mesh468 and landmarks68.")],
+    network: NetworkFile,
+    photos: PhotoFolder,
+    labels: LabelFile,
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON file of the convention.")],
-    points: Annotated[
-        Path | None, typer.Option(help="What `facewright detect PHOTOS` wrote.")
-    ] = None,
+    points: PointsFile = None,
     hold_out: HoldOut = 0.15,
-    limit: Annotated[int | None, typer.Option(help="Use about this many photos.")] = None,
-    model: FaceModel = None,
+    limit: PhotoLimit = None,
+    face_model: FaceModelFile = None,
 ) -> None:
     """Find where landmarks68 of jaw and brows lie on the face model; training people only."""
     import numpy as np
@@ -158,14 +151,14 @@ def fit_label_convention(
         known = known.take(choose_photos(known.names, limit, 0))
         assert known.landmarks is not None
         loaded = load_network(network)
-        face_model = load_face_model(model)
-        predictions = predict_photos(loaded, face_model, photos, known, track=show)
+        model = load_face_model(face_model)
+        predictions = predict_photos(loaded, model, photos, known, track=show)
         fit = fit_convention(
-            face_model, loaded.layout, predictions.coefficients, predictions.transforms,
+            model, loaded.layout, predictions.coefficients, predictions.transforms,
             known.landmarks, track=show,
         )  # fmt: skip
         fitted_on = f"{fit.photos} photos of training people of {photos.name}, by {network.name}"
-        write_convention(fit, face_model, out, fitted_on=fitted_on)
+        write_convention(fit, model, out, fitted_on=fitted_on)
     except (KeyError, ValueError, OSError) as error:
         _fail("landmark-convention", error)
     before, after = fit.before.mean(), fit.after.mean()

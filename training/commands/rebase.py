@@ -16,7 +16,7 @@ from facewright.training.rnet.rebase import RebaseError, rebase
 
 def rebase_checkpoint(
     checkpoint: Annotated[Path, typer.Argument(exists=True, help="R-Net without a branch.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.")],
     old: Annotated[Path, typer.Option("--from", exists=True, help="Its face model.")],
     new: Annotated[
         Path | None, typer.Option("--to", help="Another build [default: the shipped one].")

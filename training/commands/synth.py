@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import signal
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import cv2
 import typer
@@ -20,6 +19,7 @@ from rich.progress import (
 )
 
 from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.training.commands.options import FaceModelFile
 from facewright.training.contact_sheets import contact_sheet
 from facewright.training.data.shards import ShardMeta, ShardReader, shard_path
 from facewright.training.synthetic.dataset import (
@@ -33,18 +33,14 @@ from facewright.training.synthetic.generate import PortraitGenerator
 from facewright.training.synthetic.verify import landmark_errors
 
 
-class SplitName(str, Enum):
-    """Splits never share seeds, so no picture of one is in the other."""
-
-    train = "train"
-    val = "val"
-
-
 def make_portraits(
     out: Annotated[Path, typer.Argument(help="Directory of the shards; made when missing.")],
     count: Annotated[int, typer.Option(min=1, help="Number of portraits in all.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
-    split: Annotated[SplitName, typer.Option(help="Which part of the seeds.")] = SplitName.train,
+    split: Annotated[
+        Literal["train", "val"],
+        typer.Option(help="Which part of the seeds; no picture of one is in the other."),
+    ] = "train",
     workers: Annotated[int, typer.Option(min=1, help="Processes, one core each.")] = 1,
     shard_size: Annotated[int, typer.Option(min=1, help="Portraits per shard.")] = 1_000,
     per_person: Annotated[
@@ -53,9 +49,7 @@ def make_portraits(
     head: Annotated[
         Path, typer.Option(help="Head model that `facewright-train face-model` writes.")
     ] = Path("runs/face_model/head.npz"),
-    model: Annotated[
-        Path | None, typer.Option(help="Face model of the labels [default: the shipped one].")
-    ] = None,
+    face_model: FaceModelFile = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Only draw a contact sheet of --count portraits (PNG).")
     ] = None,
@@ -64,8 +58,8 @@ def make_portraits(
     job = Job(
         directory=out,
         head_path=head,
-        model_path=model or asset_path(FACE_MODEL),
-        seed=split_seed(split.value, seed),
+        model_path=face_model or asset_path(FACE_MODEL),
+        seed=split_seed(split, seed),
         count=count,
         shard_size=shard_size,
         per_person=per_person,

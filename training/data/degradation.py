@@ -15,7 +15,7 @@ Image = npt.NDArray[np.uint8]
 
 # What strength 1 means.
 BLUR_SIGMA = 0.036  # of the side: 8 px of 224
-NOISE_SIGMA = 90.0  # grey levels
+NOISE_SIGMA = 90.0  # gray levels
 COARSEST = 1 / 16  # of the side
 DARKEST, BRIGHTEST = -4.5, 2.0  # stops
 COVERED = 0.85  # of the face's region
@@ -41,7 +41,7 @@ def degrade(image: Image, kind: Kind, strength: float, rng: np.random.Generator)
     """A copy of a crop that is bad in one way.
 
     * `blur`: Gaussian, its standard deviation up to 0.036 of the side;
-    * `noise`: Gaussian, its standard deviation up to 90 grey levels;
+    * `noise`: Gaussian, its standard deviation up to 90 gray levels;
     * `resolution`: lost, down to a sixteenth (the side's logarithm is linear in the strength);
     * `exposure`: up to 4.5 stops too dark or 2 stops too bright;
     * `occlusion`: shapes of one color, or of other parts of the picture, over up to 85% of an

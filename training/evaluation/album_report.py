@@ -13,9 +13,7 @@ from rich.table import Table
 
 from facewright.training.evaluation.albums import (
     CONDITIONS,
-    MEAN_FACE,
     PLAIN,
-    SINGLE,
     AlbumRow,
     ProbeRow,
     as_plain,
@@ -92,16 +90,20 @@ class AlbumReport:
         cells = {(r.condition, r.photos, r.strategy): r for r in self.albums}
         unit = f" ({self.unit})" if self.unit else ""
         lines = [
-            f"{self.measure[:1].upper()}{self.measure[1:]}{unit}, {self.measured_on}; in brackets"
-            f" the difference to the {PLAIN} and its 95% interval over people:",
+            f"{self.measure[:1].upper()}{self.measure[1:]}{unit}, {self.measured_on}; last the"
+            f" difference of {names[-1]} and {PLAIN} with its 95% interval over people:",
             "",
-            f"| photos | people | {' | '.join(names)} |",
-            "|" + "---|" * (len(names) + 2),
+            f"| photos | people | {' | '.join(names)} | difference |",
+            "|" + "---|" * (len(names) + 3),
         ]
         for condition, photos in dict.fromkeys((r.condition, r.photos) for r in self.albums):
             row = [cells[condition, photos, name] for name in names]
-            figures = (_figure(r, r.strategy not in (PLAIN, MEAN_FACE, SINGLE)) for r in row)
-            lines.append(f"| {photos}, {condition} | {row[0].people} | {' | '.join(figures)} |")
+            figures = " | ".join(f"{r.error.value:.3f}" for r in row)
+            value, low, high = row[-1].over_plain
+            lines.append(
+                f"| {photos}, {condition} | {row[0].people} | {figures}"
+                f" | {value:+.3f} ({low:+.3f}…{high:+.3f}) |"
+            )
         return "\n".join(lines) + "\n"
 
     def _album_panels(self) -> list[Panel]:
@@ -148,10 +150,3 @@ def _cells(interval: Interval, sign: bool = False) -> tuple[str, str]:
     form = "+.3f" if sign else ".3f"
     value, low, high = (f"{number:{form}}" for number in interval)
     return value, f"{low} … {high}"
-
-
-def _figure(row: AlbumRow, compared: bool) -> str:
-    if not compared:
-        return f"{row.error.value:.3f}"
-    value, low, high = row.over_plain
-    return f"{row.error.value:.3f} ({value:+.3f}: {low:+.3f} … {high:+.3f})"

@@ -1,6 +1,6 @@
 """Folders of scan benchmarks as their holders have them: which photo belongs to which scan.
 
-The data need licences of their own and are not shipped; `docs/evaluation.md` describes the layouts.
+The data need licenses of their own and are not shipped; `docs/evaluation.md` describes the layouts.
 """
 
 from __future__ import annotations

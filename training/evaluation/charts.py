@@ -18,7 +18,7 @@ LEFT, RIGHT, TOP, BOTTOM = 62, 16, 36, 46  # px around the axes
 LEGEND_ROW = 20
 FINER = 3  # drawn larger, then shrunk
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-INK, GREY = (40, 40, 40), (210, 210, 210)
+INK, GRAY = (40, 40, 40), (210, 210, 210)
 # BGR; told apart by people who do not see red and green (Okabe and Ito 2008).
 COLORS = (
     (178, 114, 0), (0, 94, 213), (115, 158, 0), (167, 121, 204), (0, 159, 230), (60, 60, 60),
@@ -98,7 +98,7 @@ def _draw(
 
     for value in np.arange(low, high + step / 2, step):
         _, y = at(xs[0], value)
-        _line(canvas, (x0, y), (x0 + width, y), GREY, 1)
+        _line(canvas, (x0, y), (x0 + width, y), GRAY, 1)
         _text(canvas, f"{value:.{_decimals(step)}f}", (x0 - 6, y + 4), "right")
     for x in panel.ticks or xs:
         place, _ = at(x, low)

@@ -1,4 +1,4 @@
-"""Face models of people who hold a licence of the Basel Face Model 2009.
+"""Face models of people who hold a license of the Basel Face Model 2009.
 
 `BFM_model_front.mat` is what the code released with the paper makes of the Basel Face Model 2009
 (shape, identity, albedo) and expression bases built from FaceWarehouse, cut to the face: 35,709
@@ -24,9 +24,9 @@ from facewright.models.morphable_model import PART_SKIN, MorphableModel
 from facewright.training.face_model.uv import face_coordinates
 
 MM_PER_UNIT: Final = 100.0
-"""The file is in units of 100 mm: the original's micrometres over 1e5."""
-MICROMETRES: Final = 1e-5
-"""Units of 100 mm in a micrometre."""
+"""The file is in units of 100 mm: the original's micrometers over 1e5."""
+MICROMETERS: Final = 1e-5
+"""Units of 100 mm in a micrometer."""
 
 FRONT_FILE: Final = "BFM_model_front.mat"
 TEMPLATE_FILE: Final = "similarity_Lm3D_all.mat"
@@ -51,7 +51,7 @@ _RIGHT_EYE, _LEFT_EYE, _NOSE, _MOUTH = (36, 39), (42, 45), 30, (48, 54)
 def read_front(path: str | Path) -> MorphableModel:
     """Read `BFM_model_front.mat` into a `MorphableModel` with dense bases.
 
-    Units become millimetres and colors [0, 1], 1-based indices 0-based, and the mean shape is
+    Units become millimeters and colors [0, 1], 1-based indices 0-based, and the mean shape is
     centered.  The file names no mirror pairs and no texture coordinates: a vertex's mirror is
     the vertex nearest to its mirror position on the mean shape, and texture coordinates are made
     as those of the open face model.  There are no named blendshapes, and every vertex counts as
@@ -72,7 +72,7 @@ def read_split(folder: str | Path) -> MorphableModel:
     The folder holds, under the names that the released code gives them,
 
     - `01_MorphableModel.mat`, the Basel Face Model 2009: `shapeMU`, `shapePC`, `shapeEV` and the
-      same of `tex`, in micrometres and 0-255, bases of unit length beside their deviations;
+      same of `tex`, in micrometers and 0-255, bases of unit length beside their deviations;
     - `Exp_Pca.bin`, expressions on a part of its vertices: their number as int32, then a mean and
       as many modes in float32; `std_exp.txt`, their deviations;
     - `BFM_exp_idx.mat` (`trimIndex`), which of the vertices that part has, and `BFM_front_idx.mat`
@@ -97,9 +97,9 @@ def read_split(folder: str | Path) -> MorphableModel:
         whole = part[of_part]
         return _convert(
             {
-                "meanshape": _rows(np.reshape(basel["shapeMU"], (-1, 1)), whole) * MICROMETRES,
-                "idBase": _scaled(basel, "shape", N_IDENTITY, whole) * MICROMETRES,
-                "exBase": _rows(expression, of_part) * MICROMETRES,
+                "meanshape": _rows(np.reshape(basel["shapeMU"], (-1, 1)), whole) * MICROMETERS,
+                "idBase": _scaled(basel, "shape", N_IDENTITY, whole) * MICROMETERS,
+                "exBase": _rows(expression, of_part) * MICROMETERS,
                 "meantex": _rows(np.reshape(basel["texMU"], (-1, 1)), whole),
                 "texBase": _scaled(basel, "tex", N_ALBEDO, whole),
                 **{key: info[key] for key in ("tri", "keypoints", "skinmask")},
@@ -180,7 +180,7 @@ def _convert(content: dict[str, Any]) -> MorphableModel:
         metadata={
             "name": "Basel Face Model 2009, front",
             "version": "2009",
-            "licence": "Basel Face Model licence: personal, non-commercial, no redistribution",
+            "licence": "Basel Face Model license: personal, non-commercial, no redistribution",
             "source": FRONT_FILE,
             "units": "mm",
         },
@@ -214,7 +214,7 @@ def _scaled(
 
 
 def _expression(modes: Path, deviations: Path, n_vertices: int) -> NDArray[np.float64]:
-    """The first expressions (3V, 64) of `Exp_Pca.bin`, times their deviations, micrometres."""
+    """The first expressions (3V, 64) of `Exp_Pca.bin`, times their deviations, micrometers."""
     data = modes.read_bytes()
     count = int(np.frombuffer(data[:4], "<i4")[0]) if len(data) >= 4 else 0
     if count < N_EXPRESSION or len(data) != 4 + 4 * 3 * n_vertices * (count + 1):

@@ -2,7 +2,7 @@
 
 `register_scans` brings the head cage onto the mean of the scans and carries their modes over. The
 result is stored in ``scanned_heads.npz``, so that a build does not need the scans themselves. It
-is a statistic of scans under the MIT licence, whose notice lies beside it.
+is a statistic of scans under the MIT license, whose notice lies beside it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Statistics of real heads: principal components of light-stage scans, registered to one template.
 
-The file is made of ICT-FaceKit (USC Institute for Creative Technologies, MIT licence, commit
+The file is made of ICT-FaceKit (USC Institute for Creative Technologies, MIT license, commit
 da5f95a): its neutral mean head and identity modes. It is read once, by the registration; the
 project keeps what was computed from it on its own mesh (`training.face_model.scanned`).
 """

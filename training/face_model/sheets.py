@@ -33,7 +33,7 @@ def render(
     Args:
         model: whose triangles are drawn.
         vertices: of the face.
-        albedo: (V, 3) sRGB, or None for grey clay.
+        albedo: (V, 3) sRGB, or None for gray clay.
         angles: pitch, yaw, roll in degrees.
         size: of the picture in pixels.
     """

@@ -8,8 +8,6 @@ import numpy as np
 
 from facewright.training.face_model.cage import MM_PER_UNIT
 
-PREFIX = "warp/"
-
 
 @dataclass(frozen=True)
 class Warp:

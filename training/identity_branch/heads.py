@@ -18,14 +18,14 @@ from facewright.models.arrays import DoubleArray
 from facewright.models.identity_branch_torch import N_IDENTITY
 
 RIDGES = tuple(10.0**k for k in np.arange(-1.0, 4.1, 0.5))
-"""Penalties on standardised features, in portraits."""
+"""Penalties on standardized features, in portraits."""
 DECAYS = (0.01, 0.1, 0.3, 1.0)
 """Weight decays of the small network."""
 EPOCHS = 120
 BATCH = 256
 RATE = 1e-3
 NOISE = 0.1
-"""Standard deviation of what is added to standardised features in training."""
+"""Standard deviation of what is added to standardized features in training."""
 MEASURE_EVERY = 5
 PATIENCE = 5
 PRIOR = 30
@@ -39,7 +39,7 @@ class Head:
 
     Attributes:
         name: how it was fitted.
-        layers: from features to coefficients, the standardisation folded in.
+        layers: from features to coefficients, the standardization folded in.
         error: root mean square distance in mm on the people that chose it.
     """
 
@@ -108,7 +108,7 @@ def _ridge(
         layer.weight.copy_(torch.from_numpy(weight.T))
         layer.bias.copy_(torch.from_numpy(middle))
     return Head(
-        f"linear, ridge {ridge:g}", _unstandardised(nn.Sequential(layer), mean, spread), error
+        f"linear, ridge {ridge:g}", _unstandardized(nn.Sequential(layer), mean, spread), error
     )
 
 
@@ -156,17 +156,17 @@ def _network(
                 break
     layers.load_state_dict(best_state)
     name = f"{hidden} hidden units, decay {decay:g}"
-    return Head(name, _unstandardised(layers, mean, spread), best)
+    return Head(name, _unstandardized(layers, mean, spread), best)
 
 
 def _mean_form(difference: Tensor, metric: Tensor) -> Tensor:
     return ((difference @ metric) * difference).sum(1).mean()
 
 
-def _unstandardised(
+def _unstandardized(
     layers: nn.Sequential, mean: npt.NDArray[np.float32], spread: npt.NDArray[np.float32]
 ) -> nn.Sequential:
-    """The same function of features that are not standardised."""
+    """The same function of features that are not standardized."""
     first = layers[0]
     assert isinstance(first, nn.Linear)
     with torch.no_grad():

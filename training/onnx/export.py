@@ -76,7 +76,7 @@ def export_checkpoint(
     figures: Path | None = None,
     name: str = DEFAULT_NAME,
     version: str = "0",
-    licence: str = "MIT",
+    license: str = "MIT",
     stranger_distance: float = STRANGER_DISTANCE,
     stranger_cosine: float = STRANGER_COSINE,
     stored_in: Storage = "int8",
@@ -94,7 +94,7 @@ def export_checkpoint(
             and no card is written.
         name: of the weights, for the file's metadata.
         version: likewise.
-        licence: likewise.
+        license: likewise.
         stranger_distance: sigmas beyond which a photo of an album shows somebody else, see
             `models.agreement`.
         stranger_cosine: likewise the cosine of descriptors below which it does, of weights with an
@@ -119,7 +119,7 @@ def export_checkpoint(
     metadata = {
         "name": name,
         "version": version,
-        "licence": licence,
+        "licence": license,
         "layout": info.layout,
         "variant": info.variant,
         "face_model": model.sha256,
@@ -142,7 +142,7 @@ def export_checkpoint(
         "name": name,
         "version": version,
         "file": output.name,
-        "licence": licence,
+        "license": license,
         "stranger_distance": stranger_distance,
         "stranger_cosine": stranger_cosine if rnet.branch is not None else None,
         "sha256": hashlib.sha256(stored).hexdigest(),
@@ -160,7 +160,7 @@ def export_checkpoint(
             "file": face_model.name,
             "name": model.metadata["name"],
             "version": model.metadata["version"],
-            "licence": model.metadata["licence"],
+            "license": model.metadata["licence"],
             "sha256": model.sha256,
         },
         "training": _training(info, cnet is not None),

@@ -116,7 +116,7 @@ def render_model_card(record: Mapping[str, Any]) -> str:
                 ),
                 (
                     "Face model",
-                    f"{face_model['name']} {face_model['version']} ({face_model['licence']})",
+                    f"{face_model['name']} {face_model['version']} ({face_model['license']})",
                 ),
             ],
         ),
@@ -138,8 +138,8 @@ def render_model_card(record: Mapping[str, Any]) -> str:
         f" {check['stored_difference']:.1e}.",
         "## Limits and biases",
         "\n".join(f"- {limit}" for limit in story["limits"]),
-        "## Licence",
-        f"{record['licence']}.",
+        "## License",
+        f"{record['license']}.",
         "## Checksums (SHA-256)",
         _table(
             ("file", "checksum"),

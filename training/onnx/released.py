@@ -65,7 +65,7 @@ def import_released(
         written["weights"],
         face_model=written["face model"],
         name=source.stem,
-        licence="that of the checkpoint and of its face model",
+        license="that of the checkpoint and of its face model",
         stored_in="float32",
     )
     return written

@@ -24,8 +24,6 @@ import numpy.typing as npt
 from facewright.models.arrays import Array
 from facewright.models.landmarks import CHIN, JAW, LANDMARK_COUNT, MIRROR_ORDER
 
-POINT_COUNT: Final = 468
-
 # Outer and inner corner of the image-left eye, inner and outer one of the image-right eye.
 LEFT_EYE, RIGHT_EYE = (33, 133), (362, 263)
 NOSE_TIP, LEFT_MOUTH, RIGHT_MOUTH = 1, 61, 291

@@ -1,4 +1,4 @@
-"""Reader of dlib's serialised networks (`.dat`), as far as its face recognition needs it.
+"""Reader of dlib's serialized networks (`.dat`), as far as its face recognition needs it.
 
 The format is dlib's own (`serialize.h`, `dnn/core.h`, `dnn/layers.h` of dlib 19):
 

@@ -1,6 +1,6 @@
 """The renderer for CUDA: visibility from nvdiffrast (Laine et al. 2020).
 
-nvdiffrast has a licence of its own (non-commercial) and is built on the machine, so it is no
+nvdiffrast has a license of its own (non-commercial) and is built on the machine, so it is no
 dependency: this module imports it only when a renderer is made.
 """
 

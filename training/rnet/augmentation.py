@@ -61,7 +61,7 @@ def tone_tables(
 def degrade(image: Images, rng: np.random.Generator, settings: Augmentation) -> None:
     """Lose color, resolution, certainty and parts of an image (S, S, 3), in place."""
     size = len(image)
-    if rng.random() < settings.grey:
+    if rng.random() < settings.gray:
         image[:] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     if rng.random() < settings.coarse:
         small = max(8, round(size * rng.uniform(settings.coarsest, 0.9)))

@@ -83,10 +83,10 @@ class Augmentation(Settings):
         mirror: probability of a mirror image.
         gamma, gain, tint, contrast: standard deviations of the logarithms of the exponent, of
             the common factor, of the factors of the color channels and of the spread around mid
-            grey.
-        grey: probability of removing the color.
+            gray.
+        gray: probability of removing the color.
         coarse: probability of losing resolution, down to `coarsest` of the side.
-        noise: probability of noise, of up to `noise_sigma` grey levels.
+        noise: probability of noise, of up to `noise_sigma` gray levels.
         cutout: probability of a rectangle of one color, up to `cutout_side` of the side.
     """
 
@@ -96,7 +96,7 @@ class Augmentation(Settings):
     gain: Weight = 0.0
     tint: Weight = 0.0
     contrast: Weight = 0.0
-    grey: Share = 0.0
+    gray: Share = 0.0
     coarse: Share = 0.0
     coarsest: Annotated[float, Field(gt=0, le=0.9)] = 0.35
     noise: Share = 0.0

@@ -15,7 +15,7 @@ from facewright.training.evaluation.measures import FaceErrors, face_errors, mod
 
 # Faces whose whole shape is computed at once.
 CHUNK = 32
-# Identity modes by rank; large features are learnt long before small ones.
+# Identity modes by rank; large features are learned long before small ones.
 MODE_GROUPS = {"modes_1_5": slice(0, 5), "modes_6_20": slice(5, 20), "modes_21_80": slice(20, 80)}
 
 

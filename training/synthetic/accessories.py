@@ -61,7 +61,7 @@ class GlassesDesign:
         """Any design; with `dark` of sunglasses."""
         color = rng.uniform(0.004, 0.05, 3) if rng.random() < 0.75 else rng.uniform(0.02, 0.5, 3)
         wire = rng.random() < (0.35 if dark else 0.6)
-        grey = 0.5 * np.ones(3)
+        gray = 0.5 * np.ones(3)
         return cls(
             half_width=rng.uniform(0.36, 0.46) if dark else rng.uniform(0.33, 0.43),
             aspect=rng.uniform(0.6, 0.95) if dark else rng.uniform(0.5, 0.95),
@@ -72,7 +72,7 @@ class GlassesDesign:
             wrap=rng.uniform(0.06, 0.2 if dark else 0.13),
             color=color.astype(np.float32),
             width=rng.uniform(0.5, 1.4) if wire else rng.uniform(2.0, 4.0),
-            tint=(rng.uniform(0.003, 0.04, 3) if dark else grey).astype(np.float32),
+            tint=(rng.uniform(0.003, 0.04, 3) if dark else gray).astype(np.float32),
             opacity=rng.uniform(0.7, 0.98) if dark else rng.uniform(0, 0.06),
         )
 

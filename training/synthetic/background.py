@@ -17,12 +17,12 @@ _GLYPHS = "ABCDEFGHIKLMNOPRSTUVWXYZ0123456789"
 
 def draw_background(rng: np.random.Generator, size: int) -> FloatArray:
     """One (size, size, 3) float32 linear background."""
-    grey = 1 - 0.9 * rng.beta(1.5, 1.8)
+    gray = 1 - 0.9 * rng.beta(1.5, 1.8)
     dark = rng.uniform(0.1, 0.45) if rng.random() < 0.25 else rng.uniform(0.6, 1.0)
 
     def color() -> FloatArray:
         c = (rng.uniform(0.05, 1.0) + rng.uniform(-0.4, 0.4, 3)).clip(0.02, 0.97) * dark
-        return (c + grey * (c.mean() - c)).astype(np.float32)
+        return (c + gray * (c.mean() - c)).astype(np.float32)
 
     kind = rng.choice(list(_KINDS), p=list(_KINDS.values()))
     image = _gradient(rng, size, color(), color())

@@ -29,8 +29,8 @@ class Development:
         x = x * np.float32(1 + self.shoulder) / (1 + np.float32(self.shoulder) * x)
         x = np.clip(x, 0, 1) ** np.float32(1 / 2.2)
         x = (x - np.float32(0.5)) * np.float32(self.contrast) + np.float32(0.5 + self.brightness)
-        grey = (x @ np.full(3, 1 / 3, np.float32))[..., None]
-        return np.clip(grey + np.float32(self.saturation) * (x - grey), 0, 1)
+        gray = (x @ np.full(3, 1 / 3, np.float32))[..., None]
+        return np.clip(gray + np.float32(self.saturation) * (x - gray), 0, 1)
 
 
 def draw_development(rng: np.random.Generator, incident: float) -> Development:
@@ -57,7 +57,7 @@ def draw_development(rng: np.random.Generator, incident: float) -> Development:
 
 
 def degrade(rng: np.random.Generator, image: FloatArray) -> Image:
-    """Blur, low resolution, greyscale, noise and JPEG, each now and then.
+    """Blur, low resolution, grayscale, noise and JPEG, each now and then.
 
     Args:
         rng: source of the choices.
@@ -85,8 +85,8 @@ def degrade(rng: np.random.Generator, image: FloatArray) -> Image:
     if rng.random() < 0.2:
         image = image * _vignette(rng, size)
     if rng.random() < 0.08:
-        grey = image @ np.float32([0.299, 0.587, 0.114])
-        image = np.repeat(grey[..., None], 3, axis=2)
+        gray = image @ np.float32([0.299, 0.587, 0.114])
+        image = np.repeat(gray[..., None], 3, axis=2)
     image = image + np.float32(rng.gamma(1.2, 0.006)) * rng.standard_normal(
         (size, size, 1), dtype=np.float32
     )

@@ -1,6 +1,6 @@
 """What a face's shape says about its person: sex, age, ancestry, build.
 
-On photographs looks agree with shapes: beards grow on male faces, hair greys on old ones. The
+On photographs looks agree with shapes: beards grow on male faces, hair grays on old ones. The
 face model's identity components come in part from people of known sex, age and population, so
 a linear regression tells these from identity coefficients, and looks are drawn to agree.
 """

@@ -25,5 +25,5 @@ router = APIRouter(prefix="/v1", tags=["reconstruction"])
     ),
 )
 async def models(server: Server) -> ModelsResult:
-    """Names, versions, licences, checksums and topology of the loaded models."""
+    """Names, versions, licenses, checksums and topology of the loaded models."""
     return describe_models(server.lifecycle.engine, __version__)

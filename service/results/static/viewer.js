@@ -199,26 +199,26 @@ function makeViewer(holder) {
     layout(location = 1) in vec3 normal;
     layout(location = 2) in vec4 paint;
     layout(location = 3) in vec2 spot;
-    uniform mat4 place; uniform mat3 turn; uniform vec3 centre; uniform vec3 lens;
-    out vec4 colour; out vec2 where; out vec3 facing; out vec3 eye;
+    uniform mat4 place; uniform mat3 turn; uniform vec3 center; uniform vec3 lens;
+    out vec4 color; out vec2 where; out vec3 facing; out vec3 eye;
     void main() {
-      vec3 p = turn * ((place * vec4(position, 1.0)).xyz - centre);
+      vec3 p = turn * ((place * vec4(position, 1.0)).xyz - center);
       float depth = lens.z - p.z;
       gl_Position = vec4(p.xy * lens.xy, (depth - lens.z) * 0.5, depth);
-      colour = paint; where = spot;
+      color = paint; where = spot;
       facing = turn * mat3(place) * normal;
       eye = vec3(-p.xy, depth);
     }`;
   const FRAGMENT = `#version 300 es
     precision highp float;
-    in vec4 colour; in vec2 where; in vec3 facing; in vec3 eye;
+    in vec4 color; in vec2 where; in vec3 facing; in vec3 eye;
     uniform sampler2D image; uniform bool textured; uniform vec4 factor; uniform bool lit;
     uniform bool clay; uniform bool hollow; uniform float cutoff;
     out vec4 shown;
     // Camera space: a key from the viewer's upper left, a weak fill from the right, the sky.
     const vec3 KEY = normalize(vec3(-0.5, 0.6, 0.62)), FILL = normalize(vec3(0.9, 0.05, 0.45));
     void main() {
-      vec4 own = factor * colour * (textured ? texture(image, where) : vec4(1.0));
+      vec4 own = factor * color * (textured ? texture(image, where) : vec4(1.0));
       if (own.a < cutoff) discard;
       vec3 linear = clay ? vec3(0.50, 0.45, 0.41) : own.rgb;
       if (lit || clay) {
@@ -235,7 +235,7 @@ function makeViewer(holder) {
       shown = vec4(mix(high, low, lessThan(linear, vec3(0.0031308))) * alpha, alpha);
     }`;
   let program, at, parts = [], shownBlob = null, order = 0, whole = false;
-  let centre = [0, 0, 0], radius = 1, yaw = 0, pitch = 0, zoom = 1;
+  let center = [0, 0, 0], radius = 1, yaw = 0, pitch = 0, zoom = 1;
   let swaying = !matchMedia("(prefers-reduced-motion: reduce)").matches, began = 0, frame = 0;
 
   function setUp() {
@@ -310,7 +310,7 @@ function makeViewer(holder) {
         }
       }
     }
-    centre = low.map((value, axis) => (value + high[axis]) / 2);
+    center = low.map((value, axis) => (value + high[axis]) / 2);
     radius = Math.hypot(...low.map((value, axis) => high[axis] - value)) / 2;
   }
 
@@ -323,7 +323,7 @@ function makeViewer(holder) {
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     const [cy, sy, cp, sp] = [Math.cos(yaw), Math.sin(yaw), Math.cos(pitch), Math.sin(pitch)];
     gl.uniformMatrix3fv(at("turn"), false, [cy, sp * sy, -cp * sy, 0, cp, sp, sy, -sp * cy, cp * cy]);
-    gl.uniform3fv(at("centre"), centre);
+    gl.uniform3fv(at("center"), center);
     const distance = 6 * radius, focal = 6.6 * zoom, aspect = Math.min(1, width / height);
     gl.uniform3f(at("lens"), focal * aspect * height / width, focal * aspect, distance);
     gl.uniform1i(at("clay"), button("clay").ariaPressed === "true");

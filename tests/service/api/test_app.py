@@ -435,7 +435,7 @@ def test_openapi_describes_every_answer(client: TestClient) -> None:
 
 def test_every_field_of_the_answers_is_described(client: TestClient) -> None:
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
-    named_for_themselves = {"name", "version", "licence", "source"}
+    named_for_themselves = {"name", "version", "license", "source"}
     album = ("AlbumPhoto", "AlbumIdentity", "Likeness", "PhotoProblem")
     for name in ("Face", "FacePose", "Problem", "CoefficientGroups", "File", *album):
         for field, about in schemas[name]["properties"].items():

@@ -198,7 +198,7 @@ def test_a_connection_without_a_request_is_closed(strict: Any) -> None:
         assert HEADER_TIMEOUT * 0.9 < time.monotonic() - began < HEADER_TIMEOUT + SLACK
 
 
-def test_a_head_in_two_pieces_is_no_offence(strict: Any) -> None:
+def test_a_head_in_two_pieces_is_no_offense(strict: Any) -> None:
     with strict.connect() as connection:
         connection.sendall(HEAD)
         time.sleep(HEADER_TIMEOUT / 3)

@@ -324,11 +324,11 @@ def test_models_tells_what_is_loaded(client: httpx.Client, assets: Any) -> None:
     described = ModelsResult.model_validate_json(client.get("/v1/models").content)
     assert described.face_model.sha256 == assets.model.sha256 == described.weights.face_model
     assert described.face_model.vertices == assets.model.n_vertices
-    assert described.face_model.licence == "CC0-1.0"
+    assert described.face_model.license == "CC0-1.0"
     assert described.weights.name == "brightness"
     assert described.weights.providers == ["CPUExecutionProvider"]
     assert described.detector.name == "blazeface"
-    assert described.detector.licence == "Apache-2.0 (BlazeFace, FaceMesh), MIT (CenterFace)"
+    assert described.detector.license == "Apache-2.0 (BlazeFace, FaceMesh), MIT (CenterFace)"
 
 
 def test_parallel_requests_share_batches_and_do_not_mix(

@@ -31,7 +31,7 @@ def test_validator_has_nothing_to_say(
     tmp_path: Path, validate_gltf: Validate, points: int, triangles: int
 ) -> None:
     file = tmp_path / "face.glb"
-    file.write_bytes(write_glb(sphere(points, triangles), {"licence": "CC0-1.0", "n": [1, 2.5]}))
+    file.write_bytes(write_glb(sphere(points, triangles), {"license": "CC0-1.0", "n": [1, 2.5]}))
     assert validate_gltf(file)["messages"] == []
 
 

@@ -153,7 +153,7 @@ def test_validator_has_nothing_to_say(
     pose = TURN if textured else None
     head = make(detail, targets, textured, {"jawOpen": 0.4}, pose)
     file = tmp_path / "head.glb"
-    file.write_bytes(write_head_glb(head, {"licence": "CC0-1.0"}, quantized=quantized))
+    file.write_bytes(write_head_glb(head, {"license": "CC0-1.0"}, quantized=quantized))
     assert validate_gltf(file)["messages"] == []
 
 

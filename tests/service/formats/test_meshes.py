@@ -82,7 +82,7 @@ def read_glb(data: bytes) -> tuple[dict[str, Any], list[NDArray[Any]]]:
 @given(meshes())
 def test_glb_holds_the_mesh(mesh: Mesh) -> None:
     document, (positions, normals, colors, indices, inside) = read_glb(
-        write_glb(mesh, {"licence": "CC0-1.0", "coefficients": [0.5]})
+        write_glb(mesh, {"license": "CC0-1.0", "coefficients": [0.5]})
     )
     np.testing.assert_allclose(positions * 1000, mesh.vertices, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(normals, mesh.normals)
@@ -103,12 +103,12 @@ def test_glb_holds_the_mesh(mesh: Mesh) -> None:
     np.testing.assert_array_equal(np.rint(255 * srgb), mesh.colors_u8)
     assert (colors[:, 3] == 65535).all()
     extras = document["asset"]["extras"]
-    assert extras["licence"] == "CC0-1.0"
+    assert extras["license"] == "CC0-1.0"
     assert extras["coefficients"] == [0.5]
-    assert extras["units"] == "metres"
+    assert extras["units"] == "meters"
 
 
-def test_middle_grey_is_linear_in_glb() -> None:
+def test_middle_gray_is_linear_in_glb() -> None:
     mesh = triangle()
     _, (_, _, colors, _, _) = read_glb(write_glb(mesh, {}))
     # sRGB 128 is 0.21586 of linear light (IEC 61966-2-1).
@@ -131,7 +131,7 @@ def test_trimesh_reads_glb() -> None:
 @settings(max_examples=60, deadline=None)
 @given(meshes())
 def test_trimesh_reads_obj(mesh: Mesh) -> None:
-    data = write_obj(mesh, {"licence": "CC0-1.0"})
+    data = write_obj(mesh, {"license": "CC0-1.0"})
     loaded = trimesh.load(
         io.BytesIO(data), file_type="obj", force="mesh", process=False, maintain_order=True
     )
@@ -180,10 +180,10 @@ def test_obj_of_the_widest_numbers() -> None:
 
 
 def test_obj_header_stays_a_comment() -> None:
-    data = write_obj(triangle(), {"licence": "CC0-1.0", "note": "two\nv 1 2 3\r\nlines"})
+    data = write_obj(triangle(), {"license": "CC0-1.0", "note": "two\nv 1 2 3\r\nlines"})
     lines = data.decode().splitlines()
-    assert "# units: millimetres" in lines
-    assert "# licence: CC0-1.0" in lines
+    assert "# units: millimeters" in lines
+    assert "# license: CC0-1.0" in lines
     assert sum(line.startswith("v ") for line in lines) == 3
 
 
@@ -282,7 +282,7 @@ def test_trimesh_finds_the_texture_where_it_belongs() -> None:
 def test_trimesh_reads_obj_with_material_and_texture(tmp_path: Path) -> None:
     mesh = textured()
     assert mesh.texture is not None
-    (tmp_path / "face 0.obj").write_bytes(write_obj(mesh, {"licence": "CC0-1.0"}, "face 0.mtl"))
+    (tmp_path / "face 0.obj").write_bytes(write_obj(mesh, {"license": "CC0-1.0"}, "face 0.mtl"))
     (tmp_path / "face 0.mtl").write_bytes(write_mtl("face 0.png"))
     (tmp_path / "face 0.png").write_bytes(encode_picture(mesh.texture.rgb_u8, PNG))
     loaded = trimesh.load(tmp_path / "face 0.obj", force="mesh", process=False)
@@ -340,7 +340,7 @@ def triangle() -> Mesh:
 def test_trimesh_reads_ply(mesh: Mesh) -> None:
     data = write_ply(mesh, {"axes": "+Y up,\nand more"})
     assert b"comment axes: +Y up, and more\n" in data
-    assert b"comment units: millimetres\n" in data
+    assert b"comment units: millimeters\n" in data
     loaded = trimesh.load(io.BytesIO(data), file_type="ply", process=False)
     np.testing.assert_array_equal(loaded.vertices, mesh.vertices)
     np.testing.assert_array_equal(loaded.faces, mesh.triangles)

@@ -594,13 +594,7 @@ def test_a_reduction_keeps_the_side_that_is_asked_for(
     side: int, least: int, reduction: int
 ) -> None:
     photo = np.full((100, side, 3), 90, np.uint8)
-    jpeg, png = (encode_as(photo, kind) for kind in ("JPEG", "PNG"))
+    jpeg, png = (encode(Image.fromarray(photo), kind) for kind in ("JPEG", "PNG"))
     assert open_photo(jpeg, ImageLimits(), least).reduction == reduction
     assert open_photo(jpeg, ImageLimits(), least).rgb_u8.shape[1] == side // reduction
     assert open_photo(png, ImageLimits(), least).reduction == 1, "only a JPEG can be reduced"
-
-
-def encode_as(rgb_u8: np.ndarray, kind: str) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(rgb_u8).save(file, kind)
-    return file.getvalue()

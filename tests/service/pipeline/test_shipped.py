@@ -48,7 +48,7 @@ def test_the_record_describes_the_shipped_files() -> None:
 def test_the_default_may_be_used_commercially(client: httpx.Client) -> None:
     weights = client.get("/v1/models").json()["weights"]
     assert weights["sha256"] == sha256(asset_path(WEIGHTS))
-    assert weights["licence"] == "MIT"
+    assert weights["license"] == "MIT"
 
 
 def test_landmarks_lie_on_the_astronaut(client: httpx.Client, portrait_jpeg: bytes) -> None:

@@ -79,7 +79,7 @@ def test_features_stand_out_from_the_skin(sampler):
 
 
 @given(melanin=st.floats(0.43, 1.15), seed=st.integers(0, 10_000))
-def test_dark_skin_has_dark_hair_until_it_greys(melanin: float, seed: int):
+def test_dark_skin_has_dark_hair_until_it_grays(melanin: float, seed: int):
     hair = draw_hair_colors(np.random.default_rng(seed), melanin, age=0.0)
     assert hair.scalp.max() < 0.2
     assert hair.brows.max() < 0.2

@@ -20,7 +20,7 @@ angles = st.floats(DARKEST, LIGHTEST)
 
 
 def test_lab_of_known_colors():
-    # CIE values of the sRGB primaries and of a grey, D65 (linear light).
+    # CIE values of the sRGB primaries and of a gray, D65 (linear light).
     assert lab_from_linear(np.ones(3)) == pytest.approx([100, 0, 0], abs=0.02)
     assert lab_from_linear(np.array([1.0, 0, 0])) == pytest.approx([53.24, 80.09, 67.2], abs=0.05)
     assert lab_from_linear(np.full(3, 0.18))[0] == pytest.approx(49.5, abs=0.05)

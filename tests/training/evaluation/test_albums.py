@@ -122,9 +122,9 @@ def test_ranks_of_confidences_that_know(face_model):
 
 
 @pytest.fixture(scope="module")
-def grey_people(tmp_path_factory, face_model):
+def gray_people(tmp_path_factory, face_model):
     """Photographs of blocks; three people of four, one of one."""
-    directory = tmp_path_factory.mktemp("grey")
+    directory = tmp_path_factory.mktemp("gray")
     rng = np.random.default_rng(0)
     unknown = {name: np.full(shape, np.nan) for name, shape in LABEL_SHAPES.items()}
     meta = ShardMeta("photos", 0, "test", face_model.sha256)
@@ -156,8 +156,8 @@ def sharpness_network(sha256=""):
     return AlbumNetwork(predict, LAYOUT_239, sha256)
 
 
-def test_a_whole_evaluation_of_photographs(grey_people, face_model, tmp_path, capsys):
-    shards, network = ShardSet(grey_people), sharpness_network(face_model.sha256)
+def test_a_whole_evaluation_of_photographs(gray_people, face_model, tmp_path, capsys):
+    shards, network = ShardSet(gray_people), sharpness_network(face_model.sha256)
     photos = predict_albums(network, face_model, shards, people=9, per_person=4, seed=0)
     assert sorted(photos.person) == [0] * 4 + [1] * 4 + [2] * 4  # not the one of one photo
     again = predict_albums(network, face_model, shards, people=9, per_person=4, seed=0)

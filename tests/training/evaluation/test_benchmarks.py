@@ -358,7 +358,6 @@ def test_now_test_photos_are_only_predicted(call, village, tmp_path):
         ("micc", ["--metrical"], "belong to NoW"),
         ("now", ["--landmarks", "x"], "belongs to MICC"),
         ("now", ["--mm-per-unit", "2"], "in mm"),
-        ("now", ["--subset", "train"], "validation or test"),
         ("facewarehouse", [], "Tester_"),
     ],
 )

@@ -14,27 +14,16 @@ from facewright.models.rnet_torch import RNet
 from facewright.training.commands.evaluate import app
 from facewright.training.data.shards import ShardSet
 from facewright.training.evaluation.measures import face_errors
-from facewright.training.evaluation.network import Network, load_network
+from facewright.training.evaluation.network import load_network
 from facewright.training.evaluation.report import Figure, show, write
 from facewright.training.evaluation.synthetic import evaluate_synthetic
 from facewright.training.onnx.model_card import read_figures
+from tests.replayed_networks import replay
 
 
 def coefficients_of(labels):
     parts = (labels.identity, labels.expression, labels.albedo, labels.light)
     return np.concatenate([*parts, labels.rotation, labels.translation], 1)
-
-
-def replay(rows, sha256=""):
-    """A network that knows the answers, in order."""
-    rest = list(rows)
-
-    def predict(crops):
-        assert crops.dtype == np.uint8
-        assert crops.shape[1:] == (224, 224, 3)
-        return np.stack([rest.pop(0) for _ in crops]).astype(np.float32)
-
-    return Network(predict, LAYOUT_239, sha256)
 
 
 def by_measure(figures):

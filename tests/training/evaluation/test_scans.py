@@ -149,8 +149,8 @@ def test_a_step_between_planes_that_no_motion_removes():
     np.testing.assert_allclose(found.pose.rotation[2], [0, 0, 1], atol=1e-3)
 
 
-def test_registration_minimises_the_distance(model):
-    """Against a general minimiser of the same sum of squares."""
+def test_registration_minimizes_the_distance(model):
+    """Against a general minimizer of the same sum of squares."""
     target = face(model, 5)
     prediction = Prediction.of(model, face(model, 6))
     rng = np.random.default_rng(0)

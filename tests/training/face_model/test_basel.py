@@ -1,4 +1,4 @@
-"""The loader for licence holders, on a small synthetic file of the form it reads."""
+"""The loader for license holders, on a small synthetic file of the form it reads."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def basel(path: Path) -> MorphableModel:
     return read_front(path)
 
 
-def test_units_are_millimetres_about_the_mean(basel: MorphableModel, model: MorphableModel) -> None:
+def test_units_are_millimeters_about_the_mean(basel: MorphableModel, model: MorphableModel) -> None:
     expected = model.mean_vertices - model.mean_vertices.mean(axis=0)
     np.testing.assert_allclose(basel.mean_vertices, expected, atol=1e-4)
     assert basel.subdivision is None

@@ -215,10 +215,10 @@ def test_graph_is_no_more_than_the_networks(run: Run, tmp_path: Path) -> None:
     assert model.opset_import[0].version >= 17
 
     options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     onnxruntime.InferenceSession(run.output, options, providers=["CPUExecutionProvider"])
-    assert not {"Cast", "Mul"} & set(operators(onnx.load(tmp_path / "optimised.onnx")))
+    assert not {"Cast", "Mul"} & set(operators(onnx.load(tmp_path / "optimized.onnx")))
 
 
 def test_file_is_small_and_its_weights_have_8_bits(run: Run) -> None:
@@ -273,7 +273,7 @@ def test_record(run: Run) -> None:
         "file": "face_model.npz",
         "name": "fan",
         "version": "3",
-        "licence": "CC0-1.0",
+        "license": "CC0-1.0",
         "sha256": sha256(run.face_model),
     }
     assert record["training"] == {

@@ -71,7 +71,7 @@ def test_a_network_is_measured_on_held_out_people(
     assert color["value"] == pytest.approx(color["baseline"], rel=0.1)  # untrained
 
     out = tmp_path / "convention.json"
-    result = run("landmark-convention", network, photos, *common, "--model", face_model_file,
+    result = run("landmark-convention", network, photos, *common, "--face-model", face_model_file,
                  "-o", out)  # fmt: skip
     assert result.exit_code == 0, result.output
     stored = json.loads(out.read_text())

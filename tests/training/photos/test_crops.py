@@ -39,7 +39,7 @@ def test_crops_put_photo_points_where_the_transform_says(zoom, margin):
     assert moments["m00"] == pytest.approx(200 * inside.sum() * zoom**2, rel=0.01)
 
 
-def test_crop_of_a_fine_pattern_is_grey():
+def test_crop_of_a_fine_pattern_is_gray():
     photo = np.indices((900, 900)).sum(0)[..., None] % 2 * np.full(3, 255)
     crop = cut_crop(photo.astype(np.uint8), np.array([[0.25, 0, 0], [0, 0.25, 0]]))
     assert abs(crop[5:-5, 5:-5].astype(float) - 127.5).max() < 4
@@ -74,8 +74,8 @@ def test_photos_are_read_as_viewers_show_them(tmp_path):
     Image.fromarray(glass).save(tmp_path / "glass.png")
     assert (read_photo(tmp_path / "glass.png") == 255).all()
 
-    Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.png")
-    assert read_photo(tmp_path / "grey.png").shape == (40, 60, 3)
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "gray.png")
+    assert read_photo(tmp_path / "gray.png").shape == (40, 60, 3)
 
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff no")
     for name in ("broken.jpg", "missing.jpg"):

@@ -126,9 +126,9 @@ def test_sources_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "text.dat").write_text("this is no network")
     with pytest.raises(DlibFormatError, match="text.dat"):
         load_recognizer(tmp_path / "text.dat")
-    grey = _arcface(tmp_path / "grey.onnx", channels=1)
-    with pytest.raises(UnsupportedNetwork, match=r"grey.onnx: input .*\(N, 3, S, S\)"):
-        load_recognizer(grey)
+    gray = _arcface(tmp_path / "gray.onnx", channels=1)
+    with pytest.raises(UnsupportedNetwork, match=r"gray.onnx: input .*\(N, 3, S, S\)"):
+        load_recognizer(gray)
 
 
 def test_the_package_is_found_without_being_imported(

@@ -68,7 +68,7 @@ def test_complete_shards_are_kept_and_broken_ones_vanish(job: Job, meta: ShardMe
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_their_parent(tmp_path: Path, toy_head, end: signal.Signals):
     out = tmp_path / "out"
-    files = ["--head", str(toy_head.head_path), "--model", str(toy_head.model_path)]
+    files = ["--head", str(toy_head.head_path), "--face-model", str(toy_head.model_path)]
     program = "from facewright.training.cli import app; app()"
     command = [sys.executable, "-c", program, "synth", str(out), "--count", "4000"]
     parent = subprocess.Popen([*command, *files], cwd=ROOT, stderr=subprocess.DEVNULL)
@@ -146,7 +146,7 @@ def run(toy_head):
     app.command()(make_portraits)
 
     def invoke(*arguments: str):
-        files = ["--head", str(toy_head.head_path), "--model", str(toy_head.model_path)]
+        files = ["--head", str(toy_head.head_path), "--face-model", str(toy_head.model_path)]
         return CliRunner().invoke(app, [*arguments, *files])
 
     return invoke

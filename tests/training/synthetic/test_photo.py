@@ -14,15 +14,15 @@ seeds = st.integers(0, 2**32 - 1)
 @given(seed=seeds)
 def test_development_is_a_picture_that_brightens_with_light(seed: int):
     develop = draw_development(np.random.default_rng(seed), incident=0.2)
-    grey = np.repeat(np.linspace(0, 2, 50, dtype=np.float32)[:, None], 3, axis=1)
-    shown = develop(grey).mean(1)
+    gray = np.repeat(np.linspace(0, 2, 50, dtype=np.float32)[:, None], 3, axis=1)
+    shown = develop(gray).mean(1)
     assert shown.min() >= 0
     assert shown.max() <= 1
     assert (np.diff(shown) >= -1e-6).all()
 
 
 def test_light_on_the_face_is_mostly_well_exposed():
-    """A grey card in the face's light, in light of all strengths."""
+    """A gray card in the face's light, in light of all strengths."""
     shown = [
         draw_development(np.random.default_rng(s), incident=light)(
             np.full((1, 3), 0.3 * light, np.float32)
