@@ -22,7 +22,7 @@ _USUAL_BRIGHTNESS, _USUAL_HUE = 0.5, 0.08
 # Sampled texels along a cell of the grid: the factors are smooth over several cells.
 _SAMPLES = 4
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
-_WHITE = np.float32(255.0)
+_WHITE, _FULL = np.float32(255.0), np.float32(1.0 / 255.0)
 
 
 class Completer:
@@ -64,13 +64,14 @@ class Completer:
     def complete(
         self,
         colors: NDArray[np.uint8],
-        coverage: NDArray[np.float32],
+        coverage: NDArray[np.uint8],
+        covered: NDArray[np.bool_],
         albedo: NDArray[np.float32],
-    ) -> NDArray[np.uint8]:
-        """Fill a texture where it is covered in part or not at all.
+    ) -> None:
+        """Fill a texture where it is covered in part or not at all, and beyond its islands.
 
-        colors: (N, N, 3).  coverage: (N, N) in [0, 1].  albedo: (V, 3), 0 to 255.
-        Returns (N, N, 3), filled beyond the islands as well.
+        colors: (N, N, 3), filled in place.  coverage: (N, N), 255 where nothing is to be filled.
+        covered: (R,) the atlas' runs where it is 255 throughout.  albedo: (V, 3), 0 to 255.
         """
         atlas = self._atlas
         flat, known = colors.reshape(-1, 3), coverage.ravel()
@@ -99,7 +100,6 @@ class Completer:
             _to_vertices(
                 self._factors(sums, masses), self._vertex_islands, self._uv, factors[source]
             )
-        result = np.empty_like(colors)
         _write(
             atlas.owners,
             atlas.starts,
@@ -110,12 +110,11 @@ class Completer:
             self._triangles,
             flat,
             known,
+            covered,
             factors[0],
             factors[1] * albedo,
-            result.reshape(-1, 3),
         )
-        _pad(atlas.padding, result.reshape(-1, 3))
-        return result
+        _pad(atlas.padding, flat)
 
     def _factors(
         self, sums: NDArray[np.float32], masses: NDArray[np.float32]
@@ -201,7 +200,7 @@ def _compare(
     triangles: NDArray[np.int32],
     islands: NDArray[np.int8],
     colors: NDArray[np.uint8],
-    coverage: NDArray[np.float32],
+    coverage: NDArray[np.uint8],
     factors: NDArray[np.float32],
     albedo: NDArray[np.float32],
     source: int,
@@ -218,8 +217,8 @@ def _compare(
         row, column = int(texels[at, 0]), int(texels[at, 1])
         texel, island, other = row * size + column, islands[triangle], mirror[at]
         i, j = row // texels_in_cell, column // texels_in_cell
-        own = coverage[texel]
-        mirrored = coverage[other] if other != EMPTY else _ZERO
+        own = _FULL * np.float32(coverage[texel])
+        mirrored = _FULL * np.float32(coverage[other]) if other != EMPTY else _ZERO
         weight = own * mirrored if source == 0 else own + (_ONE - own) * mirrored
         if weight <= _ZERO:
             continue
@@ -259,49 +258,53 @@ def _write(
     size: int,
     triangles: NDArray[np.int32],
     colors: NDArray[np.uint8],
-    coverage: NDArray[np.float32],
+    coverage: NDArray[np.uint8],
+    covered: NDArray[np.bool_],
     factors: NDArray[np.float32],
     tinted: NDArray[np.float32],
-    result: NDArray[np.uint8],
 ) -> None:
-    """Every texel within the islands: as it is, or filled.
+    """Fill every texel within the islands that is not covered entirely.
+
+    A mirror image that is covered in part may be filled already, or not yet: its share says how
+    little of it counts.
 
     factors: (V, 3) of the mirror image.  tinted: (V, 3), the albedo times its own.
     """
     for run in range(len(owners)):
+        if covered[run]:
+            continue
         triangle = owners[run]
         a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
         for at in range(starts[run], starts[run + 1]):
             texel = int(texels[at, 0]) * size + int(texels[at, 1])
-            own = coverage[texel]
-            if own >= _ONE:
-                result[texel, 0] = colors[texel, 0]
-                result[texel, 1] = colors[texel, 1]
-                result[texel, 2] = colors[texel, 2]
+            if coverage[texel] == 255:
                 continue
+            own = _FULL * np.float32(coverage[texel])
             first, second = barycentric[at, 0], barycentric[at, 1]
             third = _ONE - first - second
             other = mirror[at]
-            added = (_ONE - own) * coverage[other] if other != EMPTY else _ZERO
+            added = _ZERO
+            if other != EMPTY:
+                added = (_ONE - own) * _FULL * np.float32(coverage[other])
             share = added / (own + added) if added > _ZERO else _ZERO
             rest = _ONE - own - added
             for channel in range(3):
-                color = np.float32(colors[texel, channel])
-                if share > _ZERO:
-                    factor = (
-                        first * factors[a, channel]
-                        + second * factors[b, channel]
-                        + third * factors[c, channel]
-                    )
-                    color += share * (factor * np.float32(colors[other, channel]) - color)
-                if rest > _ZERO:
-                    skin = (
-                        first * tinted[a, channel]
-                        + second * tinted[b, channel]
-                        + third * tinted[c, channel]
-                    )
-                    color += rest * (skin - color)
-                result[texel, channel] = np.uint8(min(max(color + _HALF, _ZERO), _WHITE))
+                color = (
+                    first * tinted[a, channel]
+                    + second * tinted[b, channel]
+                    + third * tinted[c, channel]
+                )
+                if rest < _ONE:
+                    seen = np.float32(colors[texel, channel])
+                    if share > _ZERO:
+                        factor = (
+                            first * factors[a, channel]
+                            + second * factors[b, channel]
+                            + third * factors[c, channel]
+                        )
+                        seen += share * (factor * np.float32(colors[other, channel]) - seen)
+                    color = seen + rest * (color - seen)
+                colors[texel, channel] = np.uint8(min(max(color + _HALF, _ZERO), _WHITE))
 
 
 @kernel

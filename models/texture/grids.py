@@ -116,21 +116,23 @@ def _relax(
 ) -> None:
     """Gauss-Seidel, up and down in turn."""
     size, channels = field.shape[0], field.shape[2]
+    scales = np.float32(1.0) / (weights + np.float32(4.0) * _TENSION)
     for sweep in range(sweeps):
-        for step in range(size * size):
-            place = step if sweep % 2 == 0 else size * size - 1 - step
-            row, column = place // size, place % size
+        for i in range(size):
+            row = i if sweep % 2 == 0 else size - 1 - i
             above, below = max(row - 1, 0), min(row + 1, size - 1)
-            left, right = max(column - 1, 0), min(column + 1, size - 1)
-            weight = weights[row, column]
-            scale = np.float32(1.0) / (weight + np.float32(4.0) * _TENSION)
-            for channel in range(channels):
-                around = (
-                    field[above, column, channel]
-                    + field[below, column, channel]
-                    + field[row, left, channel]
-                    + field[row, right, channel]
-                )
-                field[row, column, channel] = scale * (
-                    weight * values[row, column, channel] + _TENSION * around
-                )
+            for j in range(size):
+                column = j if sweep % 2 == 0 else size - 1 - j
+                left, right = max(column - 1, 0), min(column + 1, size - 1)
+                scale = scales[row, column]
+                own, others = scale * weights[row, column], scale * _TENSION
+                for channel in range(channels):
+                    around = (
+                        field[above, column, channel]
+                        + field[below, column, channel]
+                        + field[row, left, channel]
+                        + field[row, right, channel]
+                    )
+                    field[row, column, channel] = (
+                        own * values[row, column, channel] + others * around
+                    )
