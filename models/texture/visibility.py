@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from facewright.models.jit import kernel
 
-# A depth step beyond this hides something behind it, as the nose does a cheek; the lids' step
-# is smaller, and the eyeballs between them are not cut back.
-_STEP_MM = 8.0
+# A depth step hides something behind it, as the nose does a cheek, the more the deeper it is: from
+# the first on in part, from the second on for sure.  The lids' step is smaller, and the eyeballs
+# between them are not cut back; the wings of a nose seen from the front are steep and hide little.
+_STEP_MM, _DEEP_MM = 8.0, 24.0
 # Beside the outline and behind such steps a model that is a little off would take the background
 # or another part of the face: nothing is taken up to the first distance, everything from the
-# second on.
+# second on; both are shorter behind steps that are not deep.
 _CUT_MM, _FEATHERED_MM = 3.0, 10.0
 # Pixel centers on an edge that two triangles share must not fall between them.
 _SLACK = np.float32(1e-4)
@@ -29,7 +30,7 @@ def depth_buffer(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The depth of the triangles that face the camera.
 
-    `rasterizer` also says which triangle and where in it, which takes four times as long.
+    `rasterizer` also says which triangle and where in it, and takes twice as long.
 
     places: (V, 3) float32, x and y in pixels of the buffer, depth in mm; finite.
     triangles: (T, 3) int32, counter-clockwise seen from outside; indices are not checked.
@@ -106,16 +107,18 @@ def safety(
     """
     nearest_around = cv2.erode(depth, np.ones((3, 3), np.uint8))
     with np.errstate(invalid="ignore"):  # inf - inf beside the face
-        behind_step = depth - nearest_around > _STEP_MM
+        step = depth - nearest_around
     shown = np.isfinite(depth)
     # A step cuts back what lies behind it, and not the surface in front.
-    hidden = shown & behind_step & ~within
+    hidden = shown & (step > _STEP_MM) & ~within
     distance, labels = cv2.distanceTransformWithLabels(
         (~hidden).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    step_depth = np.zeros(int(labels.max()) + 1, np.float32)
-    step_depth[labels[hidden]] = depth[hidden]
-    distance[depth < step_depth[labels] - _STEP_MM / 2] = np.inf
+    behind, deepness = np.zeros((2, int(labels.max()) + 1), np.float32)
+    behind[labels[hidden]] = depth[hidden]
+    deepness[labels[hidden]] = np.minimum((step[hidden] - _STEP_MM) / (_DEEP_MM - _STEP_MM), 1.0)
+    distance /= np.maximum(deepness, 1e-3)[labels]
+    distance[depth < behind[labels] - _STEP_MM / 2] = np.inf
     # The photo's border counts as an outline, too.
     face = cv2.copyMakeBorder(shown.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     outline = cv2.distanceTransform(face, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
