@@ -15,6 +15,7 @@ from facewright.models.morphable_model import PART_CAVITY, PART_TEETH, PART_TONG
 from facewright.models.normals import vertex_normals
 from facewright.models.resampling import halve
 from facewright.models.texture.atlas import Atlas
+from facewright.models.texture.rims import continue_rims, find_rims
 from facewright.models.texture.visibility import depth_buffer, safety
 
 _NEAR_MM = 1.0
@@ -74,6 +75,7 @@ class Surface:
         # Kernels take arrays in one form only, and the model's own are frozen.
         self.triangles = np.array(model.triangles)
         self.uv: NDArray[np.float32] = np.array(model.uv)
+        self.rims = find_rims(model)
         within = np.isin(model.parts, (PART_CAVITY, PART_TEETH, PART_TONGUE))
         self.mouth: NDArray[np.bool_] = np.any(within[self.triangles], axis=1)
         """(T,): triangles within the mouth."""
@@ -141,7 +143,17 @@ def prepare_view(surface: Surface, view: TextureView, size: int) -> PreparedView
     last = np.array(pixels.shape[1::-1], np.float32) - np.float32(1.01)
     placed = np.stack([xs * np.float32(across), ys * np.float32(down)], axis=1) + _HALF
     np.clip(placed, _ZERO, last, out=placed)
+    continue_rims(surface.rims, _colors_at(pixels, placed), placed, share, facing)
+    share[surface.kept] = 0.0
     return PreparedView(pixels, placed, share, facing, extent)
+
+
+def _colors_at(
+    pixels: NDArray[np.uint8], places: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """(V, 3), 0 to 255: the nearest of `PreparedView.pixels`."""
+    columns, rows = np.rint(places).astype(np.intp).T
+    return pixels[rows, columns, :3].astype(np.float32)
 
 
 def _pixels(
@@ -165,7 +177,7 @@ def _pixels(
 def _facing(surface: Surface, posed: NDArray[np.float32]) -> NDArray[np.float32]:
     normals = vertex_normals(posed[None], surface.triangles)[0]
     facing = np.empty(len(posed), np.float32)
-    _face_camera(posed, normals, surface.cavity, surface.kept, facing)
+    _face_camera(posed, normals, surface.cavity, facing)
     return facing
 
 
@@ -190,18 +202,15 @@ def _face_camera(
     posed: NDArray[np.float32],
     normals: NDArray[np.float32],
     cavity: NDArray[np.bool_],
-    kept: NDArray[np.bool_],
     facing: NDArray[np.float32],
 ) -> None:
     for vertex in range(len(posed)):
         x, y, z = -posed[vertex, 0], -posed[vertex, 1], CAMERA_DISTANCE - posed[vertex, 2]
         along = normals[vertex, 0] * x + normals[vertex, 1] * y + normals[vertex, 2] * z
         cosine = np.float32(along / max(np.sqrt(x * x + y * y + z * z), 1e-6))
-        if kept[vertex]:
-            cosine = -_ONE
         # What of the mouth's inside is seen at all is taken: teeth that end midway look worse
         # than teeth that are drawn out.
-        elif cavity[vertex] and cosine > 0.0:
+        if cavity[vertex] and cosine > 0.0:
             cosine = max(cosine, _FRANK)
         facing[vertex] = cosine
 
