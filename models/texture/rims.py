@@ -153,7 +153,7 @@ def continue_rims(
     Eyeballs go on a little under the lids, which are never exactly where the photo has them.
 
     colors: (V, 3) what the photo shows at the vertices, 0 to 255.
-    places, share, facing: of `PreparedView`, before teeth and tongue are left out.
+    places, share, facing: of `PreparedView`.
     """
     seen_behind = np.full((len(rims.behind), 3), np.nan, np.float32)
     for opening, vertices in enumerate(rims.behind):

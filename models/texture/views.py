@@ -76,13 +76,10 @@ class Surface:
         self.triangles = np.array(model.triangles)
         self.uv: NDArray[np.float32] = np.array(model.uv)
         self.rims = find_rims(model)
-        within = np.isin(model.parts, (PART_CAVITY, PART_TEETH, PART_TONGUE))
-        self.mouth: NDArray[np.bool_] = np.any(within[self.triangles], axis=1)
-        """(T,): triangles within the mouth."""
-        self.cavity: NDArray[np.bool_] = model.parts == PART_CAVITY
+        self.inner: NDArray[np.bool_] = np.isin(model.parts, (PART_CAVITY, PART_TEETH, PART_TONGUE))
         """(V,): vertices that a photo colors however flat they are seen."""
-        self.kept: NDArray[np.bool_] = np.isin(model.parts, (PART_TEETH, PART_TONGUE))
-        """(V,): vertices that are never where the photo has them: they keep their own colors."""
+        self.mouth: NDArray[np.bool_] = np.any(self.inner[self.triangles], axis=1)
+        """(T,): triangles within the mouth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +87,7 @@ class PreparedView:
     """A view's part of the photo at a fitting resolution, and what each vertex has of it."""
 
     pixels: NDArray[np.uint8]
-    """(h + 2, w + 2, 4): the part of the photo around the face, its border repeated; RGB and 255."""
+    """(h + 2, w + 2, 4): the part of the photo around the face, framed by its border; RGB, 255."""
     places: NDArray[np.float32]
     """(V, 2): the vertices in it, counted from the first pixel's center, and never beyond it."""
     share: NDArray[np.float32]
@@ -144,13 +141,10 @@ def prepare_view(surface: Surface, view: TextureView, size: int) -> PreparedView
     placed = np.stack([xs * np.float32(across), ys * np.float32(down)], axis=1) + _HALF
     np.clip(placed, _ZERO, last, out=placed)
     continue_rims(surface.rims, _colors_at(pixels, placed), placed, share, facing)
-    share[surface.kept] = 0.0
     return PreparedView(pixels, placed, share, facing, extent)
 
 
-def _colors_at(
-    pixels: NDArray[np.uint8], places: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _colors_at(pixels: NDArray[np.uint8], places: NDArray[np.float32]) -> NDArray[np.float32]:
     """(V, 3), 0 to 255: the nearest of `PreparedView.pixels`."""
     columns, rows = np.rint(places).astype(np.intp).T
     return pixels[rows, columns, :3].astype(np.float32)
@@ -177,7 +171,7 @@ def _pixels(
 def _facing(surface: Surface, posed: NDArray[np.float32]) -> NDArray[np.float32]:
     normals = vertex_normals(posed[None], surface.triangles)[0]
     facing = np.empty(len(posed), np.float32)
-    _face_camera(posed, normals, surface.cavity, facing)
+    _face_camera(posed, normals, surface.inner, facing)
     return facing
 
 
@@ -201,7 +195,7 @@ def _extent(points: NDArray[np.float32]) -> float:
 def _face_camera(
     posed: NDArray[np.float32],
     normals: NDArray[np.float32],
-    cavity: NDArray[np.bool_],
+    inner: NDArray[np.bool_],
     facing: NDArray[np.float32],
 ) -> None:
     for vertex in range(len(posed)):
@@ -210,7 +204,7 @@ def _face_camera(
         cosine = np.float32(along / max(np.sqrt(x * x + y * y + z * z), 1e-6))
         # What of the mouth's inside is seen at all is taken: teeth that end midway look worse
         # than teeth that are drawn out.
-        if cavity[vertex] and cosine > 0.0:
+        if inner[vertex] and cosine > 0.0:
             cosine = max(cosine, _FRANK)
         facing[vertex] = cosine
 
@@ -331,9 +325,7 @@ def _weigh(
             cosine = min(facing[vertex], _ONE)
             for _ in range(sharpness):
                 own *= cosine
-            own *= _look_up(
-                trust, view, (_ONE - uv[vertex, 1]) * cells, uv[vertex, 0] * cells, 0
-            )
+            own *= _look_up(trust, view, (_ONE - uv[vertex, 1]) * cells, uv[vertex, 0] * cells, 0)
         weight[vertex, 0] = own
 
 
