@@ -26,7 +26,7 @@ _DEPTH_PIXELS = 256
 # second, or small ones would show squares.
 _FINEST, _COARSEST = 1.6, 0.5
 # Cosine of the viewing angle from which on a point is taken, and from which on entirely.
-_GRAZING, _FRANK = np.float32(0.18), np.float32(0.42)
+_GRAZING, _FRANK = np.float32(0.1), np.float32(0.35)
 _BIAS_MM = np.float32(0.6)
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 _TWO, _THREE, _WHITE = np.float32(2.0), np.float32(3.0), np.float32(255.0)
