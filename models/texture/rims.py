@@ -143,7 +143,7 @@ def _link(
 
 def continue_rims(
     rims: Rims,
-    colors: NDArray[np.float32],
+    pixels: NDArray[np.uint8],
     places: NDArray[np.float32],
     share: NDArray[np.float32],
     facing: NDArray[np.float32],
@@ -152,9 +152,12 @@ def continue_rims(
 
     Eyeballs go on a little under the lids, which are never exactly where the photo has them.
 
-    colors: (V, 3) what the photo shows at the vertices, 0 to 255.
-    places, share, facing: of `PreparedView`.
+    The arrays are those of `views.PreparedView`.
     """
+    colors = np.empty((len(share), 3), np.float32)
+    for vertices in (rims.vertices, *rims.behind):
+        columns, rows = np.rint(places[vertices]).astype(np.intp).T
+        colors[vertices] = pixels[rows, columns, :3]
     seen_behind = np.full((len(rims.behind), 3), np.nan, np.float32)
     for opening, vertices in enumerate(rims.behind):
         seen = colors[vertices[share[vertices] > _HALF]]

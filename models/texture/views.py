@@ -110,8 +110,10 @@ def prepare_view(surface: Surface, view: TextureView, size: int) -> PreparedView
     before = depths >= _NEAR_MM
     if view.weight == 0.0 or not before.any():
         return None
-    low = np.array([xs[before].min(), ys[before].min()])
-    high = np.array([xs[before].max(), ys[before].max()])
+    # Nearly always all of them, and then nothing need be copied.
+    counted = slice(None) if before.all() else before
+    low = np.array([xs[counted].min(), ys[counted].min()])
+    high = np.array([xs[counted].max(), ys[counted].max()])
     extent = float((high - low).max())
     height, width = view.photo.shape[:2]
     left, top = np.clip(np.floor(low) - 2, 0, (width, height)).astype(int)
@@ -140,14 +142,8 @@ def prepare_view(surface: Surface, view: TextureView, size: int) -> PreparedView
     last = np.array(pixels.shape[1::-1], np.float32) - np.float32(1.01)
     placed = np.stack([xs * np.float32(across), ys * np.float32(down)], axis=1) + _HALF
     np.clip(placed, _ZERO, last, out=placed)
-    continue_rims(surface.rims, _colors_at(pixels, placed), placed, share, facing)
+    continue_rims(surface.rims, pixels, placed, share, facing)
     return PreparedView(pixels, placed, share, facing, extent)
-
-
-def _colors_at(pixels: NDArray[np.uint8], places: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(V, 3), 0 to 255: the nearest of `PreparedView.pixels`."""
-    columns, rows = np.rint(places).astype(np.intp).T
-    return pixels[rows, columns, :3].astype(np.float32)
 
 
 def _pixels(
@@ -265,11 +261,15 @@ def add_views(
     Texels that no view shows are left as they are.
     Returns (R,): the atlas' runs that are covered entirely.
     """
-    count = len(surface.uv)
-    weight, factors = (np.empty((len(views), count, n), np.float32) for n in (1, 3))
-    for k, view in enumerate(views):
-        _weigh(view.share, view.facing, sharpness, surface.uv, trust, k, weight[k])
-        _spread(surface.uv, correction, k, factors[k])
+    # A view that is alone is taken as it is.
+    alone = len(views) == 1 and not weights.size
+    count = 0 if alone else len(surface.uv)
+    weight = np.empty((len(views), count), np.float32)
+    factors = np.empty((len(views), count, 3), np.float32)
+    if not alone:
+        for k, view in enumerate(views):
+            _weigh(view.share, view.facing, sharpness, surface.uv, trust, k, weight[k])
+            _spread(surface.uv, correction, k, factors[k])
     covered = np.zeros(len(atlas.owners), np.bool_)
     _add_views(
         atlas.owners,
@@ -281,11 +281,12 @@ def add_views(
         np.array([view.pixels.shape[:2] for view in views]),
         np.stack([view.places for view in views]),
         np.stack([view.share for view in views]),
-        weight[..., 0],
+        weight,
         factors,
-        colors,
-        coverage,
-        weights,
+        atlas.size,
+        colors.reshape(-1, 3),
+        coverage.ravel(),
+        weights.ravel(),
         covered,
     )
     return covered
@@ -326,7 +327,7 @@ def _weigh(
             for _ in range(sharpness):
                 own *= cosine
             own *= _look_up(trust, view, (_ONE - uv[vertex, 1]) * cells, uv[vertex, 0] * cells, 0)
-        weight[vertex, 0] = own
+        weight[vertex] = own
 
 
 @kernel
@@ -353,6 +354,7 @@ def _add_views(
     shares: NDArray[np.float32],
     weight: NDArray[np.float32],
     factors: NDArray[np.float32],
+    size: int,
     colors: NDArray[np.uint8],
     coverage: NDArray[np.uint8],
     weights: NDArray[np.float32],
@@ -363,7 +365,7 @@ def _add_views(
         longest = max(longest, starts[run + 1] - starts[run])
     means = np.empty((longest, 3), np.float32)
     totals, most = np.empty(longest, np.float32), np.empty(longest, np.float32)
-    alone = len(shares) == 1 and not weights.size
+    alone = not weight.size
     for run in range(len(owners)):
         triangle = owners[run]
         a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
@@ -394,11 +396,11 @@ def _add_views(
                 red, green, blue = _fetch(pixels, origin, columns, x, y)
                 share = first * share0 + second * share1 + third * share2
                 if alone:
-                    row, column = int(texels[begin + k, 0]), int(texels[begin + k, 1])
-                    colors[row, column, 0] = red
-                    colors[row, column, 1] = green
-                    colors[row, column, 2] = blue
-                    coverage[row, column] = np.uint8(_WHITE * min(share, _ONE) + _HALF)
+                    texel = int(texels[begin + k, 0]) * size + int(texels[begin + k, 1])
+                    colors[texel, 0] = red
+                    colors[texel, 1] = green
+                    colors[texel, 2] = blue
+                    coverage[texel] = np.uint8(_WHITE * min(share, _ONE) + _HALF)
                     continue
                 own = first * weight[view, a] + second * weight[view, b] + third * weight[view, c]
                 for channel, seen in enumerate((red, green, blue)):
@@ -414,14 +416,14 @@ def _add_views(
             continue
         for k in range(count):
             if totals[k] > _ZERO:
-                row, column = int(texels[begin + k, 0]), int(texels[begin + k, 1])
+                texel = int(texels[begin + k, 0]) * size + int(texels[begin + k, 1])
                 scale = _ONE / totals[k]
                 for channel in range(3):
                     color = means[k, channel] * scale + _HALF
-                    colors[row, column, channel] = np.uint8(min(color, _WHITE))
-                coverage[row, column] = np.uint8(_WHITE * min(most[k], _ONE) + _HALF)
+                    colors[texel, channel] = np.uint8(min(color, _WHITE))
+                coverage[texel] = np.uint8(_WHITE * min(most[k], _ONE) + _HALF)
                 if weights.size:
-                    weights[row, column] = totals[k]
+                    weights[texel] = totals[k]
 
 
 @kernel
