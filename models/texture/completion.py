@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 from facewright.models.jit import kernel
 from facewright.models.rasterizer import EMPTY
 from facewright.models.texture.atlas import Atlas
-from facewright.models.texture.grids import continue_smoothly, log_ratio
+from facewright.models.texture.grids import DARK, MOST, continue_smoothly
 
 # Cells along a side of the factors' grid: 4 mm on the skin.
 _CELLS = 64
 # How far the ratio of two pictures of the same skin usually varies over a face, in natural
 # logarithms.
-_USUAL_BRIGHTNESS, _USUAL_HUE = 0.5, 0.08
+_USUAL_BRIGHTNESS, _USUAL_HUE = np.float32(0.5), np.float32(0.08)
 # Sampled texels along a cell of the grid: the factors are smooth over several cells.
 _SAMPLES = 4
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+_THIRD = np.float32(1.0 / 3.0)
 _WHITE, _FULL = np.float32(255.0), np.float32(1.0 / 255.0)
 
 
@@ -130,12 +131,16 @@ class Completer:
             mass = masses[island][window]
             if not mass.any():
                 continue
-            means = sums[island][window] / np.maximum(mass, np.float32(1e-6))[..., None, None]
-            ratios = log_ratio(means[:, :, 0], means[:, :, 1])
-            # As a share of the texels that a cell has.
-            known = np.minimum(mass * np.float32(1 / per_cell), _ONE)
-            trusted = known * _likelihood(ratios, known)
-            factors[island][window] = np.exp(continue_smoothly(ratios, trusted))
+            # Kernels take arrays in one form only.
+            ratios, known = np.zeros((*mass.shape, 3), np.float32), np.zeros_like(mass)
+            own = np.ascontiguousarray(sums[island][window])
+            _ratios(own, np.ascontiguousarray(mass), np.float32(1 / per_cell), ratios, known)
+            sure = ratios[known > 0.5]
+            if len(sure):
+                # NumPy is slow along the short side of an array.
+                middle = np.median(np.ascontiguousarray(sure.T), axis=1).astype(np.float32)
+                _distrust(ratios, middle, known)
+            factors[island][window] = np.exp(continue_smoothly(ratios, known))
         return factors
 
 
@@ -150,21 +155,51 @@ def _window(rows: NDArray[np.int32], columns: NDArray[np.int32], cells: int) -> 
     return slice(row, row + side), slice(column, column + side)
 
 
-def _likelihood(ratios: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(G, G) in (0, 1]: how well each cell's ratio can be a matter of light.
+@kernel
+def _ratios(
+    sums: NDArray[np.float32],
+    masses: NDArray[np.float32],
+    scale: float,
+    ratios: NDArray[np.float32],
+    known: NDArray[np.float32],
+) -> None:
+    """Logarithms of the ratios (G, G, 3) of a source to the texture where there is mass.
+
+    known: (G, G), the mass as a share of the texels that a cell has.
+    """
+    for row in range(len(masses)):
+        for column in range(masses.shape[1]):
+            mass = masses[row, column]
+            if mass <= _ZERO:
+                continue
+            known[row, column] = min(mass * scale, _ONE)
+            for channel in range(3):
+                wanted = sums[row, column, 0, channel] / mass
+                source = sums[row, column, 1, channel] / mass
+                ratio = np.log((wanted + DARK) / (source + DARK))
+                ratios[row, column, channel] = min(max(ratio, -MOST), MOST)
+
+
+@kernel
+def _distrust(
+    ratios: NDArray[np.float32], middle: NDArray[np.float32], known: NDArray[np.float32]
+) -> None:
+    """Weigh each cell by how well its ratio can be a matter of light, in place.
 
     Light changes brightness more than it changes hue; hair and background differ from the face
     in both, and must not tint all that lies beyond them.
     """
-    sure = ratios[known > 0.5]
-    if not len(sure):
-        return np.ones_like(known)
-    # NumPy is slow along the short side of an array.
-    difference = ratios - np.median(np.ascontiguousarray(sure.T), axis=1)
-    brightness = difference.mean(axis=-1)
-    hue = ((difference - brightness[..., None]) ** 2).mean(axis=-1)
-    squared = (brightness / _USUAL_BRIGHTNESS) ** 2 + hue / _USUAL_HUE**2
-    return 1.0 / (1.0 + squared) ** 2
+    for row in range(len(known)):
+        for column in range(known.shape[1]):
+            if known[row, column] <= _ZERO:
+                continue
+            red = ratios[row, column, 0] - middle[0]
+            green = ratios[row, column, 1] - middle[1]
+            blue = ratios[row, column, 2] - middle[2]
+            brightness = (red + green + blue) * _THIRD
+            hue = (red - brightness) ** 2 + (green - brightness) ** 2 + (blue - brightness) ** 2
+            squared = (brightness / _USUAL_BRIGHTNESS) ** 2 + hue * _THIRD / _USUAL_HUE**2
+            known[row, column] /= (_ONE + squared) ** 2
 
 
 @kernel

@@ -19,10 +19,10 @@ GRID = 128
 # Pull of the neighbors against a cell's own value of weight 1.
 _TENSION = np.float32(0.25)
 _SWEEPS = 12
-# Added to colors (0 to 255) before their ratio is taken, or black would have any.
-_DARK = 6.0
-# No light changes skin more than this between two sources, in natural logarithms.
-_MOST = 1.4
+DARK = np.float32(6.0)
+"""Added to colors (0 to 255) before their ratio is taken, or black would have any."""
+MOST = np.float32(1.4)
+"""No light changes skin more than this between two sources, in natural logarithms."""
 
 
 def continue_smoothly(
@@ -43,14 +43,9 @@ def continue_smoothly(
     return field
 
 
-def log_ratio(wanted: NDArray[np.float32], source: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logarithm of the factor that takes colors (..., 3) of `source` to `wanted`, 0 to 255."""
-    return np.clip(np.log((wanted + _DARK) / (source + _DARK)), -_MOST, _MOST)
-
-
 def log_color(colors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Colors (0 to 255) on a scale where a change of light is a shift."""
-    return np.log(colors + _DARK)
+    return np.log(colors + DARK)
 
 
 def _push_pull(weighted: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:

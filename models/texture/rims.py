@@ -156,8 +156,7 @@ def continue_rims(
     """
     colors = np.empty((len(share), 3), np.float32)
     for vertices in (rims.vertices, *rims.behind):
-        columns, rows = np.rint(places[vertices]).astype(np.intp).T
-        colors[vertices] = pixels[rows, columns, :3]
+        _look(vertices, pixels, places, colors)
     seen_behind = np.full((len(rims.behind), 3), np.nan, np.float32)
     for opening, vertices in enumerate(rims.behind):
         seen = colors[vertices[share[vertices] > _HALF]]
@@ -182,6 +181,20 @@ def continue_rims(
         share,
         facing,
     )
+
+
+@kernel
+def _look(
+    vertices: NDArray[np.int32],
+    pixels: NDArray[np.uint8],
+    places: NDArray[np.float32],
+    colors: NDArray[np.float32],
+) -> None:
+    """The nearest pixels' colors, of these vertices only: (V, 3), 0 to 255."""
+    for vertex in vertices:
+        row, column = int(places[vertex, 1] + _HALF), int(places[vertex, 0] + _HALF)
+        for channel in range(3):
+            colors[vertex, channel] = pixels[row, column, channel]
 
 
 @kernel

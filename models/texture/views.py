@@ -105,28 +105,25 @@ def prepare_view(surface: Surface, view: TextureView, size: int) -> PreparedView
     """
     if len(view.points) != surface.n_vertices:
         raise ValueError(f"a view has {len(view.points)} points for {surface.n_vertices} vertices")
-    # Axis by axis: NumPy is slow along the short side of an array.
-    xs, ys, depths = np.ascontiguousarray(view.points.T, np.float32)
-    before = depths >= _NEAR_MM
-    if view.weight == 0.0 or not before.any():
-        return None
-    # Nearly always all of them, and then nothing need be copied.
-    counted = slice(None) if before.all() else before
-    low = np.array([xs[counted].min(), ys[counted].min()])
-    high = np.array([xs[counted].max(), ys[counted].max()])
+    points = np.ascontiguousarray(view.points, np.float32)
+    low, high = np.full(2, np.inf, np.float32), np.full(2, -np.inf, np.float32)
+    _measure(points, low, high)
     extent = float((high - low).max())
+    if view.weight == 0.0 or extent <= 0.0:
+        return None
     height, width = view.photo.shape[:2]
     left, top = np.clip(np.floor(low) - 2, 0, (width, height)).astype(int)
     right, bottom = np.clip(np.ceil(high) + 2, 0, (width, height)).astype(int)
-    if left >= right or top >= bottom or extent <= 0.0:
+    if left >= right or top >= bottom:
         return None
     window = view.photo[top:bottom, left:right]
-    xs, ys = xs - np.float32(left), ys - np.float32(top)
+    corner = np.array([left, top], np.float32)
 
     scale = _DEPTH_PIXELS / extent
     shape = max(1, round(scale * window.shape[0])), max(1, round(scale * window.shape[1]))
-    across, down = shape[1] / window.shape[1], shape[0] / window.shape[0]
-    places = np.stack([xs * np.float32(across), ys * np.float32(down), depths], axis=1)
+    factors = np.array([shape[1] / window.shape[1], shape[0] / window.shape[0]], np.float32)
+    places = points.copy()
+    _place(points, corner, factors, _ZERO, np.full(2, np.inf, np.float32), places)
     depth, within = depth_buffer(places, surface.triangles, surface.mouth, shape, _NEAR_MM)
     posed = np.ascontiguousarray(view.posed, np.float32)
     # Sizes as spreads of the vertices, which hold for every orientation of the photo.
@@ -136,32 +133,65 @@ def prepare_view(surface: Surface, view: TextureView, size: int) -> PreparedView
     # What is seen between the lips lies behind them at any rate, and is wanted to their edge.
     seen = safety(depth, within, mm_per_pixel)
     _share(places, facing, depth, seen, np.float32(mm_per_pixel), share)
-    pixels, across, down = _pixels(window, extent, size)
-    # The repeated border moves everything by a pixel, of which the center's half is left.
-    # Halving may have dropped the last row or column.
+    pixels, factors = _pixels(window, extent, size)
+    # The frame moves everything by a pixel, of which the center's half is left.  Halving may have
+    # dropped the last row or column.
     last = np.array(pixels.shape[1::-1], np.float32) - np.float32(1.01)
-    placed = np.stack([xs * np.float32(across), ys * np.float32(down)], axis=1) + _HALF
-    np.clip(placed, _ZERO, last, out=placed)
+    placed = np.empty((len(points), 2), np.float32)
+    _place(points, corner, factors, _HALF, last, placed)
     continue_rims(surface.rims, pixels, placed, share, facing)
     return PreparedView(pixels, placed, share, facing, extent)
 
 
 def _pixels(
     window: NDArray[np.uint8], extent: float, size: int
-) -> tuple[NDArray[np.uint8], float, float]:
-    """The window as `PreparedView.pixels` has it, and by what its sides were scaled."""
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The window as `PreparedView.pixels` has it, and by what x and y were scaled."""
     height, width = window.shape[:2]
     if extent < _COARSEST * size:
         scale = _COARSEST * size / extent
         columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
         scaled = cv2.resize(window, (columns, rows), interpolation=cv2.INTER_CUBIC)
-        across, down = columns / width, rows / height
+        factors = np.array([columns / width, rows / height], np.float32)
     else:
         scaled, shrunk = halve(window, 2 * extent / (_FINEST * size))
-        across = down = 1 / shrunk
+        factors = np.full(2, 1 / shrunk, np.float32)
     opaque = cv2.cvtColor(np.ascontiguousarray(scaled), cv2.COLOR_RGB2RGBA)
     framed = cv2.copyMakeBorder(opaque, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    return framed.astype(np.uint8, copy=False), across, down
+    return framed.astype(np.uint8, copy=False), factors
+
+
+# The loops over vertices are kernels, because NumPy is slow along the short side of an array.
+
+
+@kernel
+def _measure(
+    points: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32]
+) -> None:
+    """Least and largest x and y of the points before the camera; low and high stay without any."""
+    for vertex in range(len(points)):
+        if points[vertex, 2] >= _NEAR_MM:
+            for axis in range(2):
+                low[axis] = min(low[axis], points[vertex, axis])
+                high[axis] = max(high[axis], points[vertex, axis])
+
+
+@kernel
+def _place(
+    points: NDArray[np.float32],
+    corner: NDArray[np.float32],
+    factors: NDArray[np.float32],
+    shift: float,
+    last: NDArray[np.float32],
+    result: NDArray[np.float32],
+) -> None:
+    """Scale x and y to a window of the photo, shift them, and keep them from 0 to `last`."""
+    for vertex in range(len(points)):
+        for axis in range(2):
+            place = (points[vertex, axis] - corner[axis]) * factors[axis] + shift
+            if last[axis] < np.inf:
+                place = min(max(place, _ZERO), last[axis])
+            result[vertex, axis] = place
 
 
 def _facing(surface: Surface, posed: NDArray[np.float32]) -> NDArray[np.float32]:
