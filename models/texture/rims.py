@@ -21,7 +21,7 @@ from facewright.models.morphable_model import (
 )
 
 # Width of the rims of lids and lips.
-_LID_MM, _LIP_MM = 5.0, 8.0
+_RIM_MM = np.float32(8.0)
 # A rim whose opening is nearer than this to an eyeball is a lid's.
 _EYE_MM = 8.0
 # Behind each opening: the image-left eye, the other one, the teeth.
@@ -29,15 +29,17 @@ _OPENINGS = 3
 # Of the brightest of what is seen behind an opening.
 _BRIGHTEST = 0.4
 _LEAST_SEEN = 12
-_HALF = np.float32(0.5)
+_ZERO, _HALF = np.float32(0.0), np.float32(0.5)
 # How many rings of an eyeball's vertices under the lids continue what is seen between them.
 _UNDER_LIDS = 2
-# Where rims end: skin from here on is what the rest is compared with.
-_SURE_MM = np.float32(3.0)
-# What lies this near to the opening, or beside what is painted on, can be painted on itself.
+# Skin from here on is what the rest is compared with, and up to here it can be painted on: farther
+# off the fit is so wrong that to mend a lid would only leave rags.
+_SURE_MM, _WIDEST_MM = np.float32(5.5), np.float32(4.0)
+# What looks as if it were painted on is so this near to the opening, or beside what is.
 _NEAR_MM = np.float32(1.0)
+_SUSPECT, _PAINTED = np.uint8(1), np.uint8(2)
 # Share of the way from the skin's color to that behind the opening, and its least length in levels.
-_LIKE, _CONTRAST = np.float32(0.4), np.float32(40.0)
+_LIKE, _CONTRAST = np.float32(0.5), np.float32(40.0)
 
 
 class Rims(NamedTuple):
@@ -47,8 +49,8 @@ class Rims(NamedTuple):
     """(n,)."""
     outward: NDArray[np.int32]
     """(n,): the neighbor of each that is farther from the opening."""
-    inward: NDArray[np.int32]
-    """(n,): the neighbor that is nearer to it."""
+    edges: NDArray[np.int32]
+    """(m, 2): the edges between vertices that may be painted on."""
     distance: NDArray[np.float32]
     """(n,) mm to the opening, along the surface."""
     opening: NDArray[np.int8]
@@ -56,7 +58,7 @@ class Rims(NamedTuple):
     behind: tuple[NDArray[np.int32], ...]
     """The vertices behind each opening: those of the eyeballs, and of the teeth."""
     eyeballs: NDArray[np.int32]
-    """(m, 2): edges of the eyeballs."""
+    """(m', 2): edges of the eyeballs."""
 
 
 def find_rims(model: MorphableModel) -> Rims:
@@ -81,14 +83,20 @@ def find_rims(model: MorphableModel) -> Rims:
     opening[start] = [_opening(vertices, behind, vertices[one]) for one in start]
     lengths = np.linalg.norm(vertices[skin[:, 0]] - vertices[skin[:, 1]], axis=1)
     lengths = lengths.astype(np.float32)
-    _measure(skin, lengths, np.float32(max(_LID_MM, _LIP_MM)), distance, opening)
-    width = np.where(opening == _OPENINGS - 1, _LIP_MM, _LID_MM)
-    rim = np.flatnonzero(distance < width)
+    _measure(skin, lengths, _RIM_MM, distance, opening)
+    rim = np.flatnonzero(distance < _RIM_MM)
     rim = rim[np.argsort(-distance[rim], kind="stable")].astype(np.int32)
-    outward, inward = (np.arange(model.n_vertices, dtype=np.int32) for _ in range(2))
-    _link(skin, distance, outward, inward)
-    eyeballs = edges[(parts == PART_EYEBALL).all(axis=1)]
-    return Rims(rim, outward[rim], inward[rim], distance[rim], opening[rim], behind, eyeballs)
+    outward = np.arange(model.n_vertices, dtype=np.int32)
+    _link(skin, distance, outward)
+    return Rims(
+        rim,
+        outward[rim],
+        skin[(distance[skin] <= _WIDEST_MM).all(axis=1)],
+        distance[rim],
+        opening[rim],
+        behind,
+        edges[(parts == PART_EYEBALL).all(axis=1)],
+    )
 
 
 def _opening(
@@ -127,18 +135,14 @@ def _measure(
 
 @kernel
 def _link(
-    edges: NDArray[np.int32],
-    distance: NDArray[np.float32],
-    outward: NDArray[np.int32],
-    inward: NDArray[np.int32],
+    edges: NDArray[np.int32], distance: NDArray[np.float32], outward: NDArray[np.int32]
 ) -> None:
+    """The neighbor of each vertex that is farthest from the opening, itself if there is none."""
     for edge in range(len(edges)):
         for end in range(2):
             one, other = edges[edge, end], edges[edge, 1 - end]
             if distance[other] > distance[outward[one]]:
                 outward[one] = other
-            if distance[other] < distance[inward[one]]:
-                inward[one] = other
 
 
 def continue_rims(
@@ -166,11 +170,11 @@ def continue_rims(
             seen_behind[opening] = bright.mean(axis=0)
     for _ in range(_UNDER_LIDS):
         _continue_eyeballs(rims.eyeballs, share.copy(), places, share, facing)
-    skin, painted = np.empty_like(colors), np.zeros(len(colors), np.bool_)
+    skin, painted = np.empty_like(colors), np.zeros(len(colors), np.uint8)
     _continue(
         rims.vertices,
         rims.outward,
-        rims.inward,
+        rims.edges,
         rims.distance,
         rims.opening,
         seen_behind,
@@ -201,13 +205,13 @@ def _look(
 def _continue(
     vertices: NDArray[np.int32],
     outward: NDArray[np.int32],
-    inward: NDArray[np.int32],
+    edges: NDArray[np.int32],
     distance: NDArray[np.float32],
     opening: NDArray[np.int8],
     behind: NDArray[np.float32],
     colors: NDArray[np.float32],
     skin: NDArray[np.float32],
-    painted: NDArray[np.bool_],
+    painted: NDArray[np.uint8],
     places: NDArray[np.float32],
     share: NDArray[np.float32],
     facing: NDArray[np.float32],
@@ -215,32 +219,36 @@ def _continue(
     count = len(vertices)
     for at in range(count):
         vertex = vertices[at]
-        # The chain may leave the rim at its outermost vertices, of which nothing is asked.
-        source = vertex if distance[at] > _SURE_MM else outward[at]
-        for channel in range(3):
-            if source == vertex:
-                skin[vertex, channel] = colors[vertex, channel]
-            else:
-                skin[vertex, channel] = skin[source, channel]
-    for at in range(count - 1, -1, -1):
-        vertex = vertices[at]
         if distance[at] > _SURE_MM:
-            continue
-        if share[vertex] >= _HALF:
-            length, along = np.float32(0.0), np.float32(0.0)
             for channel in range(3):
-                way = behind[opening[at], channel] - skin[vertex, channel]
-                length += way * way
-                along += way * (colors[vertex, channel] - skin[vertex, channel])
-            # Not when nothing is seen behind the opening, which makes both NaN.
-            if not (length > _CONTRAST * _CONTRAST and along > _LIKE * length):
-                continue
-        painted[vertex] = distance[at] < _NEAR_MM or painted[inward[at]]
+                skin[vertex, channel] = colors[vertex, channel]
+            continue
+        length, along, brighter = _ZERO, _ZERO, _ZERO
+        for channel in range(3):
+            skin[vertex, channel] = skin[outward[at], channel]
+            way = behind[opening[at], channel] - skin[vertex, channel]
+            length += way * way
+            brighter += way
+            along += way * (colors[vertex, channel] - skin[vertex, channel])
+        # When nothing is seen behind the opening, both are NaN.
+        like = brighter > _ZERO and length > _CONTRAST * _CONTRAST and along > _LIKE * length
+        if distance[at] <= _WIDEST_MM and (like or share[vertex] < _HALF):
+            painted[vertex] = _PAINTED if distance[at] < _NEAR_MM else _SUSPECT
+    spreads = True
+    while spreads:
+        spreads = False
+        for edge in range(len(edges)):
+            for end in range(2):
+                one, other = edges[edge, end], edges[edge, 1 - end]
+                if painted[one] == _PAINTED and painted[other] == _SUSPECT:
+                    painted[other] = _PAINTED
+                    spreads = True
     for at in range(count):
         vertex, source = vertices[at], outward[at]
-        if source == vertex or not (painted[vertex] or abs(share[vertex]) < _HALF):
+        if source == vertex or share[vertex] < _ZERO:
             continue
-        if share[source] <= abs(share[vertex]) and not painted[vertex]:
+        hidden = share[vertex] < _HALF and share[source] > share[vertex]
+        if not hidden and painted[vertex] != _PAINTED:
             continue
         places[vertex, 0], places[vertex, 1] = places[source, 0], places[source, 1]
         share[vertex], facing[vertex] = share[source], facing[source]
