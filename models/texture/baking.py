@@ -93,7 +93,7 @@ class TextureBaker:
         albedo: (V, 3) sRGB in [0, 1], the source for what no view shows.
         size: one of `TEXTURE_SIZES`.
 
-        Memory: 4 bytes per texel, and for each view at most some 10 bytes per texel and 3 MB.
+        Memory: 4 bytes per texel, and for each view at most some 16 bytes per texel and 3 MB.
         Raises ValueError for another size or another number of vertices.
         """
         if size not in TEXTURE_SIZES:

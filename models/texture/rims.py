@@ -84,8 +84,8 @@ def find_rims(model: MorphableModel) -> Rims:
     lengths = np.linalg.norm(vertices[skin[:, 0]] - vertices[skin[:, 1]], axis=1)
     lengths = lengths.astype(np.float32)
     _measure(skin, lengths, _RIM_MM, distance, opening)
-    rim = np.flatnonzero(distance < _RIM_MM)
-    rim = rim[np.argsort(-distance[rim], kind="stable")].astype(np.int32)
+    near = np.flatnonzero(distance < _RIM_MM)
+    rim = near[np.argsort(-distance[near], kind="stable")].astype(np.int32)
     outward = np.arange(model.n_vertices, dtype=np.int32)
     _link(skin, distance, outward)
     return Rims(

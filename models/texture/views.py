@@ -300,6 +300,7 @@ def add_views(
         for k, view in enumerate(views):
             _weigh(view.share, view.facing, sharpness, surface.uv, trust, k, weight[k])
             _spread(surface.uv, correction, k, factors[k])
+    flat = [view.pixels.view(np.uint32).ravel() for view in views]
     covered = np.zeros(len(atlas.owners), np.bool_)
     _add_views(
         atlas.owners,
@@ -307,7 +308,7 @@ def add_views(
         atlas.places,
         atlas.barycentric,
         surface.triangles,
-        np.concatenate([view.pixels.view(np.uint32).ravel() for view in views]),
+        flat[0] if alone else np.concatenate(flat),
         np.array([view.pixels.shape[:2] for view in views]),
         np.stack([view.places for view in views]),
         np.stack([view.share for view in views]),
