@@ -70,8 +70,10 @@ def find_rims(model: MorphableModel) -> Rims:
         np.flatnonzero(one).astype(np.int32)
         for one in (eyes & left, eyes & ~left, model.parts == PART_TEETH)
     )
-    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    edges = np.unique(np.sort(edges, axis=1), axis=0)
+    ends = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    # As one number each, which NumPy sorts ten times as quickly as pairs.
+    coded = np.unique(ends.min(axis=1) * np.int64(model.n_vertices) + ends.max(axis=1))
+    edges = np.stack(np.divmod(coded, model.n_vertices), axis=1).astype(np.int32)
     parts = model.parts[edges]
     border = edges[(parts.min(axis=1) == PART_SKIN) & (parts.max(axis=1) == PART_CAVITY)]
     start = np.unique(border)
