@@ -154,7 +154,7 @@ def reconstruct(
         Literal["canonical", "camera"], typer.Option(help="Frame of the meshes.")
     ] = "canonical",
     landmarks: Landmarks = False,
-    texture: Texture = "albedo",
+    texture: Texture = "photo",
     texture_size: TextureSize = "1024",
     mesh: Subject = "face",
     detail: Detail = None,
@@ -211,7 +211,7 @@ def album(
         int, typer.Option(min=1, help="Fewest photos with a face that make a result.")
     ] = 1,
     landmarks: Landmarks = False,
-    texture: Texture = "albedo",
+    texture: Texture = "photo",
     texture_size: TextureSize = "1024",
     mesh: Subject = "face",
     detail: Detail = None,

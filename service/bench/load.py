@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 PATH = "/v1/reconstruct?faces=largest"
+PLAIN = "&texture=albedo"
+"""Makes an answer without a texture."""
 _GIVE_UP = 300.0
 _MOST_CLIENTS = 256
 
@@ -35,7 +37,8 @@ class Answered:
 class Client:
     """One keep-alive connection that sends one photo over and over."""
 
-    def __init__(self, url: str, photo: bytes, accept: str) -> None:
+    def __init__(self, url: str, photo: bytes, accept: str, query: str = "") -> None:
+        self._path = PATH + query
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_GIVE_UP)
         self._photo = photo
         self._headers = {"Content-Type": "image/jpeg", "Accept": accept}
@@ -43,7 +46,7 @@ class Client:
     def send(self) -> tuple[int, str]:
         """Status and `Server-Timing` of one request; the whole answer has been read."""
         try:
-            self._connection.request("POST", PATH, self._photo, self._headers)
+            self._connection.request("POST", self._path, self._photo, self._headers)
             response = self._connection.getresponse()
             response.read()
         except (ConnectionError, http.client.HTTPException):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from facewright.service.bench.floor import Floor
-from facewright.service.bench.load import Answered, Client, closed_load, open_load
+from facewright.service.bench.load import PLAIN, Answered, Client, closed_load, open_load
 from facewright.service.bench.portrait import render_portrait
 from facewright.service.bench.server import BenchServer, bench_server
 from facewright.service.errors import FacewrightError
@@ -114,7 +114,8 @@ class Bench:
             for clients in CONCURRENCIES:
                 self._closed(server, clients, self._seconds)
             batches = _batch_sizes(before, server.batches())
-            sizes = {f"{size} MP": self._size(server, size) for size in MEGAPIXELS}
+            others = {f"{n} MP": self._alone(server, self._sizes[n]) for n in MEGAPIXELS}
+            others["with its texture"] = self._alone(server, self._photo, "")
             peak = max(load.summary()["throughput"] for load in self._loads.values())
             overload = self._overload(server, peak)
             memory = self._memory(server, begun_with)
@@ -136,7 +137,7 @@ class Bench:
             "photo_to_coefficients_ms": photo_to_coefficients,
             "peak_throughput": peak,
             "closed": closed,
-            "sizes": sizes,
+            "others": others,
             "stages_ms": _stages(self._loads[1].answers),
             "overload": overload,
             "memory": memory,
@@ -160,8 +161,8 @@ class Bench:
             times.append(time.perf_counter() - began)
         return times
 
-    def _client(self, server: BenchServer, photo: bytes) -> Client:
-        return Client(server.url, photo, GLB)
+    def _client(self, server: BenchServer, photo: bytes, query: str = PLAIN) -> Client:
+        return Client(server.url, photo, GLB, query)
 
     def _closed(self, server: BenchServer, clients: int, seconds: float) -> None:
         load = self._loads.setdefault(clients, _Load())
@@ -170,11 +171,11 @@ class Bench:
         _all_well(answers)
         load.add(answers, server.cpu_seconds() - before)
 
-    def _size(self, server: BenchServer, megapixels: float) -> dict[str, float]:
+    def _alone(self, server: BenchServer, photo: bytes, query: str = PLAIN) -> dict[str, float]:
+        """Another photo or answer at concurrency 1."""
         load = _Load()
         before = server.cpu_seconds()
-        photo = self._sizes[megapixels]
-        answers = closed_load(lambda: self._client(server, photo), 1, self._seconds / 2)
+        answers = closed_load(lambda: self._client(server, photo, query), 1, self._seconds / 2)
         _all_well(answers)
         load.add(answers, server.cpu_seconds() - before)
         return load.summary()
@@ -241,8 +242,8 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         f"{machine['cores']} cores ({machine['architecture']}), ONNX Runtime "
         f"{machine['onnxruntime']}, load average {machine['load_average']:.1f} at the end; photo "
-        f"of {machine['photo_bytes']} bytes, answers in GLB; {machine['seconds']:g} s per "
-        "measurement.",
+        f"of {machine['photo_bytes']} bytes, answers in GLB with the face model's colors; "
+        f"{machine['seconds']:g} s per measurement.",
         "",
         "| measure | value |",
         "|---|---|",
@@ -265,7 +266,7 @@ def markdown(result: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     rows = {f"concurrency {n}": row for n, row in result["closed"].items()}
-    rows |= {f"concurrency 1, {size}": row for size, row in result["sizes"].items()}
+    rows |= {f"concurrency 1, {what}": row for what, row in result["others"].items()}
     lines += [
         f"| {name} | {row['throughput']:.2f} | {row['p50_ms']:.0f} | {row['p95_ms']:.0f} | "
         f"{row['p99_ms']:.0f} | {row['cores']:.2f} |"
