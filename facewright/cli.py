@@ -155,7 +155,7 @@ def reconstruct(
     expression: Expression = "keep",
     pose: Pose = "canonical",
     landmarks: Landmarks = False,
-    texture: Texture = "albedo",
+    texture: Texture = "photo",
     texture_size: TextureSize = "1024",
     mesh: Subject = "face",
     detail: Detail = None,
@@ -204,7 +204,7 @@ def album(
         int, typer.Option(min=1, help="Fewest photos with a face that make a result.")
     ] = 1,
     landmarks: Landmarks = False,
-    texture: Texture = "albedo",
+    texture: Texture = "photo",
     texture_size: TextureSize = "1024",
     mesh: Subject = "face",
     detail: Detail = None,

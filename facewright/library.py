@@ -211,7 +211,7 @@ class Reconstruction:
         *,
         expression: Expression = "keep",
         pose: Pose = "canonical",
-        texture: Texture = "albedo",
+        texture: Texture = "photo",
         texture_size: int = DEFAULT_TEXTURE_SIZE,
     ) -> Mesh:
         """The face's mesh.
@@ -219,7 +219,7 @@ class Reconstruction:
         Args:
             expression: "keep" the photo's, or "neutral".
             pose: "canonical", upright about the model's origin, or "camera", as in the photo.
-            texture: colors from the model's "albedo", or an image baked from the "photo".
+            texture: an image baked from the "photo", or colors from the model's "albedo".
             texture_size: side of that image in pixels.
         """
         image = self._texture(texture, texture_size)
@@ -231,7 +231,7 @@ class Reconstruction:
         *,
         expression: Expression = "keep",
         pose: Pose = "canonical",
-        texture: Texture = "albedo",
+        texture: Texture = "photo",
         texture_size: int = DEFAULT_TEXTURE_SIZE,
     ) -> None:
         """Write the mesh as binary glTF, in meters; arguments as of `mesh`."""
@@ -243,7 +243,7 @@ class Reconstruction:
         *,
         expression: Expression = "keep",
         pose: Pose = "canonical",
-        texture: Texture = "albedo",
+        texture: Texture = "photo",
         texture_size: int = DEFAULT_TEXTURE_SIZE,
     ) -> None:
         """Write the mesh as OBJ with vertex colors, in mm; arguments as of `mesh`."""
@@ -267,7 +267,7 @@ class Reconstruction:
             path: the file.
             expression: "keep" the photo's, or "neutral"; with targets it is their weights.
             pose: "canonical", or "camera", as in the photo.
-            texture: colors from the model's "albedo", or an image baked from the "photo".
+            texture: an image baked from the "photo", or colors from the model's "albedo".
             texture_size: side of that image in pixels.
             detail: "low", "medium" or "high": 8,000, 32,000 or 127,000 triangles.
             targets: morph targets: ARKit's 52 ("arkit"), with Oculus' 15 visemes ("all"), "none".
@@ -349,9 +349,7 @@ class Album:
         """How many photos the identity is made of."""
         return self._album.photos_used
 
-    def mesh(
-        self, *, texture: Texture = "albedo", texture_size: int = DEFAULT_TEXTURE_SIZE
-    ) -> Mesh:
+    def mesh(self, *, texture: Texture = "photo", texture_size: int = DEFAULT_TEXTURE_SIZE) -> Mesh:
         """The neutral mesh; arguments as of `Reconstruction.mesh`."""
         model = self._engine.model
         neutral = np.zeros((1, model.n_expression), np.float32)
@@ -363,7 +361,7 @@ class Album:
         self,
         path: str | Path,
         *,
-        texture: Texture = "albedo",
+        texture: Texture = "photo",
         texture_size: int = DEFAULT_TEXTURE_SIZE,
     ) -> None:
         """Write the neutral mesh as binary glTF, in meters; arguments as of `mesh`."""

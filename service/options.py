@@ -63,10 +63,10 @@ class AnswerOptions(BaseModel):
     mesh_format: MeshFormat = Field(default="glb", description="Format of the meshes inside JSON.")
     landmarks: bool = Field(default=False, description="Draw the 68 landmarks on the overlay.")
     texture: Texture = Field(
-        default="albedo",
-        description="Colors of the meshes: the face model's `albedo` per vertex, or an image "
-        "baked from the `photo`, light and shadow included. OBJ and PLY files have the "
-        "image's colors at their vertices.",
+        default="photo",
+        description="Colors of the meshes: an image baked from the `photo`, light and shadow "
+        "included, or the face model's `albedo` per vertex. OBJ and PLY files have the image's "
+        "colors at their vertices, STL files have none.",
     )
     texture_size: Annotated[TextureSize, BeforeValidator(_whole_number)] = Field(
         default=1024, description="Side of the image that `texture=photo` bakes, in pixels."

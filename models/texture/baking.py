@@ -45,8 +45,13 @@ class BakedTexture(NamedTuple):
 
     rgb_u8: NDArray[np.uint8]
     """(N, N, 3), display-referred sRGB, first row at v = 1; filled beyond the islands as well."""
-    coverage: NDArray[np.float32]
-    """(N, N) in [0, 1]: the photos' share in a texel; 0 where it was filled in."""
+    coverage_u8: NDArray[np.uint8]
+    """(N, N): 255 times `coverage`."""
+
+    @property
+    def coverage(self) -> NDArray[np.float32]:
+        """(N, N) in [0, 1]: the photos' share in a texel; 0 where it was filled in."""
+        return self.coverage_u8 * np.float32(1 / 255)
 
 
 class _Coarse(NamedTuple):
@@ -88,7 +93,7 @@ class TextureBaker:
         albedo: (V, 3) sRGB in [0, 1], the source for what no view shows.
         size: one of `TEXTURE_SIZES`.
 
-        Memory: 10 bytes per texel, and for each view at most some 5 bytes per texel and 3 MB.
+        Memory: 4 bytes per texel, and for each view at most some 16 bytes per texel and 3 MB.
         Raises ValueError for another size or another number of vertices.
         """
         if size not in TEXTURE_SIZES:
@@ -99,12 +104,13 @@ class TextureBaker:
         trust, factors = self._corrections(views, size)
         atlas, completer = self._layout(size)
         colors = np.zeros((size, size, 3), np.uint8)
-        coverage = np.zeros((size, size), np.float32)
+        coverage = np.zeros((size, size), np.uint8)
+        covered = np.zeros(len(atlas.owners), np.bool_)
         shown = [prepare_view(self._surface, view, size) for view in views]
         if kept := [index for index, view in enumerate(shown) if view is not None]:
-            add_views(
+            covered = add_views(
                 atlas,
-                self._surface.triangles,
+                self._surface,
                 [view for view in shown if view is not None],
                 trust[kept],
                 factors[kept],
@@ -114,7 +120,8 @@ class TextureBaker:
                 np.empty((0, 0), np.float32),
             )
         scaled = np.ascontiguousarray(255.0 * albedo, np.float32)
-        return BakedTexture(completer.complete(colors, coverage, scaled), coverage)
+        completer.complete(colors, coverage, covered, scaled)
+        return BakedTexture(colors, coverage)
 
     def _layout(self, size: int) -> tuple[Atlas, Completer]:
         with self._lock:
@@ -145,7 +152,8 @@ class TextureBaker:
 
     def _coarse(self, view: TextureView) -> _Coarse:
         colors = np.zeros((GRID, GRID, 3), np.uint8)
-        coverage, weights = np.zeros((2, GRID, GRID), np.float32)
+        coverage = np.zeros((GRID, GRID), np.uint8)
+        weights = np.zeros((GRID, GRID), np.float32)
         prepared = prepare_view(self._surface, view, GRID)
         if prepared is not None:
             trust = np.full((1, 1, 1, 1), view.weight, np.float32)
@@ -153,7 +161,7 @@ class TextureBaker:
             atlas = self._layout(GRID)[0]
             add_views(
                 atlas,
-                self._surface.triangles,
+                self._surface,
                 [prepared],
                 trust,
                 even,
@@ -162,4 +170,5 @@ class TextureBaker:
                 coverage,
                 weights,
             )
-        return _Coarse(colors, coverage, weights, 0.0 if prepared is None else prepared.extent)
+        known = coverage * np.float32(1 / 255)
+        return _Coarse(colors, known, weights, 0.0 if prepared is None else prepared.extent)

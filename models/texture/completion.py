@@ -12,17 +12,18 @@ from numpy.typing import NDArray
 from facewright.models.jit import kernel
 from facewright.models.rasterizer import EMPTY
 from facewright.models.texture.atlas import Atlas
-from facewright.models.texture.grids import continue_smoothly, log_ratio
+from facewright.models.texture.grids import DARK, MOST, continue_smoothly
 
 # Cells along a side of the factors' grid: 4 mm on the skin.
 _CELLS = 64
 # How far the ratio of two pictures of the same skin usually varies over a face, in natural
 # logarithms.
-_USUAL_BRIGHTNESS, _USUAL_HUE = 0.5, 0.08
+_USUAL_BRIGHTNESS, _USUAL_HUE = np.float32(0.5), np.float32(0.08)
 # Sampled texels along a cell of the grid: the factors are smooth over several cells.
 _SAMPLES = 4
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
-_WHITE = np.float32(255.0)
+_THIRD = np.float32(1.0 / 3.0)
+_WHITE, _FULL = np.float32(255.0), np.float32(1.0 / 255.0)
 
 
 class Completer:
@@ -64,13 +65,14 @@ class Completer:
     def complete(
         self,
         colors: NDArray[np.uint8],
-        coverage: NDArray[np.float32],
+        coverage: NDArray[np.uint8],
+        covered: NDArray[np.bool_],
         albedo: NDArray[np.float32],
-    ) -> NDArray[np.uint8]:
-        """Fill a texture where it is covered in part or not at all.
+    ) -> None:
+        """Fill a texture where it is covered in part or not at all, and beyond its islands.
 
-        colors: (N, N, 3).  coverage: (N, N) in [0, 1].  albedo: (V, 3), 0 to 255.
-        Returns (N, N, 3), filled beyond the islands as well.
+        colors: (N, N, 3), filled in place.  coverage: (N, N), 255 where nothing is to be filled.
+        covered: (R,) the atlas' runs where it is 255 throughout.  albedo: (V, 3), 0 to 255.
         """
         atlas = self._atlas
         flat, known = colors.reshape(-1, 3), coverage.ravel()
@@ -99,7 +101,6 @@ class Completer:
             _to_vertices(
                 self._factors(sums, masses), self._vertex_islands, self._uv, factors[source]
             )
-        result = np.empty_like(colors)
         _write(
             atlas.owners,
             atlas.starts,
@@ -110,12 +111,11 @@ class Completer:
             self._triangles,
             flat,
             known,
+            covered,
             factors[0],
             factors[1] * albedo,
-            result.reshape(-1, 3),
         )
-        _pad(atlas.padding, result.reshape(-1, 3))
-        return result
+        _pad(atlas.padding, flat)
 
     def _factors(
         self, sums: NDArray[np.float32], masses: NDArray[np.float32]
@@ -131,12 +131,16 @@ class Completer:
             mass = masses[island][window]
             if not mass.any():
                 continue
-            means = sums[island][window] / np.maximum(mass, np.float32(1e-6))[..., None, None]
-            ratios = log_ratio(means[:, :, 0], means[:, :, 1])
-            # As a share of the texels that a cell has.
-            known = np.minimum(mass * np.float32(1 / per_cell), _ONE)
-            trusted = known * _likelihood(ratios, known)
-            factors[island][window] = np.exp(continue_smoothly(ratios, trusted))
+            # Kernels take arrays in one form only.
+            ratios, known = np.zeros((*mass.shape, 3), np.float32), np.zeros_like(mass)
+            own = np.ascontiguousarray(sums[island][window])
+            _ratios(own, np.ascontiguousarray(mass), np.float32(1 / per_cell), ratios, known)
+            sure = ratios[known > 0.5]
+            if len(sure):
+                # NumPy is slow along the short side of an array.
+                middle = np.median(np.ascontiguousarray(sure.T), axis=1).astype(np.float32)
+                _distrust(ratios, middle, known)
+            factors[island][window] = np.exp(continue_smoothly(ratios, known))
         return factors
 
 
@@ -151,20 +155,51 @@ def _window(rows: NDArray[np.int32], columns: NDArray[np.int32], cells: int) -> 
     return slice(row, row + side), slice(column, column + side)
 
 
-def _likelihood(ratios: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(G, G) in (0, 1]: how well each cell's ratio can be a matter of light.
+@kernel
+def _ratios(
+    sums: NDArray[np.float32],
+    masses: NDArray[np.float32],
+    scale: float,
+    ratios: NDArray[np.float32],
+    known: NDArray[np.float32],
+) -> None:
+    """Logarithms of the ratios (G, G, 3) of a source to the texture where there is mass.
+
+    known: (G, G), the mass as a share of the texels that a cell has.
+    """
+    for row in range(len(masses)):
+        for column in range(masses.shape[1]):
+            mass = masses[row, column]
+            if mass <= _ZERO:
+                continue
+            known[row, column] = min(mass * scale, _ONE)
+            for channel in range(3):
+                wanted = sums[row, column, 0, channel] / mass
+                source = sums[row, column, 1, channel] / mass
+                ratio = np.log((wanted + DARK) / (source + DARK))
+                ratios[row, column, channel] = min(max(ratio, -MOST), MOST)
+
+
+@kernel
+def _distrust(
+    ratios: NDArray[np.float32], middle: NDArray[np.float32], known: NDArray[np.float32]
+) -> None:
+    """Weigh each cell by how well its ratio can be a matter of light, in place.
 
     Light changes brightness more than it changes hue; hair and background differ from the face
     in both, and must not tint all that lies beyond them.
     """
-    sure = ratios[known > 0.5]
-    if not len(sure):
-        return np.ones_like(known)
-    difference = ratios - np.median(sure, axis=0)
-    brightness = difference.mean(axis=-1)
-    hue = ((difference - brightness[..., None]) ** 2).mean(axis=-1)
-    squared = (brightness / _USUAL_BRIGHTNESS) ** 2 + hue / _USUAL_HUE**2
-    return 1.0 / (1.0 + squared) ** 2
+    for row in range(len(known)):
+        for column in range(known.shape[1]):
+            if known[row, column] <= _ZERO:
+                continue
+            red = ratios[row, column, 0] - middle[0]
+            green = ratios[row, column, 1] - middle[1]
+            blue = ratios[row, column, 2] - middle[2]
+            brightness = (red + green + blue) * _THIRD
+            hue = (red - brightness) ** 2 + (green - brightness) ** 2 + (blue - brightness) ** 2
+            squared = (brightness / _USUAL_BRIGHTNESS) ** 2 + hue * _THIRD / _USUAL_HUE**2
+            known[row, column] /= (_ONE + squared) ** 2
 
 
 @kernel
@@ -201,7 +236,7 @@ def _compare(
     triangles: NDArray[np.int32],
     islands: NDArray[np.int8],
     colors: NDArray[np.uint8],
-    coverage: NDArray[np.float32],
+    coverage: NDArray[np.uint8],
     factors: NDArray[np.float32],
     albedo: NDArray[np.float32],
     source: int,
@@ -218,8 +253,8 @@ def _compare(
         row, column = int(texels[at, 0]), int(texels[at, 1])
         texel, island, other = row * size + column, islands[triangle], mirror[at]
         i, j = row // texels_in_cell, column // texels_in_cell
-        own = coverage[texel]
-        mirrored = coverage[other] if other != EMPTY else _ZERO
+        own = _FULL * np.float32(coverage[texel])
+        mirrored = _FULL * np.float32(coverage[other]) if other != EMPTY else _ZERO
         weight = own * mirrored if source == 0 else own + (_ONE - own) * mirrored
         if weight <= _ZERO:
             continue
@@ -259,49 +294,53 @@ def _write(
     size: int,
     triangles: NDArray[np.int32],
     colors: NDArray[np.uint8],
-    coverage: NDArray[np.float32],
+    coverage: NDArray[np.uint8],
+    covered: NDArray[np.bool_],
     factors: NDArray[np.float32],
     tinted: NDArray[np.float32],
-    result: NDArray[np.uint8],
 ) -> None:
-    """Every texel within the islands: as it is, or filled.
+    """Fill every texel within the islands that is not covered entirely.
+
+    A mirror image that is covered in part may be filled already, or not yet: its share says how
+    little of it counts.
 
     factors: (V, 3) of the mirror image.  tinted: (V, 3), the albedo times its own.
     """
     for run in range(len(owners)):
+        if covered[run]:
+            continue
         triangle = owners[run]
         a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
         for at in range(starts[run], starts[run + 1]):
             texel = int(texels[at, 0]) * size + int(texels[at, 1])
-            own = coverage[texel]
-            if own >= _ONE:
-                result[texel, 0] = colors[texel, 0]
-                result[texel, 1] = colors[texel, 1]
-                result[texel, 2] = colors[texel, 2]
+            if coverage[texel] == 255:
                 continue
+            own = _FULL * np.float32(coverage[texel])
             first, second = barycentric[at, 0], barycentric[at, 1]
             third = _ONE - first - second
             other = mirror[at]
-            added = (_ONE - own) * coverage[other] if other != EMPTY else _ZERO
+            added = _ZERO
+            if other != EMPTY:
+                added = (_ONE - own) * _FULL * np.float32(coverage[other])
             share = added / (own + added) if added > _ZERO else _ZERO
             rest = _ONE - own - added
             for channel in range(3):
-                color = np.float32(colors[texel, channel])
-                if share > _ZERO:
-                    factor = (
-                        first * factors[a, channel]
-                        + second * factors[b, channel]
-                        + third * factors[c, channel]
-                    )
-                    color += share * (factor * np.float32(colors[other, channel]) - color)
-                if rest > _ZERO:
-                    skin = (
-                        first * tinted[a, channel]
-                        + second * tinted[b, channel]
-                        + third * tinted[c, channel]
-                    )
-                    color += rest * (skin - color)
-                result[texel, channel] = np.uint8(min(max(color + _HALF, _ZERO), _WHITE))
+                color = (
+                    first * tinted[a, channel]
+                    + second * tinted[b, channel]
+                    + third * tinted[c, channel]
+                )
+                if rest < _ONE:
+                    seen = np.float32(colors[texel, channel])
+                    if share > _ZERO:
+                        factor = (
+                            first * factors[a, channel]
+                            + second * factors[b, channel]
+                            + third * factors[c, channel]
+                        )
+                        seen += share * (factor * np.float32(colors[other, channel]) - seen)
+                    color = seen + rest * (color - seen)
+                colors[texel, channel] = np.uint8(min(max(color + _HALF, _ZERO), _WHITE))
 
 
 @kernel

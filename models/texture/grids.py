@@ -19,10 +19,10 @@ GRID = 128
 # Pull of the neighbors against a cell's own value of weight 1.
 _TENSION = np.float32(0.25)
 _SWEEPS = 12
-# Added to colors (0 to 255) before their ratio is taken, or black would have any.
-_DARK = 6.0
-# No light changes skin more than this between two sources, in natural logarithms.
-_MOST = 1.4
+DARK = np.float32(6.0)
+"""Added to colors (0 to 255) before their ratio is taken, or black would have any."""
+MOST = np.float32(1.4)
+"""No light changes skin more than this between two sources, in natural logarithms."""
 
 
 def continue_smoothly(
@@ -43,14 +43,9 @@ def continue_smoothly(
     return field
 
 
-def log_ratio(wanted: NDArray[np.float32], source: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logarithm of the factor that takes colors (..., 3) of `source` to `wanted`, 0 to 255."""
-    return np.clip(np.log((wanted + _DARK) / (source + _DARK)), -_MOST, _MOST)
-
-
 def log_color(colors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Colors (0 to 255) on a scale where a change of light is a shift."""
-    return np.log(colors + _DARK)
+    return np.log(colors + DARK)
 
 
 def _push_pull(weighted: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -116,21 +111,23 @@ def _relax(
 ) -> None:
     """Gauss-Seidel, up and down in turn."""
     size, channels = field.shape[0], field.shape[2]
+    scales = np.float32(1.0) / (weights + np.float32(4.0) * _TENSION)
     for sweep in range(sweeps):
-        for step in range(size * size):
-            place = step if sweep % 2 == 0 else size * size - 1 - step
-            row, column = place // size, place % size
+        for i in range(size):
+            row = i if sweep % 2 == 0 else size - 1 - i
             above, below = max(row - 1, 0), min(row + 1, size - 1)
-            left, right = max(column - 1, 0), min(column + 1, size - 1)
-            weight = weights[row, column]
-            scale = np.float32(1.0) / (weight + np.float32(4.0) * _TENSION)
-            for channel in range(channels):
-                around = (
-                    field[above, column, channel]
-                    + field[below, column, channel]
-                    + field[row, left, channel]
-                    + field[row, right, channel]
-                )
-                field[row, column, channel] = scale * (
-                    weight * values[row, column, channel] + _TENSION * around
-                )
+            for j in range(size):
+                column = j if sweep % 2 == 0 else size - 1 - j
+                left, right = max(column - 1, 0), min(column + 1, size - 1)
+                scale = scales[row, column]
+                own, others = scale * weights[row, column], scale * _TENSION
+                for channel in range(channels):
+                    around = (
+                        field[above, column, channel]
+                        + field[below, column, channel]
+                        + field[row, left, channel]
+                        + field[row, right, channel]
+                    )
+                    field[row, column, channel] = (
+                        own * values[row, column, channel] + others * around
+                    )

@@ -76,7 +76,7 @@ def write_meshes(
         with console.status("Loading the models"):
             engine = Engine(settings)
         for file, tar in track(missing, "Meshes", console=console, disable=not console.is_terminal):
-            _write_tar(engine, file, tar, formats, options)
+            _write_tar(engine, file, tar, formats, options.model_copy(update={"texture": "albedo"}))
         engine.close()
     target.sweep()
     console.print(f"{len(missing):,} of {len(tars):,} tars written, in {out}", markup=False)

@@ -46,7 +46,7 @@ class BulkOptions:
     out: str
     column: str = "path"
     albums: str | None = None
-    answer: ReconstructOptions = ReconstructOptions()
+    answer: ReconstructOptions = ReconstructOptions(texture="albedo")
     """`faces`, and of meshes what they look like."""
     formats: tuple[MeshFormat, ...] = ()
     """Of meshes; none without."""

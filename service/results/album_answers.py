@@ -107,7 +107,7 @@ class AlbumWriter(Writer):
 
     def mesh(self, form: MeshFormat, material_file: str | None = None) -> bytes:
         """The neutral mesh of the identity; an OBJ file may name a material file beside it."""
-        texture = self._texture()
+        texture = None if form == "stl" else self._texture()
         self._job.check()
         album = self._album
         return identity_file(

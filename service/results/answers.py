@@ -161,7 +161,7 @@ class AnswerWriter(Writer):
         self, face: Reconstruction, form: MeshFormat, material_file: str | None = None
     ) -> bytes:
         """The mesh file of one face; an OBJ file may name a material file beside it."""
-        texture = self._texture(face)
+        texture = self._texture(face, form)
         self._job.check()
         return face_file(
             self._engine,
@@ -183,7 +183,7 @@ class AnswerWriter(Writer):
         def write(form: MeshFormat, material_file: str | None = None) -> bytes:
             return self.mesh(face, form, material_file)
 
-        return write_mesh_files(write, self._texture(face), [form], stem, self._job)
+        return write_mesh_files(write, self._texture(face, form), [form], stem, self._job)
 
     def picture(self, media_type: str) -> bytes:
         """The picture with all faces drawn on it, as a JPEG or PNG file."""
@@ -213,7 +213,7 @@ class AnswerWriter(Writer):
         camera = SceneCamera.of(scene.faces, scene.width, scene.height)
         placed = []
         for index, face in enumerate(scene.faces):
-            texture = self._texture(face)
+            texture = self._texture(face, "glb")
             self._job.check()
             mesh = face_file(
                 self._engine, face, "glb", options.expression, "canonical", self._job, texture,
@@ -241,9 +241,9 @@ class AnswerWriter(Writer):
         if self.makes_scene:
             yield "scene.glb", self.scene_file()
 
-    def _texture(self, face: Reconstruction) -> npt.NDArray[np.uint8] | None:
+    def _texture(self, face: Reconstruction, form: MeshFormat) -> npt.NDArray[np.uint8] | None:
         """The face's texture if one is asked for; the last one is kept for its next file."""
-        if self._options.texture == "albedo":
+        if self._options.texture == "albedo" or form == "stl":  # which has no colors
             return None
         if self._baked is None or self._baked[0] is not face:
             self._job.check()
@@ -281,8 +281,13 @@ class AnswerWriter(Writer):
 
 def shows_photo(media_type: str, options: ReconstructOptions) -> bool:
     """Whether an answer is made of the photo's pixels, not of its faces' coefficients alone."""
-    pictured = media_type in (JPEG, PNG, ZIP)
-    return pictured or options.texture == "photo" or "overlay" in options.include
+    if media_type in (JPEG, PNG, ZIP) or "overlay" in options.include:
+        return True
+    if media_type == JSON:
+        textured = "mesh" in options.include and options.mesh_format != "stl"
+    else:
+        textured = media_type != STL
+    return textured and options.texture == "photo"
 
 
 def describe_face(

@@ -106,8 +106,8 @@ def test_a_head_is_written_with_the_faces_expression(
 
 
 def test_a_texture_comes_from_the_photo(face: facewright.Reconstruction) -> None:
-    assert face.mesh().texture is None
-    texture = face.mesh(texture="photo", texture_size=256).texture
+    assert face.mesh(texture="albedo").texture is None
+    texture = face.mesh(texture_size=256).texture
     assert texture is not None
     assert texture.rgb_u8.shape == (256, 256, 3)
 

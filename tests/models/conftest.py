@@ -26,7 +26,7 @@ def _doubling(n: int) -> NDArray[np.float64]:
     return matrix
 
 
-def _grid(columns: int, rows: int) -> NDArray[np.float64]:
+def ellipsoid(columns: int, rows: int) -> NDArray[np.float64]:
     """(rows * columns, 3) mm on a face-sized ellipsoid with a nose."""
     x, y = np.meshgrid(np.linspace(-1, 1, columns), np.linspace(1, -1, rows))
     z = 60 * np.sqrt(np.maximum(1.3 - 0.6 * x**2 - 0.5 * y**2, 0))
@@ -37,7 +37,7 @@ def _grid(columns: int, rows: int) -> NDArray[np.float64]:
 
 def build_model(seed: int = 0, n_identity: int = 80, n_expression: int = 64) -> MorphableModel:
     rng = np.random.default_rng(seed)
-    cage = _grid(COLUMNS, ROWS)
+    cage = ellipsoid(COLUMNS, ROWS)
     columns, rows = 2 * COLUMNS - 1, 2 * ROWS - 1
     subdivision = np.kron(_doubling(ROWS), _doubling(COLUMNS))
     n_vertices = rows * columns

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from facewright.models.camera import CROP_SIZE, depth, pose_points, project
+from facewright.models.landmarks import LANDMARK_COUNT
 from facewright.models.morphable_model import PART_EYEBALL, PART_SKIN, MorphableModel
 from facewright.models.rasterizer import interpolate, rasterize
 from facewright.models.texture.agreement import agree
@@ -20,6 +21,8 @@ from facewright.models.texture.atlas import build_atlas
 from facewright.models.texture.baking import TEXTURE_SIZES, BakedTexture, TextureBaker
 from facewright.models.texture.grids import GRID, continue_smoothly
 from facewright.models.texture.views import TextureView
+from tests.face_models import face_model, grid_triangles
+from tests.models.conftest import ellipsoid
 
 SIZE = 256
 GREEN = (0, 255, 0)
@@ -27,9 +30,22 @@ ALBEDO = (0.55, 0.42, 0.36)
 
 
 @pytest.fixture(scope="module")
-def face(model: MorphableModel) -> MorphableModel:
-    """The small face with skin only."""
-    return dataclasses.replace(model, parts=np.full(model.n_vertices, PART_SKIN, np.uint8))
+def face() -> MorphableModel:
+    """A face of skin only, with a vertex every 2.5 mm."""
+    columns, rows = 57, 73
+    count = columns * rows
+    index = np.arange(count).reshape(rows, columns)
+    u, v = np.meshgrid(np.linspace(0, 1, columns), np.linspace(1, 0, rows))
+    return face_model(
+        ellipsoid(columns, rows),
+        grid_triangles(rows, columns),
+        np.zeros(LANDMARK_COUNT, np.int32),
+        identity=np.zeros((80, count, 3)),
+        expression=np.zeros((64, count, 3)),
+        albedo=np.zeros((80, count, 3)),
+        mirror=index[:, ::-1].reshape(-1),
+        uv=np.stack([u, v], axis=-1).reshape(-1, 2),
+    )
 
 
 @pytest.fixture(scope="module")

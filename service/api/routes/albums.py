@@ -109,7 +109,7 @@ _EXAMPLE = AlbumResult(
     judged_by="shape",
     stranger_distance=STRANGER_DISTANCE,
     mesh="face",
-    texture="albedo",
+    texture="photo",
     identity=AlbumIdentity(coefficients=[0.25] * 80, albedo=[-0.5] * 80, photos_used=2),
     photos=[
         AlbumPhoto(

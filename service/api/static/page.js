@@ -98,7 +98,7 @@ function optionsOf(album) {
     const {name, value, defaultChecked} = fieldset.querySelector(":checked");
     // The server's own defaults are left out; the page's are not all the same.
     const parameter = name.split(":")[0];  // two groups of buttons must not share a name
-    if (fits && (!defaultChecked || ["texture", "mesh"].includes(name))) query.set(parameter, value);
+    if (fits && (!defaultChecked || name === "mesh")) query.set(parameter, value);
   }
   return query;
 }
@@ -164,7 +164,7 @@ function announce(mine) {
   const names = mine.photos.length === 1 ? mine.photos[0].name : `${mine.photos.length} photos of one person`;
   $("doing").textContent = `Working on ${names}`;
   previews(mine.photos);
-  const last = mine.query.get("texture") === "photo" ? "Texture" : "Mesh";
+  const last = mine.query.get("texture") === "albedo" ? "Mesh" : "Texture";
   $("steps").replaceChildren(...[...STEPS.slice(0, 3), last].map((name) => (
     make("li", {}, make("span", {className: "meter"}, make("span")), name, make("small")))));
   mine.step = -1;

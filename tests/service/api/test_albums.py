@@ -283,7 +283,7 @@ def test_the_zip_file_has_a_folder_for_each_photo(
     response = post(client, photos, "?include=confidences", accept="application/zip")
     archive = zipfile.ZipFile(io.BytesIO(response.content))
     assert archive.namelist() == [
-        "result.json", "identity.glb", "identity.obj",
+        "result.json", "identity.glb", "identity.obj", "identity.mtl", "identity.png",
         "photo00/overlay.jpg", "photo00/face.glb", "photo02/overlay.jpg", "photo02/face.glb",
     ]  # fmt: skip
     assert archive.testzip() is None

@@ -202,12 +202,13 @@ def test_the_overlay_is_drawn_on_the_face_and_nowhere_else(
 
 
 def test_zip_holds_every_file(client: httpx.Client, group_jpeg: bytes) -> None:
-    response = post(client, group_jpeg, accept="application/zip")
+    response = post(client, group_jpeg, "?texture=albedo", accept="application/zip")
     archive = zipfile.ZipFile(io.BytesIO(response.content))
     meshes = {f"face{i}.{form}" for i in range(3) for form in ("glb", "obj")}
     assert set(archive.namelist()) == {"result.json", "overlay.jpg", *meshes}
     assert len(json.loads(archive.read("result.json"))["faces"]) == 3
-    assert archive.read("face0.glb") == post(client, group_jpeg, accept="model/gltf-binary").content
+    alone = post(client, group_jpeg, "?texture=albedo", accept="model/gltf-binary").content
+    assert archive.read("face0.glb") == alone
 
 
 def test_faces_come_largest_first(client: httpx.Client, group_jpeg: bytes) -> None:
@@ -247,11 +248,15 @@ def _texture(data: bytes) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
 
 
-def test_a_mesh_has_no_texture_unless_asked_for(client: httpx.Client, portrait_jpeg: bytes) -> None:
-    plain = post(client, portrait_jpeg, accept="model/gltf-binary").content
+def test_a_mesh_has_a_texture_unless_it_is_not_asked_for(
+    client: httpx.Client, portrait_jpeg: bytes
+) -> None:
+    textured = post(client, portrait_jpeg, accept="model/gltf-binary").content
+    assert "images" in _glb_parts(textured)[0]
+    assert textured == post(client, portrait_jpeg, "?texture=photo", accept="model/*").content
+    plain = post(client, portrait_jpeg, "?texture=albedo", accept="model/gltf-binary").content
     assert "images" not in _glb_parts(plain)[0]
-    assert plain == post(client, portrait_jpeg, "?texture=albedo", accept="model/*").content
-    assert post(client, portrait_jpeg).json()["texture"] == "albedo"
+    assert post(client, portrait_jpeg).json()["texture"] == "photo"
 
 
 def test_the_texture_is_the_photo_where_it_shows_the_face(
@@ -299,8 +304,7 @@ def test_an_obj_file_on_its_own_has_the_colors_of_the_photo(
 
 
 def test_zip_holds_material_and_texture(client: httpx.Client, group_jpeg: bytes) -> None:
-    query = "?texture=photo&texture_size=256"
-    response = post(client, group_jpeg, query, accept="application/zip")
+    response = post(client, group_jpeg, "?texture_size=256", accept="application/zip")
     archive = zipfile.ZipFile(io.BytesIO(response.content))
     kinds = ("glb", "obj", "mtl", "png")
     expected = {f"face{i}.{kind}" for i in range(3) for kind in kinds}

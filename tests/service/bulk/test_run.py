@@ -34,7 +34,7 @@ from facewright.service.pipeline.job import Job, SharedJob  # noqa: E402
 from facewright.service.settings import Settings  # noqa: E402
 
 PART_SIZE = 4
-MESHES = ReconstructOptions(detail="low")
+MESHES = ReconstructOptions(detail="low", texture="albedo")
 FLOAT_NOISE = 2e-4
 """Of coefficients, in standard deviations: a network's sums depend on the size of its batch."""
 
@@ -170,7 +170,7 @@ def test_meshes_come_from_the_table_as_from_the_photos(undisturbed: Run, tmp_pat
 
 def test_a_worker_with_other_models_refuses(undisturbed: Run, options: BulkOptions) -> None:
     with pytest.raises(InvalidParameter, match="faces all, not largest: name another directory"):
-        open_run(replace(options, answer=ReconstructOptions(faces="largest", detail="low")),
+        open_run(replace(options, answer=MESHES.model_copy(update={"faces": "largest"})),
                  Settings())  # fmt: skip
     with pytest.raises(ModelError):
         open_run(options, Settings(weights=Path("/nowhere.onnx")))

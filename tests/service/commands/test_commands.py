@@ -67,7 +67,7 @@ def test_reconstruct_writes_every_file(photos: Path, tmp_path: Path, assets: Any
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 of 2 photos, 4 faces" in done.stderr
-    forms = ("glb", "obj", "ply", "stl")
+    forms = ("glb", "obj", "ply", "stl", "mtl", "png")
     meshes = [f"one_face0.{form}" for form in forms]
     meshes += [f"one-2_face{i}.{form}" for i in range(3) for form in forms]
     expected = {"one.json", "one-2.json", "one_overlay.png", "one-2_overlay.png", *meshes}
@@ -269,7 +269,7 @@ def test_album_writes_mesh_json_and_page(
     told = r"3\.jpg: seems to show somebody else \(distance \d+\.\d\d, above 2\.5\), left out"
     assert re.search(told, done.stderr)
     assert {path.name for path in out.iterdir()} == {
-        "identity.glb", "identity.obj", "result.json", "album.html"
+        "identity.glb", "identity.obj", "identity.mtl", "identity.png", "result.json", "album.html"
     }  # fmt: skip
     assert (out / "identity.glb").read_bytes().startswith(b"glTF")
     result = json.loads((out / "result.json").read_text())

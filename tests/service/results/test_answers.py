@@ -14,7 +14,12 @@ from facewright.service.options import ReconstructOptions
 from facewright.service.pipeline.engine import Scene
 from facewright.service.pipeline.job import Job
 from facewright.service.results import answers as answers_module
-from facewright.service.results.answers import MOST_LARGE_IN_JSON, Answer, AnswerWriter
+from facewright.service.results.answers import (
+    MOST_LARGE_IN_JSON,
+    Answer,
+    AnswerWriter,
+    shows_photo,
+)
 from facewright.service.runtime.deadline import Deadline
 
 
@@ -41,7 +46,7 @@ def writer(last: int = 99, faces: int = 4, **options: Any) -> tuple[AnswerWriter
     deadline = Deadline()
     engine = CountingEngine(deadline, last)
     scene = Scene(8, 8, [object() for _ in range(faces)], lambda: np.zeros((8, 8, 3), np.uint8))  # type: ignore[misc]
-    chosen = ReconstructOptions(**options)
+    chosen = ReconstructOptions(**{"texture": "albedo", **options})
     return AnswerWriter(engine, scene, chosen, Job(deadline)), engine  # type: ignore[arg-type]
 
 
@@ -118,3 +123,32 @@ def test_the_zip_file_holds_a_crowd_of_them() -> None:
     answers, engine = writer(faces=MOST_LARGE_IN_JSON + 1)
     answers.write("application/zip")
     assert engine.made.count("obj") == MOST_LARGE_IN_JSON + 1
+
+
+@pytest.mark.parametrize(
+    ("media_type", "options", "shown"),
+    [
+        ("application/json", {}, False),
+        ("application/json", {"include": ["confidences"]}, False),
+        ("application/json", {"include": ["overlay"], "texture": "albedo"}, True),
+        ("application/json", {"include": ["mesh"]}, True),
+        ("application/json", {"include": ["mesh"], "texture": "albedo"}, False),
+        ("application/json", {"include": ["mesh"], "mesh_format": "stl"}, False),
+        ("model/gltf-binary", {}, True),
+        ("model/gltf-binary", {"texture": "albedo"}, False),
+        ("model/ply", {}, True),
+        ("model/stl", {}, False),
+        ("image/jpeg", {"texture": "albedo"}, True),
+        ("application/zip", {"texture": "albedo"}, True),
+    ],
+)
+def test_which_answers_need_all_of_the_photo(
+    media_type: str, options: dict[str, Any], shown: bool
+) -> None:
+    assert shows_photo(media_type, ReconstructOptions(**options)) is shown
+
+
+def test_stl_files_have_no_colors_to_bake() -> None:
+    answers, engine = writer(faces=1, texture="photo")
+    answers.write("model/stl")
+    assert engine.made == ["stl"]
