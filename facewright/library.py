@@ -286,8 +286,8 @@ class Reconstruction:
         solver = self._engine.blendshapes
         if solver is None:
             return {}
-        expression = layout_of(self.coefficients).split(self.coefficients[None]).expression[0]
-        weights = solver.solve(expression).weights
+        parts = layout_of(self.coefficients).split(self.coefficients[None])
+        weights = solver.solve(parts.expression[0], parts.identity[0]).weights
         return dict(zip(ARKIT_BLENDSHAPES, weights.tolist(), strict=True))
 
     def overlay(self, *, landmarks: bool = False) -> RgbU8:

@@ -197,8 +197,10 @@ class HeadTextures:
             np.float32(255) * colors.astype(np.float32),
             image,
         )
-        hair = (0 if hair_u8 is None else hair_u8) * np.ones(3, np.float32)
-        cover = layout.hair_cover if hair_u8 is not None else np.zeros_like(layout.hair_cover)
+        if hair_u8 is None:
+            hair, cover = np.zeros(3, np.float32), np.zeros_like(layout.hair_cover)
+        else:
+            hair, cover = hair_u8.astype(np.float32), layout.hair_cover
         _compose(image, layout.grain, cover, layout.strands, hair, layout.face, baked.rgb_u8)
         flat = image.reshape(-1, 3)
         texels, teeth = layout.teeth

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
+from facewright.models.assets import FACE_MODEL, asset_path
 from tests.service.api.browser import Page, find_browser
 from tests.service.api.test_page import FIGURES, settle, text, view
 
@@ -35,6 +38,26 @@ def page(
         page.choose_files("#image", [LAUGHING])
         assert settle(page) == "One face. "
         yield page
+
+
+def test_heads_are_offered_for_every_face_model_that_has_one(
+    start_server: Callable[..., Any],
+) -> None:
+    for own, offered in ({"face_model": asset_path(FACE_MODEL)}, "yes"), ({}, "no"):
+        # The page is there before the models are.
+        with start_server(wait_ready=False, **own) as server, server.client() as client:
+            page = answered(client)
+        assert f'data-heads="{offered}"' in page
+
+
+def answered(client: httpx.Client) -> str:
+    """The page, as soon as the server listens."""
+    for _ in range(300):
+        try:
+            return client.get("/").text
+        except httpx.ConnectError:
+            time.sleep(0.2)
+    raise AssertionError("the server does not listen")
 
 
 def move(page: Page, name: str, value: int) -> None:

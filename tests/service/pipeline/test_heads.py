@@ -232,6 +232,15 @@ def document(glb: bytes) -> dict[str, Any]:
     return found
 
 
+def image(glb: bytes) -> np.ndarray:
+    """The texture in a file: (N, N, 3)."""
+    gltf = document(glb)
+    view = gltf["bufferViews"][gltf["images"][0]["bufferView"]]
+    start = 28 + int.from_bytes(glb[12:16], "little") + view["byteOffset"]
+    data = np.frombuffer(glb[start : start + view["byteLength"]], np.uint8)
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -307,7 +316,11 @@ def test_an_obj_file_of_a_head_smiles_too(client: httpx.Client, portrait_jpeg: b
 
 
 def test_an_album_gives_a_head(
-    client: httpx.Client, portrait_jpeg: bytes, tmp_path: Path, validate_gltf: Validate
+    client: httpx.Client,
+    portrait_jpeg: bytes,
+    heads: Heads,
+    tmp_path: Path,
+    validate_gltf: Validate,
 ) -> None:
     files = [("images", portrait_jpeg), ("images", portrait_jpeg)]
     response = client.post(
@@ -322,6 +335,12 @@ def test_an_album_gives_a_head(
     skin = document(response.content)["meshes"][0]
     assert len(skin["weights"]) == 67
     assert not any(skin["weights"])
+    # Its hair is that of the photos.
+    query = "?mesh=head&texture=photo&texture_size=512"
+    one = image(post(client, portrait_jpeg, "model/gltf-binary", query).content)
+    uv = heads.rig.uv[heads.on_skin & (heads.rig.region("scalp") == 1)]
+    hair = [np.median(texels(texture, uv), axis=0) for texture in (image(response.content), one)]
+    assert np.abs(hair[0] - hair[1]).max() < 12
 
 
 @pytest.mark.parametrize("query", ["?mesh=bust", "?mesh=head&detail=finest", "?targets=some"])
