@@ -61,6 +61,9 @@ _HAIR_TONES = (0.15, 0.5)
 # What differs less from the face's skin is no hair: mean of the logarithms of the channels' ratios,
 # and their range; nor is what differs less from what lies around the head, in every channel.
 _LIKE_SKIN, _LIKE_BACKGROUND = (0.42, 0.2), 0.25
+# Hair that nobody dyed is never bluer or greener than this, over red: what stands off the head and
+# is, is a background of several tones.
+_LEAST_RED = 0.9
 # How far off the scalp hair is looked for, and how far off nothing of it is expected, mm.
 _STANDS_OFF, _BACKGROUND = 9.0, 40.0
 # Share of the hair above the forehead that must lie within the photo.
@@ -135,7 +138,8 @@ def hair_color(
             return None
         hair = _tone(near)
         behind = np.log((hair + 1) / (np.median(far, axis=0) + 1))
-        if _is_skin(hair, bare) or np.abs(behind).max() < _LIKE_BACKGROUND:
+        dyed = hair[0] < _LEAST_RED * hair.max()
+        if dyed or _is_skin(hair, bare) or np.abs(behind).max() < _LIKE_BACKGROUND:
             return None
     return hair.astype(np.uint8)
 
