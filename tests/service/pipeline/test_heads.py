@@ -190,6 +190,11 @@ def test_hair_is_what_lies_above_the_face_unless_it_is_skin(
     bald = np.full((size, size, 3), (90, 120, 160), np.uint8)
     cv2.fillPoly(bald, [head], (205, 150, 120))
     assert hair_color(bald, face, heads) is None
+    # The wall is darker around the head.
+    halo = bald.copy()
+    cv2.polylines(halo, [head], True, (55, 72, 110), 50)
+    cv2.fillPoly(halo, [head], (205, 150, 120))
+    assert hair_color(halo, face, heads) is None
     # The same with hair around it, which begins behind the forehead.
     receding = bald.copy()
     cv2.polylines(receding, [head], True, (120, 110, 100), 50)
