@@ -295,7 +295,7 @@ def test_a_full_disk_stops_the_log_and_not_the_service(assets: Any, portrait_jpe
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        until(lambda: _ready(url), 60)
+        until(lambda: _ready(url), 180)  # it may have kernels to compile
         response = httpx.post(url + PATH, files={"image": portrait_jpeg}, timeout=60)
         assert response.status_code == 200
         assert json.loads(response.content)["faces"]
