@@ -32,6 +32,7 @@ from facewright.service.options import (
     MeshChoice,
     MeshFormat,
     Pose,
+    ReconstructOptions,
     Subject,
     Targets,
     Texture,
@@ -92,9 +93,11 @@ class Engine:
 
         Raises:
             BadPhoto: the photo cannot be decoded, or is too small or too large.
+            pydantic.ValidationError: `faces` is another word.
             ValueError: pixels of another shape or type.
             OSError: the file cannot be read.
         """
+        _checked(faces=faces)
         data = _read(photo)
         try:
             scene = self._engine.reconstruct(data, faces, Job())
@@ -220,8 +223,12 @@ class Reconstruction:
             expression: "keep" the photo's, or "neutral".
             pose: "canonical", upright about the model's origin, or "camera", as in the photo.
             texture: an image baked from the "photo", or colors from the model's "albedo".
-            texture_size: side of that image in pixels.
+            texture_size: side of that image in pixels: 256, 512, 1024 or 2048.
+
+        Raises:
+            pydantic.ValidationError: an argument has another value.
         """
+        _checked(expression=expression, pose=pose)
         image = self._texture(texture, texture_size)
         return face_mesh(self._engine.model, self._face, expression, pose, image)
 
@@ -235,6 +242,7 @@ class Reconstruction:
         texture_size: int = DEFAULT_TEXTURE_SIZE,
     ) -> None:
         """Write the mesh as binary glTF, in meters; arguments as of `mesh`."""
+        _checked(expression=expression, pose=pose)
         self._write(path, "glb", expression, pose, self._texture(texture, texture_size))
 
     def write_obj(
@@ -247,6 +255,7 @@ class Reconstruction:
         texture_size: int = DEFAULT_TEXTURE_SIZE,
     ) -> None:
         """Write the mesh as OBJ with vertex colors, in mm; arguments as of `mesh`."""
+        _checked(expression=expression, pose=pose)
         self._write(path, "obj", expression, pose, self._texture(texture, texture_size))
 
     def write_head(
@@ -269,14 +278,16 @@ class Reconstruction:
             pose: "canonical", or "camera", as in the photo.
             texture: an image baked from the "photo", or colors from the model's "albedo".
             texture_size: side of that image in pixels.
-            detail: "low", "medium" or "high": 8,000, 32,000 or 127,000 triangles.
+            detail: "low", "medium" or "high": 8,400, 32,000 or 128,000 triangles.
             targets: morph targets: ARKit's 52 ("arkit"), with Oculus' 15 visemes ("all"), "none".
             compression: "none" for software without KHR_mesh_quantization.
 
         Raises:
             InvalidParameter: the face model has no head.
+            pydantic.ValidationError: an argument has another value.
         """
-        choice = MeshChoice("head", detail, targets, compression)
+        _checked(expression=expression, pose=pose)
+        choice = _head(detail, targets, compression)
         image = self._texture(texture, texture_size, "head")
         self._write(path, "glb", expression, pose, image, choice)
 
@@ -300,6 +311,7 @@ class Reconstruction:
         return draw_overlay(self._scene.photo, model, [self._face], landmarks=landmarks)
 
     def _texture(self, texture: Texture, size: int, subject: Subject = "face") -> RgbU8 | None:
+        _checked(texture=texture, texture_size=size)
         if texture == "albedo":
             return None
         return self._engine.texture(self._scene, self._face, size, Job(), subject)
@@ -380,7 +392,7 @@ class Album:
         compression: Compression = "quantized",
     ) -> None:
         """Write the whole neutral head; arguments as of `Reconstruction.write_head`."""
-        choice = MeshChoice("head", detail, targets, compression)
+        choice = _head(detail, targets, compression)
         image = self._texture(texture, texture_size, "head")
         data = identity_file(
             self._engine, self.identity, self.albedo, "glb", Job(), image, choice=choice
@@ -388,9 +400,20 @@ class Album:
         Path(path).write_bytes(data)
 
     def _texture(self, texture: Texture, size: int, subject: Subject = "face") -> RgbU8 | None:
+        _checked(texture=texture, texture_size=size)
         if texture == "albedo":
             return None
         return album_texture(self._engine, self._album, self._sources, size, Job(), subject)
+
+
+def _checked(**options: Any) -> ReconstructOptions:
+    """Options by the names of the API; a word that is none would pass for a default."""
+    return ReconstructOptions.model_validate(options)
+
+
+def _head(detail: Detail, targets: Targets, compression: Compression) -> MeshChoice:
+    options = _checked(mesh="head", detail=detail, targets=targets, compression=compression)
+    return options.choice
 
 
 def _read(photo: Photo) -> bytes:

@@ -153,3 +153,27 @@ def test_mistakes_are_told(engine: facewright.Engine) -> None:
         engine.album([CALM, CALM], strategy="loudest")
     with pytest.raises(AttributeError, match="no attribute"):
         facewright.nonsense  # noqa: B018
+
+
+def test_words_that_are_none_are_refused(
+    engine: facewright.Engine, face: facewright.Reconstruction, tmp_path: Path
+) -> None:
+    album = engine.album([CALM, CALM])
+    path = tmp_path / "face.glb"
+    for call in (
+        lambda: engine.reconstruct(CALM, faces="some"),
+        lambda: face.mesh(texture="picture"),
+        lambda: face.mesh(texture_size=300),
+        lambda: face.mesh(expression="none"),
+        lambda: face.write_glb(path, texture="picture"),
+        lambda: face.write_obj(path, pose="photo"),
+        lambda: face.write_head(path, detail="highest"),
+        lambda: face.write_head(path, targets="some"),
+        lambda: face.write_head(path, compression="zip"),
+        lambda: face.write_head(path, expression="none"),
+        lambda: album.write_glb(path, texture="picture"),
+        lambda: album.write_head(path, detail="highest"),
+    ):
+        with pytest.raises(pydantic.ValidationError):
+            call()
+    assert not path.exists()
