@@ -95,7 +95,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { echo "the venv module is missing (Debian: apt install python3-venv)" >&2; exit 1; }
 
 $(VENV)/.serve: $(VENV)/bin/python requirements/serve.txt requirements/detector.txt pyproject.toml
-	@echo "Installing what serving needs into $(VENV) (about 1 GB)"
+	@echo "Installing what serving needs into $(VENV) (0.7 GB)"
 	$(PIP) install -q --no-deps -r requirements/serve.txt -r requirements/detector.txt
 	$(PIP) install -q --no-deps -e .
 	touch $@

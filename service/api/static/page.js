@@ -231,6 +231,10 @@ async function show(mine, result, timing) {
     : [result.overlay, ...result.faces.map((face) => face.mesh)];
   urls.forEach((url) => URL.revokeObjectURL(url));
   urls = [];
+  if (shown?.photos !== mine.photos) {  // while a mesh is being read, nobody else's is in its place
+    viewer?.clear();
+    $("drive").hidden = true;
+  }
   shown = {...mine, result, picked: 0, timing, curl: curl(mine)};
   shown.sources = mine.photos.map(keep);
   shown.files = split.map((file) => file && decode(file));

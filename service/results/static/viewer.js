@@ -164,9 +164,9 @@ function applied(rest, morphs) {
 }
 
 // A stage for GLB files inside `holder`: a canvas, and buttons for those who cannot drag.  The
-// face sways until it is touched.  Returns {load(blob), weights(), pose(weights)}, or null where
-// WebGL 2 is missing: `weights` of the morph targets are objects of numbers by the targets' names,
-// and `pose` leaves alone what is not in its own.
+// face sways until it is touched.  Returns {load(blob), clear(), weights(), pose(weights)}, or null
+// where WebGL 2 is missing: `weights` of the morph targets are objects of numbers by the targets'
+// names, and `pose` leaves alone what is not in its own.
 function makeViewer(holder) {
   const icon = (path) => `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${path}"/></svg>`;
   holder.classList.add("viewer");
@@ -383,6 +383,15 @@ function makeViewer(holder) {
     setSwaying(swaying);
   }
 
+  // The stage without a face, until another is loaded.
+  function clear() {
+    order += 1;
+    shownBlob = null;
+    parts.forEach(release);
+    parts = [];
+    gl.clear(gl.COLOR_BUFFER_BIT);
+  }
+
   function weights() {
     const morphs = parts.flatMap(({moved}) => moved?.morphs ?? []);
     return Object.fromEntries(morphs.map(({name, weight}) => [name, weight]));
@@ -466,5 +475,5 @@ function makeViewer(holder) {
   });
   new ResizeObserver(draw).observe(canvas);
   setUp();
-  return {load, weights, pose};
+  return {load, clear, weights, pose};
 }

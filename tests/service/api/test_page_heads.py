@@ -110,6 +110,24 @@ def test_a_phone_shows_the_sliders_without_scrolling_aside(page: Page, dark: boo
     page.emulate(1000, 900, still=True)
 
 
+def test_a_new_photo_is_not_shown_with_the_last_ones_head(page: Page) -> None:
+    page.run("window.readNow = readGlb; readGlb = () => new Promise(() => {})")
+    try:
+        page.choose_files("#image", [LAUGHING.with_name("3_calm.png")])
+        page.wait("$('curl').innerText.includes('3_calm')")
+        assert page.run("viewer.weights()") == {}
+        assert page.run("$('drive').checkVisibility()") is False
+        blank = view(page)
+        middle = blank[len(blank) // 3 : len(blank) // 2, 200:300]
+        assert middle.std(axis=(0, 1)).max() < 4
+    finally:
+        page.run("readGlb = readNow")
+    page.choose_files("#image", [LAUGHING])
+    assert settle(page) == "One face. "
+    assert np.abs(view(page).astype(int) - blank).max() > 60
+    assert page.run("$('drive').checkVisibility()") is True
+
+
 def test_the_face_alone_has_no_sliders(page: Page) -> None:
     page.run("document.querySelector('[name=mesh][value=face]').click()")
     assert settle(page) == "One face. "
