@@ -303,7 +303,8 @@ def _too_few(seen: Sequence[SeenPhoto | FailedPhoto], used: int, asked: int) -> 
     ]
     if strangers := len(seen) - used - len(problems):
         problems.append(f"{strangers} left out as strangers")
+    verb = "is" if asked == 1 else "are"
     return (
-        f"{used} of {len(seen)} photos can be used, but {asked} are asked for"
+        f"{used} of {len(seen)} photos can be used, but {asked} {verb} asked for"
         f"{' (' + ', '.join(problems) + ')' if problems else ''}."
     )

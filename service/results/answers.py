@@ -71,9 +71,9 @@ class Writer(ABC):
     Every method raises `DeadlinePassed` before its next file when its deadline has passed.
     """
 
-    mesh_name: ClassVar[str]
-    """Names of the files, without their endings."""
+    mesh_name: str
     picture_name: ClassVar[str]
+    """Names of the files, without their endings."""
     archive_name: ClassVar[str]
 
     def __init__(self, engine: Engine, job: Job) -> None:
@@ -121,7 +121,7 @@ class AnswerWriter(Writer):
     But for a GLB file where the camera's frame is asked for: it holds all faces in one scene.
     """
 
-    mesh_name, picture_name, archive_name = "face", "overlay", "faces"
+    picture_name, archive_name = "overlay", "faces"
 
     def __init__(
         self,
@@ -133,6 +133,7 @@ class AnswerWriter(Writer):
         super().__init__(engine, job)
         self._scene = scene
         self._options = options
+        self.mesh_name = options.mesh
         self._baked: tuple[Reconstruction, npt.NDArray[np.uint8]] | None = None
 
     def result(self) -> schemas.ReconstructResult:

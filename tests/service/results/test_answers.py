@@ -152,3 +152,9 @@ def test_stl_files_have_no_colors_to_bake() -> None:
     answers, engine = writer(faces=1, texture="photo")
     answers.write("model/stl")
     assert engine.made == ["stl"]
+
+
+@pytest.mark.parametrize("mesh", ["face", "head"])
+def test_files_are_named_after_what_they_hold(mesh: str) -> None:
+    answers, _ = writer(faces=1, mesh=mesh)
+    assert answers.write("model/stl").filename == f"{mesh}.stl"
