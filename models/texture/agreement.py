@@ -46,7 +46,7 @@ def agree(
 def _exposures(colors: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """(K, 3): what to add to each view so that views are alike where they overlap.
 
-    Minimises the sum over pairs of views of weight times weight times squared difference; the
+    Minimizes the sum over pairs of views of weight times weight times squared difference; the
     weighted mean over all views is 0.
     """
     count = len(weights)

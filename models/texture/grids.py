@@ -30,7 +30,7 @@ def continue_smoothly(
 ) -> NDArray[np.float32]:
     """Fill a grid from the cells that have weight, and smooth it a little there.
 
-    values: (G, G, C), G a power of two.  weights: (G, G) in [0, 1].  Minimises the weighted
+    values: (G, G, C), G a power of two.  weights: (G, G) in [0, 1].  Minimizes the weighted
     squared distance from the values plus the squared differences between neighbors.
     Returns (G, G, C) float32; 0 everywhere when no cell has weight.
     """
