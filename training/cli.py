@@ -10,7 +10,6 @@ from facewright.training.commands.export import export
 from facewright.training.commands.identity_branch import fit_branch
 from facewright.training.commands.import_weights import import_weights
 from facewright.training.commands.photos import fit_label_convention, measure_shift, prepare_photos
-from facewright.training.commands.rebase import rebase_checkpoint
 from facewright.training.commands.rnet import train_rnet
 from facewright.training.commands.synth import make_portraits
 from facewright.training.face_model.command import build_face_model
@@ -35,5 +34,4 @@ app.command("identity-branch")(fit_branch)
 app.command("cnet")(train_cnet)
 app.command("export")(export)
 app.command("import")(import_weights)
-app.command("rebase")(rebase_checkpoint)
 app.add_typer(evaluate, name="evaluate")
