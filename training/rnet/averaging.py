@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from facewright.training.rnet.batches import Batch
-from facewright.training.rnet.module import first_stages, regress
+from facewright.training.rnet.module import regress
 from facewright.training.rnet.plan import Step
 from facewright.training.rnet.schedule import average_weight
 from facewright.training.rnet.workers import Workers
@@ -21,15 +21,13 @@ class WeightAverage:
     Args:
         net: it starts with this network as it is.
         window_images: of the average; None keeps the newest weights.
-        frozen_stages: of the network, whose statistics stay, too.
 
     Attributes:
         net: the averaged network, in eval mode.
     """
 
-    def __init__(self, net: nn.Module, window_images: int | None, frozen_stages: int = 0) -> None:
+    def __init__(self, net: nn.Module, window_images: int | None) -> None:
         self._window = window_images
-        self._frozen_stages = frozen_stages
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -45,16 +43,7 @@ class WeightAverage:
 
         Every worker has its own batches; the statistics are averaged over the workers.
         """
-        frozen = {
-            part
-            for stage in first_stages(self.net, self._frozen_stages)
-            for part in stage.modules()
-        }
-        norms = [
-            module
-            for module in self.net.modules()
-            if isinstance(module, nn.BatchNorm2d) and module not in frozen
-        ]
+        norms = [module for module in self.net.modules() if isinstance(module, nn.BatchNorm2d)]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()

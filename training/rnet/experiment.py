@@ -124,8 +124,6 @@ class Experiment(Settings):
         validate_minutes, save_minutes: intervals.
         validation_portraits, validation_photos: of a validation, the first of the held-out ones.
         imagenet: the experiment is meant to start from ImageNet weights.
-        frozen_stages: of the ResNet, the first with the convolution before it, that keep the
-            weights and statistics they start with; their gradients are never computed.
         portraits_per_person, photos_per_person: that stand together in a batch where a person
             has so many.
         seed: of everything random.
@@ -150,7 +148,6 @@ class Experiment(Settings):
     validation_portraits: Count = 256
     validation_photos: Count = 64
     imagenet: bool = False
-    frozen_stages: Annotated[int, Field(ge=0, le=4)] = 0
     portraits_per_person: Annotated[int, Field(ge=1)] = 1
     photos_per_person: Annotated[int, Field(ge=1)] = 1
     seed: Count = 1

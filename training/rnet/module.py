@@ -37,21 +37,11 @@ def regress(net: Any, crops_nchw: Tensor, bf16: bool) -> Tensor:
     return coefficients
 
 
-def first_stages(net: Any, count: int) -> list[nn.Module]:
-    """The first so many stages of a network's ResNet, with the convolution before them."""
-    if not count:
-        return []
-    backbone = net.backbone
-    stages = [backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4]
-    return [backbone.conv1, backbone.bn1, *stages[:count]]
-
-
 class RNetModule(nn.Module):
     """R-Net under the supervised loss on portraits and the hybrid loss on photographs.
 
     Args:
-        net: network with the interface of `RNet`: `features` and `fc`; `backbone` where
-            stages are frozen.
+        net: network with the interface of `RNet`: `features` and `fc`.
         experiment: settings.
         portrait_loss: needed when the experiment uses portraits.
         photo_loss: needed when the experiment uses photographs.
@@ -71,23 +61,15 @@ class RNetModule(nn.Module):
         self.experiment = experiment
         self.portrait_loss = portrait_loss
         self.photo_loss = photo_loss
-        for part in self._frozen():
-            part.requires_grad_(False)
         self.train()
 
     def train(self, mode: bool = True) -> RNetModule:
-        """Set the mode of the network; the losses and what is frozen of it never train."""
+        """Set the mode of the network; the losses never train."""
         super().train(mode)
-        for part in self._frozen():
-            part.eval()
         for loss in (self.portrait_loss, self.photo_loss):
             if loss is not None:
                 loss.eval()
         return self
-
-    def _frozen(self) -> list[nn.Module]:
-        """The parts of the network that keep their weights and statistics."""
-        return first_stages(self.net, self.experiment.frozen_stages)
 
     @property
     def term_names(self) -> list[str]:

@@ -145,7 +145,7 @@ def train(
         progress=clock.progress,
         threads=GPU_THREADS if team.device.type == "cuda" else 1,
     )
-    average = WeightAverage(module.net, experiment.average_images, experiment.frozen_stages)
+    average = WeightAverage(module.net, experiment.average_images)
     checkpoints = Checkpoints(experiment, paths.out, model.sha256, data, average.net)
     board = SummaryWriter(paths.out / "tensorboard") if team.is_first else None
     run_log = None

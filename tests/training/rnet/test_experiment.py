@@ -58,7 +58,7 @@ def test_bad_settings_are_named(tmp_path, text, message):
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ExperimentError, match="papers.*cpu, cpu_frozen, open_photos, paper"):
+    with pytest.raises(ExperimentError, match="papers.*cpu, open_photos, paper"):
         read_experiment("papers")
 
 
