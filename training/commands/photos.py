@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -24,23 +24,14 @@ from facewright.training.commands.options import (
     load_face_model,
 )
 
-if TYPE_CHECKING:
-    from facewright.training.photos.landmarks import LandmarkSource
-
 
 def prepare_photos(
     photos: PhotoFolder,
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the shards.")],
-    labels: Annotated[
-        Path | None, typer.Option(help=".npz of names, mesh468 and maybe landmarks68.")
-    ] = None,
+    labels: LabelFile,
     landmarks: Annotated[
-        Literal["facemesh", "labels68", "insightface"],
-        typer.Option(help="mesh468 or landmarks68 of --labels, or --landmark-model."),
+        Literal["facemesh", "labels68"], typer.Option(help="mesh468 or landmarks68 of --labels.")
     ] = "facemesh",
-    landmark_model: Annotated[
-        Path | None, typer.Option(help="1k3d68.onnx of your own insightface pack.")
-    ] = None,
     landmark_shift: LandmarkShift = (0.0, 0.0),
     points: PointsFile = None,
     person: PersonOf = None,
@@ -66,13 +57,14 @@ def prepare_photos(
     from rich.progress import Progress
 
     from facewright.training.photos.faces import read_faces
+    from facewright.training.photos.landmarks import LabeledLandmarks
     from facewright.training.photos.prepare import plan_photos, write_shards
 
     console = Console(stderr=True)
     # SIGTERM ends it as cleanly as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        source = _landmark_source(landmarks, labels, landmark_model, landmark_shift)
+        source = LabeledLandmarks(labels, landmarks, landmark_shift)
         model = load_face_model(face_model)
         faces = read_faces(points or _detect(photos, out))
         plan = plan_photos(
@@ -163,23 +155,6 @@ def fit_label_convention(
         _fail("landmark-convention", error)
     before, after = fit.before.mean(), fit.after.mean()
     typer.echo(f"{before:.2f}% of the face box before, {after:.2f}% after, in {out}")
-
-
-def _landmark_source(
-    kind: Literal["facemesh", "labels68", "insightface"],
-    labels: Path | None,
-    landmark_model: Path | None,
-    shift: tuple[float, float],
-) -> LandmarkSource:
-    from facewright.training.photos.landmarks import InsightFace, LabelFile
-
-    if kind == "insightface":
-        if landmark_model is None:
-            raise ValueError("--landmarks insightface needs --landmark-model")
-        return InsightFace(landmark_model)
-    if labels is None:
-        raise ValueError(f"--landmarks {kind} needs --labels")
-    return LabelFile(labels, kind, shift)
 
 
 def _detect(photos: Path, out: Path) -> Path:

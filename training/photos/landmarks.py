@@ -1,21 +1,20 @@
-"""Where the 68 landmarks of a photograph come from.
+"""The 68 landmarks of a photograph, from a label file.
 
-A source gives landmarks as the face model has them, because losses compare them with the
-model's own: what a source marks elsewhere (see `photos.conventions`) is unknown.
+They are given as the face model has them, because losses compare them with the model's own: what
+a file marks elsewhere (see `photos.conventions`) is unknown.
 """
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from facewright.models.arrays import Array
 from facewright.models.landmarks import (
-    LANDMARK_COUNT,
     LEFT_EYE,
     LEFT_MOUTH_CORNER,
     NOSE_TIP,
@@ -25,7 +24,6 @@ from facewright.models.landmarks import (
 from facewright.training.photos.conventions import SHARP
 from facewright.training.photos.crops import PIXEL_CENTER
 from facewright.training.photos.facemesh import landmarks68
-from facewright.training.photos.faces import Face
 
 
 class Landmarks(NamedTuple):
@@ -39,27 +37,11 @@ class Landmarks(NamedTuple):
     known: npt.NDArray[np.bool_]
 
 
-class LandmarkSource(Protocol):
-    """Gives landmarks of photos."""
-
-    @property
-    def description(self) -> str:
-        """What the landmarks depend on: another description, other landmarks."""
-        ...
-
-    def find(self, name: str, photo_rgb_u8: npt.NDArray[np.uint8], face: Face) -> Landmarks | None:
-        """Landmarks of a face on a photo (H, W, 3); None if the source has none.
-
-        `name` is the photo's path relative to its collection. Called from several threads.
-        """
-        ...
-
-
 LabelKind = Literal["facemesh", "labels68"]
 
 
-class LabelFile:
-    """Landmarks of a label file, see `photos.labels`.
+class LabeledLandmarks:
+    """Landmarks of a label file, see `photos.labels`. Asked from several threads.
 
     Args:
         path: `.npz` with `names` and `mesh468`, and `landmarks68` if asked for.
@@ -91,61 +73,12 @@ class LabelFile:
         self._known = known
         self._rows = {name: row for row, name in enumerate(names)}
 
-    def find(self, name: str, photo_rgb_u8: npt.NDArray[np.uint8], face: Face) -> Landmarks | None:
-        """See `LandmarkSource`."""
+    def find(self, name: str) -> Landmarks | None:
+        """Landmarks of the photo of a path relative to its collection; None if there are none."""
         row = self._rows.get(name)
         if row is None or not self._known[row].any():
             return None
         return Landmarks(self._points[row], self._known[row])
-
-
-class InsightFace:
-    """The 68-point 3D model (`1k3d68.onnx`) of an insightface model pack.
-
-    The library is MIT-licensed and not among this project's dependencies; the packs are for
-    non-commercial research only and the user's own. Its jaw and brows follow the collections of
-    3D-aware landmarks rather than the face model, so only landmarks 27 to 67 are known.
-
-    Args:
-        path: of the `.onnx` file.
-
-    Raises:
-        ValueError: the library is not installed or cannot use the file.
-        FileNotFoundError: no such file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            from insightface.app.common import Face as InsightFaceFace
-            from insightface.model_zoo import get_model
-        except ImportError as error:
-            raise ValueError("insightface's landmarks need `pip install insightface`") from error
-        self.description = f"insightface {hashlib.sha256(path.read_bytes()).hexdigest()}"
-        try:
-            self._model = get_model(str(path), providers=["CPUExecutionProvider"])
-            self._model.prepare(ctx_id=-1)
-        except Exception as error:  # the library checks its files with bare assertions
-            raise ValueError(f"insightface cannot load {path}: {error}") from error
-        self._face = InsightFaceFace
-
-    def find(self, name: str, photo_rgb_u8: npt.NDArray[np.uint8], face: Face) -> Landmarks | None:
-        """See `LandmarkSource`; None for faces on their side and without a box."""
-        if not _upright(face.points) or not np.isfinite(face.box).all():
-            return None
-        bgr = np.ascontiguousarray(photo_rgb_u8[..., ::-1])
-        found = np.asarray(self._model.get(bgr, self._face(bbox=face.box - PIXEL_CENTER)))
-        if found.shape != (LANDMARK_COUNT, 3):
-            raise ValueError(f"expected (68, 3) landmarks of insightface, got {found.shape}")
-        known = np.zeros(LANDMARK_COUNT, np.bool_)
-        known[SHARP] = True
-        points = np.where(known[:, None], found[:, :2] + PIXEL_CENTER, 0.0)
-        return Landmarks(points.astype(np.float64), known)
-
-
-def _upright(points: Array) -> bool:
-    """Whether a face (5, 2) points down by 45 degrees, from between its eyes to its mouth."""
-    right, down = points[3:].mean(0) - points[:2].mean(0)
-    return bool(down > abs(right))
 
 
 # Mean distance over the spread of the points: a few in a thousand faces are above it, and those

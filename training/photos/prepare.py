@@ -39,7 +39,7 @@ from facewright.training.photos.crops import (
     read_photo,
 )
 from facewright.training.photos.faces import Face
-from facewright.training.photos.landmarks import LandmarkSource, same_face
+from facewright.training.photos.landmarks import LabeledLandmarks, same_face
 from facewright.training.photos.people import (
     HELD_OUT,
     People,
@@ -81,7 +81,7 @@ class Plan:
         start = index * self.shard_size
         return range(start, min(start + self.shard_size, len(self.names)))
 
-    def meta(self, model: MorphableModel, source: LandmarkSource) -> ShardMeta:
+    def meta(self, model: MorphableModel, source: LabeledLandmarks) -> ShardMeta:
         """Recorded with every shard; equal for equal plans, face models and landmarks only."""
         digest = hashlib.sha256()
         for name, face, person in zip(self.names, self.faces, self.person, strict=True):
@@ -132,7 +132,7 @@ class Unusable(Exception):
 
 
 def prepare_photo(
-    directory: Path, name: str, face: Face, template: Array, source: LandmarkSource
+    directory: Path, name: str, face: Face, template: Array, source: LabeledLandmarks
 ) -> PreparedPhoto:
     """Cut the crop of a photo, and find its landmarks and skin.
 
@@ -148,7 +148,7 @@ def prepare_photo(
         raise Unusable("cannot be read") from error
     except ValueError as error:
         raise Unusable("has alignment points that no face has") from error
-    landmarks = source.find(name, photo, face)
+    landmarks = source.find(name)
     if landmarks is None:
         raise Unusable("has no landmarks")
     if not same_face(landmarks.points, face.points):
@@ -184,7 +184,7 @@ def write_shards(
     plan: Plan,
     out: Path,
     model: MorphableModel,
-    source: LandmarkSource,
+    source: LabeledLandmarks,
     *,
     workers: int = 1,
     advance: Callable[[int], None] = lambda count: None,
@@ -228,7 +228,7 @@ def _write_shard(
     meta: ShardMeta,
     pool: ThreadPoolExecutor,
     model: MorphableModel,
-    source: LandmarkSource,
+    source: LabeledLandmarks,
     left_out: Counter[str],
     advance: Callable[[int], None],
 ) -> None:
