@@ -24,21 +24,9 @@ import facewright
 import facewright.service.pipeline.photo_types  # Pillow writes HEIC files with it
 from facewright import cli
 from facewright.service.options import AlbumOptions, ReconstructOptions
+from tests.service.commands.running import ROOT, run, run_program
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[3]
-
-
-def run(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "facewright", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200", **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 @pytest.fixture
@@ -52,7 +40,7 @@ def photos(tmp_path: Path, portrait_jpeg: bytes, group_jpeg: bytes) -> Path:
 
 
 def test_help_names_the_commands() -> None:
-    done = run("--help")
+    done = run_program("--help")
     assert done.returncode == 0
     for command in ("serve", "reconstruct", "album", "detect", "models", "bench"):
         assert command in done.stdout
@@ -60,10 +48,10 @@ def test_help_names_the_commands() -> None:
 
 def test_reconstruct_writes_every_file(photos: Path, tmp_path: Path, assets: Any) -> None:
     out = tmp_path / "out"
-    done = run(
+    done = run_program(
         "reconstruct", photos / "one.jpg", photos / "other" / "one.jpg", "-o", out,
         "--mesh-format", "glb,obj,ply,stl", "--overlay", "png",
-        env=assets.environment,
+        **assets.environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 of 2 photos, 4 faces" in done.stderr
@@ -85,7 +73,7 @@ def test_reconstruct_takes_directories(photos: Path, tmp_path: Path, assets: Any
     (photos / "notes.txt").write_text("no photo")
     done = run(
         "reconstruct", photos, "-o", out, "--include", "confidences", "--faces", "largest",
-        env=assets.environment,
+        **assets.environment,
     )  # fmt: skip
     assert done.returncode == 1
     assert "3 of 4 photos, 3 faces" in done.stderr
@@ -95,7 +83,7 @@ def test_reconstruct_takes_directories(photos: Path, tmp_path: Path, assets: Any
     assert len(face["confidences"]) == 80
     assert "mesh" not in face
     (tmp_path / "empty").mkdir()
-    done = run("reconstruct", tmp_path / "empty", "-o", out, env=assets.environment)
+    done = run("reconstruct", tmp_path / "empty", "-o", out, **assets.environment)
     assert (done.returncode, done.stderr) == (2, f"facewright: no photos in {tmp_path / 'empty'}\n")
 
 
@@ -130,7 +118,7 @@ def test_messages_are_made_for_people(
 def test_serve_says_that_its_port_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = run("serve", "--port", port)
+        done = run_program("serve", "--port", port)
     reason = os.strerror(errno.EADDRINUSE)
     message = f"facewright: cannot listen on 127.0.0.1:{port}: {reason}\n"
     assert (done.returncode, done.stderr) == (2, message)
@@ -142,7 +130,7 @@ def test_reconstruct_bakes_textures(photos: Path, tmp_path: Path, assets: Any) -
         "reconstruct", photos / "one.jpg", "-o", out,
         "--mesh-format", "glb,obj", "--include", "mesh",
         "--texture", "photo", "--texture-size", "512",
-        env=assets.environment,
+        **assets.environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     files = {"one.json", *(f"one_face0.{kind}" for kind in ("glb", "obj", "mtl", "png"))}
@@ -172,7 +160,7 @@ def test_a_head_of_a_face_model_that_has_none_is_refused(
 ) -> None:
     done = run(
         "reconstruct", photos / "one.jpg", "-o", tmp_path / "out", "--mesh", "head",
-        env=assets.environment,
+        **assets.environment,
     )  # fmt: skip
     assert done.returncode == 1
     assert "no head" in done.stderr
@@ -184,7 +172,7 @@ def test_reconstruct_goes_on_past_bad_photos(photos: Path, tmp_path: Path, asset
     done = run(
         "reconstruct", photos / "broken.jpg", photos / "missing.jpg", photos / "one.jpg",
         "--out", out, "--include", "",
-        env=assets.environment,
+        **assets.environment,
     )  # fmt: skip
     assert done.returncode == 1
     assert [path.name for path in out.iterdir()] == ["one.json"]
@@ -198,9 +186,7 @@ def test_reconstruct_overwrites_no_photo(tmp_path: Path, portrait_jpeg: bytes, a
     photos = [tmp_path / "one.jpg", tmp_path / "one_overlay.jpg"]
     for photo in photos:
         photo.write_bytes(portrait_jpeg)
-    done = run(
-        "reconstruct", *photos, "-o", tmp_path, "--include", "overlay", env=assets.environment
-    )
+    done = run("reconstruct", *photos, "-o", tmp_path, "--include", "overlay", **assets.environment)
     assert done.returncode == 1
     assert "one.jpg: its one_overlay.jpg would overwrite" in done.stderr
     assert [photo.read_bytes() for photo in photos] == [portrait_jpeg] * 2
@@ -211,7 +197,7 @@ def test_reconstruct_does_not_read_what_is_too_large(photos: Path, assets: Any) 
     huge = photos / "huge.jpg"
     with huge.open("wb") as file:
         file.truncate(1 << 40)  # a sparse file: no memory would hold it
-    done = run("reconstruct", huge, "-o", photos / "out", env=assets.environment)
+    done = run("reconstruct", huge, "-o", photos / "out", **assets.environment)
     assert done.returncode == 1
     assert "huge.jpg: Photo too large" in done.stderr
 
@@ -262,7 +248,7 @@ def test_album_writes_mesh_json_and_page(
     (photos / "5.jpg").write_bytes(portrait_jpeg)
     out = tmp_path / "out"
     environment = {**assets.environment, "FACEWRIGHT_WEIGHTS": str(telling_weights)}
-    done = run("album", photos, "-o", out, "--outliers", "drop", env=environment)
+    done = run("album", photos, "-o", out, "--outliers", "drop", **environment)
     assert done.returncode == 1, done.stderr
     assert "identity of 3 of 5 photos" in done.stderr
     assert "4.jpg: Photo cannot be decoded" in done.stderr
@@ -298,7 +284,7 @@ def test_album_takes_photos_and_writes_what_is_included(
     done = run(
         "album", tmp_path / "a.jpg", tmp_path / "b.jpg", "-o", out,
         "--include", "mesh", "--mesh-format", "ply,stl",
-        env=assets.environment,
+        **assets.environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     files = {path.name for path in out.iterdir()}
@@ -308,7 +294,7 @@ def test_album_takes_photos_and_writes_what_is_included(
 
 
 def test_album_needs_two_photos(photos: Path, assets: Any) -> None:
-    done = run("album", photos / "other", "-o", photos / "out", env=assets.environment)
+    done = run("album", photos / "other", "-o", photos / "out", **assets.environment)
     assert done.returncode == 2
     assert "at least 2" in done.stderr
     done = run("album", photos / "missing", "-o", photos / "out")
@@ -317,7 +303,7 @@ def test_album_needs_two_photos(photos: Path, assets: Any) -> None:
 
 
 def test_models_lists_licenses_and_checksums(assets: Any) -> None:
-    done = run("models", env=assets.environment)
+    done = run("models", **assets.environment)
     assert done.returncode == 0, done.stderr
     for text in ("schematic", "CC0-1.0", assets.model.sha256, "blazeface", "MIT"):
         assert text in done.stdout
@@ -330,7 +316,7 @@ def test_bench_holds_the_server_against_its_networks(
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n")
     options = ("--seconds", 0.4, "--json", file, "--page", page, "--memory-requests", 20)
-    done = run("bench", photos / "one.jpg", *options, env=assets.environment)
+    done = run_program("bench", photos / "one.jpg", *options, **assets.environment)
     assert done.returncode == 0, done.stderr
     for text in ("concurrency 16", "concurrency 1, 12 MP", "detect", "regress", "Batches"):
         assert text in done.stdout
@@ -357,7 +343,7 @@ def test_bench_holds_the_server_against_its_networks(
 def test_what_the_user_must_mend_is_one_line(
     assets: Any, variable: str, value: str, message: str
 ) -> None:
-    done = run("models", env={**assets.environment, variable: value})
+    done = run("models", **{**assets.environment, variable: value})
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -379,12 +365,12 @@ def test_weights_of_another_face_model_are_refused(assets: Any, tmp_path: Path) 
     other = tmp_path / "other.npz"
     metadata = {**assets.model.metadata, "version": "2"}
     dataclasses.replace(assets.model, metadata=metadata).save(other)
-    done = run("models", env={**assets.environment, "FACEWRIGHT_FACE_MODEL": str(other)})
+    done = run("models", **{**assets.environment, "FACEWRIGHT_FACE_MODEL": str(other)})
     assert done.returncode == 2
     assert "trained for" in done.stderr
 
 
 def test_serve_refuses_settings_out_of_range() -> None:
-    done = run("serve", "--port", "70000")
+    done = run_program("serve", "--port", "70000")
     assert done.returncode == 2
     assert "port" in done.stderr

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -13,22 +10,12 @@ import numpy as np
 import pytest
 from skimage import data as pictures
 
+from tests.service.commands.running import run, run_program
+
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[3]
 # Read off the astronaut's photo (512 x 512) by eye, good to some 2 px.
 POINTS = np.array([[202, 101], [247, 103], [224, 126], [203, 140], [245, 141]])
-
-
-def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "facewright", "detect", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200", **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 @pytest.fixture
@@ -47,7 +34,7 @@ def photos(tmp_path: Path, portrait_jpeg: bytes, group_jpeg: bytes, faceless_jpe
 
 def test_every_photo_has_a_row(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "points.npz"
-    done = run(photos, "-o", out)
+    done = run_program("detect", photos, "-o", out)
     assert done.returncode == 1
     assert "broken.jpg: Photo cannot be decoded" in done.stderr
     assert "4 of 5 photos, 1 of them without a face" in done.stderr
@@ -69,7 +56,7 @@ def test_every_photo_has_a_row(photos: Path, tmp_path: Path) -> None:
 
 
 def test_all_faces_are_rows_of_their_own(photos: Path, tmp_path: Path) -> None:
-    done = run(photos / "group.jpg", "-o", tmp_path / "p.npz", "--faces", "all")
+    done = run("detect", photos / "group.jpg", "-o", tmp_path / "p.npz", "--faces", "all")
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "p.npz") as file:
         assert file["names"].tolist() == ["group.jpg"] * 3
@@ -80,7 +67,7 @@ def test_all_faces_are_rows_of_their_own(photos: Path, tmp_path: Path) -> None:
 
 
 def test_the_limits_of_the_service_hold(photos: Path, tmp_path: Path) -> None:
-    done = run(photos / "cup.jpg", "-o", tmp_path / "p.npz", FACEWRIGHT_MAX_PIXELS="2000")
+    done = run("detect", photos / "cup.jpg", "-o", tmp_path / "p.npz", FACEWRIGHT_MAX_PIXELS="2000")
     assert done.returncode == 1
     assert "Photo too large" in done.stderr
 
@@ -93,18 +80,18 @@ def test_what_cannot_be_done_is_refused(photos: Path, tmp_path: Path) -> None:
         ([tmp_path / "photos" / "Ann_Lee", "-o", photos], "directory"),
     ):
         before = one.read_bytes()
-        done = run(*arguments)
+        done = run("detect", *arguments)
         assert done.returncode == 2
         assert message in done.stderr
         assert one.read_bytes() == before
     (tmp_path / "empty").mkdir()
-    done = run(tmp_path / "empty", "-o", tmp_path / "p.npz")
+    done = run("detect", tmp_path / "empty", "-o", tmp_path / "p.npz")
     assert done.returncode == 2
     assert "no photo" in done.stderr
 
 
 def test_without_a_file_the_faces_are_printed(photos: Path) -> None:
-    done = run(photos, "--faces", "all")
+    done = run("detect", photos, "--faces", "all")
     assert done.returncode == 1
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["name"] for line in lines] == [
