@@ -326,7 +326,7 @@ def test_card_states_what_the_record_holds(run: Run) -> None:
 
 @pytest.fixture
 def two_crops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_module, "CHECK_CROPS", 2)
+    monkeypatch.setattr(export_module, "NOISE_CROPS", 2)
 
 
 @pytest.mark.usefixtures("two_crops")
