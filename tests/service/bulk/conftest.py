@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[3]
 PORTRAITS = sorted((ROOT / "docs" / "images" / "portraits").glob("*.png"))
-
-Row = dict[str, Any]
-Bulk = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def jpeg(number: int) -> bytes:
@@ -52,36 +44,3 @@ def folder(tmp_path_factory: pytest.TempPathFactory, photos: list[bytes]) -> Pat
     (directory / "berta" / "nobody.png").write_bytes(blank.getvalue())
     (directory / "notes.txt").write_text("no photo")
     return directory
-
-
-def environment() -> dict[str, str]:
-    """Of a program that embeds Ray: two processors, whatever the machine has."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-
-
-def command(*arguments: object) -> list[str]:
-    """The command line of `facewright`."""
-    return [sys.executable, "-m", "facewright", *map(str, arguments)]
-
-
-@pytest.fixture(scope="session")
-def bulk_command() -> Callable[..., list[str]]:
-    """The command line of `facewright ...`, to be started otherwise than by `bulk`."""
-    return command
-
-
-@pytest.fixture(scope="session")
-def bulk() -> Bulk:
-    """Run `facewright ...` as a program."""
-
-    def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(*arguments),
-            cwd=ROOT,
-            env=environment() | variables,
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-
-    return run

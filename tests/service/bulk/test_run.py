@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import tarfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 pytest.importorskip("pyarrow", reason="needs the extra bulk: pyarrow is not installed")
 pytest.importorskip("ray", reason="needs the extra bulk: ray is not installed")
 
 import pyarrow.parquet as pq  # noqa: E402
 
-from facewright.cli import app  # noqa: E402
 from facewright.service.bulk.albums import albums_written, write_albums  # noqa: E402
 from facewright.service.bulk.meshes import write_meshes  # noqa: E402
 from facewright.service.bulk.runs import BulkOptions, Run, open_run  # noqa: E402
@@ -32,6 +26,7 @@ from facewright.service.pipeline.album import solve_album  # noqa: E402
 from facewright.service.pipeline.engine import Engine  # noqa: E402
 from facewright.service.pipeline.job import Job, SharedJob  # noqa: E402
 from facewright.service.settings import Settings  # noqa: E402
+from tests.service.running import run, run_program, start_program  # noqa: E402
 
 PART_SIZE = 4
 MESHES = ReconstructOptions(detail="low", texture="albedo")
@@ -39,7 +34,6 @@ FLOAT_NOISE = 2e-4
 """Of coefficients, in standard deviations: a network's sums depend on the size of its batch."""
 
 Row = dict[str, Any]
-Command = Callable[..., list[str]]
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +46,11 @@ def options(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> BulkOptio
         formats=("glb",),
         part_size=PART_SIZE,
     )
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(Settings())
 
 
 @pytest.fixture(scope="session")
@@ -101,8 +100,7 @@ def test_a_row_per_face_and_per_failure(undisturbed: Run, folder: Path) -> None:
     assert sum(summary["faces"] for summary in summaries if summary) == 12
 
 
-def test_rows_are_what_the_engine_says(undisturbed: Run, folder: Path) -> None:
-    engine = Engine(Settings())
+def test_rows_are_what_the_engine_says(undisturbed: Run, engine: Engine) -> None:
     rows = {Path(row["photo"]).name: row for row in table(undisturbed.options.out)}
     row = rows["02.jpg"]
     data = Path(row["photo"]).read_bytes()
@@ -124,12 +122,11 @@ def test_rows_are_what_the_engine_says(undisturbed: Run, folder: Path) -> None:
     assert row["seconds"]["decode"] > 0
 
 
-def test_albums_are_those_of_the_album_command(undisturbed: Run, folder: Path) -> None:
+def test_albums_are_those_of_the_album_command(undisturbed: Run, engine: Engine) -> None:
     albums = pq.read_table(Path(undisturbed.options.out) / "albums").to_pylist()
     assert [Path(row["album"]).name for row in albums] == ["anna", "berta"]
     assert albums_written(undisturbed)
     assert not (Path(undisturbed.options.out) / "descriptors").exists()
-    engine = Engine(Settings())
     for row in albums:
         files = sorted(Path(row["album"]).iterdir())
         album = solve_album(
@@ -178,23 +175,22 @@ def test_a_worker_with_other_models_refuses(undisturbed: Run, options: BulkOptio
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_table(
-    undisturbed: Run, folder: Path, tmp_path: Path, bulk: Any, bulk_command: Command
+    undisturbed: Run, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     arguments = ("bulk", folder, out, "--albums", "by-folder", "--part-size", 3)
-    first = subprocess.Popen(bulk_command(*arguments), stderr=subprocess.DEVNULL)
+    first = start_program(*arguments)
     try:
         deadline = time.monotonic() + 120
         while not list(out.glob("faces/part-*.parquet")):
             assert first.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        os.kill(first.pid, signal.SIGKILL)
     finally:
         first.kill()
         first.wait()
     assert not list(out.glob("albums/*"))
-    second = bulk(*arguments)
+    second = run_program(*arguments)
     assert second.returncode == 1, second.stderr  # photos failed
     (line,) = second.stderr.splitlines()  # no terminal, no progress
     assert line.startswith("15 of 15 photos, 12 faces, 3 failed (undecodable_photo 2")
@@ -204,14 +200,8 @@ def test_a_killed_run_goes_on_to_the_same_table(
         "manifest.json", "inputs.parquet", "_SUCCESS", *(f"part-{n:05d}.parquet" for n in range(5))
     }  # fmt: skip
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
-    third = bulk(*arguments)
-    assert third.returncode == 1
+    assert run(*arguments).returncode == 1
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == times
-
-
-def invoke(*arguments: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    return result.exit_code, result.stderr
 
 
 def test_another_run_is_never_overwritten(
@@ -219,15 +209,15 @@ def test_another_run_is_never_overwritten(
 ) -> None:
     manifest = Path(options.out) / "manifest.json"
     before = manifest.read_bytes()
-    code, told = invoke("bulk", options.source, options.out, "--part-size", PART_SIZE)
-    assert code == 2
-    assert told.startswith(f"facewright: {options.out} holds a run with ")
-    assert told.count("\n") == 1
+    done = run("bulk", options.source, options.out, "--part-size", PART_SIZE)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"facewright: {options.out} holds a run with ")
+    assert done.stderr.count("\n") == 1
     assert manifest.read_bytes() == before
     (tmp_path / "letter.txt").write_text("dear")
-    code, told = invoke("bulk", options.source, tmp_path)
-    assert (code, told.count("\n")) == (2, 1)
-    assert "is not empty and holds no run" in told
+    done = run("bulk", options.source, tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "is not empty and holds no run" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
@@ -239,7 +229,7 @@ def test_bad_inputs_are_one_line(tmp_path: Path) -> None:
         ("mesh", tmp_path / "gone", tmp_path / "out"),
         ("mesh", tmp_path, tmp_path / "out"),
     ):
-        code, told = invoke(*arguments)
-        assert (code, told.count("\n")) == (2, 1), told
-        assert told.startswith("facewright: ")
+        done = run(*arguments)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert done.stderr.startswith("facewright: ")
         assert not (tmp_path / "out").exists()

@@ -11,8 +11,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ import facewright
 import facewright.service.pipeline.photo_types  # Pillow writes HEIC files with it
 from facewright import cli
 from facewright.service.options import AlbumOptions, ReconstructOptions
-from tests.service.commands.running import ROOT, run, run_program
+from tests.service.running import ROOT, run, run_program, start_program
 
 pytestmark = pytest.mark.slow
 
@@ -204,28 +202,15 @@ def test_reconstruct_does_not_read_what_is_too_large(photos: Path, assets: Any) 
 
 def test_an_interrupt_leaves_the_photos_not_yet_begun(photos: Path, assets: Any) -> None:
     out = photos / "out"
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "facewright",
-            "reconstruct",
-            *[photos / "one.jpg"] * 300,
-            "-o",
-            out,
-        ],
-        cwd=ROOT,
-        env={**os.environ, **assets.environment, "FACEWRIGHT_CONCURRENCY": "1"},
-        stderr=subprocess.DEVNULL,
-        # A shell starts background jobs deaf to Ctrl-C, and so their children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    arguments = ("reconstruct", *[photos / "one.jpg"] * 300, "-o", out)
+    process = start_program(*arguments, FACEWRIGHT_CONCURRENCY="1", **assets.environment)
     patience = time.monotonic() + 60
     while not list(out.glob("*.json")):
         assert time.monotonic() < patience
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) != 0
+    process.communicate(timeout=30)
+    assert process.returncode != 0
     assert len(list(out.glob("*.json"))) < 300
 
 

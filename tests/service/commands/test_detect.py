@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from skimage import data as pictures
 
-from tests.service.commands.running import run, run_program
+from tests.service.running import run, run_program
 
 pytestmark = pytest.mark.slow
 

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -54,6 +55,22 @@ def test_without_a_usable_gpu_auto_says_so_once_and_takes_the_cpu(
         Engine(Settings(**files, device="cuda"))
     with pytest.raises(ModelError, match="Tensorrt"):
         Engine(Settings(**files, device="tensorrt"))
+
+
+@pytest.mark.parametrize("content", ["noise", "half", None], ids=["corrupt", "cut off", "missing"])
+@pytest.mark.parametrize("name", ["weights", "face_model"])
+def test_an_unusable_model_is_named(
+    assets: Any, tmp_path: Path, name: str, content: str | None
+) -> None:
+    sound = getattr(assets, name).read_bytes()
+    file = tmp_path / "unusable"
+    if content is not None:
+        file.write_bytes(b"no model" if content == "noise" else sound[: len(sound) // 2])
+    files: Any = {"face_model": assets.face_model, "weights": assets.weights, name: file}
+    with pytest.raises(ModelError) as refused:
+        Engine(Settings(**files))
+    assert str(file) in refused.value.detail
+    assert "\n" not in refused.value.detail
 
 
 class _Held(Job):

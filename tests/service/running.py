@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from facewright.cli import app
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 Done = subprocess.CompletedProcess[str]
 
 
@@ -24,13 +25,25 @@ def run(*arguments: object, **environment: str) -> Done:
     return Done(arguments, result.exit_code, result.stdout, result.stderr)
 
 
-def run_program(*arguments: object, **environment: str) -> Done:
-    """Run `facewright ...` as a user does, which takes seconds."""
-    return subprocess.run(
+def start_program(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    """Start `facewright ...` as a user does, which takes seconds."""
+    return subprocess.Popen(
         [sys.executable, "-m", "facewright", *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "200", **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
+        # A shell starts background jobs deaf to Ctrl-C, and so their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+def run_program(*arguments: object, **environment: str) -> Done:
+    """Run `facewright ...` as a user does, to its end."""
+    with start_program(*arguments, **environment) as process:
+        try:
+            out, told = process.communicate(timeout=240)
+        finally:
+            process.kill()
+    return Done(arguments, process.returncode, out, told)
