@@ -24,8 +24,9 @@ SERVING = {"server", "start_server"}
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Share the tests out between workers.
 
-    The tests of a file stay together, and so do all that watch the clock, wherever they are
-    (`xdist_group("clock")`). Files with slow tests start first, so that none is left at the end.
+    The tests of a file stay together, and so do, wherever they are, all that watch the clock
+    (`xdist_group("clock")`) and all that ask the server on the shipped models. Files with slow
+    tests start first, so that none is left at the end.
     """
     for item in items:
         if SERVING & set(getattr(item, "fixturenames", ())):
@@ -36,7 +37,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if getattr(config.option, "loadgroup", False):
         for item in items:
             if item.get_closest_marker("xdist_group") is None:
-                group = f"{item.path.parent.name}/{item.path.stem}"
+                file = f"{item.path.parent.name}/{item.path.stem}"
+                group = "shipped" if "shipped_server" in item.fixturenames else file
                 item.add_marker(pytest.mark.xdist_group(group))
 
 

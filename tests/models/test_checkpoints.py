@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ from facewright.models.rnet_torch import RNet
 INFO = CheckpointInfo("239", "paper", "ab" * 32, 7, 700, {"lr": 1e-4, "stages": [128, 224]})
 
 
-def resnet_weights(seed: int) -> dict[str, Tensor]:
-    """State dict of a ResNet-50 with nothing at its neutral value."""
-    generator = torch.Generator().manual_seed(seed)
+@cache
+def _weights() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(3)
     weights = ResNet50("torchvision").state_dict()
     for name, value in weights.items():
         if name.endswith("running_var") or (value.ndim == 1 and name.endswith("weight")):
@@ -37,16 +38,26 @@ def resnet_weights(seed: int) -> dict[str, Tensor]:
     return weights
 
 
-def released_state(seed: int = 0) -> dict[str, Tensor]:
-    """A state dict of the released format with random content."""
-    generator = torch.Generator().manual_seed(seed)
-    state = {f"backbone.{name}": value for name, value in resnet_weights(seed).items()}
+def resnet_weights() -> dict[str, Tensor]:
+    """State dict of a ResNet-50 with nothing at its neutral value."""
+    return dict(_weights())
+
+
+def released_heads() -> dict[str, Tensor]:
+    """The last layers of the released format with random content."""
+    generator = torch.Generator().manual_seed(0)
+    state = {}
     for index, size in enumerate((80, 64, 80, 3, 27, 2, 1)):
         state[f"final_layers.{index}.weight"] = (
             torch.randn(size, 2048, 1, 1, generator=generator) / 50
         )
         state[f"final_layers.{index}.bias"] = torch.randn(size, generator=generator)
     return state
+
+
+def released_state() -> dict[str, Tensor]:
+    """A state dict of the released format."""
+    return {f"backbone.{name}": value for name, value in _weights().items()} | released_heads()
 
 
 def save(tmp_path: Path, content: Any) -> Path:
@@ -58,11 +69,13 @@ def save(tmp_path: Path, content: Any) -> Path:
 @pytest.mark.parametrize("with_cnet", [True, False])
 def test_round_trip(tmp_path: Path, with_cnet: bool) -> None:
     torch.manual_seed(0)
-    rnet, cnet = RNet(), CNet() if with_cnet else None
+    rnet, cnet = RNet(input_size=96), CNet() if with_cnet else None
     path = tmp_path / "last.pt"
-    save_checkpoint(path, rnet, cnet, INFO)
+    saved = replace(INFO, input_size=96)
+    save_checkpoint(path, rnet, cnet, saved)
     again, cnet_again, info = load_checkpoint(path)
-    assert info == INFO
+    assert info == saved
+    assert again.input_size == 96
     assert not again.training
     assert again.layout is LAYOUT_239
     for name, value in rnet.state_dict().items():
@@ -81,12 +94,6 @@ def test_save_refuses_a_wrong_description(tmp_path: Path) -> None:
         save_checkpoint(tmp_path / "x.pt", RNet(LAYOUT_257, "torchvision"), None, INFO)
     with pytest.raises(ValueError, match="128"):
         save_checkpoint(tmp_path / "x.pt", RNet(input_size=128), None, INFO)
-
-
-def test_input_size_is_kept(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "x.pt", RNet(input_size=96), None, replace(INFO, input_size=96))
-    rnet, _, info = load_checkpoint(tmp_path / "x.pt")
-    assert rnet.input_size == info.input_size == 96
 
 
 def test_released_checkpoint_gives_the_outputs_of_its_heads(tmp_path: Path) -> None:
@@ -123,12 +130,11 @@ def test_released_checkpoint_gives_the_outputs_of_its_heads(tmp_path: Path) -> N
         torch.testing.assert_close(parts.light[:, channel], expected)
 
 
-@pytest.mark.parametrize("variant", ["paper", "torchvision"])
-@pytest.mark.parametrize("old_torch", [True, False])
+@pytest.mark.parametrize(("variant", "old_torch"), [("paper", True), ("torchvision", False)])
 def test_imagenet_initializes_both_variants(
     tmp_path: Path, variant: Variant, old_torch: bool
 ) -> None:
-    weights = resnet_weights(3)
+    weights = resnet_weights()
     if old_torch:  # files of torch 0.3 have no counters
         weights = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
     content = weights | {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
@@ -190,9 +196,7 @@ class TestErrors:
         ],
     )
     def test_wrong_entries(self, tmp_path: Path, change: dict[str, Any], message: str) -> None:
-        path = tmp_path / "last.pt"
-        save_checkpoint(path, RNet(), None, INFO)
-        content = torch.load(path, weights_only=True) | change
+        content = {"model": {"fc.weight": torch.zeros(239, 2048)}, **INFO.entries()} | change
         with pytest.raises(CheckpointError, match=message):
             load_checkpoint(save(tmp_path, content))
 
@@ -208,7 +212,7 @@ class TestErrors:
         assert "unexpected: backbone.extra, final_layers.7.bias" in message
 
     def test_missing_head(self, tmp_path: Path) -> None:
-        state = released_state()
+        state = released_heads()
         del state["final_layers.4.weight"]
         with pytest.raises(CheckpointError, match=r"final_layers\.4\.weight is missing"):
             load_checkpoint(save(tmp_path, {"net_recon": state}))
@@ -216,7 +220,7 @@ class TestErrors:
     def test_imagenet_file_of_another_network(self, tmp_path: Path) -> None:
         net = ResNet50()
         before = net.conv1.weight.clone()
-        weights = {k: v for k, v in resnet_weights(4).items() if not k.startswith("layer4")}
+        weights = {k: v for k, v in resnet_weights().items() if not k.startswith("layer4")}
         with pytest.raises(CheckpointError, match=r"missing: layer4.0.conv1.weight.* and \d+ more"):
             load_imagenet(net, save(tmp_path, weights))
         assert torch.equal(net.conv1.weight, before)
@@ -235,22 +239,13 @@ def _spring() -> None:
     Trap.sprung = True
 
 
-def _saved(path: Path, sha256: str) -> RNet:
+def test_initialize_takes_the_last_layer_only_from_the_same_face_model(tmp_path: Path) -> None:
     torch.manual_seed(7)
-    earlier = RNet()
-    info = CheckpointInfo("239", "paper", sha256, 1, 1, {})
-    save_checkpoint(path, earlier, None, info)
-    return earlier
-
-
-@pytest.mark.parametrize("same_model", [True, False])
-def test_initialize_takes_the_last_layer_only_from_the_same_face_model(
-    tmp_path: Path, same_model: bool
-) -> None:
-    earlier = _saved(tmp_path / "earlier.pt", "aa")
-    torch.manual_seed(8)
-    network = RNet()
+    earlier, network = RNet(), RNet()
+    info = CheckpointInfo("239", "paper", "aa", 1, 1, {})
+    save_checkpoint(tmp_path / "earlier.pt", earlier, None, info)
     own_layer = network.fc.weight.clone()
-    initialize(network, tmp_path / "earlier.pt", "aa" if same_model else "bb")
-    assert torch.equal(network.backbone.conv1.weight, earlier.backbone.conv1.weight)
-    assert torch.equal(network.fc.weight, earlier.fc.weight if same_model else own_layer)
+    for sha256, layer in (("bb", own_layer), ("aa", earlier.fc.weight)):
+        initialize(network, tmp_path / "earlier.pt", sha256)
+        assert torch.equal(network.backbone.conv1.weight, earlier.backbone.conv1.weight)
+        assert torch.equal(network.fc.weight, layer)

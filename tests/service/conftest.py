@@ -328,6 +328,19 @@ def server(start_server: Callable[..., Any]) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def shipped_server(start_server: Callable[..., Any]) -> Iterator[Server]:
+    """The server on the shipped models; tests that ask it run in one process (`tests/conftest`)."""
+    with start_server(shipped=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shipped_client(shipped_server: Server) -> Iterator[httpx.Client]:
+    with shipped_server.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
 def validate_gltf() -> Callable[[Path], dict[str, Any]]:
     """The Khronos validator: a GLB file's `issues`.
 

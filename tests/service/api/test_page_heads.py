@@ -24,17 +24,15 @@ SLIDERS = (
 
 
 @pytest.fixture(scope="module")
-def page(
-    start_server: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Page]:
+def page(shipped_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """The page with the head of a laughing portrait."""
     browser = find_browser()
     if browser is None:
         pytest.skip("needs Chromium or Chrome")
     profile = tmp_path_factory.mktemp("profile")
-    with start_server(shipped=True) as server, Page(browser, profile) as page:
+    with Page(browser, profile) as page:
         page.emulate(1000, 900, still=True)
-        page.open(server.url)
+        page.open(shipped_server.url)
         page.choose_files("#image", [LAUGHING])
         assert settle(page) == "One face. "
         yield page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,9 @@ PORTRAITS = sorted((Path(__file__).parents[3] / "docs/images/portraits").glob("*
 Validate = Callable[[Path], dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def client(start_server: Callable[..., Any]) -> Iterator[httpx.Client]:
-    with start_server(shipped=True) as server, server.client() as client:
-        yield client
+@pytest.fixture
+def client(shipped_client: httpx.Client) -> httpx.Client:
+    return shipped_client
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -217,10 +217,9 @@ def replaced(face: Any, project: Callable[[np.ndarray], np.ndarray], top: int) -
     return shifted
 
 
-@pytest.fixture(scope="module")
-def client(start_server: Callable[..., Any]) -> Iterator[httpx.Client]:
-    with start_server(shipped=True) as server, server.client() as client:
-        yield client
+@pytest.fixture
+def client(shipped_client: httpx.Client) -> httpx.Client:
+    return shipped_client
 
 
 def post(client: httpx.Client, photo: bytes, accept: str, query: str = "") -> httpx.Response:
@@ -357,10 +356,8 @@ def test_what_there_is_not_is_refused(
     assert response.json()["code"] == "invalid_parameter"
 
 
-def test_a_face_model_without_a_head_says_so(
-    start_server: Callable[..., Any], portrait_jpeg: bytes
-) -> None:
-    with start_server() as server, server.client() as client:
+def test_a_face_model_without_a_head_says_so(server: Any, portrait_jpeg: bytes) -> None:
+    with server.client() as client:
         for query in ("?mesh=head", "?detail=low"):
             response = client.post(
                 f"/v1/reconstruct{query}",

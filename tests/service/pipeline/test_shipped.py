@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,16 @@ import trimesh
 
 from facewright.models.assets import FACE_MODEL, WEIGHTS, asset_path, sha256
 from facewright.models.landmarks import LEFT_EYE, RIGHT_EYE
+from tests.service.pipeline.test_heads import post
 
 PORTRAITS = sorted(
     (Path(__file__).resolve().parents[3] / "docs" / "images" / "portraits").glob("*.png")
 )
 
 
-@pytest.fixture(scope="module")
-def client(start_server: Callable[..., Any]) -> Iterator[httpx.Client]:
-    with start_server(shipped=True) as server, server.client() as client:
-        yield client
-
-
-def post(client: httpx.Client, photo: bytes, accept: str, query: str = "") -> httpx.Response:
-    response = client.post(
-        f"/v1/reconstruct{query}", files={"image": photo}, headers={"Accept": accept}
-    )
-    assert response.status_code == 200, response.text
-    return response
+@pytest.fixture
+def client(shipped_client: httpx.Client) -> httpx.Client:
+    return shipped_client
 
 
 def test_the_record_describes_the_shipped_files() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -63,8 +64,9 @@ def test_two_workers_stop_at_sigterm_and_finish_when_called_again(run_paths, tmp
     assert stopped.images == 6 * stopped.steps > 0
 
     last = str(stopped.images + 6)
-    finishing = start(arguments(run_paths, experiment, "--images", last, "--workers", "2"))
-    assert finishing.wait() == 0
+    finishing = arguments(run_paths, experiment, "--images", last, "--workers", "2")
+    with patch.dict(os.environ):  # the workers' is set by the launcher
+        assert CliRunner().invoke(app, finishing, catch_exceptions=False).exit_code == 0
     _, _, finished = load_checkpoint(run_paths.out / FINAL)
     assert finished.steps == stopped.steps + 1
     with (run_paths.out / "validation.csv").open() as file:
