@@ -16,7 +16,6 @@ from facewright.training.commands.options import (
     FaceModelFile,
     HoldOut,
     LabelFile,
-    LandmarkShift,
     NeededPointsFile,
     NetworkFile,
     PersonOf,
@@ -77,7 +76,6 @@ def photos(
     points: PointsFile = None,
     people: WhosePhotos = "all",
     hold_out: HoldOut = 0.15,
-    landmark_shift: LandmarkShift = (0.0, 0.0),
     limit: PhotoLimit = None,
     seed: Seed = 0,
     json: JsonFile = None,
@@ -98,7 +96,6 @@ def photos(
             chosen,
             measured_on=_photos_of(chosen, directory, people),
             convention=read_convention(model),
-            shift=landmark_shift,
             seed=seed,
             track=_track,
         )
