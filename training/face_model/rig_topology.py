@@ -51,8 +51,8 @@ TONGUE_DISC = ((0.93, 0.93), 0.066)
 #: Strips of the upper and lower teeth, unrolled along the upper edge and the -x one: center, and
 #: how far they reach along the row and across it.
 TEETH_STRIPS = (((0.145, 0.9725), (0.138, 0.0225)), ((0.0275, 0.83), (0.105, 0.0225)))
-#: Where the lashes' color lies, and how far around.
-LASHES_AT, LASHES_RADIUS = (0.085, 0.905), 0.008
+#: Where the lashes' color lies.
+LASHES_AT = (0.085, 0.905)
 #: Of an eyeball's disc, what shows (this many degrees from the front) takes this share of radius.
 SHOWN_DEGREES, SHOWN_SHARE = 60.0, 0.8
 
