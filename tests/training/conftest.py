@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from facewright.models.assets import FACE_MODEL, asset_path
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.face_model.heads import HeadModel
-from tests.face_models import face_model
+from tests.face_models import face_model as make_face_model
 
 N_IDENTITY, N_EXPRESSION, N_ALBEDO, N_RESIDUAL = 80, 64, 80, 2
 
@@ -108,7 +109,7 @@ def toy_head(tmp_path_factory: pytest.TempPathFactory) -> ToyHead:
         for name in ("eyeBlink", "mouthSmile", "cheekSquint", "mouthUpperUp", "mouthLowerDown")
         for side in ("Left", "Right")
     ) + ("jawOpen", "mouthFunnel", "mouthPucker")
-    model = face_model(
+    model = make_face_model(
         face_points - origin,
         face_triangles,
         np.arange(len(used), n),
@@ -162,3 +163,18 @@ def toy_head(tmp_path_factory: pytest.TempPathFactory) -> ToyHead:
     data.save(head_path)
     model.save(model_path)
     return ToyHead(data, MorphableModel.load(model_path), head_path, model_path)
+
+
+@pytest.fixture(scope="session")
+def face_model(toy_head: ToyHead) -> MorphableModel:
+    return toy_head.model
+
+
+@pytest.fixture(scope="session")
+def face_model_file(toy_head: ToyHead) -> Path:
+    return toy_head.model_path
+
+
+@pytest.fixture(scope="session")
+def shipped_model() -> MorphableModel:
+    return MorphableModel.load(asset_path(FACE_MODEL))

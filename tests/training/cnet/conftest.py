@@ -34,11 +34,6 @@ WEAK = STEPS | {
 }
 
 
-@pytest.fixture(scope="session")
-def face_model(toy_head) -> MorphableModel:
-    return toy_head.model
-
-
 def write_people(directory: Path, model: MorphableModel, kind: str) -> None:
     """Pictures of blocks of color with labels that fit each other, three of every person."""
     rng = np.random.default_rng(3)

@@ -1,4 +1,4 @@
-"""The toy face model, and portraits of noise with consistent labels."""
+"""Portraits of noise with consistent labels."""
 
 from __future__ import annotations
 
@@ -10,16 +10,6 @@ import pytest
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.data.shards import IMAGE_SIZE, ShardMeta, ShardWriter
 from tests.face_models import random_labels
-
-
-@pytest.fixture(scope="session")
-def face_model_file(toy_head) -> Path:
-    return toy_head.model_path
-
-
-@pytest.fixture(scope="session")
-def face_model(toy_head) -> MorphableModel:
-    return toy_head.model
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facewright.models.assets import FACE_MODEL, asset_path
 from facewright.models.layout import LAYOUT_239
-from facewright.models.morphable_model import MorphableModel
 from facewright.training.evaluation.blendshapes import (
     LANDMARKER_ORDER,
     MEASURED,
@@ -37,18 +35,17 @@ def test_photos_are_found_by_name(tmp_path: Path) -> None:
         read_blendshapes(tmp_path / "labels.npz", ["d"])
 
 
-def test_faces_that_move_half_as_far_have_a_slope_of_one_half() -> None:
+def test_faces_that_move_half_as_far_have_a_slope_of_one_half(shipped_model) -> None:
     """Of random faces all of whose blendshapes Face Landmarker calls twice as strong."""
-    model = MorphableModel.load(asset_path(FACE_MODEL))
     units = [unit for units in MEASURED.values() for unit in units]
     weights = np.random.default_rng(1).uniform(0, 0.4, (60, len(units)))
-    rows = [model.expression_units.index(unit) for unit in units]
-    expression = weights @ model.expression_unit_coefficients[rows]
+    rows = [shipped_model.expression_units.index(unit) for unit in units]
+    expression = weights @ shipped_model.expression_unit_coefficients[rows]
     coefficients = np.zeros((60, 239), np.float32)
     LAYOUT_239.split(coefficients).expression[:] = expression
     told = np.zeros((60, 52))
     told[:, [LANDMARKER_ORDER.index(unit) for unit in units]] = 2 * weights
-    found = blendshape_figures(model, LAYOUT_239, coefficients, told, "60 faces")
+    found = blendshape_figures(shipped_model, LAYOUT_239, coefficients, told, "60 faces")
     figures = {figure.measure: figure.value for figure in found}
     assert figures["jawOpen: slope"] == pytest.approx(0.5, abs=0.03)
     assert figures["eyeBlink: slope"] == pytest.approx(0.5, abs=0.05)

@@ -8,7 +8,6 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from facewright.models.assets import FACE_MODEL, asset_path
 from facewright.models.camera_torch import pose_points, project
 from facewright.models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout, Coefficients
 from facewright.models.light_torch import shade
@@ -266,9 +265,8 @@ def test_faces_out_of_sight_give_finite_terms_and_gradients(
     assert coefficients.grad.isfinite().all()
 
 
-def test_steps_on_the_shipped_face_model() -> None:
-    model = MorphableModel.load(asset_path(FACE_MODEL))
-    loss = make_loss(model, LAYOUT_239)
+def test_steps_on_the_shipped_face_model(shipped_model: MorphableModel) -> None:
+    loss = make_loss(shipped_model, LAYOUT_239)
     targets = photos_of(loss, faces(LAYOUT_239, seed=1))
     coefficients = faces(LAYOUT_239).requires_grad_()
     optimizer = torch.optim.Adam([coefficients], lr=0.03)

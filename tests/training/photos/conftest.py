@@ -1,32 +1,11 @@
-"""The face model of the trainer's tests serves here too."""
-
-import importlib.util
-from pathlib import Path
+"""A small collection of photographs with labels; the face model is that of the trainer's tests."""
 
 import cv2
 import numpy as np
 import pytest
 from skimage import data as pictures
 
-_spec = importlib.util.spec_from_file_location(
-    "rnet_fixtures", Path(__file__).parents[1] / "rnet" / "conftest.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-_fixtures = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_fixtures)
-
-face_model_file = _fixtures.face_model_file
-face_model = _fixtures.face_model
-
-
-@pytest.fixture(scope="session")
-def shipped_model():
-    from facewright.models.assets import FACE_MODEL, asset_path
-    from facewright.models.morphable_model import MorphableModel
-
-    return MorphableModel.load(asset_path(FACE_MODEL))
-
+from tests.training.rnet.conftest import face_model, face_model_file  # noqa: F401
 
 # The astronaut's alignment points, read off by eye.
 POINTS = np.array([[202.0, 101], [247, 103], [224, 126], [203, 140], [245, 141]])
