@@ -130,7 +130,15 @@ def test_the_viewer_loads_nothing_from_elsewhere(client: TestClient) -> None:
     [
         ("faces=some", "faces", "must be one of all, largest"),
         ("include=mesh,nothing", "include", "must be a list of some of mesh, overlay"),
+        ("expression=smile", "expression", "must be one of keep, neutral"),
+        ("pose=", "pose", "must be one of canonical, camera"),
+        ("mesh_format=fbx", "mesh_format", "must be one of glb, obj"),
+        ("texture=skin", "texture", "must be one of albedo, photo"),
         ("texture_size=77", "texture_size", "must be one of 256, 512, 1024, 2048"),
+        ("texture=photo&texture_size=4096", "texture_size", "must be one of 256"),
+        ("texture_size=", "texture_size", "must be one of 256"),
+        ("texture_size=512.0", "texture_size", "must be one of 256"),
+        ("texture_size=99999999999999999999", "texture_size", "must be one of 256"),
         ("landmarks=perhaps", "landmarks", "must be true or false"),
         ("nothing=1", "nothing", "is not known; known are "),
         ("faces=all&faces=largest", "faces", "is there more than once"),
@@ -148,6 +156,8 @@ def test_messages_are_made_for_people(
     assert field["parameter"] == parameter
     assert field["message"].startswith(message)
     assert problem["detail"] == f"{parameter} {field['message']}"
+    for value in ("some", "nothing", "smile", "fbx", "skin", "perhaps"):
+        assert f"={value}" not in query or value not in field["message"]
 
 
 @pytest.mark.parametrize(

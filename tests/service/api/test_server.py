@@ -131,31 +131,6 @@ def _obj_vertices(text: bytes) -> np.ndarray:
     return np.array(lines, float)
 
 
-def test_a_mesh_in_the_camera_frame_is_the_posed_one(
-    client: httpx.Client, portrait_jpeg: bytes
-) -> None:
-    query = "?include=mesh&mesh_format=obj&pose="
-    canonical = post(client, portrait_jpeg, query + "canonical").json()["faces"][0]
-    camera = post(client, portrait_jpeg, query + "camera").json()["faces"][0]
-    vertices = _obj_vertices(b64decode(canonical["mesh"]["data"]))
-    pose = canonical["pose"]
-    expected = vertices @ np.array(pose["rotation_matrix"]).T + pose["translation_mm"]
-    assert np.allclose(_obj_vertices(b64decode(camera["mesh"]["data"])), expected, atol=2e-3)
-
-
-def test_the_neutral_mesh_differs_from_the_kept_expression(
-    client: httpx.Client, portrait_jpeg: bytes
-) -> None:
-    query = "?include=mesh&mesh_format=obj&expression="
-    meshes = [
-        _obj_vertices(
-            b64decode(post(client, portrait_jpeg, query + e).json()["faces"][0]["mesh"]["data"])
-        )
-        for e in ("keep", "neutral")
-    ]
-    assert np.abs(meshes[0] - meshes[1]).max() > 0.05
-
-
 @pytest.mark.parametrize(
     ("accept", "start"),
     [
@@ -411,35 +386,6 @@ def test_415_for_other_bodies_and_other_images(client: httpx.Client) -> None:
 
 def test_422_for_a_photo_without_a_face(client: httpx.Client, faceless_jpeg: bytes) -> None:
     assert_problem(post(client, faceless_jpeg), 422, "no_face_found")
-
-
-@pytest.mark.parametrize(
-    ("query", "parameter"),
-    [
-        ("?faces=some", "faces"),
-        ("?include=mesh,soul", "include"),
-        ("?expression=smile", "expression"),
-        ("?pose=", "pose"),
-        ("?mesh_format=fbx", "mesh_format"),
-        ("?face=all", "face"),
-        ("?landmarks=perhaps", "landmarks"),
-        ("?texture=skin", "texture"),
-        ("?texture=photo&texture_size=4096", "texture_size"),
-        ("?texture=photo&texture_size=1000", "texture_size"),
-        ("?texture_size=", "texture_size"),
-        ("?texture_size=512.0", "texture_size"),
-        ("?texture_size=99999999999999999999", "texture_size"),
-    ],
-)
-def test_422_for_parameters_out_of_range(
-    client: httpx.Client, portrait_jpeg: bytes, query: str, parameter: str
-) -> None:
-    problem = assert_problem(post(client, portrait_jpeg, query), 422, "invalid_parameter")
-    assert problem.errors is not None
-    assert [error.parameter for error in problem.errors] == [parameter]
-    for value in ("soul", "smile", "fbx", "perhaps"):
-        if f"={value}" in query:
-            assert value not in problem.detail
 
 
 def test_options_may_stand_in_query_form_or_json(client: httpx.Client, group_jpeg: bytes) -> None:
