@@ -194,13 +194,11 @@ class Reconstructor:
         aligned = self._align(found, only_first=faces == "largest")
         if not aligned:
             raise NoFaceFound("No face was found in the photo, in any orientation.")
-        if max(_zoom(transform) for _, transform in aligned) > largest_zoom:
-            raise TooCoarse
+        _check_zoom([transform for _, transform in aligned], largest_zoom)
         observed = self._ask(rgb_u8, aligned)
         if self._alignment is None:
             observed = self._settle(rgb_u8, observed)
-        if max(_zoom(one.crop_transform) for one in observed) > largest_zoom:
-            raise TooCoarse
+        _check_zoom([one.crop_transform for one in observed], largest_zoom)
         return observed
 
     def _ask(
@@ -267,9 +265,11 @@ class Reconstructor:
         return aligned
 
 
-def _zoom(transform: npt.NDArray[np.float64]) -> float:
-    """By how much a crop transform (2, 3) enlarges the photo."""
-    return math.sqrt(abs(float(np.linalg.det(transform[:, :2]))))
+def _check_zoom(transforms: Sequence[npt.NDArray[np.float64]], largest: float) -> None:
+    """Raise `TooCoarse` if a crop transform (2, 3) enlarges the photo by more than `largest`."""
+    zoom = max(math.hypot(transform[0, 0], transform[0, 1]) for transform in transforms)
+    if zoom > largest:
+        raise TooCoarse(zoom / largest)
 
 
 def reconstruct_faces(
