@@ -71,12 +71,17 @@ class Geometry:
     """
 
     model: MorphableModel
-    cage: npt.NDArray[np.float32]
-    """(C, 3) mm in model space, with the expression of the photo."""
     identity: npt.NDArray[np.float32]
     """(80,)."""
+    expression: npt.NDArray[np.float32]
+    """(64,)."""
     albedo_coefficients: npt.NDArray[np.float32]
     """(80,)."""
+
+    @cached_property
+    def cage(self) -> npt.NDArray[np.float32]:
+        """(C, 3) mm in model space, with the expression of the photo."""
+        return self.model.cage(self.identity[None], self.expression[None])[0]
 
     @cached_property
     def vertices(self) -> npt.NDArray[np.float32]:
@@ -280,8 +285,7 @@ def reconstruct_faces(
         return []
     coefficients = np.stack([one.coefficients for one in observed])
     parts = layout_of(coefficients).split(coefficients)
-    cages = model.cage(parts.identity, parts.expression)
-    points = model.landmark_points(cages)
+    points = model.landmark_points(parts.identity, parts.expression)
     rotation = rotation_matrix(parts.rotation)
     translation = TRANSLATION_UNIT * parts.translation
     reconstructions = []
@@ -297,7 +301,9 @@ def reconstruct_faces(
                 coefficients=one.coefficients,
                 confidences=one.confidences,
                 descriptor=one.descriptor,
-                geometry=Geometry(model, cages[i], parts.identity[i], parts.albedo[i]),
+                geometry=Geometry(
+                    model, parts.identity[i], parts.expression[i], parts.albedo[i]
+                ),
                 rotation_matrix=rotation_photo,
                 translation_mm=translation_photo,
                 landmarks_px=_project(landmarks, intrinsics)[:, :2],
