@@ -141,6 +141,11 @@ class MorphableModel:
         return len(self.albedo_basis)
 
     @cached_property
+    def behind_lips(self) -> NDArray[np.intp]:
+        """(n,) the vertices of teeth and tongue."""
+        return np.flatnonzero((self.parts == PART_TEETH) | (self.parts == PART_TONGUE))
+
+    @cached_property
     def mean_vertices(self) -> NDArray[np.float32]:
         """(V, 3) mm: the mean shape on the full mesh, read-only."""
         return _read_only(self.refine(self.mean_shape[None])[0])
