@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,18 +61,20 @@ def fit_weak_perspective(points: NDArray[Any], template: NDArray[Any]) -> WeakPe
             "expected (n, 2) points and an (n, 3) template of at least 4 points, "
             f"got {points.shape} and {template.shape}"
         )
-    if not (np.all(np.isfinite(points)) and np.all(np.isfinite(template))):
+    if not np.isfinite(points).all():
         raise ValueError("points and template must be finite")
-    if _flatness(points) < _FLATNESS_LIMIT:
+    center = points.mean(axis=0)
+    if _on_a_line(points - center):
         raise ValueError("the facial points coincide or lie on a line")
-    if _flatness(template) < _FLATNESS_LIMIT:
-        raise ValueError("the template's points lie in a plane")
-    center, template_center = points.mean(axis=0), template.mean(axis=0)
     affine = _affine(points, template)
+    (a, b, c), (d, e, f) = affine.tolist()
     # The template's y axis points up and the photo's down: upright is [[1, 0], [0, -1]].
-    roll = float(np.arctan2(affine[1, 0] + affine[0, 1], affine[0, 0] - affine[1, 1]))
-    scale = float(np.linalg.norm(_turn_back(roll) @ affine, axis=1).mean())
-    return WeakPerspective(scale, roll, center - affine @ template_center)
+    roll = math.atan2(d + b, a - e)
+    cosine, sine = math.cos(roll), math.sin(roll)
+    across = math.hypot(cosine * a + sine * d, cosine * b + sine * e, cosine * c + sine * f)
+    down = math.hypot(cosine * d - sine * a, cosine * e - sine * b, cosine * f - sine * c)
+    origin = center - affine @ _fitted(template.tobytes()).center
+    return WeakPerspective((across + down) / 2, roll, origin)
 
 
 def crop_transform(points: NDArray[Any], template: NDArray[Any]) -> NDArray[np.float64]:
@@ -139,16 +142,43 @@ def _affine(points: NDArray[Any], template: NDArray[Any]) -> NDArray[np.float64]
     points, template = np.asarray(points, np.float64), np.asarray(template, np.float64)
     # The equations fall apart into n for u and n for v with the same matrix.
     # Centering both sides takes the translation out, which keeps far-off points exact.
-    centered = points - points.mean(axis=0)
-    solution: NDArray[np.float64] = np.linalg.lstsq(
-        template - template.mean(axis=0), centered, rcond=None
-    )[0].T
-    return solution
+    affine: NDArray[np.float64] = (points - points.mean(axis=0)).T @ _fitted(
+        template.tobytes()
+    ).inverse
+    return affine
+
+
+class _Fitted(NamedTuple):
+    """What a fit asks of a template, which is always one of a few."""
+
+    center: NDArray[np.float64]
+    """(3,)."""
+    inverse: NDArray[np.float64]
+    """(n, 3): transposed pseudoinverse of the centered points."""
+
+
+@lru_cache(maxsize=16)
+def _fitted(octets: bytes) -> _Fitted:
+    """Prepare a template (n, 3) float64; raises ValueError if nothing can be fitted to it."""
+    template = np.frombuffer(octets).reshape(-1, 3)
+    if not np.isfinite(template).all():
+        raise ValueError("points and template must be finite")
+    if _flatness(template) < _FLATNESS_LIMIT:
+        raise ValueError("the template's points lie in a plane")
+    center = template.mean(axis=0)
+    return _Fitted(center, np.linalg.pinv(template - center).T)
+
+
+def _on_a_line(centered: NDArray[np.float64]) -> bool:
+    """Whether points (n, 2) about their mean have a `_flatness` below the limit."""
+    (a, b), (_, c) = (centered.T @ centered).tolist()
+    mean, half = (a + c) / 2, math.hypot((a - c) / 2, b)
+    return mean - half <= _FLATNESS_LIMIT**2 * (mean + half)
 
 
 def _turn_back(roll: float) -> NDArray[np.float64]:
     """(2, 2): turns photo px, y down, counter-clockwise by an angle in radians."""
-    cosine, sine = np.cos(roll), np.sin(roll)
+    cosine, sine = math.cos(roll), math.sin(roll)
     return np.array([[cosine, sine], [-sine, cosine]])
 
 

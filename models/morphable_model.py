@@ -141,14 +141,24 @@ class MorphableModel:
         return len(self.albedo_basis)
 
     @cached_property
+    def behind_lips(self) -> NDArray[np.intp]:
+        """(n,) the vertices of teeth and tongue."""
+        return np.flatnonzero((self.parts == PART_TEETH) | (self.parts == PART_TONGUE))
+
+    @cached_property
     def mean_vertices(self) -> NDArray[np.float32]:
         """(V, 3) mm: the mean shape on the full mesh, read-only."""
         return _read_only(self.refine(self.mean_shape[None])[0])
 
     @cached_property
-    def _landmark_rows(self) -> Subdivision | None:
-        """The subdivision's rows (68, C) of the landmarks."""
-        return None if self.subdivision is None else self.subdivision.take(self.landmarks)
+    def _landmark_bases(self) -> NDArray[np.float32]:
+        """(n_identity + n_expression, 204): the bases of the landmarks' coordinates."""
+        cages = np.concatenate([self.identity_basis, self.expression_basis])
+        if self.subdivision is None:
+            points = cages[:, self.landmarks]
+        else:
+            points = self.subdivision.take(self.landmarks).refine(cages)
+        return _read_only(points.reshape(len(cages), -1))
 
     @cached_property
     def _stored_albedo_basis(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
@@ -214,11 +224,19 @@ class MorphableModel:
         cages += self.mean_shape.reshape(-1)
         return cages.reshape(-1, self.n_cage_vertices, 3)
 
-    def landmark_points(self, cages: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The landmarks of cages (N, C, 3) float32, without the rest of the mesh: (N, 68, 3)."""
-        if self._landmark_rows is None:
-            return cages[:, self.landmarks]
-        return self._landmark_rows.refine(cages)
+    def landmark_points(
+        self, identity: NDArray[Any], expression: NDArray[Any]
+    ) -> NDArray[np.float32]:
+        """The landmarks of N faces without the rest of the mesh: (N, 68, 3) float32 mm.
+
+        Arguments and errors as for `shape`.
+        """
+        identity = _coefficients("identity", identity, self.n_identity)
+        expression = _coefficients("expression", expression, self.n_expression)
+        moved = np.concatenate([identity, expression], axis=1) @ self._landmark_bases
+        points = moved.reshape(-1, LANDMARK_COUNT, 3)
+        points += self.landmark_template.astype(np.float32)
+        return points
 
     def albedo(self, albedo: NDArray[Any]) -> NDArray[np.float32]:
         """Albedos of N faces (paper, equation 1), clipped: (N, V, 3) float32 sRGB in [0, 1].

@@ -30,35 +30,40 @@ def cut_square(
     never seen hard black edges next to a face.
     """
     height, width = rgb.shape[:2]
-    linear, shift = transform[:, :2], transform[:, 2]
-    scale = math.sqrt(abs(float(np.linalg.det(linear))))
+    (a, b, c), (d, e, f) = transform.tolist()
+    scale = math.hypot(a, d)
 
     # Work on the footprint of the square only: a face is a small part of a large photo.
-    corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], dtype=np.float64)
-    footprint = np.linalg.solve(linear, (corners - shift).T).T
-    margin = _MARGIN * max(1.0, 1.0 / scale)
-    x0, y0 = np.floor(footprint.min(axis=0) - margin)
-    x1, y1 = np.ceil(footprint.max(axis=0) + margin)
-    left, right = _clip_range(x0, x1, width)
-    top, bottom = _clip_range(y0, y1, height)
+    # The inverse is the transpose over the squared scale.
+    center_x, center_y = side / 2 - c, side / 2 - f
+    middle_x = (a * center_x + d * center_y) / scale**2
+    middle_y = (b * center_x + e * center_y) / scale**2
+    reach = side / 2 * (abs(a) + abs(d)) / scale**2 + _MARGIN * max(1.0, 1.0 / scale)
+    left, right = _clip_range(middle_x - reach, middle_x + reach, width)
+    top, bottom = _clip_range(middle_y - reach, middle_y + reach, height)
     region: npt.NDArray[Any]
     region, shrunk = halve(rgb[top:bottom, left:right], 1 / scale)
 
-    to_region = np.eye(2) * shrunk
+    across = down = float(shrunk)  # photo pixels in one of the region
     if scale * shrunk < 1:
         region_height, region_width = region.shape[:2]
         small_width = max(1, round(region_width * scale * shrunk))
         small_height = max(1, round(region_height * scale * shrunk))
-        to_region = to_region @ np.diag([region_width / small_width, region_height / small_height])
+        across *= region_width / small_width
+        down *= region_height / small_height
         region = shrink(region, small_height, small_width)
 
-    region_linear = linear @ to_region
-    region_shift = linear @ np.array([left, top], dtype=np.float64) + shift
     # OpenCV counts from pixel centers: p_cv = p - 0.5 on both sides.
-    centered_shift = region_shift + region_linear @ np.array([0.5, 0.5]) - 0.5
+    x, y = left + across / 2, top + down / 2
+    to_square = np.array(
+        [
+            [a * across, b * down, a * x + b * y + c - 0.5],
+            [d * across, e * down, d * x + e * y + f - 0.5],
+        ]
+    )
     square = cv2.warpAffine(
         region,
-        np.column_stack([region_linear, centered_shift]),
+        to_square,
         (side, side),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
@@ -199,6 +204,6 @@ def _average(rows: npt.NDArray[Sample], small: npt.NDArray[Sample], whole: bool)
 
 
 def _clip_range(low: float, high: float, size: int) -> tuple[int, int]:
-    """Clip a range of pixels to a photo, keeping at least one pixel."""
-    first = int(np.clip(low, 0, size - 1))
-    return first, int(np.clip(high, first + 1, size))
+    """Whole pixels of a photo that a range touches, one at least."""
+    first = min(max(math.floor(low), 0), size - 1)
+    return first, min(max(math.ceil(high), first + 1), size)

@@ -149,8 +149,9 @@ class CenterFace:
         """Find each face again in an upright square of its own; drop the unconfirmed."""
         if not len(faces.scores):
             return faces
-        if (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1).min() < self._smallest:
-            raise TooCoarse
+        smallest = float((faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1).min())
+        if smallest < self._smallest:
+            raise TooCoarse(self._smallest / smallest)
         transforms = [
             _close_transform(box, roll_angle(points))
             for box, points in zip(faces.boxes, faces.points, strict=True)

@@ -94,7 +94,14 @@ def roll_angle(points: npt.NDArray[np.float32]) -> float:
 
 
 class TooCoarse(Exception):
-    """A face may be there that needs more pixels than the photo was given with."""
+    """A face may be there that needs more pixels than the photo was given with.
+
+    times: so many along a side as it has.
+    """
+
+    def __init__(self, times: float) -> None:
+        super().__init__(times)
+        self.times = times
 
 
 class Detector(Protocol):

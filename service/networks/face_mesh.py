@@ -36,13 +36,10 @@ class MeshedFace(NamedTuple):
 
     mesh: Float32
     """(468, 2)."""
+    box: Float32
+    """(4,): x0, y0, x1, y1 of all points."""
     presence: float
     """Confidence that a face is there, 0..1."""
-
-    @property
-    def box(self) -> Float32:
-        """(4,): x0, y0, x1, y1 of all points."""
-        return np.concatenate([self.mesh.min(axis=0), self.mesh.max(axis=0)])
 
     @property
     def points(self) -> Float32:
@@ -60,33 +57,42 @@ class MeshedFace(NamedTuple):
 
 def square_transform(box: Float32, eyes: Float32) -> npt.NDArray[np.float64]:
     """Map (2, 3) from the photo to the square around a box (4,) whose eyes (2, 2) lie level."""
-    right, down = (eyes[1] - eyes[0]).astype(np.float64)
-    roll = math.atan2(down, right)
-    scale = FACE_SIDE / max(float((box[2:] - box[:2]).max()), 1e-3)
+    (x0, y0, x1, y1), ((left, upper), (right, lower)) = box.tolist(), eyes.tolist()
+    roll = math.atan2(lower - upper, right - left)
+    scale = FACE_SIDE / max(x1 - x0, y1 - y0, 1e-3)
     cosine, sine = scale * math.cos(roll), scale * math.sin(roll)
-    linear = np.array([[cosine, sine], [-sine, cosine]])
-    center = (box[:2] + box[2:]).astype(np.float64) / 2
-    return np.column_stack([linear, SIDE / 2 - linear @ center])
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    return np.array(
+        [
+            [cosine, sine, SIDE / 2 - cosine * x - sine * y],
+            [-sine, cosine, SIDE / 2 + sine * x - cosine * y],
+        ]
+    )
 
 
 def read(answer: tuple[Float32, ...], transform: npt.NDArray[np.float64]) -> MeshedFace:
     """Read the network's answer, points (1404,) and a logit (1,), for a square of the photo."""
-    in_square = answer[0].reshape(468, 3)[:, :2].astype(np.float64)
-    mesh = (in_square - transform[:, 2]) @ np.linalg.inv(transform[:, :2]).T
-    logit = float(np.clip(answer[1][0], -80, 80))
-    return MeshedFace(mesh.astype(np.float32), 1 / (1 + math.exp(-logit)))
+    linear, shift = transform[:, :2], transform[:, 2]
+    # The inverse of a similarity is its transpose over the squared scale.
+    back = linear / (linear[0] @ linear[0])
+    mesh = ((answer[0].reshape(468, 3)[:, :2] - shift) @ back).astype(np.float32)
+    columns = np.ascontiguousarray(mesh.T)  # NumPy is slow along the short side of an array
+    logit = min(max(float(answer[1][0]), -80.0), 80.0)
+    box = np.concatenate([columns.min(axis=1), columns.max(axis=1)])
+    return MeshedFace(mesh, box, 1 / (1 + math.exp(-logit)))
 
 
 def settled(face: MeshedFace, transform: npt.NDArray[np.float64]) -> bool:
     """Whether the square lay well enough for the points of the face in it to be good."""
-    wanted = face.transform()
-    middle = np.linalg.inv(wanted[:, :2]) @ (SIDE / 2 - wanted[:, 2])
-    off = transform[:, :2] @ middle + transform[:, 2] - SIDE / 2
-    change = wanted[:, :2] @ np.linalg.inv(transform[:, :2])
-    scale = math.sqrt(abs(float(np.linalg.det(change))))
-    turn = math.atan2(change[1, 0], change[0, 0])
+    (a, b, c), (d, e, f) = transform.tolist()
+    (wanted_a, wanted_b, _), _ = face.transform().tolist()
+    x0, y0, x1, y1 = face.box.tolist()
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    off = max(abs(a * x + b * y + c - SIDE / 2), abs(d * x + e * y + f - SIDE / 2))
+    scale = math.hypot(wanted_a, wanted_b) / math.hypot(a, b)
+    turn = math.atan2(wanted_b, wanted_a) - math.atan2(b, a)
     return (
-        float(np.abs(off).max()) < _NEAR * SIDE
+        off < _NEAR * SIDE
         and 1 / _ALIKE < scale < _ALIKE
-        and abs(turn) < _STEADY
+        and abs(math.remainder(turn, math.tau)) < _STEADY
     )

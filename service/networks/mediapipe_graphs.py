@@ -33,6 +33,8 @@ class PublishedNetwork(NamedTuple):
     scale: float
     """Of the samples, 0..255, that the network was trained with, and what is added then."""
     shift: float
+    any_size: bool
+    """Whether it takes images of other sizes than it was made for."""
 
 
 BLAZEFACE = PublishedNetwork(
@@ -41,6 +43,7 @@ BLAZEFACE = PublishedNetwork(
     ("places", "scores"),
     1 / 127.5,
     -1.0,
+    any_size=True,
 )
 FACE_MESH = PublishedNetwork(
     "face_landmark.tflite",
@@ -48,6 +51,7 @@ FACE_MESH = PublishedNetwork(
     ("points", "presence"),
     1 / 255,
     0.0,
+    any_size=False,
 )
 
 
@@ -75,4 +79,10 @@ def mediapipe_graph(network: PublishedNetwork) -> bytes:
         raise ModelError(
             f"{network.file} of the installed {DISTRIBUTION} is not that of version {VERSION}"
         )
-    return to_onnx(read_network(published), network.outputs, network.scale, network.shift)
+    return to_onnx(
+        read_network(published),
+        network.outputs,
+        network.scale,
+        network.shift,
+        any_size=network.any_size,
+    )

@@ -74,6 +74,10 @@ has at most when that did not help: so the turned photo is searched as well."""
 _STEEP = math.radians(50)
 """Roll from which on a face's points are not trusted before the turned photo was searched."""
 
+_CROPPED = 150.0
+"""Longer side in pixels of BlazeFace's box from which on the regression network's crop may be
+cut without enlarging the face; it is 141 to 184 where crop and photo have the same scale."""
+
 _LARGE = 0.12
 """Longer side of a face's box, of the photo's: whoever is larger cannot have been missed."""
 
@@ -163,6 +167,8 @@ class QuickDetector:
         if not (self._only_largest and _has_large(faces, longer)):
             pieces = _pieces_at(rgb_u8, _scales(finest, scale))
             faces = self._confirm(rgb_u8, self._search(pieces, _FAINT), faces)
+        if not faces and SEEN_FACE * self._reduction > LEAST_FACE:
+            raise TooCoarse(SEEN_FACE * self._reduction / LEAST_FACE)
         if not faces:
             margins = _whole(rgb_u8, _SHRUNK * _SMALL_SIDE / longer, _SHRUNK)
             faces = self._confirm(rgb_u8, self._search([margins], _FAINT), [])
@@ -187,12 +193,8 @@ class QuickDetector:
             places = places.take(overlaps(face.box, places.boxes) <= MAX_OVERLAP)
         if not len(places.scores):
             return known
-        sides = (places.boxes[:, 2:] - places.boxes[:, :2]).max(axis=1)
-        coarse = sides < face_mesh.FACE_SIDE
-        # Weak answers are mostly none; the sure ones say what there is to be lost.
-        lossy = self._reduction > 1 and not self._only_largest
-        if lossy and np.any(coarse & (places.scores >= _SURE)):
-            raise TooCoarse
+        if self._reduction > 1:
+            self._check_pixels(places)
         transforms = [
             face_mesh.square_transform(box, points[:2])
             for box, points in zip(places.boxes, places.points, strict=True)
@@ -230,6 +232,22 @@ class QuickDetector:
         found += [face for face in faint if any(_same(face, other) for other in judged)]
         found += [other for other in judged if not any(_same(face, other) for face in faint)]
         return _apart([*known, *found])
+
+    def _check_pixels(self, places: Places) -> None:
+        """Raise `TooCoarse` if what is a face for sure has too few pixels to be looked at.
+
+        Weak answers are mostly none, and do not say what there is to be lost.
+        """
+        boxes = places.boxes[places.scores >= _SURE]
+        if not len(boxes):
+            return
+        sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+        if self._only_largest:
+            side, wanted = float(sides.max()), _CROPPED
+        else:
+            side, wanted = float(sides.min()), face_mesh.FACE_SIDE
+        if side < wanted:
+            raise TooCoarse(wanted / side)
 
     def _mesh(
         self, rgb_u8: RgbU8, transforms: Sequence[npt.NDArray[np.float64]]

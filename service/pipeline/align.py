@@ -57,7 +57,7 @@ def realign(
     landmarks are no face's.
     """
     parts = layout_of(coefficients).split(coefficients[None])
-    points = model.landmark_points(model.cage(parts.identity, parts.expression))
+    points = model.landmark_points(parts.identity, parts.expression)
     landmarks = project(pose_points(points, parts.rotation, parts.translation))[0]
     template = model.landmark_template
     move = crop_transform(landmarks, template)

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 RgbU8 = npt.NDArray[np.uint8]
 
-REDUCED_SIDE = 1280
+REDUCED_SIDES: dict[Faces, int] = {"all": 1280, "largest": 512}
 """Pixels that the longer side of a reduced photo has at least: most faces keep enough then."""
 
 
@@ -150,12 +150,15 @@ class Engine(LoadedModels):
             QueueFull, DeadlinePassed, NotReady: see `MicroBatcher.ask`.
         """
         with self._one_more():
-            photo = self._open(data, job, REDUCED_SIDE if reduced else 0)
-            try:
-                found = self._observe(photo, faces, job)
-            except TooCoarse:
-                photo = self._open(data, job)
-                found = self._observe(photo, faces, job)
+            least_side = REDUCED_SIDES[faces] if reduced else 0
+            while True:
+                photo = self._open(data, job, least_side)
+                try:
+                    found = self._observe(photo, faces, job)
+                    break
+                except TooCoarse as coarse:
+                    least_side *= 2 ** math.ceil(math.log2(coarse.times))
+                del photo  # not two of them at a time
         return photo, [one.moved(photo.reduction, photo.shift) for one in found]
 
     @contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.models.landmarks import INNER_MOUTH
-from facewright.models.morphable_model import PART_TEETH, PART_TONGUE, MorphableModel
+from facewright.models.morphable_model import MorphableModel
 from facewright.models.normals import vertex_normals
 from facewright.service.formats.mesh import Mesh, MeshTexture
 from facewright.service.options import Expression, Pose
@@ -92,7 +92,7 @@ def colored_mesh(
         vertices,
         model.triangles,
         vertex_normals(vertices[None], model.triangles)[0],
-        _colors(_shaded(model, vertices, albedo)) if texture is None else texels(texture),
+        _colors(model, vertices, albedo) if texture is None else texels(texture),
         texture,
     )
     return mesh if level is None else _at_level(mesh, level)
@@ -110,26 +110,26 @@ def _at_level(mesh: Mesh, level: FaceLevel) -> Mesh:
     )
 
 
-def _shaded(
+def _colors(
     model: MorphableModel, vertices: NDArray[np.float32], albedo: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """The albedo with teeth and tongue in the shadow of the lips.
+) -> NDArray[np.uint8]:
+    """The albedo (V, 3) in 0..255, with teeth and tongue in the shadow of the lips.
 
     Renderers without shadows would light them as the skin, and teeth between lips that touch all
     but in places be a bright line.
     """
-    within = np.flatnonzero((model.parts == PART_TEETH) | (model.parts == PART_TONGUE))
+    colors = _rounded(albedo)
+    within = model.behind_lips
     if not within.size:
-        return albedo
+        return colors
     lips = vertices[model.landmarks[INNER_MOUTH]]
     gap = np.linalg.norm(lips[_UPPER_LIP] - lips[_LOWER_LIP], axis=1).mean()
     light = np.float32(np.clip(gap / _LIT_MOUTH_MM, _CLOSED_MOUTH_LIGHT, 1.0))
-    shaded = albedo.copy()
-    shaded[within] *= light
-    return shaded
+    colors[within] = _rounded(light * albedo[within])
+    return colors
 
 
-def _colors(albedo: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _rounded(albedo: NDArray[np.float32]) -> NDArray[np.uint8]:
     colors: NDArray[np.uint8] = np.rint(np.clip(albedo, 0.0, 1.0) * 255.0).astype(np.uint8)
     return colors
 

@@ -71,12 +71,17 @@ class Geometry:
     """
 
     model: MorphableModel
-    cage: npt.NDArray[np.float32]
-    """(C, 3) mm in model space, with the expression of the photo."""
     identity: npt.NDArray[np.float32]
     """(80,)."""
+    expression: npt.NDArray[np.float32]
+    """(64,)."""
     albedo_coefficients: npt.NDArray[np.float32]
     """(80,)."""
+
+    @cached_property
+    def cage(self) -> npt.NDArray[np.float32]:
+        """(C, 3) mm in model space, with the expression of the photo."""
+        return self.model.cage(self.identity[None], self.expression[None])[0]
 
     @cached_property
     def vertices(self) -> npt.NDArray[np.float32]:
@@ -194,13 +199,11 @@ class Reconstructor:
         aligned = self._align(found, only_first=faces == "largest")
         if not aligned:
             raise NoFaceFound("No face was found in the photo, in any orientation.")
-        if max(_zoom(transform) for _, transform in aligned) > largest_zoom:
-            raise TooCoarse
+        _check_zoom([transform for _, transform in aligned], largest_zoom)
         observed = self._ask(rgb_u8, aligned)
         if self._alignment is None:
             observed = self._settle(rgb_u8, observed)
-        if max(_zoom(one.crop_transform) for one in observed) > largest_zoom:
-            raise TooCoarse
+        _check_zoom([one.crop_transform for one in observed], largest_zoom)
         return observed
 
     def _ask(
@@ -267,9 +270,11 @@ class Reconstructor:
         return aligned
 
 
-def _zoom(transform: npt.NDArray[np.float64]) -> float:
-    """By how much a crop transform (2, 3) enlarges the photo."""
-    return math.sqrt(abs(float(np.linalg.det(transform[:, :2]))))
+def _check_zoom(transforms: Sequence[npt.NDArray[np.float64]], largest: float) -> None:
+    """Raise `TooCoarse` if a crop transform (2, 3) enlarges the photo by more than `largest`."""
+    zoom = max(math.hypot(transform[0, 0], transform[0, 1]) for transform in transforms)
+    if zoom > largest:
+        raise TooCoarse(zoom / largest)
 
 
 def reconstruct_faces(
@@ -280,8 +285,7 @@ def reconstruct_faces(
         return []
     coefficients = np.stack([one.coefficients for one in observed])
     parts = layout_of(coefficients).split(coefficients)
-    cages = model.cage(parts.identity, parts.expression)
-    points = model.landmark_points(cages)
+    points = model.landmark_points(parts.identity, parts.expression)
     rotation = rotation_matrix(parts.rotation)
     translation = TRANSLATION_UNIT * parts.translation
     reconstructions = []
@@ -297,7 +301,9 @@ def reconstruct_faces(
                 coefficients=one.coefficients,
                 confidences=one.confidences,
                 descriptor=one.descriptor,
-                geometry=Geometry(model, cages[i], parts.identity[i], parts.albedo[i]),
+                geometry=Geometry(
+                    model, parts.identity[i], parts.expression[i], parts.albedo[i]
+                ),
                 rotation_matrix=rotation_photo,
                 translation_mm=translation_photo,
                 landmarks_px=_project(landmarks, intrinsics)[:, :2],

@@ -47,7 +47,8 @@ def warm_up(models: LoadedModels) -> None:
         models.regressor.alignment,
     ).reconstruct(photo)
     view = TextureView(photo, face.posed_vertices(), face.projected())
-    texture = models.bake([view], face.albedo, DEFAULT_TEXTURE_SIZE)
+    # Two views, as of an album; that of the head below is of one.
+    texture = models.bake([view, view], face.albedo, DEFAULT_TEXTURE_SIZE)
     for form in MESH_FORMATS:
         for image in (None, texture):
             write_mesh(chosen_face(models, face, texture=image, form=form), form, {})

@@ -79,7 +79,7 @@ def test_what_cannot_be_converted_is_refused() -> None:
     network = read_network(file.read_bytes())
     strange = network._replace(operators=[network.operators[-1]._replace(kind="SOFTMAX")])
     with pytest.raises(ValueError, match="no conversion of SOFTMAX"):
-        to_onnx(strange, FACE_MESH.outputs, 1.0, 0.0)
+        to_onnx(strange, FACE_MESH.outputs, 1.0, 0.0, any_size=False)
 
 
 def test_a_missing_wheel_and_another_version_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
