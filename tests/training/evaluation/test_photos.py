@@ -99,10 +99,10 @@ def test_the_convention_is_applied_to_its_own_rows_only(album, face_model):
     album = (directory, x, dataclasses.replace(labels, landmarks=landmarks), transforms)
     convention = LandmarkConvention(vertices, np.zeros(68, bool))
     figures = measure(replay(x), face_model, album, convention=convention)
+    box = "% of face box"
     for title in ("68 landmarks", "the inner 51 landmarks"):
-        box = "% of face box"
         assert figures[f"error of {title}, in the labels' convention", box].value < 1e-3
-        assert figures[f"error of {title}", box].value > 0.5
+    assert figures["error of 68 landmarks", box].value > 0.5
 
 
 def test_colors_of_a_drawn_face_are_its_own(album, face_model):

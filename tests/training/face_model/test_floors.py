@@ -3,15 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facewright.models.assets import FACE_MODEL, asset_path
 from facewright.models.morphable_model import PART_SKIN, MorphableModel
 from facewright.training.face_model import floors
 from facewright.training.face_model.floors import TrueFace, distance, fit
 
 
-@pytest.fixture(scope="module")
-def model() -> MorphableModel:
-    return MorphableModel.load(asset_path(FACE_MODEL))
+@pytest.fixture
+def model(shipped_model: MorphableModel, monkeypatch: pytest.MonkeyPatch) -> MorphableModel:
+    monkeypatch.setattr(floors, "N_POINTS", 500)
+    return shipped_model
 
 
 def truth_of(model: MorphableModel, vertices: np.ndarray) -> TrueFace:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,8 @@ from facewright.training.face_model.scanned import ScannedHeads
 from facewright.training.face_model.sources import FaceSources, SourcesUnavailable
 from facewright.training.face_model.topology import build_topology
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sources() -> FaceSources:
@@ -28,13 +32,14 @@ def sources() -> FaceSources:
         pytest.skip(f"builds need the data wheel: {error}")
 
 
-@pytest.fixture
-def reduced(sources: FaceSources, monkeypatch: pytest.MonkeyPatch) -> build.Geometry:
+@pytest.fixture(scope="module")
+def reduced(sources: FaceSources) -> Iterator[build.Geometry]:
     """A face model of few people and combinations."""
-    monkeypatch.setattr(identity, "N_SCANNED", 120)
-    monkeypatch.setattr(identity, "N_DRAWN", 60)
-    monkeypatch.setattr(expression, "N_COMBINATIONS", 160)
-    return build.build_geometry(sources, Calibration.load(), ScannedHeads.load(), lambda _: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identity, "N_SCANNED", 120)
+        patch.setattr(identity, "N_DRAWN", 60)
+        patch.setattr(expression, "N_COMBINATIONS", 160)
+        yield build.build_geometry(sources, Calibration.load(), ScannedHeads.load(), lambda _: None)
 
 
 def test_the_topology_is_the_shipped_one(sources: FaceSources) -> None:
