@@ -47,7 +47,7 @@ class Client:
 
     def __init__(self, url: str, photo: bytes, accept: str, texture: Texture) -> None:
         place = urlsplit(url)
-        self._address = place.hostname, place.port
+        self._address = place.hostname, place.port or 80
         head = (
             f"POST {PATH}{texture} HTTP/1.1\r\nHost: {place.netloc}\r\nAccept: {accept}\r\n"
             f"Content-Type: image/jpeg\r\nContent-Length: {len(photo)}\r\n\r\n"
