@@ -47,13 +47,15 @@ class Client:
 
     def __init__(self, url: str, photo: bytes, accept: str, texture: Texture) -> None:
         place = urlsplit(url)
-        self._address = place.hostname, place.port
+        self._address = place.hostname, place.port or 80
         head = (
             f"POST {PATH}{texture} HTTP/1.1\r\nHost: {place.netloc}\r\nAccept: {accept}\r\n"
             f"Content-Type: image/jpeg\r\nContent-Length: {len(photo)}\r\n\r\n"
         )
         self._request = head.encode("ascii") + photo
         self._connection: socket.socket | None = None
+        self.answer_bytes = 0
+        """Length of the last answer's body."""
         self._buffer = bytearray(_BUFFER_BYTES)
 
     def send(self) -> tuple[int, str]:
@@ -88,7 +90,8 @@ class Client:
             answer += self._some(connection)
         head, _, body = answer.partition(b"\r\n\r\n")
         announced = _LENGTH.search(head)
-        missing = (int(announced[1]) if announced else 0) - len(body)
+        self.answer_bytes = int(announced[1]) if announced else 0
+        missing = self.answer_bytes - len(body)
         while missing > 0:
             missing -= len(self._some(connection))
         return head

@@ -19,7 +19,7 @@ import onnxruntime as ort
 from facewright.service.bench.floor import Floor
 from facewright.service.bench.load import Answered, Client, closed_load, open_load
 from facewright.service.bench.portrait import render_portrait
-from facewright.service.bench.server import BenchServer, bench_server
+from facewright.service.bench.server import BenchServer, bare_server, bench_server
 from facewright.service.errors import FacewrightError
 from facewright.service.formats.media_types import GLB
 from facewright.service.options import Texture
@@ -120,6 +120,9 @@ class Bench:
             peak = max(load.summary()["throughput"] for load in self._loads.values())
             overload = self._overload(server, peak)
             memory = self._memory(server, begun_with)
+            answer_bytes = self._answer_bytes(server)
+        with bare_server(answer_bytes) as bare:
+            http = self._alone(bare, self._photo)
         photo_to_coefficients = 1000 * float(np.median(observed))
         self._engine.close()
         closed = {str(n): self._loads[n].summary() for n in sorted(self._loads)}
@@ -136,6 +139,7 @@ class Bench:
             "floor_ms": 1000 * floor_seconds,
             "detection_over_regression": float(detection / regression),
             "photo_to_coefficients_ms": photo_to_coefficients,
+            "http_ms": http["p50_ms"],
             "peak_throughput": peak,
             "closed": closed,
             "sizes": sizes,
@@ -150,6 +154,7 @@ class Bench:
                 "load_average": os.getloadavg()[0],
                 "onnxruntime": ort.__version__,
                 "photo_bytes": len(self._photo),
+                "answer_bytes": answer_bytes,
                 "seconds": self._seconds,
             },
         }
@@ -165,6 +170,12 @@ class Bench:
 
     def _client(self, server: BenchServer, photo: bytes, texture: Texture = "albedo") -> Client:
         return Client(server.url, photo, GLB, texture)
+
+    def _answer_bytes(self, server: BenchServer) -> int:
+        client = self._client(server, self._photo)
+        client.send()
+        client.close()
+        return client.answer_bytes
 
     def _closed(self, server: BenchServer, clients: int, seconds: float) -> None:
         load = self._loads.setdefault(clients, _Load())
@@ -245,8 +256,8 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         f"{machine['cores']} cores ({machine['architecture']}), ONNX Runtime "
         f"{machine['onnxruntime']}, load average {machine['load_average']:.1f} at the end; photo "
-        f"of {machine['photo_bytes']} bytes, answers in GLB; {machine['seconds']:g} s per "
-        "measurement.",
+        f"of {machine['photo_bytes']} bytes, answers in GLB, {machine['answer_bytes']} bytes; "
+        f"{machine['seconds']:g} s per measurement.",
         "",
         "| measure | value |",
         "|---|---|",
@@ -257,6 +268,7 @@ def markdown(result: dict[str, Any]) -> str:
         f"| throughput at concurrency 8 / floor | {result['throughput_over_floor']:.2f} |",
         f"| p50 at concurrency 1 / floor | {result['p50_over_floor']:.2f} |",
         f"| not in a network, ms per request | {result['non_network_ms']:.1f} |",
+        f"| p50 of HTTP alone, the same bytes to and fro, ms | {result['http_ms']:.1f} |",
         f"| goodput at {OVERLOAD:g} x overload / peak | "
         f"{result['overload_goodput_over_peak']:.2f} |",
         f"| p99 of the accepted under overload, ms (deadline {overload['deadline_ms']:.0f}) | "

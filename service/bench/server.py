@@ -10,8 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from facewright.service.errors import ModelError
@@ -47,15 +47,25 @@ class BenchServer:
         return found
 
 
-@contextmanager
-def bench_server() -> Iterator[BenchServer]:
+def bench_server() -> AbstractContextManager[BenchServer]:
     """Run a server until the `with` block ends.  Raises `ModelError` when it does not start."""
+    return _running(lambda port: ["facewright", "serve", "--port", str(port)])
+
+
+def bare_server(answer_bytes: int) -> AbstractContextManager[BenchServer]:
+    """The same of `facewright.service.bench.bare`."""
+    module = "facewright.service.bench.bare"
+    return _running(lambda port: [module, str(port), str(answer_bytes)])
+
+
+@contextmanager
+def _running(module: Callable[[int], list[str]]) -> Iterator[BenchServer]:
+    """A server of a module and its arguments, given the port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = {**os.environ, f"{ENV_PREFIX}DRAIN_SECONDS": "0", f"{ENV_PREFIX}WORKERS": "1"}
     environment[f"{ENV_PREFIX}LOG_LEVEL"] = "warning"
-    command = [sys.executable, "-m", "facewright", "serve", "--port", str(port)]
-    process = subprocess.Popen(command, env=environment)
+    process = subprocess.Popen([sys.executable, "-m", *module(port)], env=environment)
     url = f"http://127.0.0.1:{port}"
     try:
         patience = time.monotonic() + _PATIENCE

@@ -301,9 +301,7 @@ def reconstruct_faces(
                 coefficients=one.coefficients,
                 confidences=one.confidences,
                 descriptor=one.descriptor,
-                geometry=Geometry(
-                    model, parts.identity[i], parts.expression[i], parts.albedo[i]
-                ),
+                geometry=Geometry(model, parts.identity[i], parts.expression[i], parts.albedo[i]),
                 rotation_matrix=rotation_photo,
                 translation_mm=translation_photo,
                 landmarks_px=_project(landmarks, intrinsics)[:, :2],

@@ -8,7 +8,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
+from facewright.service.bench.bare import bare_app
 from facewright.service.bench.load import Client, closed_load, open_load
 
 BODY = bytes(600_000)
@@ -57,6 +59,7 @@ def test_answers_are_read_to_their_end_on_one_connection(url: str) -> None:
     one = client(url, b"photo")
     timing = "decode;dur=1.5, mesh;dur=2.0"
     assert [one.send() for _ in range(4)] == [(200, timing), (429, ""), (200, timing), (429, "")]
+    assert one.answer_bytes == 0
     one.close()
 
 
@@ -73,3 +76,8 @@ def test_loads_send_what_they_are_told(url: str) -> None:
     arrived = open_load(lambda: client(url, b"last"), 100.0, 0.1)
     assert {answer.status for answer in arrived} == {200}
     assert all(answer.seconds > 0 for answer in arrived)
+
+
+def test_the_bare_server_answers_what_it_is_told() -> None:
+    with TestClient(bare_app(1000)) as bare:
+        assert bare.post("/v1/reconstruct", content=BODY).content == bytes(1000)
