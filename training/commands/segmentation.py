@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -119,7 +120,9 @@ def export_network(
     portraits: Annotated[
         Path, typer.Option(help="Held-out shards of `segmentation portraits`, for the figures.")
     ],
-    card: Annotated[Path, typer.Option(help="Text of the model card: data, photographs, limits.")],
+    story: Annotated[
+        Path, typer.Option(help="JSON with the model card's data, procedure, photographs, limits.")
+    ],
     version: Annotated[str, typer.Option(help="Version of the weights.")] = "1",
 ) -> None:
     """Measure the network on held-out portraits and write the file that the service loads."""
@@ -137,7 +140,7 @@ def export_network(
     try:
         record = export_segmentation(
             net, output, version=version, crops_nchw=check_crops(shards), facts=facts,
-            card=card.read_text(),
+            story=json.loads(story.read_text()),
         )  # fmt: skip
     except ValueError as error:
         typer.echo(f"export failed: {error}", err=True)

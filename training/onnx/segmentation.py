@@ -103,7 +103,7 @@ def export_segmentation(
     version: str,
     crops_nchw: FloatArray,
     facts: Mapping[str, Any],
-    card: str,
+    story: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write the file, checked, with its record (`.json`) and model card (`.md`) beside it.
 
@@ -112,8 +112,10 @@ def export_segmentation(
         output: path of the ONNX file.
         version: of the weights.
         crops_nchw: (N, 3, 128, 128) in [0, 1], which it is checked with.
-        facts: what else the record says: training and figures.
-        card: text of the model card below its first lines.
+        facts: what else the record says: `training`, and `figures` with the classes'
+            `intersection_over_union` on so many `portraits`.
+        story: what only people know: texts `data` and `procedure`, lists of sentences `photographs`
+            and `limits`.
 
     Raises:
         ValueError: the file is too large or does not give what the network gives.
@@ -143,17 +145,41 @@ def export_segmentation(
         "parameters": sum(double(p).size for p in net.parameters()),
         "export_check": {"graph_difference": difference, "stored_drift": drift},
         **facts,
+        **story,
     }
     output.write_bytes(stored)
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     output.with_suffix(".json").write_text(text)
-    head = (
-        f"# {NAME} {version}\n\nA U-Net of {record['parameters']:,} parameters"
-        f" ({len(stored) / 1e6:.2f} MB, sha256 `{record['sha256'][:16]}…`) that tells"
-        f" {', '.join(CLASSES)} apart in the {SEGMENTATION_SIDE} px crop of a face. MIT.\n\n"
-    )
-    output.with_suffix(".md").write_text(head + card.strip() + "\n")
+    output.with_suffix(".md").write_text(_card(record))
     return record
+
+
+def _card(record: Mapping[str, Any]) -> str:
+    """The model card: the record's facts for people."""
+    side, figures, training = SEGMENTATION_SIDE, record["figures"], record["training"]
+    rows = [f"| {name} | {iou:.3f} |" for name, iou in figures["intersection_over_union"].items()]
+    parts = [
+        f"# Model card: {record['name']} {record['version']}",
+        f"A U-Net that tells {', '.join(record['classes'])} apart in the crop of a face"
+        f" (`models/segmentation.py`), `{record['file']}`. License: {record['license']}.",
+        "|  |  |\n| --- | --- |\n"
+        f"| Input `{INPUT}` | (N, 3, {side}, {side}) float32, RGB in [0, 1] |\n"
+        f"| Output `{OUTPUT}` | (N, {len(CLASSES)}, {side}, {side}) float32, probabilities |\n"
+        f"| Parameters | {record['parameters'] / 1e6:.2f} million |\n"
+        f"| File | {record['size_bytes'] / 1e6:.2f} MB, sha256 `{record['sha256']}` |",
+        "## Training data",
+        record["data"],
+        "## Procedure",
+        f"{record['procedure']} {training['steps']:,} steps over {training['images']:,} pictures.",
+        "## Figures",
+        f"{figures['portraits']} held-out portraits of the generator, all pixels:",
+        "\n".join(["| class | intersection over union |", "| --- | --- |", *rows]),
+        "## Photographs",
+        "\n".join(f"- {line}" for line in record["photographs"]),
+        "## Limits",
+        "\n".join(f"- {line}" for line in record["limits"]),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _run(file: bytes, crops_nchw: FloatArray) -> FloatArray:

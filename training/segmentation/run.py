@@ -1,7 +1,8 @@
 """Training of the segmentation network: one process, portraits first, then photographs too.
 
 Photographs have no classes.  From a part of the run on they get those that the averaged network
-is sure of, in several rounds; what is drawn over them is known for sure.
+is sure of (Tarvainen and Valpola 2017, arXiv 1703.01780) and that agree with their landmarks; what
+is drawn over them is known for sure.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facewright.models.segmentation import CLASSES, SEGMENTATION_SIDE
+from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.models.morphable_model import MorphableModel
+from facewright.models.segmentation import SEGMENTATION_SIDE
 from facewright.models.segmentation_torch import SegmentationNet
 from facewright.training.data.crops import crops_nchw
 from facewright.training.data.shards import IMAGE_SIZE, MARGIN, ShardSet
+from facewright.training.segmentation.anatomy import completed, corrected
 from facewright.training.segmentation.augmentation import UNKNOWN, augmented, place
 from facewright.training.segmentation.dataset import SegmentationShards
 from facewright.training.segmentation.occluders import Picture
@@ -31,14 +35,12 @@ from facewright.training.trainer.optimizer import Optimizer, rate_at
 from facewright.training.trainer.tables import append_row
 
 BATCH = 16
-PHOTOS = 7
+PHOTOS = 8
 """Of a batch, once photographs take part."""
-ROUNDS = (0.4, 0.6, 0.8)
-"""Parts of the run after which photographs get their classes anew."""
+PHOTOS_FROM = 0.4
+"""Part of the run after which photographs take part."""
 SURE = 0.85
 """Probability from which on a pixel's class is taken for true."""
-CLASS_WEIGHTS = (1.0, 1.0, 1.0, 2.0)
-"""Of the classes in the loss: occluders are rare and of every kind."""
 OPTIMIZER = Optimizer(name="adamw", rate=2.5e-3, schedule="cosine", warm_up=0.02, weight_decay=0.01)
 AVERAGED_STEPS = 150
 """Window of the moving average of the weights."""
@@ -62,84 +64,97 @@ class RunPaths:
     out: Path
 
 
+Sample = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]
+"""A picture, its classes and its landmarks."""
+
+
 class Photographs:
     """Photographs with the classes that a network is sure of."""
 
     def __init__(self, directories: tuple[Path, ...]) -> None:
         self._shards = ShardSet(directories)
         self._classes = np.full((len(self._shards), IMAGE_SIZE, IMAGE_SIZE), UNKNOWN, np.uint8)
-        self._marks = self._shards.labels.landmarks + np.float32(MARGIN)
+        labels = self._shards.labels
+        template = MorphableModel.load(asset_path(FACE_MODEL)).landmark_template
+        self._marks = np.float32(MARGIN) + np.stack(
+            [
+                completed(marks, known, template)
+                for marks, known in zip(labels.landmarks, labels.landmark_visible, strict=True)
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self._shards)
 
-    def label(self, net: nn.Module) -> None:
-        """Ask a network in eval mode for the classes of all."""
-        for start in range(0, len(self), 32):
-            rows = np.arange(start, min(start + 32, len(self)))
-            shares = sure_shares(net, self._shards.images(rows))
-            self._classes[rows] = np.where(
-                shares.max(axis=1) >= SURE, shares.argmax(axis=1), UNKNOWN
-            )
+    def label(self, net: nn.Module, rows: NDArray[np.int64]) -> None:
+        """Ask a network in eval mode for the classes of some."""
+        shares = predicted(net, self._shards.images(rows))
+        sure = np.where(shares.max(axis=1) >= SURE, shares.argmax(axis=1), UNKNOWN)
+        for row, own, share in zip(rows, sure.astype(np.uint8), shares, strict=True):
+            self._classes[row] = corrected(own, share, self._marks[row])
 
-    def of(self, row: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
+    def of(self, row: int) -> Sample:
         """A photograph, its classes with what is unknown, and its landmarks."""
         return self._shards.images([row])[0], self._classes[row], self._marks[row]
 
 
 @torch.no_grad()
-def sure_shares(net: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The mean of what a network says of pictures (N, S, S, 3) and of variants: (N, 4, S, S)."""
+def predicted(net: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A network's probabilities (N, 4, S, S) of pictures (N, S, S, 3)."""
     side = images.shape[1]
     small = np.stack(
         [cv2.resize(one, (SEGMENTATION_SIDE,) * 2, interpolation=cv2.INTER_AREA) for one in images]
     ).astype(np.uint8)
-    crops = crops_nchw(small)
-    total = torch.zeros(len(images), len(CLASSES), SEGMENTATION_SIDE, SEGMENTATION_SIDE)
-    for gamma in (0.7, 1.0, 1.4):
-        total += net(crops**gamma).softmax(1)
-        total += net(crops.flip(3) ** gamma).softmax(1).flip(3)
-    large = nn.functional.interpolate(total / 6, size=(side, side), mode="bilinear")
+    crops = crops_nchw(small).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net(crops)
+    shares = logits.float().softmax(1)
+    large = nn.functional.interpolate(shares, size=(side, side), mode="bilinear")
     result: NDArray[np.float32] = large.numpy()
     return result
 
 
 def soft_cross_entropy(logits: Tensor, shares: Tensor) -> Tensor:
-    """Weighted mean over known pixels of the cross entropy with shares (N, 4, H, W) of classes."""
-    weighted = shares * shares.new_tensor(CLASS_WEIGHTS)[:, None, None]
-    return -(weighted * logits.log_softmax(1)).sum() / weighted.sum().clamp(min=1.0)
+    """Mean over known pixels of the cross entropy with the shares (N, 4, H, W) of classes."""
+    return -(shares * logits.log_softmax(1)).sum() / shares.sum().clamp(min=1.0)
 
 
 class _Sampler:
-    """Draws batches; those of a step depend on the seed and its number only."""
+    """Draws batches; those of a step depend on the seed, its number and the photographs' labels."""
 
     def __init__(self, portraits: SegmentationShards, photos: Photographs | None) -> None:
         self._portraits = portraits
         self._photos = photos
 
-    def batch(self, step: int, seed: int, with_photos: bool) -> tuple[Tensor, Tensor]:
-        """Crops (N, 3, 128, 128) and shares (N, 4, 128, 128)."""
+    def batch(self, step: int, seed: int, teacher: nn.Module | None) -> tuple[Tensor, Tensor]:
+        """Crops (N, 3, 128, 128) and shares (N, 4, 128, 128).
+
+        teacher: labels the photographs that take part; without it there are none.
+        """
         rng = np.random.default_rng([seed, step])
+        rows = np.zeros(0, np.int64)
+        if self._photos is not None and teacher is not None:
+            rows = rng.integers(len(self._photos), size=PHOTOS)
+            self._photos.label(teacher, rows)
         crops, shares = [], []
         for k in range(BATCH):
-            photo = with_photos and k < PHOTOS
-            crop, share = augmented(
-                rng, *self._draw(rng, photo), lambda: self._another(rng, with_photos)
-            )
+            own = self._photo(int(rows[k])) if k < len(rows) else self._portrait(rng)
+            crop, share = augmented(rng, *own, lambda: self._another(rng, rows))
             crops.append(crop)
             shares.append(share)
         return crops_nchw(np.stack(crops)), torch.from_numpy(np.stack(shares))
 
-    def _draw(
-        self, rng: np.random.Generator, photo: bool
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
-        if photo and self._photos is not None:
-            return self._photos.of(int(rng.integers(len(self._photos))))
+    def _photo(self, row: int) -> Sample:
+        assert self._photos is not None
+        return self._photos.of(row)
+
+    def _portrait(self, rng: np.random.Generator) -> Sample:
         one = self._portraits.picture(int(rng.integers(len(self._portraits))))
         return one.images[0], one.classes[0], one.landmarks[0]
 
-    def _another(self, rng: np.random.Generator, with_photos: bool) -> Picture:
-        return place(rng, *self._draw(rng, with_photos and rng.random() < 0.6))
+    def _another(self, rng: np.random.Generator, rows: NDArray[np.int64]) -> Picture:
+        photo = len(rows) and rng.random() < 0.6
+        return place(rng, *(self._photo(int(rng.choice(rows))) if photo else self._portrait(rng)))
 
 
 def train(
@@ -175,17 +190,13 @@ def train(
     )  # fmt: skip
     paths.out.mkdir(parents=True, exist_ok=True)
     seconds, step = _resume(paths.out / CHECKPOINT, net, average, optimizer)
-    labeled, saved, mean, last = 0, time.monotonic(), 0.0, time.monotonic()
+    saved, mean, since, last = time.monotonic(), 0.0, 0, time.monotonic()
     while (progress := seconds / (60 * minutes)) < 1:
-        due = sum(progress >= part for part in ROUNDS)
-        if photos is not None and due > labeled:
-            photos.label(average)
-            labeled = due
         if step % _REFRESH_STEPS == 0:
             portraits.refresh()
         for group in optimizer.param_groups:
             group["lr"] = rate_at(OPTIMIZER, progress)
-        crops, shares = sampler.batch(step, seed, labeled > 0)
+        crops, shares = sampler.batch(step, seed, average if progress >= PHOTOS_FROM else None)
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(crops.contiguous(memory_format=torch.channels_last))
         loss = soft_cross_entropy(logits.float(), shares)
@@ -194,7 +205,8 @@ def train(
         optimizer.step()
         step += 1
         _average(average, net, max(1 / AVERAGED_STEPS, 9 / (10 + step)))
-        mean += (loss.item() - mean) / min(step, 100)
+        since += 1
+        mean += (loss.item() - mean) / min(since, 100)
         now = time.monotonic()
         seconds, last = seconds + now - last, now
         if step % _REPORT_STEPS == 0:

@@ -17,6 +17,12 @@ from facewright.training.synthetic.head import Head
 
 pytestmark = pytest.mark.slow
 
+FACTS = {
+    "training": {"steps": 1, "images": 2},
+    "figures": {"portraits": 3, "intersection_over_union": {"hair": 0.5}},
+}
+STORY = {"data": "D.", "procedure": "P.", "photographs": ["Ph."], "limits": ["Blind."]}
+
 
 @pytest.fixture(scope="module")
 def shards(toy_head, tmp_path_factory) -> Path:
@@ -60,7 +66,7 @@ def test_photographs_take_the_classes_that_are_sure() -> None:
 
     images = np.zeros((1, 240, 240, 3), np.uint8)
     images[:, :120] = 255
-    shares = run.sure_shares(Sure(), images)
+    shares = run.predicted(Sure(), images)
     assert shares[0, 1, :100].min() > run.SURE
     assert shares[0, :, 140:].max() < run.SURE
 
@@ -75,11 +81,12 @@ def test_the_file_gives_what_the_network_gives(shards: Path, tmp_path: Path) -> 
     net.eval()
     crops = check_crops(dataset.SegmentationShards(shards))[:3]
     path = tmp_path / "own.onnx"
-    record = export_segmentation(
-        net, path, version="7", crops_nchw=crops, facts={"figures": 1}, card="Text."
-    )
+    record = export_segmentation(net, path, version="7", crops_nchw=crops, facts=FACTS, story=STORY)
     assert record["size_bytes"] == path.stat().st_size < 1_000_000
-    assert path.with_suffix(".md").read_text().endswith("Text.\n")
+    card = path.with_suffix(".md").read_text()
+    assert record["sha256"] in card
+    assert "| hair | 0.500 |" in card
+    assert card.endswith("- Blind.\n")
     session = onnxruntime.InferenceSession(path)
     with torch.inference_mode():
         expected = net(torch.from_numpy(crops)).softmax(1).numpy()
