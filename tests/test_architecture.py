@@ -38,6 +38,7 @@ TRAINING_ROWS = (
     {"recognition", "evaluation"},
     {"losses", "face_model"},
     {"cnet", "identity_branch", "rnet", "synthetic"},
+    {"segmentation"},
     {"commands"},
 )
 """Packages of `training`; each row may import the rows before it, and those of one row not

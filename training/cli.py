@@ -11,6 +11,7 @@ from facewright.training.commands.identity_branch import fit_branch
 from facewright.training.commands.import_weights import import_weights
 from facewright.training.commands.photos import fit_label_convention, prepare_photos
 from facewright.training.commands.rnet import train_rnet
+from facewright.training.commands.segmentation import app as segmentation
 from facewright.training.commands.synth import make_portraits
 from facewright.training.face_model.command import build_face_model
 from facewright.training.face_model.scan_command import measure_floors, register_scan_statistics
@@ -33,4 +34,5 @@ app.command("identity-branch")(fit_branch)
 app.command("cnet")(train_cnet)
 app.command("export")(export)
 app.command("import")(import_weights)
+app.add_typer(segmentation, name="segmentation")
 app.add_typer(evaluate, name="evaluate")

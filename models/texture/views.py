@@ -14,7 +14,9 @@ from facewright.models.jit import kernel
 from facewright.models.morphable_model import PART_CAVITY, PART_TEETH, PART_TONGUE, MorphableModel
 from facewright.models.normals import vertex_normals
 from facewright.models.resampling import halve
+from facewright.models.segmentation import Segmentation
 from facewright.models.texture.atlas import Atlas
+from facewright.models.texture.occlusion import hide
 from facewright.models.texture.rims import continue_rims, find_rims
 from facewright.models.texture.visibility import depth_buffer, safety
 
@@ -48,6 +50,8 @@ class TextureView:
     """(V, 3): the same in the photo, x and y in px (continuous), depth in mm."""
     weight: float = 1.0
     """How far the view is trusted beside others, >= 0; 0 leaves it out."""
+    segmentation: Segmentation | None = None
+    """What the photo shows around the face, if it was asked: only skin is taken."""
 
     def __post_init__(self) -> None:
         photo = self.photo
@@ -75,6 +79,7 @@ class Surface:
         # Kernels take arrays in one form only, and the model's own are frozen.
         self.triangles = np.array(model.triangles)
         self.uv: NDArray[np.float32] = np.array(model.uv)
+        self.landmarks: NDArray[np.int32] = np.array(model.landmarks)
         self.rims = find_rims(model)
         self.inner: NDArray[np.bool_] = np.isin(model.parts, (PART_CAVITY, PART_TEETH, PART_TONGUE))
         """(V,): vertices that a photo colors however flat they are seen."""
@@ -133,6 +138,8 @@ def prepare_view(surface: Surface, view: TextureView, size: int) -> PreparedView
     # What is seen between the lips lies behind them at any rate, and is wanted to their edge.
     seen = safety(depth, within, mm_per_pixel)
     _share(places, facing, depth, seen, np.float32(mm_per_pixel), share)
+    if view.segmentation is not None:
+        hide(view.segmentation, surface.landmarks, points, share)
     pixels, factors = _pixels(window, extent, size)
     # The frame moves everything by a pixel, of which the center's half is left.  Halving may have
     # dropped the last row or column.

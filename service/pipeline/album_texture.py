@@ -97,9 +97,10 @@ def _view(
     picture = album_picture(engine, source, max(1, round(longest * reduction)), job)
     height, width = picture.shape[:2]
     scale = np.array([width / photo.width, height / photo.height])
+    seen = engine.segment(picture, (face.landmarks_px * scale).astype(np.float32), job)
     hair = None
     if subject == "head":
-        hair = hair_color(picture, face, engine.known_heads(), scale)
+        hair = hair_color(picture, face, engine.known_heads(), scale, seen)
     left, top = np.clip(np.floor(low * scale) - 2, 0, [width - 1, height - 1]).astype(int)
     right, bottom = np.clip(np.ceil(high * scale) + 2, [left + 1, top + 1], [width, height]).astype(
         int
@@ -107,4 +108,6 @@ def _view(
     points[:, :2] = points[:, :2] * scale - [left, top]
     part = np.ascontiguousarray(picture[top:bottom, left:right])
     weight = float(photo.observed.confidences.mean())
-    return TextureView(part, face.posed_vertices(), points, weight), hair
+    if seen is not None:
+        seen = seen.moved(np.array([left, top]))
+    return TextureView(part, face.posed_vertices(), points, weight, seen), hair

@@ -12,11 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from facewright.models.resampling import cut_square
+from facewright.models.segmentation import (
+    SEGMENTATION_SIDE,
+    Segmentation,
+    segmentation_transform,
+)
 from facewright.models.texture.views import TextureView
 from facewright.service.errors import ModelError
 from facewright.service.networks.detection import DetectedFace, Detector, TooCoarse
@@ -44,6 +51,7 @@ from facewright.service.settings import Settings
 log = logging.getLogger(__name__)
 
 RgbU8 = npt.NDArray[np.uint8]
+Float32 = npt.NDArray[np.float32]
 
 REDUCED_SIDES: dict[Faces, int] = {"all": 1280, "largest": 512}
 """Pixels that the longer side of a reduced photo has at least: most faces keep enough then."""
@@ -101,6 +109,16 @@ class Engine(LoadedModels):
             batch_bytes=BATCH_BYTES,
             capacity_bytes=settings.queue_bytes,
             max_delay=settings.batch_delay_ms / 1000,
+            dispatchers=self.processors.count,
+            observer=observer,
+        )
+        self._segmentation: MicroBatcher[RgbU8, Float32] = MicroBatcher(
+            self._segment_batch,
+            stage="segment",
+            max_batch=settings.batch_size,
+            capacity=settings.queue_size,
+            weigh=lambda crop: crop.nbytes,
+            capacity_bytes=settings.queue_bytes,
             dispatchers=self.processors.count,
             observer=observer,
         )
@@ -232,27 +250,51 @@ class Engine(LoadedModels):
         subject: Subject = "face",
     ) -> RgbU8:
         """A texture of one face, or its head, baked from its photo: (size, size, 3)."""
+        seen = self.segment(scene.photo, face.landmarks_px, job)
         with job.stage("texture"):
-            view = TextureView(scene.photo, face.posed_vertices(), face.projected())
+            view = TextureView(
+                scene.photo, face.posed_vertices(), face.projected(), segmentation=seen
+            )
             hair = None
             if subject == "head":
-                hair = hair_color(scene.photo, face, self.known_heads())
+                hair = hair_color(scene.photo, face, self.known_heads(), segmentation=seen)
             return self.bake([view], face.albedo, size, subject, hair)
+
+    def segment(
+        self, photo: RgbU8, landmarks: npt.NDArray[np.float32], job: Job
+    ) -> Segmentation | None:
+        """What a photo (H, W, 3) shows around a face with these landmarks (68, 2), px; blocks.
+
+        None where the landmarks are no face's.  Raises `QueueFull`, `DeadlinePassed` and
+        `NotReady` as `MicroBatcher.ask` does.
+        """
+        try:
+            transform = segmentation_transform(landmarks, self.model.landmark_template)
+        except ValueError:
+            return None
+        with job.stage("segment"):
+            crop = cut_square(photo, transform, SEGMENTATION_SIDE)
+            (shares,) = self._segmentation.ask([crop], job.deadline)
+        return Segmentation(shares, transform)
 
     @property
     def alive(self) -> bool:
         """False when photos can no longer reach a network, which only a restart can mend."""
-        return self._detection.alive and self._regression.alive
+        return all(batcher.alive for batcher in self._batchers)
 
     @property
     def call_seconds(self) -> float:
         """For how long a call of a network has been going on; 0 when none is."""
-        return max(self._detection.call_seconds, self._regression.call_seconds)
+        return max(batcher.call_seconds for batcher in self._batchers)
 
     def close(self, timeout: float | None = None) -> None:
         """Finish what waits for the networks and refuse more; give up after `timeout` seconds."""
-        if not all(batcher.close(timeout) for batcher in (self._detection, self._regression)):
+        if not all(batcher.close(timeout) for batcher in self._batchers):
             log.warning("work was still waiting for a network at shutdown")
+
+    @property
+    def _batchers(self) -> tuple[MicroBatcher[Any, Any], ...]:
+        return self._detection, self._regression, self._segmentation
 
     def _regress_batch(self, crops: Sequence[RgbU8]) -> list[Prediction | ModelError]:
         # Threads of one call wait for each other, layer by layer.  With a photo for every
@@ -262,6 +304,10 @@ class Engine(LoadedModels):
                 return self.regressor.regress_each(np.stack(crops))
         with self.processors.take(1):
             return self.lone_regressor.regress_each(np.stack(crops))
+
+    def _segment_batch(self, crops: Sequence[RgbU8]) -> list[Float32]:
+        with self.processors.take(1):
+            return self.segmenter.segment(crops)
 
     def _detect_batch(self, queries: Sequence[Query]) -> Sequence[Outputs]:
         networks = self.detector.networks

@@ -15,6 +15,7 @@ from facewright.models.head_rig import PARTS
 from facewright.models.jit import kernel
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.rasterizer import EMPTY, rasterize
+from facewright.models.segmentation import OCCLUDER, Segmentation
 from facewright.models.texture.atlas import spread_over_texels
 from facewright.models.texture.baking import TextureBaker
 from facewright.models.texture.views import TextureView
@@ -68,6 +69,8 @@ _LEAST_RED = 0.9
 _STANDS_OFF, _BACKGROUND = 9.0, 40.0
 # Share of the hair above the forehead that must lie within the photo.
 _LEAST_SEEN = 0.3
+# Probability of an occluder from which on hair is not looked for behind it.
+_COVERED = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +100,18 @@ class _Layout:
 
 
 def hair_color(
-    photo: RgbU8, face: Reconstruction, heads: Heads, scale: float | Float64 = 1.0
+    photo: RgbU8,
+    face: Reconstruction,
+    heads: Heads,
+    scale: float | Float64 = 1.0,
+    segmentation: Segmentation | None = None,
 ) -> RgbU8 | None:
     """(3,) what the photo (H, W, 3) shows right above the face.
 
     Where that is skin, what stands off the head behind it: hair of a receding line, unless it is
     what lies further out as well.  None where that is not in the photo, or is skin too.
     scale: (2,) or one for both, pixels of this photo per pixel of the face's.
+    segmentation: of this photo; what it knows to be headwear or a hand gives no color.
     """
     cage = heads.cage(
         face.geometry.cage,
@@ -112,10 +120,13 @@ def hair_color(
     )
 
     def seen(points: Float32) -> Float32 | None:
-        """(n, 3) colors at points in model space, if enough of them are in the photo."""
+        """(n, 3) colors at points in model space, if enough of them are seen in the photo."""
         pixels = face.project(points)
         places = np.floor(pixels[:, :2] * scale).astype(np.intp)
         inside = (pixels[:, 2] > 1) & ((places >= 0) & (places < photo.shape[1::-1])).all(axis=1)
+        if segmentation is not None:
+            # Beyond what was segmented nothing is known to cover anything.
+            inside &= ~(segmentation.at(OCCLUDER, pixels[:, :2] * scale) > _COVERED)
         if inside.sum() < _LEAST_SEEN * len(points):
             return None
         columns, lines = places[inside].T

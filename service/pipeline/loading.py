@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from facewright.models.assets import FACE_MODEL, HEAD_RIG, WEIGHTS, asset_path
+from facewright.models.assets import FACE_MODEL, HEAD_RIG, SEGMENTATION, WEIGHTS, asset_path
 from facewright.models.assets import sha256 as file_sha256
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
 from facewright.models.blendshapes import BlendshapeSolver
@@ -26,6 +26,7 @@ from facewright.service.networks.insightface import InsightFace
 from facewright.service.networks.quick import QuickDetector
 from facewright.service.networks.recognition import Evidence, Recognizer
 from facewright.service.networks.regression import Regressor
+from facewright.service.networks.segmentation import Segmenter
 from facewright.service.options import Subject
 from facewright.service.pipeline.head_texture import HeadTextures
 from facewright.service.pipeline.heads import Heads
@@ -66,6 +67,8 @@ class LoadedModels:
         self.regressor, self.detector, self.recognizer, self.providers = _open_networks(
             settings, weights, face_model, self.model.sha256
         )
+        self.segmenter = Segmenter(_shipped(SEGMENTATION))
+        """Tells the skin of faces from what lies before it."""
         threads = settings.inference_threads or usable_processors()
         parted = self.providers == CPU_PROVIDERS and threads <= settings.concurrency
         self.processors = Processors(threads if parted else 1)

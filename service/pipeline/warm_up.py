@@ -9,6 +9,7 @@ from facewright.models.arcface import ARCFACE_POINTS, ARCFACE_SIDE
 from facewright.models.camera import CROP_SIZE
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.resampling import warm_up as warm_up_resampling
+from facewright.models.segmentation import CLASSES, SEGMENTATION_SIDE, Segmentation
 from facewright.models.texture.baking import DEFAULT_TEXTURE_SIZE
 from facewright.models.texture.views import TextureView
 from facewright.service.formats.mesh_file import write_mesh
@@ -36,6 +37,7 @@ def warm_up(models: LoadedModels) -> None:
     on_cpu = models.providers == CPU_PROVIDERS
     models.regressor.warm_up(sorted({1, largest}) if on_cpu else range(1, largest + 1))
     models.lone_regressor.warm_up()
+    models.segmenter.warm_up()
     # Not left to the picture below: the network may see its face beyond the border.
     warm_up_overlay()
     warm_up_resampling()
@@ -46,7 +48,9 @@ def warm_up(models: LoadedModels) -> None:
         models.regressor.regress,
         models.regressor.alignment,
     ).reconstruct(photo)
-    view = TextureView(photo, face.posed_vertices(), face.projected())
+    shares = np.full((len(CLASSES), SEGMENTATION_SIDE, SEGMENTATION_SIDE), 0.5, np.float32)
+    seen = Segmentation(shares, SEGMENTATION_SIDE / CROP_SIZE * face.crop_transform)
+    view = TextureView(photo, face.posed_vertices(), face.projected(), segmentation=seen)
     # Two views, as of an album; that of the head below is of one.
     texture = models.bake([view, view], face.albedo, DEFAULT_TEXTURE_SIZE)
     for form in MESH_FORMATS:

@@ -14,13 +14,15 @@ STAGES = (
     "regress",
     "recognize",
     "reconstruct",
+    "segment",
     "texture",
     "mesh",
     "overlay",
     "encode",
 )
 """In order: bytes to pixels, faces, coefficients, embeddings (of albums, if there is a network for
-them), geometry, image of the skin, mesh files, picture of all faces, answer."""
+them), geometry, what hides the skin, image of the skin, mesh files, picture of all faces,
+answer."""
 
 StageSpan = Callable[[str], AbstractContextManager[object]]
 

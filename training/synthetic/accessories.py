@@ -165,32 +165,46 @@ def tint_lens(
     """
     if glasses.opacity < 0.01 and glasses.glare == 0:
         return
-    low = np.floor(outline[:, :2].min(0)).astype(int).clip(0, len(image) - 1)
-    high = np.ceil(outline[:, :2].max(0)).astype(int).clip(0, len(image) - 1) + 1
-    x0, y0, x1, y1 = int(low[0]), int(low[1]), int(high[0]), int(high[1])
-    if x1 - x0 < 2 or y1 - y0 < 2:
+    window, shape = _window_of(outline, len(image))
+    if min(shape) < 2:
         return
-    mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-    corners = np.round((outline[:, :2] - [x0, y0]) * 8).astype(np.int32)
-    cv2.fillPoly(mask, [corners], 255, cv2.LINE_AA, 3)
-    in_front = nearness[y0:y1, x0:x1] <= outline[:, 2].mean() * 1.004
-    cover = (mask * in_front).astype(np.float32)[..., None] / np.float32(255)
+    cover = lens_cover(nearness, outline)[window][..., None]
     through = 1 - cover[..., 0] * np.float32(min(1.0, glasses.opacity + 0.5 * glasses.glare))
-    bare[y0:y1, x0:x1] *= through
+    bare[window] *= through
     if glasses.opacity > 0.5:
-        near = nearness[y0:y1, x0:x1]
+        near = nearness[window]
         near[cover[..., 0] > 0.5] = outline[:, 2].mean()
-    patch = image[y0:y1, x0:x1]
+    patch = image[window]
     patch += cover * np.float32(glasses.opacity) * (glasses.tint * np.float32(light) - patch)
     if glasses.glare > 0:
         slope = (
-            np.linspace(-1, 1, x1 - x0, dtype=np.float32)[None] * np.float32(rng.normal(0, 1))
-            + np.linspace(-1, 1, y1 - y0, dtype=np.float32)[:, None]
+            np.linspace(-1, 1, shape[1], dtype=np.float32)[None] * np.float32(rng.normal(0, 1))
+            + np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
         )
         band = np.exp(-(((slope - np.float32(rng.normal(0, 0.5))) / 0.4) ** 2))[..., None]
         if rng.random() < 0.4:
-            band = _window(rng, x1 - x0, y1 - y0)
+            band = _window(rng, shape[1], shape[0])
         patch += cover * band * np.float32(glasses.glare * light)
+
+
+def lens_cover(nearness: FloatArray, outline: FloatArray) -> FloatArray:
+    """(S, S) in [0, 1]: which pixels a lens lies before; arguments as of `tint_lens`."""
+    cover = np.zeros_like(nearness)
+    window, shape = _window_of(outline, len(nearness))
+    mask = np.zeros(shape, np.uint8)
+    corners = np.round((outline[:, :2] - [window[1].start, window[0].start]) * 8)
+    cv2.fillPoly(mask, [corners.astype(np.int32)], 255, cv2.LINE_AA, 3)
+    in_front = nearness[window] <= outline[:, 2].mean() * 1.004
+    cover[window] = (mask * in_front).astype(np.float32) / np.float32(255)
+    return cover
+
+
+def _window_of(outline: FloatArray, size: int) -> tuple[tuple[slice, slice], tuple[int, int]]:
+    """Rows and columns of an image around projected points, and how many there are."""
+    low = np.floor(outline[:, :2].min(0)).astype(int).clip(0, size - 1)
+    high = np.ceil(outline[:, :2].max(0)).astype(int).clip(0, size - 1) + 1
+    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
+    return (slice(y0, y1), slice(x0, x1)), (y1 - y0, x1 - x0)
 
 
 def _window(rng: np.random.Generator, width: int, height: int) -> FloatArray:

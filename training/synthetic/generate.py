@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from facewright.models.arrays import FloatArray
 from facewright.models.normals import vertex_normals
+from facewright.models.segmentation import HAIR, OCCLUDER, OTHER, SKIN
 from facewright.training.appearance.skin import Appearance
 from facewright.training.appearance.surface import TEETH
 from facewright.training.data.shards import IMAGE_SIZE, MARGIN
@@ -18,9 +19,11 @@ from facewright.training.synthetic.accessories import (
     Glasses,
     GlassesCase,
     draw_blur_in_front,
+    lens_cover,
     tint_lens,
 )
 from facewright.training.synthetic.background import BACKDROP_SIZE, cut_backdrop, draw_background
+from facewright.training.synthetic.class_map import ClassMap
 from facewright.training.synthetic.clothing import Garments, Wardrobe
 from facewright.training.synthetic.creases import FoldRelief
 from facewright.training.synthetic.hair import HairGrower, HairStyle, draw_style
@@ -42,6 +45,8 @@ SUPERSAMPLING = 1.5
 _BLOCK = 20
 _BACKDROPS = 6
 _SAME_STYLE = 0.8
+# Opacity from which on a lens hides the eye.
+_DARK_LENS = 0.5
 # Random streams of a seed: what is asked of one never changes what another gives.
 _SHAPE, _LOOK, _PICTURE, _BACKDROP = range(4)
 
@@ -56,11 +61,14 @@ class Portrait:
             model's region is seen: no eyeballs, no inside of lids or mouth, and nothing that
             hair, beard, glasses, cloth or things in front cover (a lens counts by its opacity).
             Blur and compression of the photo do not change it.
+        classes: (240, 240) uint8 of `models.segmentation`, what most of each pixel shows; None
+            unless the generator was asked for them.
         labels: the rows of `training.data.shards.Labels`.
     """
 
     image: NDArray[np.uint8]
     attention: NDArray[np.uint8]
+    classes: NDArray[np.uint8] | None
     labels: dict[str, NDArray[np.generic]]
 
 
@@ -81,7 +89,8 @@ class _Scene:
     appearance: Appearance
     geometry: Geometry
     landmarks: FloatArray
-    strands: list[Strands]
+    facial_hair: list[Strands]
+    scalp_hair: list[Strands]
     garments: Garments
     view: View
     lights: Lights
@@ -98,9 +107,14 @@ class _Exposure:
 
 
 class PortraitGenerator:
-    """Draws portraits of one head model; buffers are reused, so one generator per thread."""
+    """Draws portraits of one head model; buffers are reused, so one generator per thread.
 
-    def __init__(self, head: Head) -> None:
+    Args:
+        head: whose portraits.
+        classes: whether portraits come with `Portrait.classes`; nothing else depends on it.
+    """
+
+    def __init__(self, head: Head, *, classes: bool = False) -> None:
         self.head = head
         surface = head.surface
         self._looks = LookSampler(surface)
@@ -111,6 +125,7 @@ class PortraitGenerator:
         size = int(IMAGE_SIZE * SUPERSAMPLING)
         self._frame = FrameBuffer(size)
         self._bare = np.zeros((size, size), np.float32)
+        self._classes = ClassMap(size) if classes else None
         self._shadows = ShadowCaster()
         self._grain = grain_volume()
         self._eye_centers = surface.to_relative(surface.eye_centers)
@@ -211,12 +226,12 @@ class PortraitGenerator:
         attention = cv2.resize(self._bare, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
         if rng.random() < 0.04:
             cover = draw_blur_in_front(rng, image, level)
-            self._hide(cover)
+            self._hide(cover, OCCLUDER)
             attention *= 1 - cover
         photo = development(image)
         border = draw_border(rng, photo, scene.view.turn)
         if border is not None:
-            self._hide(border)
+            self._hide(border, OTHER)
             attention *= 1 - border
         photo_u8 = degrade(rng, photo)
 
@@ -243,10 +258,13 @@ class PortraitGenerator:
                 4.5 / distance,
             ),
         }
-        return Portrait(photo_u8, np.round(attention * 255).astype(np.uint8), labels)
+        classes = None if self._classes is None else self._classes.finish(IMAGE_SIZE)
+        return Portrait(photo_u8, np.round(attention * 255).astype(np.uint8), classes, labels)
 
-    def _hide(self, cover: FloatArray) -> None:
-        """Nothing behind `cover` (240, 240) can be seen: for the landmarks' visibility."""
+    def _hide(self, cover: FloatArray, kind: int) -> None:
+        """Nothing behind `cover` (240, 240) of this class can be seen, no landmark either."""
+        if self._classes is not None:
+            self._classes.cover(kind, cover)
         size = self._frame.size
         self._frame.nearness[cv2.resize(cover, (size, size)) > 0.5] = np.inf
 
@@ -270,7 +288,7 @@ class PortraitGenerator:
         reflectance = appearance.albedo_linear.copy()
         teeth, dark = shade_of_the_mouth(vertices, self._teeth, landmarks)
         reflectance[teeth] *= dark
-        strands = self._hair.facial(rng, appearance, vertices, normals, gravity)
+        facial = self._hair.facial(rng, appearance, vertices, normals, gravity)
         covered = garments.headwear.covers_hair
         cover = self._hair.scalp_cover(rng, style) * (1 - covered)
         under = appearance.hair * np.float32(0.6)
@@ -279,7 +297,6 @@ class PortraitGenerator:
         hair = self._hair.hair(rng, style, appearance.hair, vertices, normals, gravity, covered)
         worn = self._wardrobe.parts(rng, garments.headwear, vertices, landmarks)
         if hair is not None:
-            strands.append(hair)
             worn += self._hair.tail(rng, style, appearance.hair, vertices)
         stand_off = garments.stand_off + cap
         moved = view.to_camera(vertices + normals * stand_off[:, None])
@@ -295,7 +312,8 @@ class PortraitGenerator:
             appearance=appearance,
             geometry=geometry.with_props([p.moved(turned, offset) for p in worn] + held),
             landmarks=posed,
-            strands=[s.moved(turned, offset) for s in strands],
+            facial_hair=[s.moved(turned, offset) for s in facial],
+            scalp_hair=[] if hair is None else [hair.moved(turned, offset)],
             garments=garments,
             view=view,
             lights=draw_lights(rng),
@@ -312,8 +330,9 @@ class PortraitGenerator:
         """Draw head, props and strands over the backdrop (S, S, 3)."""
         geometry, lights, view = scene.geometry, scene.lights, scene.view
         shadowing = lights.directions[: lights.shadowed]
+        every = [*scene.facial_hair, *scene.scalp_hair]
         reach, strand_reach = self._shadows.reach(
-            geometry.vertices, geometry.triangles, scene.strands, shadowing
+            geometry.vertices, geometry.triangles, every, shadowing
         )
         n_lights = len(lights.directions)
         full = np.ones((n_lights, len(geometry.vertices)), np.float32)
@@ -344,9 +363,11 @@ class PortraitGenerator:
             image,
             self._bare,
         )
+        if self._classes is not None:
+            self._classes.draw_geometry(self._frame, geometry, len(self.head.surface.triangles))
         pixels_per_mm = self._pixels_per_mm(view)
         distance = np.linalg.norm(view.offset)
-        for strands, arrives in zip(scene.strands, strand_reach, strict=True):
+        for index, (strands, arrives) in enumerate(zip(every, strand_reach, strict=True)):
             n, k = strands.nodes.shape[:2]
             lit = np.ones((n_lights, n * k), np.float32)
             lit[: lights.shadowed] = arrives
@@ -362,13 +383,20 @@ class PortraitGenerator:
                 strands.colors,
                 colors,
             )
+            nodes, bias = self._to_pixels(view, strands.nodes), np.float32(2.0 / distance)
+            if self._classes is not None:
+                kind = SKIN if index < len(scene.facial_hair) else HAIR
+                self._classes.draw_strands(
+                    kind, nodes, strands.widths, strands.opacity, pixels_per_mm, bias,
+                    self._frame.nearness,
+                )  # fmt: skip
             draw(
-                self._to_pixels(view, strands.nodes),
+                nodes,
                 colors,
                 strands.widths,
                 strands.opacity,
                 pixels_per_mm,
-                np.float32(2.0 / distance),
+                bias,
                 image,
                 self._frame.nearness,
                 self._bare,
@@ -425,6 +453,8 @@ class PortraitGenerator:
         brightness = float(shown.light[self._face_skin].mean())
         for rim in glasses.rims:
             outline = self._to_pixels(view, view.to_camera(rim))
+            if self._classes is not None and glasses.opacity > _DARK_LENS:
+                self._classes.cover(OCCLUDER, lens_cover(self._frame.nearness, outline))
             tint_lens(
                 rng, shown.picture, self._frame.nearness, self._bare, outline, glasses, brightness
             )
@@ -438,15 +468,24 @@ class PortraitGenerator:
         count = len(nodes)
         upper = np.clip(1 + 0.5 * np.diff(nodes[..., 1], axis=1, prepend=nodes[:, :1, 1]), 0.4, 1.6)
         colors = (glasses.color * np.float32(brightness))[None, None] * upper[..., None]
+        widths, opacity = (
+            np.full(count, glasses.width, np.float32),
+            np.full(count, 0.97, np.float32),
+        )
+        pixels_per_mm = self._pixels_per_mm(view)
+        bias = np.float32(0.5 / np.linalg.norm(view.offset))
         # Two passes, since a strand tapers to its tip and a frame does not.
         for line, shade in ((nodes, colors), (nodes[:, ::-1], colors[:, ::-1])):
+            form = np.ascontiguousarray(line, np.float32), widths, opacity, pixels_per_mm, bias
+            if self._classes is not None:
+                self._classes.draw_strands(OCCLUDER, *form, self._frame.nearness)
             draw(
-                np.ascontiguousarray(line, np.float32),
+                form[0],
                 np.ascontiguousarray(shade, np.float32),
-                np.full(count, glasses.width, np.float32),
-                np.full(count, 0.97, np.float32),
-                self._pixels_per_mm(view),
-                np.float32(0.5 / np.linalg.norm(view.offset)),
+                widths,
+                opacity,
+                pixels_per_mm,
+                bias,
                 image,
                 self._frame.nearness,
                 self._bare,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -344,7 +344,8 @@ class HairGrower:
             end = knot + [rng.normal(0, 40), -rng.uniform(100, 200), -rng.uniform(10, 50)]
             mesh = capsule(knot, end, rng.uniform(16, 28), rng.uniform(10, 20), sides=12)
         shade = np.exp(0.25 * rng.standard_normal((len(mesh[0]), 1)))
-        return [prop(mesh, np.clip(color * 0.8 * shade, 0.002, 0.9), 0.2)]
+        tied = prop(mesh, np.clip(color * 0.8 * shade, 0.002, 0.9), 0.2)
+        return [replace(tied, hair=True)]
 
     def _comb(
         self,

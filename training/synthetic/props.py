@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,17 +25,19 @@ class Prop:
         vertices: (V, 3) float32 mm; triangles: (T, 3) int32.
         colors: (V, 3) float32 linear reflectance.
         gloss: strength of the highlight, as of skin.
+        hair: whether it is a part of the hair.
     """
 
     vertices: FloatArray
     triangles: IntArray
     colors: FloatArray
     gloss: float
+    hair: bool = False
 
     def moved(self, rotation: npt.ArrayLike, offset: npt.ArrayLike) -> Prop:
         """Turned by (3, 3), then shifted by (3,) mm."""
         turn, shift = np.asarray(rotation, np.float32), np.asarray(offset, np.float32)
-        return Prop(self.vertices @ turn.T + shift, self.triangles, self.colors, self.gloss)
+        return replace(self, vertices=self.vertices @ turn.T + shift)
 
 
 def prop(mesh: Mesh, color: npt.ArrayLike, gloss: float = 0.0) -> Prop:

@@ -26,7 +26,7 @@ class Geometry:
         relative: (V, 3) reference mm, the place in patterns and grain.
         occlusion: (V,) visible part of the sky; reflectance: (V, 3) linear; gloss: (V,);
             cloth: (V,) as of `training.synthetic.clothing.Garments`; hair: (V,) in [0, 1], how
-            much of the color is painted hair.
+            much of the color is painted hair; 1 of props that are hair.
     """
 
     vertices: FloatArray
@@ -95,5 +95,7 @@ class Geometry:
             ),
             gloss=np.concatenate([self.gloss, gloss]),
             cloth=np.concatenate([self.cloth, np.zeros(count, np.float32)]),
-            hair=np.concatenate([self.hair, np.zeros(count, np.float32)]),
+            hair=np.concatenate(
+                [self.hair, *(np.full(len(p.vertices), p.hair, np.float32) for p in props)]
+            ),
         )

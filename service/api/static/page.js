@@ -362,7 +362,7 @@ function facts(rows) {
   const seconds = (ms) => (ms < 950 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
   rows = [...rows, ["Time", `find ${seconds(of("decode", "detect"))}, reconstruct ${
     seconds(of("regress", "recognize", "reconstruct"))}, ${of("texture") ? "texture and " : ""}mesh ${
-    seconds(of("texture", "mesh", "overlay", "encode"))}`]];
+    seconds(of("segment", "texture", "mesh", "overlay", "encode"))}`]];
   $("facts").replaceChildren(...rows.flatMap(([name, value]) => (
     [make("dt", {}, name), make("dd", {}, ...[value].flat())])));
 }

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 from skimage import data as pictures
 
 from facewright.models.layout import LAYOUT_239
+from facewright.models.segmentation import CLASSES, OCCLUDER, SEGMENTATION_SIDE, SKIN
+from facewright.models.texture.views import TextureView
 from facewright.service.errors import ModelError
 from facewright.service.networks.regression import Regressor
 from facewright.service.pipeline.engine import Engine, Scene
@@ -168,3 +171,40 @@ def test_a_face_with_too_few_pixels_is_looked_at_in_the_whole_photo(
     whole, reduced = scenes(engine, large_jpeg(1, 2600), faces)
     np.testing.assert_array_equal(reduced.faces[0].coefficients, whole.faces[0].coefficients)
     np.testing.assert_array_equal(reduced.faces[0].landmarks_px, whole.faces[0].landmarks_px)
+
+
+def test_what_hides_the_face_stays_out_of_textures_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that takes the crop's lower half for something before the face."""
+    asked = []
+
+    def halves(crops: Any) -> list[Any]:
+        asked.append(len(crops))
+        shares = np.zeros((len(CLASSES), SEGMENTATION_SIDE, SEGMENTATION_SIDE), np.float32)
+        shares[SKIN, : SEGMENTATION_SIDE // 2] = 1
+        shares[OCCLUDER, SEGMENTATION_SIDE // 2 :] = 1
+        return [shares] * len(crops)
+
+    monkeypatch.setattr(engine.segmenter, "segment", halves)
+    scene = scenes(engine, large_jpeg(1, 512), "largest")[0]
+    assert asked == []
+    (face,) = scene.faces
+    job = Job()
+    found = engine.texture(scene, face, 256, job)
+    assert asked == [1]
+    assert "segment" in job.clock.seconds
+    seen = engine.segment(scene.photo, face.landmarks_px, job)
+    assert seen is not None
+    shown = seen.at(SKIN, face.projected()[:, :2]) > 0.9
+    assert 0.2 < shown.mean() < 0.8
+    view = TextureView(scene.photo, face.posed_vertices(), face.projected())
+    free = engine.baker.bake([view], face.albedo, 256)
+    hidden = engine.baker.bake([replace(view, segmentation=seen)], face.albedo, 256)
+    assert np.array_equal(hidden.rgb_u8, found)
+    assert 0.2 < hidden.coverage.sum() / free.coverage.sum() < 0.8
+
+
+def test_landmarks_that_are_no_face_leave_nothing_out(engine: Engine) -> None:
+    photo = np.zeros((50, 50, 3), np.uint8)
+    assert engine.segment(photo, np.zeros((68, 2), np.float32), Job()) is None

@@ -1,0 +1,149 @@
+"""`facewright-train segmentation`: portraits with classes, the network, its measures and file."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.commands.options import FaceModelFile
+from facewright.training.face_model.heads import HeadModel
+from facewright.training.segmentation.dataset import SegmentationShards, write_portraits
+from facewright.training.synthetic.dataset import split_seed
+from facewright.training.synthetic.generate import PortraitGenerator
+from facewright.training.synthetic.head import Head
+from facewright.training.trainer.tables import one_line
+
+app = typer.Typer(no_args_is_help=True, help="Train the network that tells skin from occluders.")
+
+
+@app.command("portraits")
+def make_portraits(
+    out: Annotated[Path, typer.Argument(help="Directory of the shards; made when missing.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of portraits in all.")] = 6_000,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    split: Annotated[
+        Literal["train", "val"],
+        typer.Option(help="Which part of the seeds; no picture of one is in the other."),
+    ] = "train",
+    head: Annotated[
+        Path, typer.Option(help="Head model that `facewright-train face-model` writes.")
+    ] = Path("runs/face_model/head.npz"),
+    face_model: FaceModelFile = None,
+) -> None:
+    """Render portraits with the class of every pixel. Shards that are complete are kept."""
+    model = MorphableModel.load(face_model or asset_path(FACE_MODEL))
+    generator = PortraitGenerator(Head.build(HeadModel.load(head), model), classes=True)
+    # SIGTERM ends it as cleanly as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    columns = (
+        TextColumn("portraits"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    try:
+        with Progress(*columns) as progress:
+            bar = progress.add_task("portraits", total=count)
+            write_portraits(
+                generator, out, split_seed(split, seed), count,
+                lambda n: progress.advance(bar, n),
+            )  # fmt: skip
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    except KeyboardInterrupt:
+        typer.echo("Stopped; the same command goes on from the complete shards.", err=True)
+        raise typer.Exit(130) from None
+
+
+@app.command("train")
+def train_network(
+    portraits: Annotated[Path, typer.Option(help="Shards of `segmentation portraits`.")],
+    out: Annotated[Path, typer.Option(help="Directory of the run; an interrupted one goes on.")],
+    photos: Annotated[
+        list[Path] | None, typer.Option(help="Shards of `prepare` to learn from without labels.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Length of the run.")] = 30.0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Train the network on one core; saves and stops on Ctrl-C or SIGTERM."""
+    import cv2
+    import torch
+
+    from facewright.training.segmentation.run import FINAL, RunPaths, train
+    from facewright.training.trainer.signals import handling_signals
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    asked: list[int] = []
+    paths = RunPaths(portraits, tuple(photos or ()), out)
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f}% {task.fields[figures]}"),
+        TimeElapsedColumn(),
+    )
+    with handling_signals(lambda number, _: asked.append(number)), Progress(*columns) as progress:
+        bar = progress.add_task("training", total=1.0, figures="")
+
+        def report(part: float, figures: Mapping[str, float]) -> None:
+            progress.update(bar, completed=part, figures=one_line(figures))
+
+        finished = train(paths, minutes, seed, lambda: bool(asked), report)
+    if not finished:
+        typer.echo("Stopped; the same command goes on.", err=True)
+        raise typer.Exit(130)
+    typer.echo(f"The trained network is {out / FINAL}")
+
+
+@app.command("export")
+def export_network(
+    checkpoint: Annotated[Path, typer.Argument(help="Of `segmentation train`.")],
+    output: Annotated[
+        Path, typer.Option("--out", "-o", help="ONNX file; record and card go next to it.")
+    ],
+    portraits: Annotated[
+        Path, typer.Option(help="Held-out shards of `segmentation portraits`, for the figures.")
+    ],
+    story: Annotated[
+        Path, typer.Option(help="JSON with the model card's data, procedure, photographs, limits.")
+    ],
+    version: Annotated[str, typer.Option(help="Version of the weights.")] = "1",
+) -> None:
+    """Measure the network on held-out portraits and write the file that the service loads."""
+    from facewright.training.onnx.segmentation import export_segmentation
+    from facewright.training.segmentation.evaluation import check_crops, held_out_iou
+    from facewright.training.segmentation.run import load_network
+
+    net, steps, images = load_network(checkpoint)
+    shards = SegmentationShards(portraits)
+    iou = held_out_iou(net, shards)
+    facts = {
+        "training": {"steps": steps, "images": images},
+        "figures": {"portraits": len(shards), "intersection_over_union": iou},
+    }
+    try:
+        record = export_segmentation(
+            net, output, version=version, crops_nchw=check_crops(shards), facts=facts,
+            story=json.loads(story.read_text()),
+        )  # fmt: skip
+    except ValueError as error:
+        typer.echo(f"export failed: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{output}: {record['size_bytes'] / 1e6:.2f} MB, sha256 {record['sha256']}")
+    typer.echo(f"intersection over union, {len(shards)} portraits: {one_line(iou)}")

@@ -1,0 +1,1 @@
+"""The segmentation network: labels from drawn portraits, and photographs without any."""
