@@ -33,7 +33,6 @@ from facewright.service.options import (
     Faces,
     Subject,
 )
-from facewright.service.pipeline.head_texture import hair_color
 from facewright.service.pipeline.job import Job
 from facewright.service.pipeline.loading import LoadedModels
 from facewright.service.pipeline.photo import ImageLimits, Photo, open_photo
@@ -43,6 +42,7 @@ from facewright.service.pipeline.reconstruction import (
     Reconstructor,
     reconstruct_faces,
 )
+from facewright.service.pipeline.scalp import scalp_in_photo
 from facewright.service.pipeline.warm_up import warm_up
 from facewright.service.runtime.batch_events import BatchObserver
 from facewright.service.runtime.batching import MicroBatcher
@@ -255,10 +255,10 @@ class Engine(LoadedModels):
             view = TextureView(
                 scene.photo, face.posed_vertices(), face.projected(), segmentation=seen
             )
-            hair = None
+            scalp = None
             if subject == "head":
-                hair = hair_color(scene.photo, face, self.known_heads(), segmentation=seen)
-            return self.bake([view], face.albedo, size, subject, hair)
+                scalp = scalp_in_photo(scene.photo, face, self.known_heads(), segmentation=seen)
+            return self.bake([view], face.albedo, size, scalp)
 
     def segment(
         self, photo: RgbU8, landmarks: npt.NDArray[np.float32], job: Job

@@ -353,9 +353,14 @@ def _blendshapes(
     if solver is None:
         return None
     solved = solver.solve(expression, identity)
-    weights = np.round(solved.weights.astype(np.float64), 4).tolist()
+
+    def named(weights: npt.NDArray[np.float32]) -> dict[str, float]:
+        rounded = np.round(weights.astype(np.float64), 4).tolist()
+        return dict(zip(ARKIT_BLENDSHAPES, rounded, strict=True))
+
     return schemas.Blendshapes(
-        weights=dict(zip(ARKIT_BLENDSHAPES, weights, strict=True)),
+        weights=named(solved.weights),
+        calibrated=None if solved.calibrated is None else named(solved.calibrated),
         residual_mm=round(solved.residual_mm, 4),
     )
 
