@@ -66,14 +66,14 @@ class LoadedModels:
         self.heads = _load_heads(self.model)
         """Makes whole heads; None for a face model that has none."""
         self._head_textures = None if self.heads is None else HeadTextures(self.model, self.heads)
-        known = set(ARKIT_BLENDSHAPES) & set(self.model.expression_units)
-        self.weights_sha256 = file_sha256(weights)
-        calibration = _load_calibration(weights, self.weights_sha256)
-        self.blendshapes = BlendshapeSolver(self.model, calibration) if known else None
-        """Says expressions in ARKit's blendshapes; None for a face model without their names."""
         self.regressor, self.detector, self.recognizer, self.providers = _open_networks(
             settings, weights, face_model, self.model.sha256
         )
+        self.weights_sha256 = file_sha256(weights)
+        known = set(ARKIT_BLENDSHAPES) & set(self.model.expression_units)
+        calibration = _load_calibration(weights, self.weights_sha256)
+        self.blendshapes = BlendshapeSolver(self.model, calibration) if known else None
+        """Says expressions in ARKit's blendshapes; None for a face model without their names."""
         self.segmenter = Segmenter(_shipped(SEGMENTATION))
         """Tells the skin of faces from what lies before it."""
         threads = settings.inference_threads or usable_processors()
