@@ -10,7 +10,7 @@ from facewright.training.commands.evaluate import calibrate_blendshapes
 from facewright.training.commands.export import export
 from facewright.training.commands.identity_branch import fit_branch
 from facewright.training.commands.import_weights import import_weights
-from facewright.training.commands.photos import fit_label_convention, prepare_photos
+from facewright.training.commands.photos import fit_label_convention, measure_shift, prepare_photos
 from facewright.training.commands.rnet import train_rnet
 from facewright.training.commands.segmentation import app as segmentation
 from facewright.training.commands.synth import make_portraits
@@ -29,6 +29,7 @@ app.command("register-scans")(register_scan_statistics)
 app.command("floors")(measure_floors)
 app.command("synth")(make_portraits)
 app.command("prepare")(prepare_photos)
+app.command("landmark-shift")(measure_shift)
 app.command("landmark-convention")(fit_label_convention)
 app.command("rnet")(train_rnet)
 app.command("identity-branch")(fit_branch)

@@ -16,6 +16,7 @@ from facewright.training.commands.options import (
     FaceModelFile,
     HoldOut,
     LabelFile,
+    LandmarkShift,
     NeededPointsFile,
     NetworkFile,
     PersonOf,
@@ -76,6 +77,7 @@ def photos(
     points: PointsFile = None,
     people: WhosePhotos = "all",
     hold_out: HoldOut = 0.15,
+    landmark_shift: LandmarkShift = (0.0, 0.0),
     limit: PhotoLimit = None,
     seed: Seed = 0,
     json: JsonFile = None,
@@ -96,6 +98,7 @@ def photos(
             chosen,
             measured_on=_photos_of(chosen, directory, people),
             convention=read_convention(model),
+            shift=landmark_shift,
             seed=seed,
             track=_track,
         )

@@ -30,6 +30,10 @@ LabelFile = Annotated[Path, typer.Option(help=".npz of names, mesh468 and maybe 
 _POINTS = "Points to align by, as `facewright detect PHOTOS -o` writes them."
 PointsFile = Annotated[Path | None, typer.Option(help=_POINTS)]
 NeededPointsFile = Annotated[Path, typer.Option(help=_POINTS)]
+LandmarkShift = Annotated[
+    tuple[float, float],
+    typer.Option(help="Px right and down that landmarks68 are off; see `landmark-shift`."),
+]
 PersonOf = Annotated[
     Literal["folder", "name", "file"] | None,
     typer.Option(

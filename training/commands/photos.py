@@ -1,4 +1,4 @@
-"""`facewright-train prepare` and `landmark-convention`."""
+"""`facewright-train prepare`, `landmark-shift` and `landmark-convention`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from facewright.training.commands.options import (
     FaceModelFile,
     HoldOut,
     LabelFile,
+    LandmarkShift,
     NetworkFile,
     PersonOf,
     PhotoFolder,
@@ -31,6 +32,7 @@ def prepare_photos(
     landmarks: Annotated[
         Literal["facemesh", "labels68"], typer.Option(help="mesh468 or landmarks68 of --labels.")
     ] = "facemesh",
+    landmark_shift: LandmarkShift = (0.0, 0.0),
     points: PointsFile = None,
     person: PersonOf = None,
     split: Annotated[
@@ -62,7 +64,7 @@ def prepare_photos(
     # SIGTERM ends it as cleanly as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        source = LabeledLandmarks(labels, landmarks)
+        source = LabeledLandmarks(labels, landmarks, landmark_shift)
         model = load_face_model(face_model)
         faces = read_faces(points or _detect(photos, out))
         plan = plan_photos(
@@ -86,6 +88,26 @@ def prepare_photos(
         f"{len(plan.names) - left_out.total()} photos of up to {people} {split} people in {out}",
         soft_wrap=True,
     )
+
+
+def measure_shift(
+    labels: Annotated[Path, typer.Argument(help=".npz of names, mesh468 and landmarks68.")],
+    hold_out: HoldOut = 0.15,
+) -> None:
+    """Measure by how many pixels landmarks68 are off FaceMesh's points; training people only."""
+    import numpy as np
+
+    from facewright.training.photos.labels import landmark_shift
+    from facewright.training.photos.people import rows_of
+
+    try:
+        with np.load(labels) as file:
+            rows = rows_of([str(name) for name in file["names"]], "train", hold_out)
+            mesh468 = file["mesh468"][rows].astype(np.float64)
+            right, down = landmark_shift(mesh468, file["landmarks68"][rows].astype(np.float64))
+    except (KeyError, ValueError, OSError) as error:
+        _fail("landmark-shift", error)
+    typer.echo(f"--landmark-shift {right:.2f} {down:.2f}")
 
 
 def fit_label_convention(

@@ -134,13 +134,14 @@ def landmark_figures(
     predictions: Predictions,
     *,
     convention: LandmarkConvention | None,
+    shift: tuple[float, float],
     measured_on: str,
 ) -> list[Figure]:
     """Errors of the landmarks beside the mean face's, under the crop's nominal camera.
 
     Rows without a remark compare the model's own landmarks with the labels as they are. Those
-    "in the labels' convention" put jaw and brows where the convention does. Photos whose landmarks
-    are not all known are left out.
+    "in the labels' convention" take the shift off the labels and put jaw and brows where the
+    convention does. Photos whose landmarks are not all known are left out.
     """
     assert labels.landmarks is not None
     known = np.flatnonzero(np.isfinite(labels.landmarks).all((1, 2)))
@@ -180,10 +181,11 @@ def landmark_figures(
             title = f"68 landmarks, label yaw {low}-{high}° ({rows.sum()} photos)"
             compare(title, "% of face box", own, as_labeled, slice(None), box, rows)
     if convention is not None:
+        shifted = as_labeled - np.array(shift)
         for part, title in both:
             compare(
                 f"{title}, in the labels' convention",
-                "% of face box", predicted(convention.vertices), as_labeled, part, box, everyone,
+                "% of face box", predicted(convention.vertices), shifted, part, box, everyone,
             )  # fmt: skip
     return figures
 
@@ -247,6 +249,7 @@ def evaluate_photos(
     *,
     measured_on: str,
     convention: LandmarkConvention | None = None,
+    shift: tuple[float, float] = (0.0, 0.0),
     seed: int = 0,
     track: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
 ) -> list[Figure]:
@@ -259,6 +262,7 @@ def evaluate_photos(
         labels: of the photos to use.
         measured_on: description of the data.
         convention: of the labels' landmarks, None to leave its rows out.
+        shift: of the labels' landmarks, px right and down; of the convention's rows only.
         seed: of sampled pairs.
         track: wraps the loop over batches to show progress.
 
@@ -278,8 +282,9 @@ def evaluate_photos(
     figures = []
     if labels.landmarks is not None:
         figures += landmark_figures(
-            network, model, labels, predictions, convention=convention, measured_on=measured_on
-        )
+            network, model, labels, predictions,
+            convention=convention, shift=shift, measured_on=measured_on,
+        )  # fmt: skip
     value, baseline = np.nanmean(np.concatenate(colors, axis=1), axis=1)
     name = "mean color difference in the region of the face"
     figures.append(Figure(measured_on, name, "of 255", float(value), float(baseline)))

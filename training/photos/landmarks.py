@@ -47,19 +47,26 @@ class LabeledLandmarks:
         path: `.npz` with `names` and `mesh468`, and `landmarks68` if asked for.
         kind: "facemesh" takes the model's landmarks from FaceMesh's points; "labels68" takes
             `landmarks68`, of which only 27 to 67 are the face model's.
+        shift: px right and down by which `landmarks68` are off.
 
     Raises:
         KeyError: an array is missing. FileNotFoundError: no such file.
+        ValueError: a shift is given for FaceMesh's points.
     """
 
-    def __init__(self, path: Path, kind: LabelKind = "facemesh") -> None:
-        self.description = f"{kind} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    def __init__(
+        self, path: Path, kind: LabelKind = "facemesh", shift: tuple[float, float] = (0.0, 0.0)
+    ) -> None:
+        if kind == "facemesh" and any(shift):
+            raise ValueError("the shift is one of landmarks68, FaceMesh's points have none")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.description = f"{kind} {digest} shift {shift[0]:g} {shift[1]:g}"
         with np.load(path) as file:
             names = [str(name) for name in file["names"]]
             if kind == "facemesh":
                 points, known = landmarks68(file["mesh468"].astype(np.float64))
             else:
-                points = file["landmarks68"].astype(np.float64)
+                points = file["landmarks68"].astype(np.float64) - np.array(shift)
                 known = np.isfinite(points).all(2)
                 known[:, : SHARP.start] = False
         self._points = np.where(known[..., None], points + PIXEL_CENTER, 0.0)

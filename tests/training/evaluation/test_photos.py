@@ -95,10 +95,10 @@ def test_the_convention_is_applied_to_its_own_rows_only(album, face_model):
     directory, x, labels, transforms = album
     vertices = face_model.landmarks.copy()
     vertices[:17] = np.roll(vertices[:17], 3)
-    landmarks = true_landmarks(face_model, vertices, x, transforms)
+    landmarks = true_landmarks(face_model, vertices, x, transforms) + [1.5, -0.5]
     album = (directory, x, dataclasses.replace(labels, landmarks=landmarks), transforms)
     convention = LandmarkConvention(vertices, np.zeros(68, bool))
-    figures = measure(replay(x), face_model, album, convention=convention)
+    figures = measure(replay(x), face_model, album, convention=convention, shift=(1.5, -0.5))
     box = "% of face box"
     for title in ("68 landmarks", "the inner 51 landmarks"):
         assert figures[f"error of {title}, in the labels' convention", box].value < 1e-3

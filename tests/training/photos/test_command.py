@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -21,6 +22,36 @@ def network(tmp_path, face_model):
     info = CheckpointInfo("239", "paper", face_model.sha256, 0, 0)
     save_checkpoint(path, RNet().eval(), None, info)
     return path
+
+
+def test_the_shift_is_measured_on_training_people(tmp_path, collection):
+    _, labels, _, _ = collection
+    with np.load(labels) as file:
+        names = file["names"]
+    mesh = np.random.default_rng(0).normal(size=(468, 3)) * 20
+    mesh[[33, 263]] = [[-30, 0, 0], [30, 0, 0]]
+    mesh = mesh * np.linspace(0.5, 2, 12)[:, None, None]
+    landmarks = np.zeros((12, 68, 2))
+    pairs = {36: 33, 45: 263, 39: 133, 42: 362, 48: 61, 54: 291, 33: 2, 51: 0, 57: 17}
+    for of68, of468 in pairs.items():
+        landmarks[:, of68] = mesh[:, of468, :2]
+    landmarks += [1.25, -0.5]
+    held_out = np.char.startswith(names, "Bo") | np.char.startswith(names, "Cy")
+    assert held_out.sum() == 4
+    landmarks[held_out] += 50
+    np.savez(labels, names=names, mesh468=mesh, landmarks68=landmarks)
+    result = run("landmark-shift", labels, "--hold-out", 0.3)
+    assert result.exit_code == 1
+    assert "too few" in result.output
+    one_size = dict(names=np.tile(names, 3), mesh468=np.tile(mesh[:1], (36, 1, 1)),
+                    landmarks68=np.tile(landmarks[:1], (36, 1, 1)))  # fmt: skip
+    np.savez(labels, **one_size)
+    result = run("landmark-shift", labels, "--hold-out", 0.3)
+    assert "different sizes" in result.output
+    names, mesh, landmarks = (np.concatenate([a, a]) for a in (names, mesh, landmarks))
+    np.savez(labels, names=names, mesh468=mesh, landmarks68=landmarks)
+    result = run("landmark-shift", labels, "--hold-out", 0.3)
+    assert result.output == "--landmark-shift 1.25 -0.50\n"
 
 
 def test_a_network_is_measured_on_held_out_people(

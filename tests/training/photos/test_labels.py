@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 
 from facewright.training.photos.facemesh import _POINTS, five_points, landmarks68, yaw_degrees
 from facewright.training.photos.faces import read_faces
-from facewright.training.photos.labels import PhotoLabels, read_labels
+from facewright.training.photos.labels import PhotoLabels, landmark_shift, read_labels
 
 # Image-left and -right FaceMesh points, paired by the symmetry of MediaPipe's canonical face.
 MIRROR = {
@@ -12,6 +13,22 @@ MIRROR = {
     153: 380, 163: 390, 61: 291, 39: 269, 40: 270, 37: 267, 0: 0, 321: 91, 314: 84, 405: 181,
     17: 17, 78: 308, 81: 311, 13: 13, 402: 178, 14: 14,
 }  # fmt: skip
+
+
+def schematic_mesh(rng, count, size):
+    """FaceMesh points of upright frontal faces, symmetric about x = 100."""
+    mesh = np.zeros((count, 468, 3))
+    mesh[...] = rng.normal(size=(468, 3))
+    mesh[:, :, 0] = 100 + mesh[:, :, 0] * size[:, None]
+    mesh[:, :, 1] = 90 + mesh[:, :, 1] * size[:, None]
+    mesh[:, :, 2] = 0
+    for left, right in ((33, 263), (133, 362), (61, 291)):
+        mesh[:, right, 0] = 200 - mesh[:, left, 0]
+        mesh[:, right, 1] = mesh[:, left, 1]
+    mesh[:, 33, 0] = 100 - size
+    mesh[:, 263, 0] = 100 + size
+    mesh[:, 1:3, 0] = mesh[:, [0, 17], 0] = 100
+    return mesh
 
 
 def test_the_landmark_table_is_symmetric():
@@ -68,3 +85,26 @@ def test_labels_shift_to_continuous_coordinates(tmp_path):
     )
     assert both.take(np.array([1])).names == ["b"]
     assert both.take(np.array([1])).yaw == [2]
+
+
+def test_a_constant_shift_is_told_from_other_anatomy():
+    rng = np.random.default_rng(1)
+    size = rng.uniform(20, 80, 300)
+    mesh = schematic_mesh(rng, 300, size)
+    landmarks = rng.normal(size=(300, 68, 2)) * size[:, None, None]
+    # Anatomy that differs by some percent of the face's size, symmetric sideways.
+    for of68, of468, x, y in (
+        ((36, 45), (33, 263), 0.03, 0.01), ((39, 42), (133, 362), -0.02, 0.02),
+        ((48, 54), (61, 291), 0.01, -0.04), ((33,), (2,), 0, 0.05), ((51,), (0,), 0, -0.03),
+        ((57,), (17,), 0, 0.06),
+    ):  # fmt: skip
+        for side, (a, b) in zip((1, -1), zip(of68, of468, strict=True), strict=False):
+            landmarks[:, a] = mesh[:, b, :2] + size[:, None] * [side * x, y]
+    landmarks += np.array([1.3, 0.9]) + rng.normal(size=landmarks.shape) * 0.5
+    landmarks[:5] += 40  # another face
+    mesh[5:8] = np.nan
+    right, down = landmark_shift(mesh, landmarks)
+    assert right == pytest.approx(1.3, abs=0.1)
+    assert down == pytest.approx(0.9, abs=0.2)
+    with pytest.raises(ValueError, match="too few"):
+        landmark_shift(mesh[:8], landmarks[:8])

@@ -29,13 +29,20 @@ def test_landmarks_of_label_files(label_file):
     assert source.find("b") is None
     assert source.find("none") is None
 
-    other = LabeledLandmarks(path, "labels68")
-    found = other.find("b")
+    shifted = LabeledLandmarks(path, "labels68", (1.25, 0.75))
+    found = shifted.find("b")
     assert np.flatnonzero(found.known).tolist() == list(range(27, 68))
-    np.testing.assert_allclose(found.points[27:], landmarks[1, 27:] + 0.5)
+    np.testing.assert_allclose(found.points[27:], landmarks[1, 27:] + [-0.75, -0.25])
     assert np.isfinite(found.points).all()
-    assert other.find("c") is None
-    assert other.description != source.description
+    assert shifted.find("c") is None
+    descriptions = {
+        source.description,
+        shifted.description,
+        LabeledLandmarks(path, "labels68").description,
+    }
+    assert len(descriptions) == 3
+    with pytest.raises(ValueError, match="shift"):
+        LabeledLandmarks(path, "facemesh", (1, 0))
 
 
 def test_landmarks_of_another_face_are_noticed():

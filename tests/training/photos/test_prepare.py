@@ -113,7 +113,7 @@ def test_different_photos_do_not_mix(collection, tmp_path, face_model):
     ):
         with pytest.raises(ValueError, match="choose another directory"):
             write_shards(other, tmp_path / "out", face_model, source)
-    moved = LabeledLandmarks(labels, "labels68")
+    moved = LabeledLandmarks(labels, "labels68", (1, 0))
     with pytest.raises(ValueError, match="choose another directory"):
         write_shards(plan, tmp_path / "out", face_model, moved)
     assert write_shards(plan, tmp_path / "out", face_model, source).total() == 0
