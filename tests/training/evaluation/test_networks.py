@@ -102,8 +102,8 @@ def test_figures_fit_the_model_card(tmp_path, capsys):
 
 def test_the_command_measures_a_checkpoint(tmp_path, shard_directory, face_model, face_model_file):
     checkpoint = tmp_path / "net.pt"
-    info = CheckpointInfo("239", "paper", face_model.sha256, 0, 0)
-    save_checkpoint(checkpoint, RNet().eval(), None, info)
+    info = CheckpointInfo("239", "paper", face_model.sha256, 0, 0, input_size=64)
+    save_checkpoint(checkpoint, RNet(input_size=64).eval(), None, info)
     assert load_network(checkpoint).predict(np.zeros((1, 224, 224, 3), np.uint8)).shape == (1, 239)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "shard_00000").symlink_to(shard_directory / "shard_00000")

@@ -62,8 +62,8 @@ def test_nothing_to_draw_and_other_face_models_are_refused(shard_directory, face
 
 def test_the_command_writes_a_picture(tmp_path, shard_directory, face_model, face_model_file):
     checkpoint = tmp_path / "net.pt"
-    info = CheckpointInfo("239", "paper", face_model.sha256, 0, 0)
-    save_checkpoint(checkpoint, RNet().eval(), None, info)
+    info = CheckpointInfo("239", "paper", face_model.sha256, 0, 0, input_size=64)
+    save_checkpoint(checkpoint, RNet(input_size=64).eval(), None, info)
     out = tmp_path / "new" / "sheet.png"
     arguments = ["sheet", str(checkpoint), "--data", str(shard_directory), "--count", "2"]
     arguments += ["--side", "32", "--face-model", str(face_model_file)]

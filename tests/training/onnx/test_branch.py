@@ -17,16 +17,12 @@ from facewright.models.rnet_torch import RNet
 from facewright.training.onnx.builder import Precision
 from facewright.training.onnx.graph import build_onnx, serialize
 from facewright.training.onnx.importing import import_onnx
+from tests.training.onnx.networks import blocks
 
 pytestmark = pytest.mark.slow
 
 OUTPUTS = ["coefficients", "confidences", "descriptors"]
 METADATA = {"layout": LAYOUT_239.name, "variant": "paper", "face_model": "ab" * 32}
-
-
-def crops(count: int, seed: int) -> torch.Tensor:
-    coarse = torch.rand(count, 3, 14, 14, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.interpolate(coarse, scale_factor=16.0)
 
 
 def network(model: MorphableModel, hidden: int, chip_size: int) -> RNet:
@@ -41,7 +37,7 @@ def network(model: MorphableModel, hidden: int, chip_size: int) -> RNet:
     torch.nn.init.normal_(rnet.fc.weight, std=0.01)
     rnet.fc.weight.data[LAYOUT_239.rotation] *= 20
     with torch.no_grad():
-        rnet.train()(crops(8, 1))
+        rnet.train()(blocks(8, seed=1))
     return rnet.eval()
 
 
@@ -55,7 +51,7 @@ def run(rnet: RNet, precision: Precision, images: torch.Tensor) -> list[np.ndarr
 @pytest.mark.parametrize(("hidden", "chip_size"), [(0, 150), (24, 150), (24, 120)])
 def test_graph_gives_what_torch_gives(toy_head, hidden: int, chip_size: int) -> None:
     rnet = network(toy_head.model, hidden, chip_size)
-    images = crops(3, 5)
+    images = blocks(3, seed=5)
     with torch.no_grad():
         expected = rnet.regress(images)
         bare = rnet.fc(expected.pooled)
@@ -74,7 +70,7 @@ def test_graph_gives_what_torch_gives(toy_head, hidden: int, chip_size: int) -> 
 
 def test_8_bits_change_little(toy_head) -> None:
     rnet = network(toy_head.model, 24, 150)
-    images = crops(4, 5)
+    images = blocks(4, seed=5)
     exact, stored = run(rnet, "float32", images), run(rnet, "int8", images)
     assert 0 < np.abs(exact[0] - stored[0]).max() < 0.05
     assert 0 < 1 - (exact[2] * stored[2]).sum(1).min() < 1e-3
@@ -91,13 +87,13 @@ def test_import_reads_the_branch_back(
     torch.nn.init.normal_(cnet.fc2.weight, std=0.05)
     path = tmp_path / "x.onnx"
     path.write_bytes(serialize(build_onnx(rnet, cnet, precision, METADATA)))
-    again, cnet_again, info = import_onnx(path, crops(4, 2))
+    again, cnet_again, info = import_onnx(path, blocks(4, seed=2))
     assert again.branch is not None
     assert (again.branch.hidden, again.branch.chip_size) == (hidden, 120)
     assert cnet_again is not None
     assert (cnet_again.channels, cnet_again.hidden) == (16, 32)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    images = crops(3, 3)
+    images = blocks(3, seed=3)
     coefficients, confidences, descriptors = session.run(OUTPUTS, {"crops": images.numpy()})
     with torch.no_grad():
         found = again.regress(images)

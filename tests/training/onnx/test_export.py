@@ -22,7 +22,6 @@ from facewright.models.checkpoints_torch import CheckpointInfo, load_checkpoint,
 from facewright.models.cnet_torch import CNet
 from facewright.models.layout import LAYOUT_239
 from facewright.models.morphable_model import MorphableModel
-from facewright.models.resnet_torch import Bottleneck
 from facewright.models.rnet_torch import RNet
 from facewright.training.commands.export import export
 from facewright.training.data.shards import LABEL_SHAPES, ShardMeta, ShardWriter
@@ -32,6 +31,7 @@ from facewright.training.onnx.export import ExportError, export_checkpoint
 from facewright.training.onnx.graph import build_onnx, serialize
 from facewright.training.onnx.model_card import FiguresError, read_figures, render_model_card
 from tests.face_models import face_model as make_face_model
+from tests.training.onnx.networks import blocks, networks
 
 pytestmark = pytest.mark.slow
 
@@ -58,31 +58,6 @@ FIGURES: dict[str, Any] = {
     "commands": ["facewright-train evaluate runs/last.pt"],
     "limits": ["Beards are missed.", "Children were not in the data."],
 }
-
-
-def blocks(n: int, side: int, seed: int = 0) -> torch.Tensor:
-    """(n, 3, 16 side, 16 side) crops of random blocks of color."""
-    coarse = torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.interpolate(coarse, scale_factor=16.0)
-
-
-def networks(seed: int = 0) -> tuple[RNet, CNet]:
-    """Networks with nothing at its initial value and statistics that fit their activations."""
-    torch.manual_seed(seed)
-    rnet, cnet = RNet(), CNet()
-    for module in rnet.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 0.7, 1.3)
-            torch.nn.init.normal_(module.bias, std=0.1)
-            module.momentum = None
-    for module in rnet.modules():
-        if isinstance(module, Bottleneck):  # a small part of the sum, as in trained networks
-            torch.nn.init.uniform_(module.bn3.weight, 0.1, 0.3)
-    torch.nn.init.normal_(rnet.fc.weight, std=0.02)
-    torch.nn.init.normal_(cnet.fc2.weight, std=0.05)
-    with torch.no_grad():
-        rnet.train()(blocks(8, 4))
-    return rnet.eval(), cnet.eval()
 
 
 def small_face_model(mm_per_sigma: float = 0.1) -> MorphableModel:

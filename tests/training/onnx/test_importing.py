@@ -11,41 +11,16 @@ import torch
 from typer.testing import CliRunner
 
 from facewright.models.checkpoints_torch import load_checkpoint
-from facewright.models.cnet_torch import CNet
 from facewright.models.layout import LAYOUT_239
-from facewright.models.resnet_torch import Bottleneck
-from facewright.models.rnet_torch import RNet
 from facewright.training.cli import app
 from facewright.training.data.shards import LABEL_SHAPES, ShardMeta, ShardWriter
 from facewright.training.onnx.graph import build_onnx, serialize
 from facewright.training.onnx.importing import ImportRefused, import_onnx
+from tests.training.onnx.networks import blocks, networks
 
 pytestmark = pytest.mark.slow
 
 SIZE = 64
-
-
-def crops(count: int, seed: int) -> torch.Tensor:
-    coarse = torch.rand(count, 3, 14, 14, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.interpolate(coarse, scale_factor=16.0)
-
-
-def networks(input_size: int, trained_cnet: bool) -> tuple[RNet, CNet]:
-    """Networks whose units all count, with statistics of their activations."""
-    torch.manual_seed(0)
-    rnet, cnet = RNet(input_size=input_size), CNet()
-    for module in rnet.modules():
-        if isinstance(module, Bottleneck):
-            torch.nn.init.uniform_(module.bn3.weight, 0.1, 0.3)
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.normal_(module.bias, std=0.1)
-            module.momentum = None
-    torch.nn.init.normal_(rnet.fc.weight, std=0.02)
-    if trained_cnet:
-        torch.nn.init.normal_(cnet.fc2.weight, std=0.05)
-    with torch.no_grad():
-        rnet.train()(crops(8, 1))
-    return rnet.eval(), cnet.eval()
 
 
 def exported(path: Path, input_size: int = SIZE, trained_cnet: bool = True) -> Path:
@@ -61,11 +36,11 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_computes_what_the_file_computes(file: Path) -> None:
-    rnet, cnet, info = import_onnx(file, crops(8, 2))
+    rnet, cnet, info = import_onnx(file, blocks(8, seed=2))
     assert (info.input_size, info.variant, info.face_model_sha256) == (SIZE, "paper", "ab" * 32)
     assert cnet is not None
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    unseen = crops(3, 3)
+    unseen = blocks(3, seed=3)
     expected = session.run(["coefficients", "confidences"], {"crops": unseen.numpy()})
     with torch.no_grad():
         coefficients = rnet(unseen).numpy()
@@ -77,7 +52,7 @@ def test_computes_what_the_file_computes(file: Path) -> None:
 
 def test_training_starts_where_the_file_is(file: Path) -> None:
     """The normalizations' statistics are those of the crops: batch statistics change nothing."""
-    seen = crops(8, 2)
+    seen = blocks(8, seed=2)
     rnet, _, _ = import_onnx(file, seen)
     with torch.no_grad():
         expected = rnet(seen)
@@ -86,20 +61,21 @@ def test_training_starts_where_the_file_is(file: Path) -> None:
     torch.testing.assert_close(actual, expected, atol=1e-3, rtol=1e-3)
 
 
-def test_what_is_recorded_of_the_training_is_kept(tmp_path: Path) -> None:
-    path = exported(tmp_path / "rnet.onnx")
+def test_what_is_recorded_of_the_training_is_kept(file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rnet.onnx"
+    path.write_bytes(file.read_bytes())
     record = {"training": {"steps": 7, "images": 99, "config": {"seed": 1}, "cnet_trained": True}}
     path.with_suffix(".json").write_text(json.dumps(record))
-    _, _, info = import_onnx(path, crops(2, 2))
+    _, _, info = import_onnx(path, blocks(2, seed=2))
     assert (info.steps, info.images, info.config) == (7, 99, {"seed": 1})
     path.with_suffix(".json").write_text("{}")
     with pytest.raises(ImportRefused, match="no record"):
-        import_onnx(path, crops(2, 2))
+        import_onnx(path, blocks(2, seed=2))
 
 
 def test_another_size_and_an_untrained_cnet(tmp_path: Path) -> None:
     path = exported(tmp_path / "rnet.onnx", trained_cnet=False)
-    rnet, cnet, info = import_onnx(path, crops(4, 2), size=96)
+    rnet, cnet, info = import_onnx(path, blocks(4, seed=2), size=96)
     assert rnet.input_size == info.input_size == 96
     assert cnet is None
 
@@ -122,19 +98,19 @@ def test_command_writes_a_checkpoint(file: Path, tmp_path: Path) -> None:
 
 def test_refuses_other_files(file: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        import_onnx(tmp_path / "absent.onnx", crops(1, 0))
+        import_onnx(tmp_path / "absent.onnx", blocks(1, seed=0))
     (tmp_path / "noise.onnx").write_bytes(b"noise" * 40)
     with pytest.raises(ImportRefused, match="noise"):
-        import_onnx(tmp_path / "noise.onnx", crops(1, 0))
+        import_onnx(tmp_path / "noise.onnx", blocks(1, seed=0))
     model = onnx.load(file)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "foreign.onnx")
     with pytest.raises(ImportRefused, match="not an export"):
-        import_onnx(tmp_path / "foreign.onnx", crops(1, 0))
+        import_onnx(tmp_path / "foreign.onnx", blocks(1, seed=0))
     model = onnx.load(file)
     model.graph.initializer.remove(
         next(entry for entry in model.graph.initializer if entry.name == "layer2.1.conv2.weight")
     )
     onnx.save(model, tmp_path / "partial.onnx")
     with pytest.raises(ImportRefused, match=r"layer2\.1\.conv2"):
-        import_onnx(tmp_path / "partial.onnx", crops(1, 0))
+        import_onnx(tmp_path / "partial.onnx", blocks(1, seed=0))

@@ -19,8 +19,8 @@ def run(*arguments):
 @pytest.fixture
 def network(tmp_path, face_model):
     path = tmp_path / "net.pt"
-    info = CheckpointInfo("239", "paper", face_model.sha256, 0, 0)
-    save_checkpoint(path, RNet().eval(), None, info)
+    info = CheckpointInfo("239", "paper", face_model.sha256, 0, 0, input_size=64)
+    save_checkpoint(path, RNet(input_size=64).eval(), None, info)
     return path
 
 
