@@ -26,6 +26,7 @@ from facewright.service.options import (
     Faces,
     Subject,
 )
+from facewright.service.pipeline.hairline import Scalp
 from facewright.service.pipeline.job import Job
 from facewright.service.pipeline.loading import LoadedModels
 from facewright.service.pipeline.photo import ImageLimits, Photo, open_photo
@@ -58,6 +59,8 @@ class Scene:
     height: int
     faces: list[Reconstruction]
     decode: Callable[[], RgbU8]
+    seen: Photo | None = None
+    """The photo, maybe reduced, that the faces were found in; None if they come without one."""
 
     @cached_property
     def photo(self) -> RgbU8:
@@ -128,7 +131,7 @@ class Engine(LoadedModels):
 
         with job.stage("reconstruct"):
             found = reconstruct_faces(self.model, observed)
-            return Scene(photo.width, photo.height, found, decode)
+            return Scene(photo.width, photo.height, found, decode, photo)
 
     def observe(
         self,
@@ -235,6 +238,14 @@ class Engine(LoadedModels):
             if subject == "head":
                 scalp = scalp_in_photo(scene.photo, face, self.known_heads())
             return self.bake([view], face.albedo, size, scalp)
+
+    def scalp(self, scene: Scene, face: Reconstruction) -> Scalp | None:
+        """What the photo tells of one face's hair; None where there is no photo or no head."""
+        if scene.seen is None or self.heads is None:
+            return None
+        # That a reduced photo may begin a few pixels further does not matter to hair.
+        scale = 1 / scene.seen.reduction
+        return scalp_in_photo(scene.seen.rgb_u8, face, self.heads, scale)
 
     @property
     def alive(self) -> bool:

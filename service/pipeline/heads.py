@@ -55,8 +55,9 @@ _LEAST_MOVED = 0.05
 # colors of both are looked up on the face model's eyeballs.
 PUPIL, IRIS = 8.5, 26.5
 _IRIS_FROM, _SCLERA_FROM = (12.0, 21.0), (36.0, 75.0)
-# How much darker the skin beyond the face is where it sees nothing of the sky.
-_SHADE = 0.55
+# How much darker the skin beyond the face is where it sees nothing of the sky: light that comes
+# through skin is red.
+_SHADE = np.array([0.45, 0.58, 0.62], np.float32)
 # Where a photo shows hair at the face's outline, hair begins this much further down, mm.
 _LOWERED = np.float32(35.0)
 # From where on the face's edge is left out if it shows neither skin nor hair: shares of the way
@@ -226,7 +227,7 @@ class Heads:
         """(V, 3): bare skin beyond the face in the colors (24, 3) along its outline."""
         skin = self.rig.continued(anchors)
         # The mean face's own shade is part of the colors along its outline.
-        skin *= (1 - _SHADE * (1 - self.rig.occlusion))[:, None]
+        skin *= 1 - (1 - self.rig.occlusion)[:, None] * _SHADE
         return skin
 
     def eye_colors(self, albedo: Float32, iris: Float32 | None = None) -> Float32:
