@@ -70,6 +70,8 @@ _BRIGHTEST_HAIR, _BROWS_DEPTH = 0.8, np.float32(3.0)
 _STRANDS = ((190, 20.0), (70, 32.0))
 # sRGB.
 LASHES = np.array([0.15, 0.11, 0.095], np.float32)
+# Lashes are darker than hair, and have so much of its color.
+_LASHES_DARKER, _LASHES_LIKE_HAIR = np.float32(0.6), np.float32(0.4)
 TEETH = ("upper_teeth", "lower_teeth")
 
 
@@ -176,6 +178,7 @@ class Heads:
             noise, shade = self._strands
             cover = hair_covers(self.hair_heights(scalp.receding), noise)[:, None]
             colors += cover * (hair * shade[:, None] - colors)
+            colors[self._rows("lashes")] = lash_color(hair)
         eyes = self.eye_angle < 180
         colors[eyes] = self.eye_colors(albedo)[self.eye_angle[eyes].astype(np.intp)]
         return np.clip(colors, 0, 1).astype(np.float32)
@@ -427,6 +430,11 @@ class Heads:
                     target = SparseTarget(rows.astype(np.uint32), own[rows])
                     found[group.name][name] = target
         return MorphTargets(found)
+
+
+def lash_color(hair: Float32) -> Float32:
+    """(3,) sRGB of lashes that go with hair (3,)."""
+    return LASHES + _LASHES_LIKE_HAIR * (_LASHES_DARKER * hair - LASHES)
 
 
 def plain_mesh(head: HeadMesh) -> Mesh:
