@@ -340,9 +340,13 @@ class Reconstruction:
         texture: RgbU8 | None,
         choice: MeshChoice = MeshChoice(),
     ) -> None:
+        scalp = None
+        if choice.subject == "head" and texture is None:
+            scalp = self._engine.scalp(self._scene, self._face, Job())
         data = face_file(
-            self._engine, self._face, form, expression, pose, Job(), texture, choice=choice
-        )
+            self._engine, self._face, form, expression, pose, Job(), texture,
+            choice=choice, scalp=scalp,
+        )  # fmt: skip
         Path(path).write_bytes(data)
 
 

@@ -33,6 +33,7 @@ from facewright.service.options import (
     Faces,
     Subject,
 )
+from facewright.service.pipeline.hairline import Scalp
 from facewright.service.pipeline.job import Job
 from facewright.service.pipeline.loading import LoadedModels
 from facewright.service.pipeline.photo import ImageLimits, Photo, open_photo
@@ -66,6 +67,8 @@ class Scene:
     height: int
     faces: list[Reconstruction]
     decode: Callable[[], RgbU8]
+    seen: Photo | None = None
+    """The photo, maybe reduced, that the faces were found in; None if they come without one."""
 
     @cached_property
     def photo(self) -> RgbU8:
@@ -146,7 +149,7 @@ class Engine(LoadedModels):
 
         with job.stage("reconstruct"):
             found = reconstruct_faces(self.model, observed)
-            return Scene(photo.width, photo.height, found, decode)
+            return Scene(photo.width, photo.height, found, decode, photo)
 
     def observe(
         self,
@@ -276,6 +279,19 @@ class Engine(LoadedModels):
             crop = cut_square(photo, transform, SEGMENTATION_SIDE)
             (shares,) = self._segmentation.ask([crop], job.deadline)
         return Segmentation(shares, transform)
+
+    def scalp(self, scene: Scene, face: Reconstruction, job: Job) -> Scalp | None:
+        """What the photo tells of one face's hair; None where there is no photo or no head.
+
+        Raises as `segment` does.
+        """
+        if scene.seen is None or self.heads is None:
+            return None
+        # That a reduced photo may begin a few pixels further does not matter to hair.
+        scale = 1 / scene.seen.reduction
+        photo = scene.seen.rgb_u8
+        seen = self.segment(photo, (face.landmarks_px * scale).astype(np.float32), job)
+        return scalp_in_photo(photo, face, self.heads, scale, seen)
 
     @property
     def alive(self) -> bool:

@@ -18,7 +18,7 @@ from facewright.models.texture.atlas import spread_over_texels
 from facewright.models.texture.baking import TextureBaker
 from facewright.models.texture.views import TextureView
 from facewright.service.pipeline.hairline import BALD_MM, Scalp, hair_cover, hair_shade
-from facewright.service.pipeline.heads import IRIS, LASHES, PUPIL, Heads
+from facewright.service.pipeline.heads import IRIS, LASHES, PUPIL, Heads, lash_color
 from facewright.service.pipeline.mouth_colors import ToothPlaces
 from facewright.service.pipeline.strands import fibers, hairs
 
@@ -133,7 +133,8 @@ class HeadTextures:
         flat = image.reshape(-1, 3)
         texels, teeth = layout.teeth
         flat[texels] = 255 * teeth * exposure
-        image[layout.lashes] = 255 * LASHES * exposure
+        lashes = LASHES * exposure if hair is None else lash_color(hair / exposure) * exposure
+        image[layout.lashes] = 255 * lashes
         texels, degrees, fibers = layout.eyes
         iris = self._iris(baked.rgb_u8, baked.coverage, layout, albedo)
         eyes = heads.eye_colors(albedo * np.minimum(exposure, _BRIGHT_EYES), iris)

@@ -55,8 +55,9 @@ _LEAST_MOVED = 0.05
 # colors of both are looked up on the face model's eyeballs.
 PUPIL, IRIS = 8.5, 26.5
 _IRIS_FROM, _SCLERA_FROM = (12.0, 21.0), (36.0, 75.0)
-# How much darker the skin beyond the face is where it sees nothing of the sky.
-_SHADE = 0.55
+# How much darker the skin beyond the face is where it sees nothing of the sky: light that comes
+# through skin is red.
+_SHADE = np.array([0.45, 0.58, 0.62], np.float32)
 # Where a photo shows hair at the face's outline, hair begins this much further down, mm.
 _LOWERED = np.float32(35.0)
 # From where on the face's edge is left out if it shows neither skin nor hair: shares of the way
@@ -69,6 +70,8 @@ _BRIGHTEST_HAIR, _BROWS_DEPTH = 0.8, np.float32(3.0)
 _STRANDS = ((190, 20.0), (70, 32.0))
 # sRGB.
 LASHES = np.array([0.15, 0.11, 0.095], np.float32)
+# Lashes are darker than hair, and have so much of its color.
+_LASHES_DARKER, _LASHES_LIKE_HAIR = np.float32(0.6), np.float32(0.4)
 TEETH = ("upper_teeth", "lower_teeth")
 
 
@@ -175,6 +178,7 @@ class Heads:
             noise, shade = self._strands
             cover = hair_covers(self.hair_heights(scalp.receding), noise)[:, None]
             colors += cover * (hair * shade[:, None] - colors)
+            colors[self._rows("lashes")] = lash_color(hair)
         eyes = self.eye_angle < 180
         colors[eyes] = self.eye_colors(albedo)[self.eye_angle[eyes].astype(np.intp)]
         return np.clip(colors, 0, 1).astype(np.float32)
@@ -226,7 +230,7 @@ class Heads:
         """(V, 3): bare skin beyond the face in the colors (24, 3) along its outline."""
         skin = self.rig.continued(anchors)
         # The mean face's own shade is part of the colors along its outline.
-        skin *= (1 - _SHADE * (1 - self.rig.occlusion))[:, None]
+        skin *= 1 - (1 - self.rig.occlusion)[:, None] * _SHADE
         return skin
 
     def eye_colors(self, albedo: Float32, iris: Float32 | None = None) -> Float32:
@@ -426,6 +430,11 @@ class Heads:
                     target = SparseTarget(rows.astype(np.uint32), own[rows])
                     found[group.name][name] = target
         return MorphTargets(found)
+
+
+def lash_color(hair: Float32) -> Float32:
+    """(3,) sRGB of lashes that go with hair (3,)."""
+    return LASHES + _LASHES_LIKE_HAIR * (_LASHES_DARKER * hair - LASHES)
 
 
 def plain_mesh(head: HeadMesh) -> Mesh:

@@ -270,6 +270,9 @@ def test_the_file_opens_with_the_photos_expression(
     # She smiles.
     assert min(shapes["weights"]["mouthSmileLeft"], shapes["weights"]["mouthSmileRight"]) > 0.3
     assert shapes["residual_mm"] < 1.0
+    # As a tracker would say it, she does so more.
+    assert list(shapes["calibrated"]) == list(ARKIT_BLENDSHAPES)
+    assert shapes["calibrated"]["mouthSmileLeft"] > shapes["weights"]["mouthSmileLeft"]
     gltf = document(b64decode(face["mesh"]["data"]))
     skin = gltf["meshes"][0]
     weights = dict(zip(skin["extras"]["targetNames"], skin["weights"], strict=True))
@@ -369,6 +372,23 @@ def test_a_ply_file_of_a_head_has_all_parts_and_colors(
     assert len(head.faces) == 8400
     assert 240 < head.extents[1] < 330
     assert len(np.unique(head.visual.vertex_colors, axis=0)) > 500
+
+
+def test_a_head_without_a_texture_has_the_photos_hair(
+    client: httpx.Client, portrait_jpeg: bytes
+) -> None:
+    crowns = []
+    for texture in ("albedo", "photo"):
+        query = f"?mesh=head&detail=low&texture={texture}&texture_size=256"
+        data = post(client, portrait_jpeg, "model/ply", query).content
+        head = trimesh.load(io.BytesIO(data), file_type="ply", process=False)
+        colors = np.asarray(head.visual.vertex_colors)[:, :3].astype(float)
+        crown = head.vertices[:, 1] > head.vertices[:, 1].max() - 25
+        skin = (np.abs(head.vertices[:, 0]) > 20) & (np.abs(head.vertices[:, 1]) < 20)
+        skin &= head.vertices[:, 2] > -20
+        crowns.append(np.median(colors[crown], axis=0) / np.median(colors[skin], axis=0))
+    assert crowns[0] == pytest.approx(crowns[1], rel=0.25)
+    assert crowns[0].max() < 0.8
 
 
 def test_an_archive_holds_the_head_with_its_material(
