@@ -11,19 +11,17 @@ from facewright.models.landmarks import CHIN, LEFT_EYE, RIGHT_EYE
 from facewright.models.segmentation import OCCLUDER, SKIN, Segmentation
 
 # Probability of skin up to which a point is left out, and from which on it is taken entirely.
-_HIDDEN, _SHOWN = 0.2, 0.55
+_HIDDEN, _SHOWN = 0.35, 0.7
 # Of what the face shows in the photo, the share that must be skin: below it, it is likelier that
 # the network does not know this kind of picture than that so much is hidden.
 _LEAST_SKIN = 0.25
 # Half axes of an eye's opening and of the lens before it, by the distance of the eyes, or by the
 # eyes' height above the chin where a face is turned.
 _OPENING, _LENS, _BY_HEIGHT = (0.30, 0.17), (0.62, 0.48), 0.55
-# Around the openings, the least share of pixels that may be an occluder's, by so much probability,
-# for there to be glasses; and the openings' mean up to which lenses are clear, and from which on
-# dark.  Between them nothing at the eyes is hidden: half a lens looks worse than a whole one.
-_GLASSES, _FRAME, _CLEAR, _DARK = 0.1, 0.3, 0.3, 0.5
-# Probability of an occluder from which on a pixel of dark glasses is theirs.
-_LENS_PIXEL = 0.15
+# Glasses are hidden if they are dark, by the mean probability of an occluder in the openings: their
+# pixels are those from the second on.  Of clear ones only parts of the frame are found, and half a
+# frame looks worse than a whole one.
+_DARK, _DARK_PIXEL = 0.5, 0.15
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 
 
@@ -66,17 +64,8 @@ def _at_eyes(
             axes = tuple(max(1, round(unit * axis)) for axis in half)
             cv2.ellipse(mask, tuple(np.round(eye).astype(int).tolist()), axes, 0, 0, 360, 1, -1)
     opening, lens = openings.view(np.bool_), lenses.view(np.bool_)
-    around = lens & ~opening
-    if not (opening.any() and around.any()):
-        return skin, np.zeros(skin.shape, np.bool_)
-    covered = float(occluder[opening].mean())
-    glasses = (occluder[around] > _FRAME).mean() >= _GLASSES
-    if glasses and covered <= _CLEAR:
-        hidden = around & (occluder > _FRAME)
-    elif glasses and covered >= _DARK:
-        hidden = lens & (occluder > _LENS_PIXEL)
-    else:
-        hidden = np.zeros(skin.shape, np.bool_)
+    dark = opening.any() and occluder[opening].mean() >= _DARK
+    hidden = lens & (occluder > _DARK_PIXEL) if dark else np.zeros(skin.shape, np.bool_)
     return np.where(hidden, _ZERO, np.where(lens, skin + occluder, skin)), hidden
 
 
@@ -87,8 +76,8 @@ def _without_islands(skin: NDArray[np.float32], glasses: NDArray[np.bool_]) -> N
     glasses (S, S).
     """
     low = (skin < _HALF).view(np.uint8)
-    # Lines of a pixel or two connect nothing.
-    solid = cv2.morphologyEx(low, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    # Lines of a few pixels connect nothing.
+    solid = cv2.morphologyEx(low, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=4)
     x, y, width, height = stats[:, :4].T
     islands = (x > 0) & (y > 0) & (x + width < len(skin)) & (y + height < len(skin))

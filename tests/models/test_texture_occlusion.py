@@ -89,7 +89,7 @@ def test_a_mask_that_hides_nearly_everything_is_not_believed() -> None:
 
 
 def test_nothing_is_known_beyond_the_crop() -> None:
-    share = hidden_share(bar(60, 70), [(-9, 65), (64, 65), (64, 300), *COLUMN])
+    share = hidden_share(bar(80, 90), [(-9, 85), (64, 85), (64, 300), *COLUMN])
     assert share[:3] == pytest.approx([1, 0, 1])
 
 
@@ -124,11 +124,8 @@ def frames(thickness: int) -> np.ndarray:
     return hidden.astype(np.float32)
 
 
-def test_frames_hide_the_skin_below_them_and_not_the_eyes() -> None:
-    share = hidden_share(frames(2), [(40, 50), (58, 50), (40, 36), (80, 50), *COLUMN])
-    assert share[:4] == pytest.approx([1, 0, 0, 1], abs=0.05)
-    # What may be frames or not stays whole.
-    assert (hidden_share(0.25 * frames(2), [(58, 50), *COLUMN]) == 1).all()
+def test_clear_glasses_stay_whole() -> None:
+    assert (hidden_share(frames(2), [(40, 50), (58, 50), (40, 36), *COLUMN]) == 1).all()
 
 
 def test_dark_lenses_hide_the_eyes_and_doubtful_ones_nothing() -> None:
