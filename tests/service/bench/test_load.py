@@ -8,7 +8,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
+from fastapi.testclient import TestClient
 
 from facewright.service.bench.bare import bare_app
 from facewright.service.bench.load import Client, closed_load, open_load
@@ -79,5 +79,5 @@ def test_loads_send_what_they_are_told(url: str) -> None:
 
 
 def test_the_bare_server_answers_what_it_is_told() -> None:
-    with TestClient(bare_app(1000)) as bare:
-        assert bare.post("/v1/reconstruct", content=BODY).content == bytes(1000)
+    bare = TestClient(bare_app(1000))
+    assert bare.post("/v1/reconstruct", content=BODY).content == bytes(1000)
