@@ -388,7 +388,7 @@ def test_a_head_without_a_texture_has_the_photos_hair(
         skin &= head.vertices[:, 2] > -20
         crowns.append(np.median(colors[crown], axis=0) / np.median(colors[skin], axis=0))
     assert crowns[0] == pytest.approx(crowns[1], rel=0.25)
-    assert crowns[0].max() < 0.8
+    assert crowns[0].max() < 0.9  # she is blond
 
 
 def test_an_archive_holds_the_head_with_its_material(
