@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from facewright.models.recognition_torch import CHIP_SIZE
-from facewright.training.commands.options import FaceModelFile, PortraitShards
+from facewright.training.commands.options import FaceModelFile, PortraitShards, RecognizerFile
 
 
 def fit_branch(
@@ -25,16 +25,15 @@ def fit_branch(
     hidden: Annotated[
         int, typer.Option(min=0, help="Width of the head; 0 tries a linear one alone.")
     ] = 256,
-    chip_size: Annotated[
-        int,
-        typer.Option(min=103, max=CHIP_SIZE, help="Side of the recognition network's chips, px."),
-    ] = CHIP_SIZE,
-    recognizer: Annotated[
+    trunk: Annotated[
         Path | None,
         typer.Option(
-            exists=True, help="dlib's network (.dat).", show_default="the installed package's"
+            exists=True,
+            help="Trunk that `trunk` has trained.",
+            show_default="dlib's network as published",
         ),
     ] = None,
+    recognizer: RecognizerFile = None,
     features: Annotated[
         Path | None,
         typer.Option(
@@ -45,7 +44,7 @@ def fit_branch(
     seed: Annotated[int, typer.Option(help="Of the choice of people and of the head.")] = 1,
     face_model: FaceModelFile = None,
 ) -> None:
-    """Give R-Net a branch for identity: a head on dlib's recognition network, and its weights.
+    """Give R-Net a branch for identity: a head on a recognition network, and its weights.
 
     --unseen: portraits that R-Net was not trained on, by which it and the head are weighed.
     """
@@ -54,6 +53,7 @@ def fit_branch(
 
     from facewright.models.assets import FACE_MODEL, asset_path
     from facewright.training.identity_branch.fit import BranchSettings, fit_identity_branch
+    from facewright.training.identity_branch.trunk import read_trunk
     from facewright.training.recognition.dlib_resnet import DlibResNet
     from facewright.training.recognition.recognizer import installed_dlib_file
 
@@ -64,13 +64,18 @@ def fit_branch(
 
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
+        if trunk is None:
+            network = DlibResNet.from_file(recognizer or installed_dlib_file())
+            chip_size = CHIP_SIZE
+        else:
+            network, chip_size = read_trunk(trunk)
         report = fit_identity_branch(
             rnet,
             data,
             unseen or (),
             out,
             face_model=face_model or asset_path(FACE_MODEL),
-            trunk=DlibResNet.from_file(recognizer or installed_dlib_file()),
+            trunk=network,
             features=features or out.parent / "features",
             settings=BranchSettings(hidden, chip_size, seed=seed),
             track=computing,

@@ -250,6 +250,24 @@ class TrunkRun:
         }
 
 
+def read_trunk(checkpoint: Path) -> tuple[FaceResNet, int]:
+    """The trunk of a run, and the side of its chips in px.
+
+    Raises:
+        ExperimentError: the file is not of such a run.
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        trunk = FaceResNet().eval()
+        trunk.load_state_dict(state["trunk"])
+        return trunk, int(state["made_of"]["chip_size"])
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # whatever torch makes of other files
+        raise ExperimentError(f"{checkpoint} holds no trunk: {error}") from error
+
+
 def _jittered(landmarks: Tensor, rng: torch.Generator) -> Tensor:
     """From chips of side 1, cut a little beside what the landmarks say, to crops: (N, 2, 3)."""
     points = landmarks[:, list(DLIB_LANDMARKS)]
@@ -258,9 +276,9 @@ def _jittered(landmarks: Tensor, rng: torch.Generator) -> Tensor:
     random = torch.randn(4, len(points), generator=rng).to(points)
     factor = torch.polar((SIZE_JITTER * random[0]).exp(), ROLL_JITTER * random[1])
     place = PLACE_JITTER * random[2:].T
-    turn = torch.stack(
-        [factor.real, -factor.imag, factor.imag, factor.real], dim=1
-    ).reshape(-1, 2, 2)
+    turn = torch.stack([factor.real, -factor.imag, factor.imag, factor.real], dim=1).reshape(
+        -1, 2, 2
+    )
     linear = to_crop[:, :, :2] @ turn
     center = to_crop[:, :, :2] @ (0.5 + place)[:, :, None] + to_crop[:, :, 2:]
     return torch.cat([linear, center - linear.sum(2, keepdim=True) / 2], dim=2)
