@@ -17,7 +17,7 @@ from facewright.models.camera import CROP_SIZE
 from facewright.models.cnet_torch import CNet
 from facewright.models.identity_branch_torch import IdentityBranch
 from facewright.models.layout import LAYOUT_257, LAYOUTS
-from facewright.models.recognition_torch import CHIP_SIZE
+from facewright.models.recognition_torch import TRUNK_FEATURES
 from facewright.models.resnet_torch import ResNet50, Variant
 from facewright.models.rnet_torch import RNet
 
@@ -134,16 +134,15 @@ def load_checkpoint(path: str | Path) -> tuple[RNet, CNet | None, CheckpointInfo
 
 
 def branch_like(weights: Any) -> IdentityBranch | None:
-    """An identity branch of the widths that R-Net's weights say; None where they have none.
+    """An identity branch of the sizes that R-Net's weights say; None where they have none.
 
     Args:
         weights: by R-Net's names, tensors or arrays.
     """
-    if not isinstance(weights, Mapping) or "branch.head.0.weight" not in weights:
+    if not isinstance(weights, Mapping) or "branch.head.weight" not in weights:
         return None
-    nonlinear = "branch.head.2.weight" in weights
-    hidden = _rows(weights["branch.head.0.weight"]) if nonlinear else 0
-    return IdentityBranch(hidden, int(weights.get("branch.size", CHIP_SIZE)))
+    size = weights["branch.head.weight"].shape[1] - TRUNK_FEATURES
+    return IdentityBranch(size, int(weights["branch.chip"]))
 
 
 def cnet_like(weights: Any) -> CNet:

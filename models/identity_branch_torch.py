@@ -2,9 +2,9 @@
 
 Beyond the paper. R-Net regresses the identity as it regresses light and pose; a network that was
 trained to tell people apart sees the same crop through features that keep what makes a person and
-drop the rest. A small head turns these features into identity coefficients of its own, and each
-coefficient of the answer is a weighted sum of the two. The recognition network's chip is cut out
-of the crop by the landmarks that R-Net's own coefficients give.
+drop the rest. The identity of the answer is linear in these features and in everything that R-Net
+says: what it errs by with pose and expression is corrected on the way. The recognition network's
+chip is cut out of the crop by the landmarks that R-Net's own coefficients give.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from facewright.models.camera_torch import CROP_SIZE, pose_points, project
 from facewright.models.chips_torch import DLIB_LANDMARKS, cut_chips, dlib_reference, fit_similarity
-from facewright.models.layout import CoefficientLayout
+from facewright.models.layout import LAYOUT_239, CoefficientLayout
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.recognition_torch import CHIP_SIZE, TRUNK_FEATURES, FaceResNet
 
@@ -25,14 +25,14 @@ N_IDENTITY = 80
 
 
 class IdentityBranch(nn.Module):
-    """Identity from recognition features, joined with R-Net's.
+    """Identity from recognition features and R-Net's coefficients.
 
-    Starts without a say: R-Net's identity has the weight 1, the head's 0.
+    Starts without a say: the identity is R-Net's.
 
     Args:
-        hidden: width of the head's hidden layer; 0 makes the head linear.
-        chip_size: side of the chips, px, 103 or more. The published trunk knows people by 150;
-            smaller chips are cheaper, and it tells them apart much worse.
+        size: of R-Net's coefficients.
+        chip_size: side of the chips, px, 103 or more. dlib's own trunk knows people by 150 px, and
+            much less by smaller ones; one that was trained for them is cheaper.
     """
 
     point_mean: Tensor
@@ -40,31 +40,27 @@ class IdentityBranch(nn.Module):
     point_basis: Tensor
     """(144, 33, 3) mm per sigma, of identity and expression."""
 
-    size: Tensor
-    """() int64, the chip's side in px: part of the state, for the head belongs to it."""
+    chip: Tensor
+    """() int64, the chip's side in px: part of the state, for the trunk belongs to it."""
 
-    def __init__(self, hidden: int = 0, chip_size: int = CHIP_SIZE) -> None:
+    def __init__(self, size: int = LAYOUT_239.size, chip_size: int = CHIP_SIZE) -> None:
         super().__init__()
-        self.hidden = hidden
-        self.register_buffer("size", torch.tensor(chip_size))
+        self.register_buffer("chip", torch.tensor(chip_size))
         self.trunk = FaceResNet()
         points = len(DLIB_LANDMARKS)
         self.register_buffer("point_mean", torch.zeros(points, 3))
         self.register_buffer("point_basis", torch.zeros(SHAPE_COEFFICIENTS, points, 3))
-        self.head = (
-            nn.Sequential(
-                nn.Linear(TRUNK_FEATURES, hidden), nn.ReLU(), nn.Linear(hidden, N_IDENTITY)
+        self.head = nn.Linear(TRUNK_FEATURES + size, N_IDENTITY)
+        with torch.no_grad():
+            nn.init.zeros_(self.head.bias)
+            self.head.weight.copy_(
+                torch.eye(N_IDENTITY, TRUNK_FEATURES + size).roll(TRUNK_FEATURES, 1)
             )
-            if hidden
-            else nn.Sequential(nn.Linear(TRUNK_FEATURES, N_IDENTITY))
-        )
-        self.rnet_weight = nn.Parameter(torch.ones(N_IDENTITY))
-        self.head_weight = nn.Parameter(torch.zeros(N_IDENTITY))
 
     @property
     def chip_size(self) -> int:
         """Side of the chips, px."""
-        return int(self.size)
+        return int(self.chip)
 
     def set_face_model(self, model: MorphableModel) -> None:
         """Take over a face model's landmarks."""
@@ -97,9 +93,10 @@ class IdentityBranch(nn.Module):
         chip_to_crop = fit_similarity(reference.expand_as(points), points)
         return cut_chips(crops_nchw, chip_to_crop, self.chip_size)
 
-    def identity(self, features: Tensor, rnet_identity: Tensor) -> Tensor:
-        """The joined identity (N, 80) of the trunk's features (N, 256) and R-Net's (N, 80)."""
-        return self.rnet_weight * rnet_identity + self.head_weight * self.head(features)
+    def identity(self, features: Tensor, coefficients: Tensor) -> Tensor:
+        """The identity (N, 80) of the trunk's features (N, 256) and R-Net's coefficients."""
+        identity: Tensor = self.head(torch.cat([features, coefficients], dim=1))
+        return identity
 
     def describe(self, features: Tensor) -> Tensor:
         """Descriptors (N, 128) of unit length of the trunk's features (N, 256)."""
@@ -108,7 +105,7 @@ class IdentityBranch(nn.Module):
     def forward(
         self, crops_nchw: Tensor, coefficients: Tensor, layout: CoefficientLayout
     ) -> tuple[Tensor, Tensor]:
-        """The coefficients with the joined identity, and descriptors (N, 128) of unit length.
+        """The coefficients with the branch's identity, and descriptors (N, 128) of unit length.
 
         Args:
             crops_nchw: (N, 3, S, S) float, RGB in [0, 1]; the larger, the more the chips show.
@@ -119,6 +116,6 @@ class IdentityBranch(nn.Module):
         with torch.autocast(crops_nchw.device.type, enabled=False):
             chips = self.chips(crops_nchw.float(), coefficients, layout)
             features = self.trunk.features(chips)
-            joined = self.identity(features, coefficients[:, layout.identity].float())
+            identity = self.identity(features, coefficients.float())
             rest = coefficients[:, layout.identity.stop :]
-            return torch.cat([joined, rest], dim=1), self.describe(features)
+            return torch.cat([identity, rest], dim=1), self.describe(features)

@@ -14,6 +14,7 @@ from facewright.training.commands.photos import fit_label_convention, measure_sh
 from facewright.training.commands.rnet import train_rnet
 from facewright.training.commands.segmentation import app as segmentation
 from facewright.training.commands.synth import make_portraits
+from facewright.training.commands.trunk import train_trunk
 from facewright.training.face_model.command import build_face_model
 from facewright.training.face_model.scan_command import measure_floors, register_scan_statistics
 
@@ -32,6 +33,7 @@ app.command("prepare")(prepare_photos)
 app.command("landmark-shift")(measure_shift)
 app.command("landmark-convention")(fit_label_convention)
 app.command("rnet")(train_rnet)
+app.command("trunk")(train_trunk)
 app.command("identity-branch")(fit_branch)
 app.command("cnet")(train_cnet)
 app.command("export")(export)

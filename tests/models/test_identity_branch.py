@@ -12,7 +12,7 @@ from facewright.models.checkpoints_torch import CheckpointInfo, load_checkpoint,
 from facewright.models.chips_torch import dlib_chips
 from facewright.models.cnet_torch import CNet
 from facewright.models.identity_branch_torch import IdentityBranch
-from facewright.models.layout import LAYOUT_239
+from facewright.models.layout import LAYOUT_239, LAYOUT_257, CoefficientLayout
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.rnet_torch import RNet
 
@@ -29,9 +29,11 @@ def crops(count: int, side: int = 224, seed: int = 0) -> torch.Tensor:
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
-def branch_of(model: MorphableModel, hidden: int = 0, chip_size: int = 150) -> IdentityBranch:
+def branch_of(
+    model: MorphableModel, chip_size: int = 150, size: int = LAYOUT_239.size
+) -> IdentityBranch:
     torch.manual_seed(0)
-    branch = IdentityBranch(hidden, chip_size).eval()
+    branch = IdentityBranch(size, chip_size).eval()
     branch.set_face_model(model)
     return branch
 
@@ -54,7 +56,7 @@ def test_chips_are_dlibs_at_the_landmarks_of_the_coefficients(model: MorphableMo
 
 def test_gradient_reaches_crop_and_identity_but_not_the_landmarks(model: MorphableModel) -> None:
     branch, images, values = branch_of(model), crops(2), coefficients(2)
-    torch.nn.init.ones_(branch.head_weight)
+    torch.nn.init.normal_(branch.head.weight)
     images.requires_grad_()
     values.requires_grad_()
     joined, descriptors = branch(images, values, LAYOUT_239)
@@ -65,28 +67,27 @@ def test_gradient_reaches_crop_and_identity_but_not_the_landmarks(model: Morphab
     joined[:, LAYOUT_239.identity].sum().backward()
     assert images.grad is not None
     assert images.grad.abs().sum() > 0
-    # R-Net's identity counts by its weight and in no other way.
-    expected = torch.zeros_like(values)
-    expected[:, LAYOUT_239.identity] = branch.rnet_weight.detach()
+    # R-Net's coefficients count by their weights and in no other way.
     assert values.grad is not None
-    torch.testing.assert_close(values.grad, expected)
+    expected = branch.head.weight.detach()[:, -LAYOUT_239.size :].sum(0)
+    torch.testing.assert_close(values.grad, expected.expand_as(values))
 
 
 def test_starts_without_a_say(model: MorphableModel) -> None:
     values = coefficients(2)
-    joined, descriptors = branch_of(model, hidden=12)(crops(2), values, LAYOUT_239)
-    assert torch.equal(joined, values)
+    joined, descriptors = branch_of(model)(crops(2), values, LAYOUT_239)
+    torch.testing.assert_close(joined, values)
     torch.testing.assert_close(descriptors.norm(dim=1), torch.ones(2))
 
 
-@pytest.mark.parametrize(("hidden", "chip_size"), [(0, 150), (12, 135)])
+@pytest.mark.parametrize(("layout", "chip_size"), [(LAYOUT_239, 150), (LAYOUT_257, 135)])
 def test_checkpoints_keep_it(
-    tmp_path: Path, model: MorphableModel, hidden: int, chip_size: int
+    tmp_path: Path, model: MorphableModel, layout: CoefficientLayout, chip_size: int
 ) -> None:
-    branch = branch_of(model, hidden, chip_size)
-    torch.nn.init.uniform_(branch.head_weight)
-    rnet = RNet(input_size=64, branch=branch).eval()
-    info = CheckpointInfo("239", "paper", "ab" * 32, 1, 2, {}, 64)
+    branch = branch_of(model, chip_size, layout.size)
+    torch.nn.init.normal_(branch.head.weight, std=0.1)
+    rnet = RNet(layout, input_size=64, branch=branch).eval()
+    info = CheckpointInfo(layout.name, "paper", "ab" * 32, 1, 2, {}, 64)
     save_checkpoint(tmp_path / "x.pt", rnet, CNet(16, 24), info)
     again, cnet, found = load_checkpoint(tmp_path / "x.pt")
     assert found == replace(info, config={})

@@ -55,6 +55,12 @@ FaceModelFile = Annotated[
         show_default="the shipped one",
     ),
 ]
+RecognizerFile = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True, help="dlib's network (.dat).", show_default="the installed package's"
+    ),
+]
 
 
 def load_face_model(file: Path | None) -> MorphableModel:

@@ -1,1 +1,1 @@
-"""Fitting the identity branch: from recognition features of portraits to their identities."""
+"""The identity branch: its trunk, and its head, fitted to portraits' identities."""

@@ -1,6 +1,6 @@
 """What a frozen R-Net and a recognition network make of portraits, computed once.
 
-Kept in memory-mapped files with a row per portrait: `trunk.npy` and `identity.npy` float32.
+Kept in memory-mapped files with a row per portrait: `trunk.npy` and `rnet.npy`, float32.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from facewright.models.arrays import FloatArray
-from facewright.models.identity_branch_torch import N_IDENTITY, IdentityBranch
+from facewright.models.identity_branch_torch import IdentityBranch
 from facewright.models.recognition_torch import TRUNK_FEATURES
 from facewright.models.rnet_torch import RNet
 from facewright.training.data.kept_rows import note_rows_done, rows_done
@@ -20,7 +20,6 @@ from facewright.training.data.shards import CROP_SIZE, ShardSet
 
 BATCH = 16
 ROWS_BETWEEN_SAVES = 16 * BATCH
-WIDTHS = {"trunk": TRUNK_FEATURES, "identity": N_IDENTITY}
 
 
 def portrait_features(
@@ -42,16 +41,17 @@ def portrait_features(
         track: wraps the loop over batches to show progress.
 
     Returns:
-        The trunk's features (n, 256) and R-Net's identities (n, 80).
+        The trunk's features (n, 256) and R-Net's coefficients (n, layout.size).
     """
     made_of = {"networks": of, "shards": [str(path) for path in shards.shard_paths]}
     directory.mkdir(parents=True, exist_ok=True)
     done = rows_done(directory, made_of)
+    widths = {"trunk": TRUNK_FEATURES, "rnet": rnet.layout.size}
     arrays = {
         name: np.lib.format.open_memmap(
             directory / f"{name}.npy", "r+" if done else "w+", np.float32, (len(shards), width)
         )
-        for name, width in WIDTHS.items()
+        for name, width in widths.items()
     }
     device, margin = next(rnet.parameters()).device, shards.meta.margin
     inner = slice(margin, margin + CROP_SIZE)
@@ -63,9 +63,9 @@ def portrait_features(
             coefficients = rnet(crops_nchw)
             chips = branch.chips(crops_nchw, coefficients, rnet.layout)
             arrays["trunk"][start:end] = branch.trunk.features(chips).cpu().numpy()
-            arrays["identity"][start:end] = coefficients[:, rnet.layout.identity].cpu().numpy()
+            arrays["rnet"][start:end] = coefficients.cpu().numpy()
             if end == len(shards) or (end - done) % ROWS_BETWEEN_SAVES == 0:
                 for array in arrays.values():
                     array.flush()
                 note_rows_done(directory, made_of, end)
-    return np.array(arrays["trunk"]), np.array(arrays["identity"])
+    return np.array(arrays["trunk"]), np.array(arrays["rnet"])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from torch import nn
 
 from facewright.models.camera import CAMERA_DISTANCE, CROP_SIZE, FOCAL_LENGTH, TRANSLATION_UNIT
 from facewright.models.chips_torch import dlib_reference
 from facewright.models.identity_branch_torch import SHAPE_COEFFICIENTS, IdentityBranch
 from facewright.models.recognition_torch import INPUT_SCALE, PIXEL_RANGE, FaceResNet, ResidualUnit
 from facewright.models.rnet_torch import RNet
-from facewright.training.onnx.builder import GraphBuilder, double, single
+from facewright.training.onnx.builder import GraphBuilder, double
 
 POINT_MEAN, POINT_BASIS = "branch.point_mean", "branch.point_basis"
 """The landmarks' constants: all x, then all y, then all z."""
@@ -20,7 +19,7 @@ CHIP_X = "branch.chip_x"
 
 
 def add_branch(builder: GraphBuilder, crops: str, coefficients: str, rnet: RNet) -> None:
-    """Add the outputs `coefficients`, with the joined identity, and `descriptors`.
+    """Add the outputs `coefficients`, with the branch's identity, and `descriptors`.
 
     Args:
         builder: of the graph.
@@ -32,22 +31,10 @@ def add_branch(builder: GraphBuilder, crops: str, coefficients: str, rnet: RNet)
     assert branch is not None
     chips = _chips(builder, branch, crops, coefficients, rnet)
     features = _trunk(builder, branch, chips)
-    own = features
-    for name, layer in branch.head.named_children():
-        if isinstance(layer, nn.Linear):
-            own = builder.linear(f"branch.head.{name}", own, layer)
-        else:
-            own = builder.relu(own)
-    weighted = [
-        builder.node("Mul", [identity, builder.initializer(f"branch.{name}", single(weight))])
-        for identity, name, weight in (
-            (builder.columns(coefficients, layout.identity), "rnet_weight", branch.rnet_weight),
-            (own, "head_weight", branch.head_weight),
-        )
-    ]
-    joined = builder.node("Add", weighted)
+    seen = builder.node("Concat", [features, coefficients], axis=1)
+    identity = builder.linear("branch.head", seen, branch.head)
     rest = builder.columns(coefficients, slice(layout.identity.stop, layout.size))
-    builder.node("Concat", [joined, rest], output="coefficients", axis=1)
+    builder.node("Concat", [identity, rest], output="coefficients", axis=1)
 
     raw = builder.linear("branch.trunk.head", features, branch.trunk.head)
     length = builder.node("ReduceL2", [raw], axes=[1], keepdims=1)

@@ -140,7 +140,7 @@ def _weights(model: onnx.ModelProto) -> dict[str, npt.NDArray[np.float32]]:
         if name.endswith(SCALE):
             weights[name.removesuffix(SCALE)] *= scale
     if CHIP_X in weights:
-        weights["branch.size"] = np.array(weights[CHIP_X].size, np.float32)
+        weights["branch.chip"] = np.array(weights[CHIP_X].size, np.float32)
     return weights
 
 
@@ -152,7 +152,7 @@ def _without(weights: dict[str, FloatArray], prefix: str) -> dict[str, FloatArra
 def _fill_branch(branch: IdentityBranch, weights: dict[str, FloatArray]) -> None:
     """Undo what the graph folds into the trunk's first layer, and its order of coordinates."""
     for key, tensor in branch.state_dict().items():
-        if key in ("point_mean", "point_basis", "trunk.mean", "size") or key.startswith(
+        if key in ("point_mean", "point_basis", "trunk.mean", "chip") or key.startswith(
             "trunk.stem."
         ):
             continue

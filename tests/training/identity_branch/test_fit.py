@@ -17,12 +17,11 @@ from facewright.training.cli import app
 from facewright.training.data.shards import IMAGE_SIZE, LABEL_SHAPES, ShardMeta, ShardWriter
 from facewright.training.experiment_files import ExperimentError
 from facewright.training.identity_branch import features as features_module
-from facewright.training.identity_branch.fit import BranchSettings, fit_identity_branch
+from facewright.training.identity_branch.fit import CHOOSING, fit_identity_branch
 
 pytestmark = pytest.mark.slow
 
 PEOPLE = 40
-SETTINGS = BranchSettings(hidden=8, chip_size=103, choosing=0.25)
 
 
 def write_portraits(directory: Path, model: MorphableModel, kind: str = "portraits") -> Path:
@@ -67,16 +66,16 @@ def trunk() -> FaceResNet:
     return FaceResNet().eval()
 
 
-def fit(toy_head, checkpoint: Path, trunk: FaceResNet, out: Path, data, unseen=(), **more):
+def fit(toy_head, checkpoint: Path, trunk: FaceResNet, out: Path, data, **more):
     return fit_identity_branch(
         checkpoint,
         data,
-        unseen,
         out,
         face_model=toy_head.model_path,
         trunk=trunk,
+        chip_size=103,
         features=out.parent / "features",
-        settings=SETTINGS,
+        seed=1,
         **more,
     )
 
@@ -86,8 +85,8 @@ def test_the_branch_learns_what_rnet_does_not_know(
 ) -> None:
     out = tmp_path / "branch.pt"
     report = fit(toy_head, checkpoint, trunk, out, [portraits])
-    assert report.people == PEOPLE // 4
-    assert report.errors["joined"] < 0.8 * report.errors["R-Net"]
+    assert report.people == round(CHOOSING * PEOPLE)
+    assert report.errors["with the branch"] < 0.8 * report.errors["R-Net"]
     rnet, cnet, info = load_checkpoint(out)
     assert cnet is not None
     assert info.config["seed"] == 1
@@ -136,14 +135,6 @@ def test_interrupted_features_go_on(
     fit(toy_head, checkpoint, FaceResNet().eval(), tmp_path / "a.pt", [portraits],
         track=stop_after(99))  # fmt: skip
     assert len(seen) == 10
-
-
-def test_unseen_portraits_weigh(
-    toy_head, checkpoint: Path, trunk: FaceResNet, portraits: Path, tmp_path: Path
-) -> None:
-    unseen = write_portraits(tmp_path / "unseen", toy_head.model)
-    report = fit(toy_head, checkpoint, trunk, tmp_path / "b.pt", [portraits], [unseen])
-    assert report.people == PEOPLE
 
 
 def test_refusals(
