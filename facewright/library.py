@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
+from facewright.models.blendshapes import Blendshapes
 from facewright.models.layout import layout_of
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.texture.baking import DEFAULT_TEXTURE_SIZE
@@ -293,13 +294,27 @@ class Reconstruction:
 
     @property
     def blendshapes(self) -> dict[str, float]:
-        """The expression as ARKit's 52 blendshapes, 0..1; empty if the face model names none."""
-        solver = self._engine.blendshapes
-        if solver is None:
-            return {}
+        """The expression as ARKit's 52 blendshapes, 0..1; empty if the face model names none.
+
+        They are those of the mesh, and the default weights of `write_head`.
+        """
+        solved = self._solved()
+        return {} if solved is None else _named(solved.weights)
+
+    @property
+    def calibrated_blendshapes(self) -> dict[str, float]:
+        """The 52 blendshapes as far as a face tracker would say, to drive other avatars.
+
+        Empty for weights without a calibration.
+        """
+        solved = self._solved()
+        return {} if solved is None or solved.calibrated is None else _named(solved.calibrated)
+
+    def _solved(self) -> Blendshapes | None:
+        if self._engine.blendshapes is None:
+            return None
         parts = layout_of(self.coefficients).split(self.coefficients[None])
-        weights = solver.solve(parts.expression[0], parts.identity[0]).weights
-        return dict(zip(ARKIT_BLENDSHAPES, weights.tolist(), strict=True))
+        return self._engine.blendshapes.solve(parts.expression[0], parts.identity[0])
 
     def overlay(self, *, landmarks: bool = False) -> RgbU8:
         """The photo with this face drawn on it: (H, W, 3).
@@ -325,9 +340,13 @@ class Reconstruction:
         texture: RgbU8 | None,
         choice: MeshChoice = MeshChoice(),
     ) -> None:
+        scalp = None
+        if choice.subject == "head" and texture is None:
+            scalp = self._engine.scalp(self._scene, self._face)
         data = face_file(
-            self._engine, self._face, form, expression, pose, Job(), texture, choice=choice
-        )
+            self._engine, self._face, form, expression, pose, Job(), texture,
+            choice=choice, scalp=scalp,
+        )  # fmt: skip
         Path(path).write_bytes(data)
 
 
@@ -409,6 +428,10 @@ class Album:
 def _checked(**options: Any) -> ReconstructOptions:
     """Options by the names of the API; a word that is none would pass for a default."""
     return ReconstructOptions.model_validate(options)
+
+
+def _named(weights: Float32) -> dict[str, float]:
+    return dict(zip(ARKIT_BLENDSHAPES, weights.tolist(), strict=True))
 
 
 def _head(detail: Detail, targets: Targets, compression: Compression) -> MeshChoice:

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.blendshape_calibration import BlendshapeCalibration
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
 from facewright.models.jit import kernel
 from facewright.models.landmarks import INNER_MOUTH
@@ -30,6 +31,8 @@ class Blendshapes:
     """(52,) in [0, 1], in the order of `ARKIT_BLENDSHAPES`."""
     residual_mm: float
     """Root mean square of what they leave of the expression, over the skin."""
+    calibrated: NDArray[np.float32] | None
+    """(52,) in [0, 1]: as far as a face tracker would say; None without a calibration."""
 
 
 class BlendshapeSolver:
@@ -37,13 +40,19 @@ class BlendshapeSolver:
 
     Weights are told from a face at rest, whose lips just meet.  `tongueOut` is never found, for a
     face model's skin does not tell it.  Raises ValueError for a face model that names none of the
-    blendshapes.
+    blendshapes, and for a calibration of other coefficients.
     """
 
-    def __init__(self, model: MorphableModel) -> None:
+    def __init__(
+        self, model: MorphableModel, calibration: BlendshapeCalibration | None = None
+    ) -> None:
         known = [name for name in ARKIT_BLENDSHAPES if name in model.expression_units]
         if not known:
             raise ValueError("the face model names none of ARKit's blendshapes")
+        n_coefficients = model.n_expression + model.n_identity
+        if calibration is not None and calibration.matrix.shape[1] != n_coefficients:
+            raise ValueError(f"the calibration is not of {n_coefficients} coefficients")
+        self._calibration = calibration
         rows = [model.expression_units.index(name) for name in known]
         units = model.expression_unit_coefficients[rows].astype(np.float64)
         self._places = np.array([ARKIT_BLENDSHAPES.index(name) for name in known])
@@ -79,7 +88,11 @@ class BlendshapeSolver:
         left = wanted - found @ self._units
         weights = np.zeros(len(ARKIT_BLENDSHAPES), np.float32)
         weights[self._places] = found
-        return Blendshapes(weights, float(np.sqrt(max(left @ self._gram @ left, 0.0))))
+        calibrated = None
+        if self._calibration is not None:
+            calibrated = self._calibration.calibrated(weights, expression, identity)
+        residual = float(np.sqrt(max(left @ self._gram @ left, 0.0)))
+        return Blendshapes(weights, residual, calibrated)
 
 
 def _parted(

@@ -6,6 +6,7 @@ import typer
 
 from facewright.training.commands.cnet import train_cnet
 from facewright.training.commands.evaluate import app as evaluate
+from facewright.training.commands.evaluate import calibrate_blendshapes
 from facewright.training.commands.export import export
 from facewright.training.commands.identity_branch import fit_branch
 from facewright.training.commands.import_weights import import_weights
@@ -37,5 +38,6 @@ app.command("cnet")(train_cnet)
 app.command("export")(export)
 app.command("import")(import_weights)
 app.command("rebase")(rebase_checkpoint)
+app.command("calibrate-blendshapes")(calibrate_blendshapes)
 app.add_typer(segmentation, name="segmentation")
 app.add_typer(evaluate, name="evaluate")

@@ -12,8 +12,9 @@ from facewright.models.texture.views import TextureView
 from facewright.service.options import Subject
 from facewright.service.pipeline.album import Album, AlbumFace, Source, album_face, album_picture
 from facewright.service.pipeline.engine import Engine
-from facewright.service.pipeline.head_texture import hair_color
+from facewright.service.pipeline.hairline import Scalp
 from facewright.service.pipeline.job import Job
+from facewright.service.pipeline.scalp import scalp_in_photo, scalp_of_album
 
 MOST_VIEWS = 8
 """More photos than this add work and memory, and hardly anything that is not seen yet."""
@@ -34,23 +35,23 @@ def album_texture(
 ) -> npt.NDArray[np.uint8]:
     """Bake the texture (size, size, 3) of the album's identity, its face or head; blocks.
 
-    Each photo is weighed by the mean confidence in it; a head's hair has the median of the colors
-    that photos show, if most show any.  Raises `DeadlinePassed`, and `BadPhoto`
-    when a photo that could be decoded before cannot any more.
+    Each photo is weighed by the mean confidence in it; a head's hair is what most photos show.
+    Raises `DeadlinePassed`, and `BadPhoto` when a photo that could be decoded before cannot any
+    more.
     """
-    views, hairs = [], []
+    views, scalps = [], []
     for index in choose_views(album):
         photo = album.photos[index]
         assert isinstance(photo, AlbumFace)  # only such are chosen
-        view, hair = _view(engine, album, sources[index], photo, size, job, subject)
+        view, scalp = _view(engine, album, sources[index], photo, size, job, subject)
         views.append(view)
-        hairs.append(hair)
+        scalps += [scalp] if scalp is not None else []
     job.check()
-    known = [hair for hair in hairs if hair is not None]
-    color = np.median(known, axis=0).astype(np.uint8) if 2 * len(known) > len(hairs) else None
     albedo = engine.model.albedo(album.albedo[None])[0]
     with job.stage("texture"):
-        return engine.bake(views, albedo, size, subject, color)
+        return engine.bake(
+            views, albedo, size, scalp_of_album(scalps) if subject == "head" else None
+        )
 
 
 def choose_views(album: Album) -> list[int]:
@@ -83,8 +84,8 @@ def _view(
     size: int,
     job: Job,
     subject: Subject,
-) -> tuple[TextureView, npt.NDArray[np.uint8] | None]:
-    """A photo's face as the baker takes it, and the color of a head's hair, if it shows any.
+) -> tuple[TextureView, Scalp | None]:
+    """A photo's face as the baker takes it, and what it tells of a head's hair.
 
     Only the part of the photo with the face is kept.
     """
@@ -98,9 +99,9 @@ def _view(
     height, width = picture.shape[:2]
     scale = np.array([width / photo.width, height / photo.height])
     seen = engine.segment(picture, (face.landmarks_px * scale).astype(np.float32), job)
-    hair = None
+    scalp = None
     if subject == "head":
-        hair = hair_color(picture, face, engine.known_heads(), scale, seen)
+        scalp = scalp_in_photo(picture, face, engine.known_heads(), scale, seen)
     left, top = np.clip(np.floor(low * scale) - 2, 0, [width - 1, height - 1]).astype(int)
     right, bottom = np.clip(np.ceil(high * scale) + 2, [left + 1, top + 1], [width, height]).astype(
         int
@@ -110,4 +111,4 @@ def _view(
     weight = float(photo.observed.confidences.mean())
     if seen is not None:
         seen = seen.moved(np.array([left, top]))
-    return TextureView(part, face.posed_vertices(), points, weight, seen), hair
+    return TextureView(part, face.posed_vertices(), points, weight, seen), scalp

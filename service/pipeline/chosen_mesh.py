@@ -10,6 +10,7 @@ from facewright.models.layout import layout_of
 from facewright.service.formats.head import HeadMesh, HeadPose
 from facewright.service.formats.mesh import Mesh
 from facewright.service.options import Expression, MeshChoice, MeshFormat, Pose
+from facewright.service.pipeline.hairline import Scalp
 from facewright.service.pipeline.heads import HeadShape, plain_mesh
 from facewright.service.pipeline.loading import LoadedModels
 from facewright.service.pipeline.meshing import FaceLevel, colored_mesh, face_mesh
@@ -27,6 +28,7 @@ def chosen_face(
     choice: MeshChoice = MeshChoice(),
     texture: RgbU8 | None = None,
     form: MeshFormat = "glb",
+    scalp: Scalp | None = None,
 ) -> Mesh | HeadMesh:
     """The mesh of one face.
 
@@ -38,6 +40,7 @@ def chosen_face(
         choice: face or head, and its detail.
         texture: (N, N, 3) baked for this subject; the albedo's colors without it.
         form: of the file it is for; only "glb" has room for a head's parts and targets.
+        scalp: what the photo tells of the hair, for heads without a texture.
 
     Raises:
         InvalidParameter: a head or another detail of a face model without a head.
@@ -45,9 +48,9 @@ def chosen_face(
     if choice.subject == "face":
         return face_mesh(models.model, face, expression, pose, texture, face_level(models, choice))
     if form == "glb":
-        return chosen_head(models, face, expression, pose, choice, texture)
+        return chosen_head(models, face, expression, pose, choice, texture, scalp)
     plain = choice._replace(targets="none")
-    return plain_mesh(chosen_head(models, face, expression, pose, plain, texture))
+    return plain_mesh(chosen_head(models, face, expression, pose, plain, texture, scalp))
 
 
 def chosen_identity(
@@ -80,6 +83,7 @@ def chosen_head(
     pose: Pose,
     choice: MeshChoice,
     texture: RgbU8 | None = None,
+    scalp: Scalp | None = None,
 ) -> HeadMesh:
     """The whole head of one face, whatever `choice.subject`.
 
@@ -101,7 +105,7 @@ def chosen_head(
         cage = heads.cage(geometry.cage, geometry.identity, coefficients.expression[0])
     placed = HeadPose(face.rotation_matrix, face.translation_mm) if pose == "camera" else None
     shape = HeadShape(cage, weights, placed)
-    return heads.mesh(shape, geometry.albedo, choice.detail, choice.targets, texture)
+    return heads.mesh(shape, geometry.albedo, choice.detail, choice.targets, texture, scalp)
 
 
 def mesh_size(models: LoadedModels, choice: MeshChoice) -> tuple[int, int]:

@@ -33,7 +33,7 @@ from facewright.service.options import (
     Faces,
     Subject,
 )
-from facewright.service.pipeline.head_texture import hair_color
+from facewright.service.pipeline.hairline import Scalp
 from facewright.service.pipeline.job import Job
 from facewright.service.pipeline.loading import LoadedModels
 from facewright.service.pipeline.photo import ImageLimits, Photo, open_photo
@@ -43,6 +43,7 @@ from facewright.service.pipeline.reconstruction import (
     Reconstructor,
     reconstruct_faces,
 )
+from facewright.service.pipeline.scalp import scalp_in_photo
 from facewright.service.pipeline.warm_up import warm_up
 from facewright.service.runtime.batch_events import BatchObserver
 from facewright.service.runtime.batching import MicroBatcher
@@ -66,6 +67,8 @@ class Scene:
     height: int
     faces: list[Reconstruction]
     decode: Callable[[], RgbU8]
+    seen: Photo | None = None
+    """The photo, maybe reduced, that the faces were found in; None if they come without one."""
 
     @cached_property
     def photo(self) -> RgbU8:
@@ -146,7 +149,7 @@ class Engine(LoadedModels):
 
         with job.stage("reconstruct"):
             found = reconstruct_faces(self.model, observed)
-            return Scene(photo.width, photo.height, found, decode)
+            return Scene(photo.width, photo.height, found, decode, photo)
 
     def observe(
         self,
@@ -252,10 +255,19 @@ class Engine(LoadedModels):
             view = TextureView(
                 scene.photo, face.posed_vertices(), face.projected(), segmentation=seen
             )
-            hair = None
+            scalp = None
             if subject == "head":
-                hair = hair_color(scene.photo, face, self.known_heads(), segmentation=seen)
-            return self.bake([view], face.albedo, size, subject, hair)
+                heads = self.known_heads()
+                scalp = scalp_in_photo(scene.photo, face, heads, segmentation=seen)
+            return self.bake([view], face.albedo, size, scalp)
+
+    def scalp(self, scene: Scene, face: Reconstruction) -> Scalp | None:
+        """What the photo tells of one face's hair; None where there is no photo or no head."""
+        if scene.seen is None or self.heads is None:
+            return None
+        # That a reduced photo may begin a few pixels further does not matter to hair.
+        scale = 1 / scene.seen.reduction
+        return scalp_in_photo(scene.seen.rgb_u8, face, self.heads, scale)
 
     def segment(
         self, photo: RgbU8, landmarks: npt.NDArray[np.float32], job: Job

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,22 +14,15 @@ from facewright.models.head_rig import PARTS
 from facewright.models.jit import kernel
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.rasterizer import EMPTY, rasterize
-from facewright.models.segmentation import OCCLUDER, Segmentation
 from facewright.models.texture.atlas import spread_over_texels
 from facewright.models.texture.baking import TextureBaker
 from facewright.models.texture.views import TextureView
-from facewright.service.pipeline.heads import (
-    IRIS,
-    LASHES,
-    PUPIL,
-    Heads,
-    even_outline,
-)
+from facewright.service.pipeline.hairline import BALD_MM, Scalp, hair_cover, hair_shade
+from facewright.service.pipeline.heads import IRIS, LASHES, PUPIL, Heads, lash_color
 from facewright.service.pipeline.mouth_colors import ToothPlaces
-from facewright.service.pipeline.reconstruction import Reconstruction
+from facewright.service.pipeline.strands import fibers, hairs
 
 Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
 RgbU8 = NDArray[np.uint8]
 Spread = Callable[[Float32], Float32]
 """From values (V, 3) at the head's vertices to those of the texels (N * N, 3)."""
@@ -44,33 +36,15 @@ _BRIGHT_EYES = 1.15
 _IRIS_FROM_PHOTO = 0.6
 _IRIS_DEGREES = (12.0, 21.0)
 # Standard deviation of the grain, as a share of the color.
-_SKIN_GRAIN, _HAIR_GRAIN, _IRIS_GRAIN = np.float32(0.012), np.float32(0.11), np.float32(0.16)
-# How far hair covers the skin of the scalp.
-_HAIR_COVERS = 0.97
-# How far single hairs begin before or behind the line where hair begins.
-_HAIRLINE = 0.45
-# Hair grows out of the crown, which lies in this direction from the middle of the scalp, and
-# turns about it by this many radians on its way down.
-_CROWN, _WHORL = np.array([0.0, 0.8, -0.6]), 0.6
+_SKIN_GRAIN, _IRIS_GRAIN = np.float32(0.012), np.float32(0.16)
 # Strands: how many there are around the crown, and how long they are, mm.
 _STRANDS = ((620, 12.0), (270, 26.0))
 _FIBERS = ((70, 9.0), (31, 14.0))
+# No hair lies further below the usual hairline, mm.
+_LOWEST_HAIR = -60.0
+_ZERO, _ONE, _FULL = np.float32(0.0), np.float32(1.0), np.float32(1 / 255)
 # Where the lashes' color lies in the image, and half its side.
 _LASHES_HALF = 0.008
-# Quantiles of brightness between which the hair's color lies: not its shine.
-_HAIR_TONES = (0.15, 0.5)
-# What differs less from the face's skin is no hair: mean of the logarithms of the channels' ratios,
-# and their range; nor is what differs less from what lies around the head, in every channel.
-_LIKE_SKIN, _LIKE_BACKGROUND = (0.42, 0.2), 0.25
-# Hair that nobody dyed is never bluer or greener than this, over red: what stands off the head and
-# is, is a background of several tones.
-_LEAST_RED = 0.9
-# How far off the scalp hair is looked for, and how far off nothing of it is expected, mm.
-_STANDS_OFF, _BACKGROUND = 9.0, 40.0
-# Share of the hair above the forehead that must lie within the photo.
-_LEAST_SEEN = 0.3
-# Probability of an occluder from which on hair is not looked for behind it.
-_COVERED = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +55,6 @@ class _Layout:
     """(N, N); -1 beyond the islands."""
     barycentric: Float32
     """(N, N, 2)."""
-    face: Float32
-    """(N, N) in [0, 1]: how far a texel is the baked face's."""
     eyes: tuple[NDArray[np.intp], NDArray[np.intp], Float32]
     """Flat indices of the eyeballs' texels, their degrees from the pupil's middle, and factors
     (n, 1) of their color."""
@@ -91,81 +63,12 @@ class _Layout:
     lashes: tuple[slice, slice]
     grain: Float32
     """(N, N) factors that make skin less like paint."""
-    hair_cover: Float32
-    """(N, N) in [0, 1]: how far hair covers a texel."""
     strands: Float32
+    """(N, N) noise of single hairs; NaN where there never are any."""
+    shade: Float32
     """(N, N) factors of the hair's color."""
     nearest: NDArray[np.int32]
     """(N, N) flat indices: a texel itself, or the nearest within an island."""
-
-
-def hair_color(
-    photo: RgbU8,
-    face: Reconstruction,
-    heads: Heads,
-    scale: float | Float64 = 1.0,
-    segmentation: Segmentation | None = None,
-) -> RgbU8 | None:
-    """(3,) what the photo (H, W, 3) shows right above the face.
-
-    Where that is skin, what stands off the head behind it: hair of a receding line, unless it is
-    what lies further out as well.  None where that is not in the photo, or is skin too.
-    scale: (2,) or one for both, pixels of this photo per pixel of the face's.
-    segmentation: of this photo; what it knows to be headwear or a hand gives no color.
-    """
-    cage = heads.cage(
-        face.geometry.cage,
-        face.geometry.identity,
-        np.zeros(len(heads.rig.expression_extra), np.float32),
-    )
-
-    def seen(points: Float32) -> Float32 | None:
-        """(n, 3) colors at points in model space, if enough of them are seen in the photo."""
-        pixels = face.project(points)
-        places = np.floor(pixels[:, :2] * scale).astype(np.intp)
-        inside = (pixels[:, 2] > 1) & ((places >= 0) & (places < photo.shape[1::-1])).all(axis=1)
-        if segmentation is not None:
-            # Beyond what was segmented nothing is known to cover anything.
-            inside &= ~(segmentation.at(OCCLUDER, pixels[:, :2] * scale) > _COVERED)
-        if inside.sum() < _LEAST_SEEN * len(points):
-            return None
-        columns, lines = places[inside].T
-        return photo[lines, columns].astype(np.float32)
-
-    def points(rows: NDArray[np.intp]) -> Float32:
-        return heads.rig.subdivision.take(rows).refine(cage[None])[0]
-
-    front, skin = seen(points(heads.above_forehead)), seen(face.vertices[heads.skin_vertices])
-    if front is None or skin is None:
-        return None
-    bare = np.median(skin, axis=0)
-    hair = _tone(front)
-    if _is_skin(hair, bare):
-        top = points(heads.top)
-        middle = top.mean(axis=0) * [1, 0, 1]
-        outwards = (top - middle) / np.linalg.norm(top - middle, axis=1)[:, None]
-        near, far = (seen(top + distance * outwards) for distance in (_STANDS_OFF, _BACKGROUND))
-        if near is None or far is None:
-            return None
-        hair = _tone(near)
-        behind = np.log((hair + 1) / (np.median(far, axis=0) + 1))
-        dyed = hair[0] < _LEAST_RED * hair.max()
-        if dyed or _is_skin(hair, bare) or np.abs(behind).max() < _LIKE_BACKGROUND:
-            return None
-    return hair.astype(np.uint8)
-
-
-def _tone(colors: Float32) -> Float32:
-    """(3,) what hair of colors (n, 3) looks like in the shade."""
-    brightness = colors.mean(axis=1)
-    low, high = np.quantile(brightness, _HAIR_TONES)
-    tones = colors[(brightness >= low) & (brightness <= high)]
-    return np.asarray(np.median(tones, axis=0), np.float32)
-
-
-def _is_skin(color: Float32, skin: Float32) -> bool:
-    ratio = np.log((color + 1) / (skin + 1))
-    return bool(abs(ratio.mean()) < _LIKE_SKIN[0] and np.ptp(ratio) < _LIKE_SKIN[1])
 
 
 class HeadTextures:
@@ -184,12 +87,12 @@ class HeadTextures:
         views: Sequence[TextureView],
         albedo: Float32,
         size: int,
-        hair_u8: RgbU8 | None = None,
+        scalp: Scalp,
     ) -> RgbU8:
         """A texture (size, size, 3) of one person's head.
 
         views, albedo, size: as `TextureBaker.bake` takes them.
-        hair_u8: (3,) what the scalp is tinted with; without it its skin is bare.
+        scalp: the person's hair as the views show it, its colors from 0 to 255.
         """
         heads, rig = self._heads, self._heads.rig
         baked = self._baker.bake(views, albedo, size)
@@ -198,29 +101,40 @@ class HeadTextures:
         columns = np.clip(places[:, 0].astype(np.intp), 0, size - 1)
         rows = np.clip((size - places[:, 1]).astype(np.intp), 0, size - 1)
         seen = baked.rgb_u8[rows, columns] / np.float32(255)
-        anchors = even_outline(rig.outline_colors(seen[rig.band_vertices]))
+        shown = baked.coverage_u8[rows, columns] / np.float32(255)
+        hair = None if scalp.hair is None else scalp.hair / np.float32(255)
+        skin = heads.skin_color(seen)
+        outline = heads.outline.read(seen, shown, skin, hair)
 
-        exposure = self._exposure(seen, albedo)
+        exposure = self._exposure(skin, heads.skin_color(albedo))
         colors = np.clip(heads.inner_colors(albedo) * exposure, 0, 1)
-        colors = np.where(heads.on_skin[:, None], heads.beyond(anchors), colors)
+        colors = np.where(heads.on_skin[:, None], heads.beyond(outline.skin), colors)
 
-        image = np.zeros((size, size, 3), np.float32)
-        spread_over_texels(
+        shows, beside = heads.around(outline)
+        if scalp.hair is None:
+            heights = np.full(len(colors), -BALD_MM, np.float32)
+        else:
+            heights = heads.hair_heights(scalp.receding, beside)
+        image = np.empty((size, size, 3), np.float32)
+        _compose(
+            np.float32(255) * colors.astype(np.float32),
             layout.triangle_ids,
             layout.barycentric,
             self._triangles,
-            np.float32(255) * colors.astype(np.float32),
+            np.stack([heights, shows], axis=1),
+            layout.grain,
+            layout.strands,
+            layout.shade,
+            np.zeros(3, np.float32) if scalp.hair is None else scalp.hair,
+            baked.rgb_u8,
+            baked.coverage_u8,
             image,
         )
-        if hair_u8 is None:
-            hair, cover = np.zeros(3, np.float32), np.zeros_like(layout.hair_cover)
-        else:
-            hair, cover = hair_u8.astype(np.float32), layout.hair_cover
-        _compose(image, layout.grain, cover, layout.strands, hair, layout.face, baked.rgb_u8)
         flat = image.reshape(-1, 3)
         texels, teeth = layout.teeth
         flat[texels] = 255 * teeth * exposure
-        image[layout.lashes] = 255 * LASHES * exposure
+        lashes = LASHES * exposure if hair is None else lash_color(hair / exposure) * exposure
+        image[layout.lashes] = 255 * lashes
         texels, degrees, fibers = layout.eyes
         iris = self._iris(baked.rgb_u8, baked.coverage, layout, albedo)
         eyes = heads.eye_colors(albedo * np.minimum(exposure, _BRIGHT_EYES), iris)
@@ -229,10 +143,9 @@ class HeadTextures:
         _finish(image, layout.nearest, result)
         return result
 
-    def _exposure(self, seen: Float32, albedo: Float32) -> Float32:
-        """(3,): the photo's light by what it makes of the skin, colors (V, 3) seen and as such."""
-        skin = self._model.skin_region
-        ratio = np.median(seen[skin], axis=0) / np.maximum(np.median(albedo[skin], axis=0), 1e-3)
+    def _exposure(self, seen: Float32, own: Float32) -> Float32:
+        """(3,): the photo's light by what it makes of the skin, (3,) seen and as such."""
+        ratio = seen / np.maximum(own, 1e-3)
         level = max(float(ratio.mean()), 1e-3)
         return np.asarray(np.clip(level, *_EXPOSURE) * (ratio / level) ** _TINTED, np.float32)
 
@@ -257,7 +170,7 @@ class HeadTextures:
             return self._layouts[size]
 
     def _lay_out(self, size: int) -> _Layout:
-        heads, rig = self._heads, self._heads.rig
+        rig = self._heads.rig
         flat = np.ones((len(rig.uv), 3), np.float32)
         flat[:, 0] = rig.uv[:, 0] * size
         flat[:, 1] = (1.0 - rig.uv[:, 1]) * size
@@ -280,18 +193,14 @@ class HeadTextures:
         lashes = self._lashes(size)
         nearest = _nearest(ids)
         nearest[lashes] = np.arange(size * size).reshape(size, size)[lashes]
-        face, scalp, sky = spread(
-            np.stack([rig.region("face") * heads.on_skin, rig.region("scalp"), rig.occlusion], 1)
-        ).T
         return _Layout(
             ids,
             barycentric,
-            face.reshape(size, size).copy(),
             self._eyes(ids, spread),
             self._teeth(ids, spread),
             lashes,
             1 + _SKIN_GRAIN * _noise(size),
-            *self._hair(scalp.reshape(size, size), sky.reshape(size, size), spread),
+            *self._hair(spread, size),
             nearest,
         )
 
@@ -299,7 +208,7 @@ class HeadTextures:
         self, ids: NDArray[np.int32], spread: Spread
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], Float32]:
         heads, rig = self._heads, self._heads.rig
-        found, degrees, fibers = [], [], []
+        found, degrees, factors = [], [], []
         for part in ("left_eye", "right_eye"):
             rows = np.unique(rig.level("high").part(part))
             texels = np.flatnonzero(self._of_parts(ids, part))
@@ -309,9 +218,9 @@ class HeadTextures:
             iris = (angle > PUPIL) & (angle < IRIS)
             found.append(texels)
             degrees.append(np.clip(angle, 0, 179).astype(np.intp))
-            fibers.append(1 + _IRIS_GRAIN * iris * _strands(np.arctan2(across, up), angle, _FIBERS))
-        factors = np.concatenate(fibers)[:, None].astype(np.float32)
-        return np.concatenate(found), np.concatenate(degrees), factors
+            factors.append(1 + _IRIS_GRAIN * iris * fibers(np.arctan2(across, up), angle, _FIBERS))
+        flat = np.concatenate(factors)[:, None].astype(np.float32)
+        return np.concatenate(found), np.concatenate(degrees), flat
 
     def _teeth(self, ids: NDArray[np.int32], spread: Spread) -> tuple[NDArray[np.intp], Float32]:
         found, colors = [], []
@@ -333,22 +242,17 @@ class HeadTextures:
         )
         return down, across
 
-    def _hair(self, scalp: Float32, sky: Float32, spread: Spread) -> tuple[Float32, Float32]:
+    def _hair(self, spread: Spread, size: int) -> tuple[Float32, Float32]:
         heads = self._heads
-        texels = np.flatnonzero(scalp > 0)
-        points = heads.mean_points
-        middle = points[heads.on_skin & (heads.rig.region("scalp") > 0.9)].mean(axis=0)
-        offset = spread(points - middle)[texels].astype(np.float64)
-        distance = np.linalg.norm(offset, axis=1)
-        down = np.arccos(np.clip(offset @ _CROWN / distance, -1, 1))
-        around = np.arctan2(offset[:, 0], offset @ np.cross(_CROWN, [1, 0, 0]))
-        strands = _strands(around + _WHORL * down, down * distance, _STRANDS)
-        share, sky = scalp.ravel()[texels], sky.ravel()[texels]
-        cover, factors = np.zeros_like(scalp), np.ones_like(scalp)
-        ragged = np.clip(share + _HAIRLINE * 2 * share * (1 - share) * strands, 0, 1)
-        cover.ravel()[texels] = _HAIR_COVERS * ragged
-        factors.ravel()[texels] = np.maximum(1 + _HAIR_GRAIN * strands, 0.3) * (0.6 + 0.4 * sky)
-        return cover, factors
+        heights, sky, skin = spread(
+            np.stack([heads.hair_heights(0), heads.rig.occlusion, heads.on_skin], axis=1)
+        ).T
+        texels = np.flatnonzero((skin > 0) & (heights > _LOWEST_HAIR))
+        noise, shade = np.full(size * size, np.nan, np.float32), np.ones(size * size, np.float32)
+        offsets = spread(heads.mean_points - heads.scalp_middle)[texels]
+        noise[texels] = hairs(offsets, _STRANDS)
+        shade[texels] = hair_shade(noise[texels], sky[texels])
+        return noise.reshape(size, size), shade.reshape(size, size)
 
     def _of_parts(self, ids: NDArray[np.int32], part: str) -> NDArray[np.bool_]:
         """(N, N) whether a texel lies on a part of the head."""
@@ -359,22 +263,50 @@ class HeadTextures:
 
 @kernel
 def _compose(
-    image: Float32,
+    colors: Float32,
+    ids: NDArray[np.int32],
+    barycentric: Float32,
+    triangles: NDArray[np.int32],
+    fields: Float32,
     grain: Float32,
-    cover: Float32,
     strands: Float32,
+    shade: Float32,
     hair: Float32,
-    face: Float32,
     baked: RgbU8,
+    coverage: NDArray[np.uint8],
+    image: Float32,
 ) -> None:
-    """Put grain, hair of a color (3,) and the baked face onto bare skin (N, N, 3), in place."""
+    """Paint texels (N, N, 3): the vertices' colors with grain, the baked face, and hair on top.
+
+    Hair lies over what the photo does not show.
+
+    colors: (V, 3), 0 to 255.
+    fields: (V, 2), mm above where hair begins, and how far a vertex is the baked face's.
+    hair: (3,) its color.
+    """
     for row in range(image.shape[0]):
         for column in range(image.shape[1]):
-            covers, shows = cover[row, column], face[row, column]
+            triangle = ids[row, column]
+            if triangle == EMPTY:
+                continue
+            a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
+            first, second = barycentric[row, column, 0], barycentric[row, column, 1]
+            third = _ONE - first - second
+            shows = first * fields[a, 1] + second * fields[b, 1] + third * fields[c, 1]
+            covers = _ZERO
+            if not np.isnan(strands[row, column]):
+                height = first * fields[a, 0] + second * fields[b, 0] + third * fields[c, 0]
+                covers = hair_cover(height, strands[row, column])
+                covers *= _ONE - shows * np.float32(coverage[row, column]) * _FULL
             for channel in range(3):
-                value = image[row, column, channel] * grain[row, column]
-                value += covers * (hair[channel] * strands[row, column] - value)
+                value = (
+                    first * colors[a, channel]
+                    + second * colors[b, channel]
+                    + third * colors[c, channel]
+                )
+                value *= grain[row, column]
                 value += shows * (np.float32(baked[row, column, channel]) - value)
+                value += covers * (hair[channel] * shade[row, column] - value)
                 image[row, column, channel] = value
 
 
@@ -389,33 +321,6 @@ def _finish(image: Float32, nearest: NDArray[np.int32], result: RgbU8) -> None:
                 value = image[at // size, at % size, channel]
                 value = min(max(value, np.float32(0.0)), np.float32(255.0))
                 result[row, column, channel] = np.uint8(value + np.float32(0.5))
-
-
-def _strands(
-    around: NDArray[Any], along: NDArray[Any], octaves: Sequence[tuple[int, float]]
-) -> Float32:
-    """(n,) noise of unit variance that is long in one direction, the same every time.
-
-    around: (n,) radians. along: (n,), with the length of a grain in each octave.
-    """
-    rng = np.random.default_rng(23)
-    result = np.zeros(len(around), np.float32)
-    for count, length in octaves:
-        noise = rng.standard_normal((64, count)).astype(np.float32)
-        across = (around / (2 * np.pi) % 1 * count).astype(np.float32)
-        down = (along / length % 64).astype(np.float32)
-        # More than 32767 values in one row are too many for OpenCV.
-        rows = [
-            cv2.remap(noise, a[None], d[None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)[0]
-            for a, d in zip(
-                np.array_split(across, len(across) // 30000 + 1),
-                np.array_split(down, len(down) // 30000 + 1),
-                strict=True,
-            )
-        ]
-        values = np.concatenate(rows)
-        result += values / values.std()
-    return np.asarray(result / result.std(), np.float32)
 
 
 def _noise(size: int) -> Float32:

@@ -23,8 +23,19 @@ from facewright.service.formats.head import (
 )
 from facewright.service.formats.mesh import Mesh, MeshTexture
 from facewright.service.options import Targets
+from facewright.service.pipeline.hairline import (
+    BALD_MM,
+    Scalp,
+    ScalpPlaces,
+    above_hairline,
+    hair_covers,
+    hair_of_brows,
+    hair_shade,
+)
 from facewright.service.pipeline.meshing import FaceLevel, texels
 from facewright.service.pipeline.mouth_colors import ToothPlaces, mouth_light, tongue_colors
+from facewright.service.pipeline.outline import Outline, OutlineReader
+from facewright.service.pipeline.strands import hairs
 
 Float32 = NDArray[np.float32]
 
@@ -44,13 +55,23 @@ _LEAST_MOVED = 0.05
 # colors of both are looked up on the face model's eyeballs.
 PUPIL, IRIS = 8.5, 26.5
 _IRIS_FROM, _SCLERA_FROM = (12.0, 21.0), (36.0, 75.0)
-# How much darker the skin beyond the face is where it sees nothing of the sky.
-_SHADE = 0.55
-# Where hair is looked for: this far to both sides and behind its front, mm; and, where that is
-# bare, between these two depths.
-_HAIR_ACROSS, _HAIR_DEEP, _TOP_DEEP = 55.0, 30.0, (20.0, 75.0)
+# How much darker the skin beyond the face is where it sees nothing of the sky: light that comes
+# through skin is red.
+_SHADE = np.array([0.45, 0.58, 0.62], np.float32)
+# Where a photo shows hair at the face's outline, hair begins this much further down, mm.
+_LOWERED = np.float32(35.0)
+# From where on the face's edge is left out if it shows neither skin nor hair: shares of the way
+# from the middle of the face to its outline; and how far it must be seen to be either.
+_EDGE, _OWN = (0.6, 0.76), (0.25, 0.6)
+# sRGB, in the albedo; and the power of the ratio to the skin that makes its brows as dark as hair:
+# they are blurred.
+_BRIGHTEST_HAIR, _BROWS_DEPTH = 0.8, np.float32(3.0)
+# Strands as fine as vertices lie: how many there are around the crown, and how long they are, mm.
+_STRANDS = ((190, 20.0), (70, 32.0))
 # sRGB.
 LASHES = np.array([0.15, 0.11, 0.095], np.float32)
+# Lashes are darker than hair, and have so much of its color.
+_LASHES_DARKER, _LASHES_LIKE_HAIR = np.float32(0.6), np.float32(0.4)
 TEETH = ("upper_teeth", "lower_teeth")
 
 
@@ -97,11 +118,13 @@ class Heads:
         detail: Detail,
         targets: Targets,
         texture_u8: NDArray[np.uint8] | None = None,
+        scalp: Scalp | None = None,
     ) -> HeadMesh:
         """A head with its parts.
 
         albedo: (V_face, 3) sRGB in [0, 1] of the face model's vertices.
         texture_u8: (N, N, 3) in the head's texture coordinates; instead of the albedo.
+        scalp: what the albedo's hair is like; see `colors`.
         """
         level = self.rig.level(detail)
         vertices = level.subdivision.refine(shape.cage[None])[0]
@@ -110,7 +133,7 @@ class Heads:
         normals = vertex_normals(vertices[None], weld[level.triangles])[0][weld]
         texture = None
         if texture_u8 is None:
-            colors = np.rint(255 * self.colors(albedo)[:used]).astype(np.uint8)
+            colors = np.rint(255 * self.colors(albedo, scalp)[:used]).astype(np.uint8)
         else:
             texture = MeshTexture(self.rig.uv[:used], texture_u8)
             colors = texels(texture)
@@ -131,17 +154,31 @@ class Heads:
             pose=shape.pose,
         )
 
-    def colors(self, albedo: Float32) -> Float32:
+    def colors(self, albedo: Float32, scalp: Scalp | None = None) -> Float32:
         """(V, 3) sRGB in [0, 1] of the head's finest level, of the face model's albedo.
 
-        Beyond the face its skin goes on in the colors along its outline, without hair.
+        Beyond the face its skin goes on in the colors along its outline.
+
+        scalp: what a photo tells of the hair; without it, its color is that of the albedo's brows.
         """
         rig = self.rig
         own = self.inner_colors(albedo)
-        anchors = even_outline(rig.outline_colors(albedo[rig.band_vertices]))
-        skin = self.beyond(anchors)
+        skin = self.skin_color(albedo)
+        outline = self.outline.read(albedo, np.ones(len(albedo), np.float32), skin)
+        beyond = self.beyond(outline.skin)
         face = np.where(rig.face_vertices >= 0, rig.region("face"), 0)[:, None]
-        colors = np.where(self.on_skin[:, None], skin + face * (own - skin), own)
+        colors = np.where(self.on_skin[:, None], beyond + face * (own - beyond), own)
+        if scalp is None:
+            brows = hair_of_brows(albedo[self.scalp_places.brows])
+            scalp = Scalp(skin * (brows / skin) ** _BROWS_DEPTH, skin)
+        if scalp.hair is not None:
+            # In the albedo's light.
+            hair = scalp.hair * skin / scalp.skin
+            hair *= min(1.0, _BRIGHTEST_HAIR / hair.max())
+            noise, shade = self._strands
+            cover = hair_covers(self.hair_heights(scalp.receding), noise)[:, None]
+            colors += cover * (hair * shade[:, None] - colors)
+            colors[self._rows("lashes")] = lash_color(hair)
         eyes = self.eye_angle < 180
         colors[eyes] = self.eye_colors(albedo)[self.eye_angle[eyes].astype(np.intp)]
         return np.clip(colors, 0, 1).astype(np.float32)
@@ -193,7 +230,7 @@ class Heads:
         """(V, 3): bare skin beyond the face in the colors (24, 3) along its outline."""
         skin = self.rig.continued(anchors)
         # The mean face's own shade is part of the colors along its outline.
-        skin *= (1 - _SHADE * (1 - self.rig.occlusion))[:, None]
+        skin *= 1 - (1 - self.rig.occlusion)[:, None] * _SHADE
         return skin
 
     def eye_colors(self, albedo: Float32, iris: Float32 | None = None) -> Float32:
@@ -225,30 +262,81 @@ class Heads:
         on_skin[self.rig.level("high").part("skin")] = True
         return on_skin
 
-    @property
-    def skin_vertices(self) -> NDArray[np.bool_]:
-        """(V_face,) cheeks, nose and forehead of the face model."""
-        return self._model.skin_region
+    @cached_property
+    def outline(self) -> OutlineReader:
+        """Tells what a photo shows along the face's outline."""
+        return OutlineReader(self._model, self.rig)
 
     @cached_property
-    def above_forehead(self) -> NDArray[np.intp]:
-        """(n,) vertices of the hair's front: on the scalp, next to the face."""
-        hair, behind = self._hair
-        return np.flatnonzero(hair & (behind < _HAIR_DEEP))
+    def scalp_places(self) -> ScalpPlaces:
+        """Where hair is looked for."""
+        return ScalpPlaces.find(self._model, self.rig, self.mean_points, self._mean_cage)
+
+    def skin_color(self, colors: Float32) -> Float32:
+        """(3,) that of most of the face, of colors (V_face, 3)."""
+        return np.asarray(np.median(colors[self._skin_rows], axis=0), np.float32)
+
+    def hair_heights(self, receding: float, hair: Float32 | None = None) -> Float32:
+        """(V,) mm by which vertices lie above where hair begins; far below on all but the skin.
+
+        receding: how far it begins behind the usual line above the forehead, mm.
+        hair: (V,) in [0, 1], where a photo shows hair, which begins further down then.
+        """
+        heights = self._above_hairline.copy()
+        if hair is not None:
+            lower = np.minimum(_LOWERED * (2 * hair - 1), heights + _LOWERED)
+            np.maximum(heights, lower, out=heights)
+        if receding > 0:
+            behind, sides = self._behind_forehead
+            np.minimum(heights, np.maximum(behind - np.float32(receding), sides), out=heights)
+        heights[~self.on_skin] = -np.float32(BALD_MM)
+        return heights
+
+    def around(self, outline: Outline) -> tuple[Float32, Float32]:
+        """(V,) in [0, 1] each: how far a vertex is the baked face's, and near hair in the photo."""
+        table = np.stack([outline.own, outline.hair, np.zeros_like(outline.hair)], axis=1)
+        own, hair, _ = self.rig.continued(table).T
+        # What is neither skin nor hair at the face's edge is left out.
+        share = np.clip((own - _OWN[0]) / (_OWN[1] - _OWN[0]), 0, 1)
+        return self._face_share * (1 - self._edge * (1 - share)), hair
 
     @cached_property
-    def top(self) -> NDArray[np.intp]:
-        """(n,) vertices of the scalp's upper side, behind a forehead that may be bald."""
-        hair, behind = self._hair
-        return np.flatnonzero(hair & (behind > _TOP_DEEP[0]) & (behind < _TOP_DEEP[1]))
+    def _skin_rows(self) -> NDArray[np.intp]:
+        """Some of the face model's vertices of cheeks, nose and forehead."""
+        return np.flatnonzero(self._model.skin_region)[::8]
 
     @cached_property
-    def _hair(self) -> tuple[NDArray[np.bool_], Float32]:
-        """(V,) whether hair is looked for at a vertex, and mm behind the foremost of them."""
-        points = self.mean_points
-        hair = self.on_skin & (self.rig.region("scalp") > 0.9)
-        hair &= (self.rig.region("face") < 0.5) & (np.abs(points[:, 0]) < _HAIR_ACROSS)
-        return hair, points[hair, 2].max() - points[:, 2]
+    def _above_hairline(self) -> Float32:
+        return above_hairline(self.rig, self.mean_points, self.rig.joints(self._mean_cage))
+
+    @cached_property
+    def _behind_forehead(self) -> tuple[Float32, Float32]:
+        """(V,) mm behind the hairline's front, and below where a bald head has hair."""
+        front, sides = self.scalp_places.front, self.scalp_places.sides
+        return front - self.mean_points[:, 2], sides - self.mean_points[:, 1]
+
+    @cached_property
+    def _face_share(self) -> Float32:
+        return self.rig.region("face") * self.on_skin
+
+    @cached_property
+    def _edge(self) -> Float32:
+        """(V,) in [0, 1]: how near a vertex of the skin lies to the face's outline."""
+        rows = self.rig.face_vertices
+        radius = np.linalg.norm(2 * self._model.uv[np.maximum(rows, 0)] - 1, axis=1)
+        return np.where((rows >= 0) & self.on_skin, _step(radius, *_EDGE), 0).astype(np.float32)
+
+    @cached_property
+    def _strands(self) -> tuple[Float32, Float32]:
+        """(V,) noise of single hairs, coarse as vertices are; and factors of the hair's color."""
+        noise = hairs(self.mean_points - self.scalp_middle, _STRANDS)
+        return noise, hair_shade(noise, self.rig.occlusion)
+
+    @cached_property
+    def scalp_middle(self) -> Float32:
+        """(3,) mm: what hair grows around."""
+        scalp = self.on_skin & (self.rig.region("scalp") > 0.9)
+        return np.asarray(self.mean_points[scalp].mean(axis=0), np.float32)
 
     @cached_property
     def eye_angle(self) -> Float32:
@@ -344,6 +432,11 @@ class Heads:
         return MorphTargets(found)
 
 
+def lash_color(hair: Float32) -> Float32:
+    """(3,) sRGB of lashes that go with hair (3,)."""
+    return LASHES + _LASHES_LIKE_HAIR * (_LASHES_DARKER * hair - LASHES)
+
+
 def plain_mesh(head: HeadMesh) -> Mesh:
     """The head as one mesh without joints and targets, for formats that know none."""
     vertices = head.vertices
@@ -358,24 +451,6 @@ def plain_mesh(head: HeadMesh) -> Mesh:
         head.colors_u8,
         head.texture,
     )
-
-
-def even_outline(anchors: Float32) -> Float32:
-    """Colors (24, 3) along the outline without those of hair, background and deep shade.
-
-    What differs much from most is replaced by what lies beside it.
-    """
-    level = np.log(np.maximum(anchors, 1e-3))
-    off = np.linalg.norm(level - np.median(level, axis=0), axis=1)
-    trust = 1 / (1 + (off / 0.35) ** 2) ** 2
-    steps = np.arange(len(anchors))
-    around = np.minimum(
-        np.abs(steps[:, None] - steps), len(anchors) - np.abs(steps[:, None] - steps)
-    )
-    near = np.exp(-0.5 * (around / 1.5) ** 2) * trust
-    mean = near @ anchors / near.sum(axis=1, keepdims=True)
-    result = trust[:, None] * anchors + (1 - trust[:, None]) * mean
-    return np.asarray(result, np.float32)
 
 
 def _group(level: HeadLevel, name: str, material: str, parts: Sequence[str]) -> HeadGroup:

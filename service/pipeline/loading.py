@@ -12,6 +12,11 @@ import onnxruntime as ort
 
 from facewright.models.assets import FACE_MODEL, HEAD_RIG, SEGMENTATION, WEIGHTS, asset_path
 from facewright.models.assets import sha256 as file_sha256
+from facewright.models.blendshape_calibration import (
+    BlendshapeCalibration,
+    ForeignCalibration,
+    calibration_beside,
+)
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
 from facewright.models.blendshapes import BlendshapeSolver
 from facewright.models.head_rig import ForeignHeadRig, HeadRig, HeadRigFileError
@@ -27,7 +32,7 @@ from facewright.service.networks.quick import QuickDetector
 from facewright.service.networks.recognition import Evidence, Recognizer
 from facewright.service.networks.regression import Regressor
 from facewright.service.networks.segmentation import Segmenter
-from facewright.service.options import Subject
+from facewright.service.pipeline.hairline import Scalp
 from facewright.service.pipeline.head_texture import HeadTextures
 from facewright.service.pipeline.heads import Heads
 from facewright.service.runtime.processors import Processors, usable_processors
@@ -62,7 +67,9 @@ class LoadedModels:
         """Makes whole heads; None for a face model that has none."""
         self._head_textures = None if self.heads is None else HeadTextures(self.model, self.heads)
         known = set(ARKIT_BLENDSHAPES) & set(self.model.expression_units)
-        self.blendshapes = BlendshapeSolver(self.model) if known else None
+        self.weights_sha256 = file_sha256(weights)
+        calibration = _load_calibration(weights, self.weights_sha256)
+        self.blendshapes = BlendshapeSolver(self.model, calibration) if known else None
         """Says expressions in ARKit's blendshapes; None for a face model without their names."""
         self.regressor, self.detector, self.recognizer, self.providers = _open_networks(
             settings, weights, face_model, self.model.sha256
@@ -77,7 +84,6 @@ class LoadedModels:
         """The regressor for one of them."""
         if self.processors.count > 1:
             self.lone_regressor = Regressor(weights, face_model_sha256=self.model.sha256)
-        self.weights_sha256 = file_sha256(weights)
 
     def models(self) -> list[tuple[str, str, str, str]]:
         """Kind, name, version and sha256 of all that is loaded; the detector's are its makers'."""
@@ -119,19 +125,18 @@ class LoadedModels:
         views: Sequence[TextureView],
         albedo: npt.NDArray[np.float32],
         size: int,
-        subject: Subject = "face",
-        hair: RgbU8 | None = None,
+        scalp: Scalp | None = None,
     ) -> RgbU8:
-        """A texture (size, size, 3) of one person's face or head; see `TextureBaker.bake`.
+        """A texture (size, size, 3) of one person's face; see `TextureBaker.bake`.
 
-        hair: (3,) color that tints a head's scalp.
+        scalp: of the whole head instead, with this hair.
         Raises `InvalidParameter` for a head of a face model that has none.
         """
-        if subject == "face":
+        if scalp is None:
             return self.baker.bake(views, albedo, size).rgb_u8
         if self._head_textures is None:
             raise InvalidParameter("This face model has no head.")
-        return self._head_textures.bake(views, albedo, size, hair)
+        return self._head_textures.bake(views, albedo, size, scalp)
 
 
 def open_detector(
@@ -160,6 +165,18 @@ def _load_heads(model: MorphableModel) -> Heads | None:
         return None
     except (OSError, HeadRigFileError) as error:
         raise ModelError(f"The head cannot be loaded: {error}") from error
+
+
+def _load_calibration(weights: Path, sha256: str) -> BlendshapeCalibration | None:
+    """What lies beside the weights, if it does and belongs to them."""
+    path = calibration_beside(weights)
+    try:
+        return BlendshapeCalibration.load(path, sha256) if path.exists() else None
+    except ForeignCalibration as error:
+        log.warning("%s: %s", path.name, error)
+        return None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot load {path}: {error}") from error
 
 
 def _load_face_model(path: Path) -> MorphableModel:

@@ -16,11 +16,11 @@ from facewright.service.formats.mesh_file import write_mesh
 from facewright.service.networks.detection import DetectedFace
 from facewright.service.options import MESH_FORMATS, MeshChoice
 from facewright.service.pipeline.chosen_mesh import chosen_face
-from facewright.service.pipeline.head_texture import hair_color
 from facewright.service.pipeline.loading import LoadedModels
 from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.overlay import warm_up as warm_up_overlay
 from facewright.service.pipeline.reconstruction import Reconstructor
+from facewright.service.pipeline.scalp import scalp_in_photo
 from facewright.service.runtime.sessions import CPU_PROVIDERS
 
 RgbU8 = npt.NDArray[np.uint8]
@@ -61,8 +61,8 @@ def warm_up(models: LoadedModels) -> None:
         )
     if models.heads is not None:
         choice = MeshChoice("head", "medium")
-        hair = hair_color(photo, face, models.heads)
-        texture = models.bake([view], face.albedo, DEFAULT_TEXTURE_SIZE, "head", hair)
+        scalp = scalp_in_photo(photo, face, models.heads)
+        texture = models.bake([view], face.albedo, DEFAULT_TEXTURE_SIZE, scalp)
         for image in (None, texture):
             write_mesh(chosen_face(models, face, choice=choice, texture=image), "glb", {})
     draw_overlay(photo, models.model, [face], landmarks=True)

@@ -36,6 +36,7 @@ from facewright.service.formats.zip import zip_files
 from facewright.service.options import MeshFormat, ReconstructOptions
 from facewright.service.pipeline.chosen_mesh import mesh_size
 from facewright.service.pipeline.engine import Engine, Scene
+from facewright.service.pipeline.hairline import Scalp
 from facewright.service.pipeline.job import Job
 from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.reconstruction import Reconstruction
@@ -174,6 +175,7 @@ class AnswerWriter(Writer):
             texture,
             material_file,
             self._options.choice,
+            self._scalp(face, form),
         )
 
     def mesh_files(
@@ -218,7 +220,7 @@ class AnswerWriter(Writer):
             self._job.check()
             mesh = face_file(
                 self._engine, face, "glb", options.expression, "canonical", self._job, texture,
-                choice=options.choice,
+                choice=options.choice, scalp=self._scalp(face, "glb"),
             )  # fmt: skip
             matrix = camera.place(face)
             matrix[:3, 3] /= 1000
@@ -255,6 +257,13 @@ class AnswerWriter(Writer):
                 self._engine.texture(self._scene, face, size, self._job, subject),
             )
         return self._baked[1]
+
+    def _scalp(self, face: Reconstruction, form: MeshFormat) -> Scalp | None:
+        """What a head without a texture needs to know of the photo."""
+        options = self._options
+        if options.mesh == "face" or options.texture == "photo" or form == "stl":
+            return None
+        return self._engine.scalp(self._scene, face)
 
     def _check_size(self) -> None:
         form = self._options.mesh_format
@@ -353,9 +362,14 @@ def _blendshapes(
     if solver is None:
         return None
     solved = solver.solve(expression, identity)
-    weights = np.round(solved.weights.astype(np.float64), 4).tolist()
+
+    def named(weights: npt.NDArray[np.float32]) -> dict[str, float]:
+        rounded = np.round(weights.astype(np.float64), 4).tolist()
+        return dict(zip(ARKIT_BLENDSHAPES, rounded, strict=True))
+
     return schemas.Blendshapes(
-        weights=dict(zip(ARKIT_BLENDSHAPES, weights, strict=True)),
+        weights=named(solved.weights),
+        calibrated=None if solved.calibrated is None else named(solved.calibrated),
         residual_mm=round(solved.residual_mm, 4),
     )
 

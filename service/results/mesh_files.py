@@ -10,6 +10,7 @@ from facewright.service.formats.mesh import Mesh
 from facewright.service.formats.mesh_file import write_mesh
 from facewright.service.options import Expression, MeshChoice, MeshFormat, Pose, Texture
 from facewright.service.pipeline.chosen_mesh import chosen_face, chosen_identity
+from facewright.service.pipeline.hairline import Scalp
 from facewright.service.pipeline.job import Job
 from facewright.service.pipeline.loading import LoadedModels
 from facewright.service.pipeline.meshing import AXES
@@ -29,10 +30,11 @@ def face_file(
     texture: RgbU8 | None = None,
     material_file: str | None = None,
     choice: MeshChoice = MeshChoice(),
+    scalp: Scalp | None = None,
 ) -> bytes:
     """The mesh of one face as the bytes of a file; see `chosen_face` and `write_mesh`."""
     with job.stage("mesh"):
-        mesh = chosen_face(models, face, expression, pose, choice, texture, form)
+        mesh = chosen_face(models, face, expression, pose, choice, texture, form, scalp)
         return _write(models, mesh, form, expression, pose, choice, material_file)
 
 

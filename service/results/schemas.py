@@ -117,10 +117,18 @@ class ConfidenceSummary(BaseModel):
 
 
 class Blendshapes(BaseModel):
-    """The expression in ARKit's blendshapes: bounded least squares over the skin."""
+    """The expression in ARKit's blendshapes."""
 
     weights: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]] = Field(
-        description="All 52 names; `tongueOut` is always 0.", examples=[{"jawOpen": 0.31}]
+        description="Those of the mesh, by bounded least squares over the skin: the default "
+        "weights of a head's file. All 52 names; `tongueOut` is always 0.",
+        examples=[{"jawOpen": 0.31}],
+    )
+    calibrated: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]] | None = Field(
+        default=None,
+        description="To drive other avatars: as far as a face tracker would say of the photo. "
+        "Unless the weights come without a calibration.",
+        examples=[{"jawOpen": 0.35}],
     )
     residual_mm: float = Field(
         description="Root mean square of what they leave of the expression.", examples=[0.42]

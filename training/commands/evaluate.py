@@ -110,6 +110,9 @@ def blendshapes(
     network: NetworkFile,
     directory: PhotoFolder,
     labels: Annotated[Path, typer.Option(help=".npz of names, mesh468 and blendshapes52.")],
+    calibrated: Annotated[
+        bool, typer.Option(help="Of the calibrated blendshapes, not those of the mesh.")
+    ] = False,
     points: PointsFile = None,
     people: WhosePhotos = "all",
     person: PersonOf = None,
@@ -120,6 +123,8 @@ def blendshapes(
     face_model: FaceModelFile = None,
 ) -> None:
     """How far expressions move with Face Landmarker's blendshapes on photographs."""
+    from facewright.models.assets import sha256
+    from facewright.models.blendshape_calibration import BlendshapeCalibration, calibration_beside
     from facewright.training.evaluation.blendshapes import blendshape_figures, read_blendshapes
     from facewright.training.evaluation.network import load_network
     from facewright.training.evaluation.photos import predict_photos
@@ -130,8 +135,44 @@ def blendshapes(
         model, loaded = load_face_model(face_model), load_network(network)
         coefficients = predict_photos(loaded, model, directory, chosen, track=_track).coefficients
         measured_on = _photos_of(chosen, directory, people)
-        figures = blendshape_figures(model, loaded.layout, coefficients, told, measured_on)
+        calibration = None
+        if calibrated:
+            beside = calibration_beside(network)
+            calibration = BlendshapeCalibration.load(beside, sha256(network))
+        figures = blendshape_figures(
+            model, loaded.layout, coefficients, told, measured_on, calibration
+        )
     _report(figures, json)
+
+
+def calibrate_blendshapes(
+    network: NetworkFile,
+    directory: PhotoFolder,
+    labels: Annotated[Path, typer.Option(help=".npz of names, mesh468 and blendshapes52.")],
+    points: PointsFile = None,
+    people: WhosePhotos = "train",
+    person: PersonOf = None,
+    hold_out: HoldOut = 0.15,
+    limit: PhotoLimit = None,
+    seed: Seed = 0,
+    face_model: FaceModelFile = None,
+) -> None:
+    """Learn from photographs what blendshapes are worth; the result lies beside the network."""
+    from facewright.models.assets import sha256
+    from facewright.models.blendshape_calibration import calibration_beside
+    from facewright.training.evaluation.blendshapes import read_blendshapes
+    from facewright.training.evaluation.calibration import calibrate
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.photos import predict_photos
+
+    with _one_line():
+        chosen = _choose(labels, points, people, hold_out, limit, seed, person)
+        told = read_blendshapes(labels, chosen.names)
+        model, loaded = load_face_model(face_model), load_network(network)
+        coefficients = predict_photos(loaded, model, directory, chosen, track=_track).coefficients
+        found = calibrate(loaded.layout, coefficients, told, sha256(network))
+        found.save(calibration_beside(network))
+    typer.echo(f"{calibration_beside(network)}: {len(found.names)} blendshapes")
 
 
 @app.command("proportions")

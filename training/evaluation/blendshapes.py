@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from facewright.models.arrays import Array
+from facewright.models.blendshape_calibration import BlendshapeCalibration
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
 from facewright.models.blendshapes import BlendshapeSolver
 from facewright.models.layout import CoefficientLayout
@@ -38,32 +39,44 @@ def read_blendshapes(path: Path, names: Sequence[str]) -> Array:
         return np.asarray(file["blendshapes52"][[rows[name] for name in names]], np.float64)
 
 
+QUIET = 0.05
+"""Face Landmarker's number below which it sees nothing of a blendshape."""
+
+
 def blendshape_figures(
     model: MorphableModel,
     layout: CoefficientLayout,
     coefficients: Array,
     landmarker: Array,
     measured_on: str,
+    calibration: BlendshapeCalibration | None = None,
 ) -> list[Figure]:
     """Slopes and correlations of `MEASURED` over Face Landmarker's, of n photos.
 
     The slope is that of least squares: 1 where a blendshape moves as far as Face Landmarker says.
+    And what the blendshapes are on average where Face Landmarker sees nothing of them.
+
     coefficients: (n, layout.size).  landmarker: (n, 52).
+    calibration: measure the calibrated blendshapes.
     """
-    solver = BlendshapeSolver(model)
+    solver = BlendshapeSolver(model, calibration)
     parts = layout.split(coefficients.astype(np.float32))
     solved = [
         solver.solve(expression, identity)
         for expression, identity in zip(parts.expression, parts.identity, strict=True)
     ]
-    own = np.stack([one.weights for one in solved]).astype(np.float64)
+    own = np.stack([one.weights if one.calibrated is None else one.calibrated for one in solved])
+    own = own.astype(np.float64)
     figures = []
     for name, units in MEASURED.items():
         told = landmarker[:, [LANDMARKER_ORDER.index(unit) for unit in units]].mean(axis=1)
         seen = own[:, [ARKIT_BLENDSHAPES.index(unit) for unit in units]].mean(axis=1)
+        quiet = told < QUIET
+        at_rest = float(seen[quiet].mean()) if quiet.any() else float("nan")
         told, seen = told - told.mean(), seen - seen.mean()
         slope = float(told @ seen / (told @ told))
         agreement = float(told @ seen / np.sqrt((told @ told) * (seen @ seen)))
         figures.append(Figure(measured_on, f"{name}: slope", "", slope, 0.0))
         figures.append(Figure(measured_on, f"{name}: correlation", "", agreement, 0.0))
+        figures.append(Figure(measured_on, f"{name}: mean at rest", "", at_rest, 0.0))
     return figures

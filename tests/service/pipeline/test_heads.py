@@ -8,7 +8,6 @@ import zipfile
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -22,8 +21,9 @@ from facewright.models.blendshape_names import ARKIT_BLENDSHAPES, VISEMES
 from facewright.models.head_rig import HeadRig
 from facewright.models.morphable_model import PART_SKIN, MorphableModel
 from facewright.models.texture.views import TextureView
-from facewright.service.pipeline.head_texture import HeadTextures, hair_color
-from facewright.service.pipeline.heads import Heads, even_outline
+from facewright.service.pipeline.hairline import Scalp
+from facewright.service.pipeline.head_texture import HeadTextures
+from facewright.service.pipeline.heads import Heads
 
 Validate = Callable[[Path], dict[str, Any]]
 PORTRAITS = sorted(
@@ -53,16 +53,18 @@ def test_colors_of_the_face_are_the_albedo(model: MorphableModel, heads: Heads) 
     albedo = model.albedo(np.random.default_rng(1).normal(size=(1, 80)))[0]
     colors = heads.colors(albedo)
     rig = heads.rig
-    inside = heads.on_skin & (rig.region("face") == 1) & (rig.face_vertices >= 0)
+    bare = heads.on_skin & (heads.hair_heights(0) < -20)
+    inside = bare & (rig.region("face") == 1) & (rig.face_vertices >= 0)
     assert inside.sum() > 10_000
     assert np.abs(colors[inside] - albedo[rig.face_vertices[inside]]).max() < 1e-6
     # Ears, neck and skull have the skin's color, without a step where the face ends.
-    beyond = heads.on_skin & (rig.face_vertices < 0) & (rig.occlusion > 0.95)
+    beyond = bare & (rig.face_vertices < 0) & (rig.occlusion > 0.95)
     skin = np.median(albedo[model.skin_region], axis=0)
     assert np.abs(np.median(colors[beyond], axis=0) - skin).max() < 0.1
     level = rig.level("high")
     edges = level.part("skin")[:, :2]
     outline = (rig.region("face")[edges] > 0).any(axis=1) & (rig.region("face")[edges] < 1).any(1)
+    outline &= bare[edges].all(axis=1)
     steps = np.abs(colors[edges[outline, 0]] - colors[edges[outline, 1]]).max(axis=1)
     assert np.quantile(steps, 0.99) < 0.04
 
@@ -74,10 +76,23 @@ def test_eyes_have_a_pupil_an_iris_and_a_white(model: MorphableModel, heads: Hea
     assert eye[40] > 0.55
 
 
-def test_an_outline_forgets_what_is_no_skin() -> None:
-    anchors = np.tile(np.array([[0.7, 0.5, 0.4]], np.float32), (24, 1))
-    anchors[10:13] = [0.05, 0.1, 0.6]
-    assert np.abs(even_outline(anchors) - anchors[0]).max() < 0.03
+def test_hair_of_the_albedo_has_the_color_of_brows_or_of_the_photo(
+    model: MorphableModel, heads: Heads
+) -> None:
+    albedo = model.mean_albedo
+    skin = np.median(albedo[model.skin_region], axis=0)
+    crown = heads.on_skin & (heads.mean_points[:, 1] > 130)
+    own = np.median(heads.colors(albedo)[crown], axis=0)
+    assert (own < 0.75 * skin).all()
+    # In a photo that is half as bright as the albedo.
+    seen = Scalp(np.array([60, 40, 20], np.float32), (127.5 * skin).astype(np.float32))
+    hair = np.median(heads.colors(albedo, seen)[crown], axis=0)
+    assert hair == pytest.approx(np.array([120, 80, 40]) / 255, rel=0.1)
+    bald = np.median(heads.colors(albedo, seen._replace(hair=None))[crown], axis=0)
+    assert bald == pytest.approx(skin, rel=0.15)
+
+
+DARK = Scalp(np.array([30, 20, 10], np.float32), np.array([205, 150, 120], np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -102,27 +117,55 @@ def red_lips(model: MorphableModel) -> TextureView:
 @pytest.fixture(scope="module")
 def texture(model: MorphableModel, heads: Heads, red_lips: TextureView) -> np.ndarray:
     """A head's texture of that photo, with dark hair."""
-    hair = np.array([30, 20, 10], np.uint8)
-    return HeadTextures(model, heads).bake([red_lips], model.mean_albedo, 512, hair)
+    return HeadTextures(model, heads).bake([red_lips], model.mean_albedo, 512, DARK)
 
 
 def test_hair_is_on_the_scalp_alone(
     model: MorphableModel, heads: Heads, red_lips: TextureView, texture: np.ndarray
 ) -> None:
-    bald = HeadTextures(model, heads).bake([red_lips], model.mean_albedo, 512)
-    scalp, uv = heads.rig.region("scalp"), heads.rig.uv
-    changed = np.abs(texels(texture, uv) - texels(bald, uv)).max(axis=1) > 5
+    textures = HeadTextures(model, heads)
+    bald = textures.bake([red_lips], model.mean_albedo, 512, DARK._replace(hair=None))
+    uv, heights = heads.rig.uv, heads.hair_heights(0)
+
+    def changed(by: np.ndarray) -> np.ndarray:
+        return np.abs(texels(by, uv) - texels(bald, uv)).max(axis=1) > 5
+
     face = heads.rig.region("face") > 0
-    assert changed[(scalp > 0.9) & ~face].mean() > 0.95
+    assert changed(texture)[(heights > 12) & ~face].mean() > 0.95
     # Texels of half a millimeter reach a little beyond a vertex.
-    assert changed[scalp == 0].mean() < 0.01
+    assert changed(texture)[heights < -20].mean() < 0.01
+    assert changed(texture)[heads.on_skin & (heads.rig.region("face") == 1)].mean() < 0.03
+    # Without any above the forehead it is left at the sides and at the back.
+    receded = textures.bake([red_lips], model.mean_albedo, 512, DARK._replace(receding=150.0))
+    points = heads.mean_points
+    assert (
+        changed(receded)[heads.on_skin & (points[:, 1] > 110) & (points[:, 2] > -100)].mean() < 0.05
+    )
+    assert changed(receded)[(heights > 15) & (points[:, 1] < 60) & ~face].mean() > 0.9
+
+
+def test_hair_of_the_photo_goes_on_beyond_it(model: MorphableModel, heads: Heads) -> None:
+    """Of somebody with a fringe whose photo ends below the face's upper edge."""
+    scale, points = 3.0, model.mean_vertices
+    top, brows = points[:, 1].max() - 18, 66
+    depth = 1000 - points[:, 2]
+    columns = 350 + scale * points[:, 0] * 1000 / depth
+    rows = scale * (top - points[:, 1]) * 1000 / depth
+    photo = np.full((700, 700, 3), (205, 150, 120), np.uint8)
+    photo[: int(scale * (top - brows))] = (30, 20, 10)
+    view = TextureView(photo, points, np.stack([columns, rows, depth], 1).astype(np.float32))
+    result = HeadTextures(model, heads).bake([view], model.mean_albedo, 512, DARK)
+    front = heads.on_skin & (np.abs(heads.mean_points[:, 0]) < 30)
+    front &= (heads.mean_points[:, 1] > brows + 8) & (heads.mean_points[:, 2] > -60)
+    seen = texels(result, heads.rig.uv[front])
+    assert (seen[:, 0] > 110).mean() < 0.03
 
 
 def test_a_texture_is_the_photo_and_goes_on_beyond_it(texture: np.ndarray, heads: Heads) -> None:
     rig, skin = heads.rig, np.array([205, 150, 120])
     face = texels(texture, rig.uv[heads.on_skin & (rig.region("face") == 1)])
     assert np.median(np.abs(face - skin).max(axis=1)) < 4
-    bare = heads.on_skin & (rig.face_vertices < 0) & (rig.region("scalp") == 0)
+    bare = heads.on_skin & (rig.face_vertices < 0) & (heads.hair_heights(0) < -20)
     bare &= rig.occlusion > 0.95
     assert np.abs(np.median(texels(texture, rig.uv[bare]), axis=0) - skin).max() < 12
     scalp = texels(texture, rig.uv[heads.on_skin & (rig.region("scalp") == 1)])
@@ -164,57 +207,6 @@ def test_teeth_can_be_told_apart_and_the_mouth_is_dark(texture: np.ndarray, head
 def test_lashes_are_dark(texture: np.ndarray, heads: Heads) -> None:
     lashes = np.unique(heads.rig.level("high").part("lashes"))
     assert texels(texture, heads.rig.uv[lashes]).max() < 70
-
-
-def test_hair_is_what_lies_above_the_face_unless_it_is_skin(
-    model: MorphableModel, heads: Heads
-) -> None:
-    size, identity = 700, np.zeros(80, np.float32)
-
-    def project(points: np.ndarray) -> np.ndarray:
-        depth = 1000 - points[:, 2]
-        columns = size / 2 + 2000 * points[:, 0] / depth
-        rows = size / 2 - 2000 * points[:, 1] / depth
-        return np.stack([columns, rows, depth], axis=1)
-
-    face: Any = SimpleNamespace(
-        geometry=SimpleNamespace(cage=model.mean_shape, identity=identity),
-        vertices=model.mean_vertices,
-        project=project,
-    )
-    photo = np.full((size, size, 3), (205, 150, 120), np.uint8)
-    assert hair_color(photo, face, heads) is None
-    # A bald head before a wall.
-    points = heads.mean_points[heads.on_skin]
-    head = cv2.convexHull(project(points)[:, :2].astype(np.int32))
-    bald = np.full((size, size, 3), (90, 120, 160), np.uint8)
-    cv2.fillPoly(bald, [head], (205, 150, 120))
-    assert hair_color(bald, face, heads) is None
-    # The wall is darker around the head.
-    halo = bald.copy()
-    cv2.polylines(halo, [head], True, (55, 72, 110), 50)
-    cv2.fillPoly(halo, [head], (205, 150, 120))
-    assert hair_color(halo, face, heads) is None
-    # The same with hair around it, which begins behind the forehead.
-    receding = bald.copy()
-    cv2.polylines(receding, [head], True, (120, 110, 100), 50)
-    cv2.fillPoly(receding, [head], (205, 150, 120))
-    assert hair_color(receding, face, heads) == pytest.approx(np.array([120, 110, 100]), abs=2)
-    smaller = cv2.resize(receding, (size // 2, size // 2), interpolation=cv2.INTER_NEAREST)
-    found = hair_color(smaller, face, heads, 0.5)
-    assert found == pytest.approx(np.array([120, 110, 100]), abs=2)
-    top = int(project(model.mean_vertices)[:, 1].min()) + 6
-    photo[:top] = (40, 30, 25)
-    assert hair_color(photo, face, heads) == pytest.approx(np.array([40, 30, 25]), abs=2)
-    # Where the photo ends above the face, nothing is known.
-    assert hair_color(photo[top:], replaced(face, project, top), heads) is None
-
-
-def replaced(face: Any, project: Callable[[np.ndarray], np.ndarray], top: int) -> Any:
-    """The face in a photo whose first `top` rows are cut off."""
-    shifted = SimpleNamespace(**vars(face))
-    shifted.project = lambda points: project(points) - [0, top, 0]
-    return shifted
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +271,9 @@ def test_the_file_opens_with_the_photos_expression(
     # She smiles.
     assert min(shapes["weights"]["mouthSmileLeft"], shapes["weights"]["mouthSmileRight"]) > 0.3
     assert shapes["residual_mm"] < 1.0
+    # As a tracker would say it, she does so more.
+    assert list(shapes["calibrated"]) == list(ARKIT_BLENDSHAPES)
+    assert shapes["calibrated"]["mouthSmileLeft"] > shapes["weights"]["mouthSmileLeft"]
     gltf = document(b64decode(face["mesh"]["data"]))
     skin = gltf["meshes"][0]
     weights = dict(zip(skin["extras"]["targetNames"], skin["weights"], strict=True))
@@ -380,6 +375,23 @@ def test_a_ply_file_of_a_head_has_all_parts_and_colors(
     assert len(head.faces) == 8400
     assert 240 < head.extents[1] < 330
     assert len(np.unique(head.visual.vertex_colors, axis=0)) > 500
+
+
+def test_a_head_without_a_texture_has_the_photos_hair(
+    client: httpx.Client, portrait_jpeg: bytes
+) -> None:
+    crowns = []
+    for texture in ("albedo", "photo"):
+        query = f"?mesh=head&detail=low&texture={texture}&texture_size=256"
+        data = post(client, portrait_jpeg, "model/ply", query).content
+        head = trimesh.load(io.BytesIO(data), file_type="ply", process=False)
+        colors = np.asarray(head.visual.vertex_colors)[:, :3].astype(float)
+        crown = head.vertices[:, 1] > head.vertices[:, 1].max() - 25
+        skin = (np.abs(head.vertices[:, 0]) > 20) & (np.abs(head.vertices[:, 1]) < 20)
+        skin &= head.vertices[:, 2] > -20
+        crowns.append(np.median(colors[crown], axis=0) / np.median(colors[skin], axis=0))
+    assert crowns[0] == pytest.approx(crowns[1], rel=0.25)
+    assert crowns[0].max() < 0.9  # she is blond
 
 
 def test_an_archive_holds_the_head_with_its_material(

@@ -53,4 +53,6 @@ def test_faces_that_move_half_as_far_have_a_slope_of_one_half() -> None:
     assert figures["jawOpen: slope"] == pytest.approx(0.5, abs=0.03)
     assert figures["eyeBlink: slope"] == pytest.approx(0.5, abs=0.05)
     assert figures["jawOpen: correlation"] == pytest.approx(1, abs=0.02)
-    assert set(figures) == {f"{n}: {m}" for n in MEASURED for m in ("slope", "correlation")}
+    assert figures["jawOpen: mean at rest"] < 0.03
+    measures = ("slope", "correlation", "mean at rest")
+    assert set(figures) == {f"{name}: {measure}" for name in MEASURED for measure in measures}
