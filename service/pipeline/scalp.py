@@ -19,7 +19,7 @@ Float64 = NDArray[np.float64]
 RgbU8 = NDArray[np.uint8]
 
 # Quantiles of brightness between which the hair's color lies: not its shine.
-_TONES = (0.25, 0.7)
+_TONES = (0.15, 0.5)
 # What differs less from most of the face, or from the forehead if that is not covered, is skin:
 # mean of the logarithms of the channels' ratios, and that of blue less that of red, of which skin
 # has less where it shines.  Beside a bald head it may be darker.
@@ -84,9 +84,8 @@ def scalp_in_photo(
                 receding, bare = BALD_MM, False
     if bare:
         return Scalp(None, look.skin)
-    if not found:
-        zone = look.at_face(places.face_top)
-        found += [zone.hair] if zone is not None and zone.has_hair else []
+    fringe = look.at_face(places.face_top)
+    found += [fringe.hair] if fringe is not None and fringe.has_hair else []
     hair = _tone(np.concatenate(found)) if found else hair_of_brows(look.colors(places.brows))
     return Scalp(_natural(hair, look.skin), look.skin, receding)
 
