@@ -39,8 +39,8 @@ def hide(
     marks = points[landmarks, :2] @ transform[:, :2].T + transform[:, 2]
     skin = _without_islands(*_at_eyes(segmentation.shares, marks))
     # Blurred edges of what hides the face are on the skin beside it.
-    skin = cv2.blur(cv2.erode(skin, np.ones((3, 3), np.uint8)), (3, 3))
-    shown = np.clip((skin - _HIDDEN) / (_SHOWN - _HIDDEN), 0, 1).astype(np.float32)
+    sure = cv2.blur(cv2.erode(skin, np.ones((3, 3), np.uint8)), (3, 3))
+    shown = np.clip((sure - _HIDDEN) / (_SHOWN - _HIDDEN), 0, 1).astype(np.float32)
     hidden = share.copy()
     before, after = _multiply(shown, transform, np.ascontiguousarray(points, np.float32), hidden)
     if after >= _LEAST_SKIN * before:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.models.camera import CAMERA_DISTANCE
-from facewright.models.segmentation import OCCLUDER, Segmentation
+from facewright.models.segmentation import OCCLUDER, OTHER, SKIN, Segmentation
 from facewright.service.pipeline.hairline import BALD_MM, Scalp, hair_of_brows
 from facewright.service.pipeline.heads import Heads
 from facewright.service.pipeline.reconstruction import Reconstruction
@@ -36,10 +36,10 @@ _STANDS_OFF, _BEYOND_SKIN, _BACKGROUND = 9.0, 15.0, 40.0
 # Share of some places that must be seen to say anything of them, and of those seen that must have
 # hair.
 _LEAST_SEEN, _LEAST_HAIRY = 0.3, 0.5
-# Probability of an occluder from which on hair is not looked for behind it.
-_COVERED = 0.5
 # Cosine of the angle at which a place must be seen: farther round lies what is behind the head.
 _FRANK = 0.4
+# Probability from which on a pixel is an occluder or background, or skin.
+_COVERED = 0.5
 
 
 def scalp_in_photo(
@@ -55,7 +55,8 @@ def scalp_in_photo(
     of hair, it is that of the brows.
 
     scale: (2,) or one for both, pixels of this photo per pixel of the face's.
-    segmentation: of this photo; what it knows to cover the head tells nothing of it.
+    segmentation: of this photo: what covers the head or lies behind it says nothing of hair, and
+        skin is none.  Beyond it, or without it, what has not the color of the forehead is hair.
     """
     places = heads.scalp_places
     look = _Look(photo, face, heads, scale, segmentation)
@@ -188,16 +189,11 @@ class _Look:
         return np.empty((0, 3), np.float32)
 
     def _pixels(self, points: Float32) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Pixels (n, 2) of points in model space, and whether the photo shows the head there."""
+        """Pixels (n, 2) of points in model space, and whether the photo has them."""
         pixels = self._face.project(points)
-        at = pixels[:, :2] * self._scale
-        places = np.floor(at).astype(np.intp)
-        shown = ((places >= 0) & (places < self._photo.shape[1::-1])).all(axis=1)
-        shown &= pixels[:, 2] > 1
-        if self._segmentation is not None:
-            # Beyond what was segmented nothing is known to cover anything.
-            shown &= ~(self._segmentation.at(OCCLUDER, at) > _COVERED)
-        return places, shown
+        places = np.floor(pixels[:, :2] * self._scale).astype(np.intp)
+        inside = ((places >= 0) & (places < self._photo.shape[1::-1])).all(axis=1)
+        return places, inside & (pixels[:, 2] > 1)
 
     def _seen(
         self,
@@ -211,6 +207,14 @@ class _Look:
         columns, lines = places[inside].T
         colors = self._photo[lines, columns].astype(np.float32)
         hairy = ~self._like_skin(colors, darkest)
+        if self._segmentation is not None:
+            skin, occluder, other = (
+                self._segmentation.at(kind, places[inside] + 0.5)
+                for kind in (SKIN, OCCLUDER, OTHER)
+            )
+            # Beyond the crop these are NaN.
+            known = ~(occluder + other > _COVERED)
+            colors, hairy = colors[known], (hairy & ~(skin > _COVERED))[known]
         return _Zone(colors, hairy) if len(colors) >= _LEAST_SEEN * len(points) else None
 
     def _like_skin(self, colors: Float32, darkest: float = _LIKE_SKIN) -> NDArray[np.bool_]:

@@ -7,6 +7,8 @@ and hair of the scalp does not grow on a chin.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -49,9 +51,9 @@ def corrected(classes: NDArray[np.uint8], shares: Float32, marks: Float32) -> ND
     """
     result, side = classes.copy(), len(classes)
     # Within the face more is believed of skin, or it is learned of the easy pictures alone.
-    hull = _filled(side, cv2.convexHull(marks)[:, 0])
+    face = _filled(side, cv2.convexHull(marks)[:, 0])
     likely = (shares[SKIN] > _LIKELY) & (shares[OCCLUDER] < 1 - _LIKELY)
-    result[hull & likely] = SKIN
+    result[face & likely] = SKIN
     beard = _filled(side, cv2.convexHull(marks[list(_BEARD)])[:, 0])
     result[beard & (shares[SKIN] + shares[HAIR] > 0.5)] = SKIN
     bare = []
@@ -72,7 +74,7 @@ def corrected(classes: NDArray[np.uint8], shares: Float32, marks: Float32) -> ND
         above = _filled(side, _band(line, up * 0.5 * width, up * 0.15 * width))
         if free and _mean(shares[SKIN], above) > _HIDDEN:
             result[own & (shares[OCCLUDER] < _SURE)] = SKIN
-    hull = cv2.convexHull(marks[OUTER_MOUTH])[:, 0]
+    hull = cv2.convexHull(marks[OUTER_MOUTH])[:, 0].astype(np.float32)
     mouth = _filled(side, _scaled(hull, _MOUTH))
     around = _filled(side, _scaled(hull, _AROUND_MOUTH)) & ~mouth
     if _mean(shares[OCCLUDER], around) < _HIDDEN:
@@ -86,7 +88,7 @@ def corrected(classes: NDArray[np.uint8], shares: Float32, marks: Float32) -> ND
     return result
 
 
-def _filled(side: int, polygon: NDArray[np.floating]) -> NDArray[np.bool_]:
+def _filled(side: int, polygon: NDArray[Any]) -> NDArray[np.bool_]:
     mask = np.zeros((side, side), np.uint8)
     cv2.fillPoly(mask, [np.round(polygon).astype(np.int32)], 1)
     return mask.astype(bool)

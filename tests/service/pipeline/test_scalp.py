@@ -12,7 +12,14 @@ import pytest
 from facewright.models.assets import FACE_MODEL, HEAD_RIG, asset_path
 from facewright.models.head_rig import HeadRig
 from facewright.models.morphable_model import MorphableModel
-from facewright.models.segmentation import CLASSES, OCCLUDER, SEGMENTATION_SIDE, Segmentation
+from facewright.models.segmentation import (
+    CLASSES,
+    HAIR,
+    OCCLUDER,
+    OTHER,
+    SEGMENTATION_SIDE,
+    Segmentation,
+)
 from facewright.service.pipeline.hairline import BALD_MM, Scalp
 from facewright.service.pipeline.heads import Heads
 from facewright.service.pipeline.scalp import scalp_in_photo, scalp_of_album
@@ -112,21 +119,30 @@ def test_nobody_is_bald_whose_scalp_is_not_seen(heads: Heads, face: Any, crop_to
     assert cut.hair == pytest.approx(np.array([30, 20, 10]), abs=3)
 
 
-def test_a_hat_says_nothing_of_the_hair(heads: Heads, face: Any, crop_top: int) -> None:
+def segmented(photo: np.ndarray, rows: int, kind: int) -> Segmentation:
+    """A photo whose upper rows are of one class, and the rest skin."""
+    scale = SEGMENTATION_SIDE / np.array(photo.shape[1::-1])
+    shares = np.zeros((len(CLASSES), SEGMENTATION_SIDE, SEGMENTATION_SIDE), np.float32)
+    border = round(rows * scale[1])
+    shares[kind, :border], shares[CLASSES.index("skin"), border:] = 1, 1
+    return Segmentation(shares, np.column_stack([np.diag(scale), np.zeros(2)]))
+
+
+def test_what_is_worn_is_no_hair(heads: Heads, face: Any, crop_top: int) -> None:
     """A brown cap above brows that are darker."""
     photo = painted(heads, face, (70, 60, 40))
     photo[: crop_top + 6] = (90, 70, 50)
     brows = face.project(face.vertices[heads.scalp_places.brows])[:, :2].astype(int)
     for column, row in brows:
         cv2.circle(photo, (int(column), int(row)), 4, (30, 20, 10), -1)
-    side = SEGMENTATION_SIDE / SIZE
-    shares = np.zeros((len(CLASSES), SEGMENTATION_SIDE, SEGMENTATION_SIDE), np.float32)
-    seen = Segmentation(shares, np.array([[side, 0, 0], [0, side, 0]]))
-    bare = scalp_in_photo(photo, face, heads, segmentation=seen)
-    assert bare.hair == pytest.approx(np.array([90, 70, 50]), abs=2)
-    shares[OCCLUDER, : int(side * (crop_top + 30))] = 1
-    capped = scalp_in_photo(photo, face, heads, segmentation=seen)
+    capped = scalp_in_photo(
+        photo, face, heads, segmentation=segmented(photo, crop_top + 30, OCCLUDER)
+    )
     assert capped.hair == pytest.approx(np.array([30, 20, 10]), abs=3)
+    haired = scalp_in_photo(photo, face, heads, segmentation=segmented(photo, crop_top + 30, HAIR))
+    assert haired.hair == pytest.approx(np.array([90, 70, 50]), abs=2)
+    bald = segmented(photo, 0, OTHER)
+    assert scalp_in_photo(photo, face, heads, segmentation=bald).hair is None
 
 
 def test_hair_in_blue_shade_is_gray(heads: Heads, face: Any, crop_top: int) -> None:
