@@ -28,7 +28,7 @@ which say nothing, the first ones'.  Fitted by `facewright-train evaluate strang
 albums of 2, 3, 5 and 20 photos of one person.
 """
 
-STRANGER_COSINE: Final = 0.918
+STRANGER_COSINE: Final = 0.934
 """Cosine of `album_similarities` of the weights' own descriptors below which a photo shows a
 stranger, by default.
 

@@ -10,7 +10,7 @@ FACE_MODEL = "face_model.npz"
 HEAD_RIG = "head_model.npz"
 """The head that goes with the face model, for animation."""
 
-WEIGHTS = "rnet_v3.onnx"
+WEIGHTS = "rnet_v4.onnx"
 """R-Net and C-Net in one file; its record (``.json``) and model card (``.md``) lie beside it."""
 
 SEGMENTATION = "segmentation_v1.onnx"

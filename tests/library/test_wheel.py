@@ -74,7 +74,7 @@ def test_it_brings_one_name_and_everything_below_it(wheel: Path) -> None:
             assert f"facewright/{path.relative_to(ROOT)}" in names
     for data in (
         "models/assets/face_model.npz",
-        "models/assets/rnet_v3.onnx",
+        "models/assets/rnet_v4.onnx",
         "models/assets/segmentation_v1.onnx",
         "service/api/static/index.html",
         "service/api/static/page.js",

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from facewright.models.recognition_torch import CHIP_SIZE
+from facewright.models.recognition_torch import CHIP_SIZE, FaceResNet
 from facewright.training.commands.options import FaceModelFile, RecognizerFile
 
 
@@ -60,6 +60,7 @@ def fit_branch(
 
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
+        network: FaceResNet
         if trunk is None:
             network = DlibResNet.from_file(recognizer or installed_dlib_file())
             chip_size = CHIP_SIZE

@@ -1,6 +1,6 @@
 """The model card: written from the machine-readable record that the export leaves.
 
-The record (`rnet_v3.json`) and the card hold the same facts; the card is for people.
+The record (`rnet_v4.json`) and the card hold the same facts; the card is for people.
 """
 
 from __future__ import annotations
