@@ -82,17 +82,13 @@ def read(answer: tuple[Float32, ...], transform: npt.NDArray[np.float64]) -> Mes
     return MeshedFace(mesh, box, 1 / (1 + math.exp(-logit)))
 
 
-def settled(face: MeshedFace, transform: npt.NDArray[np.float64]) -> bool:
-    """Whether the square lay well enough for the points of the face in it to be good."""
+def astray(face: MeshedFace, transform: npt.NDArray[np.float64]) -> float:
+    """How far the face lies from where its square was cut; up to 1 its points are good."""
     (a, b, c), (d, e, f) = transform.tolist()
     (wanted_a, wanted_b, _), _ = face.transform().tolist()
     x0, y0, x1, y1 = face.box.tolist()
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
     off = max(abs(a * x + b * y + c - SIDE / 2), abs(d * x + e * y + f - SIDE / 2))
     scale = math.hypot(wanted_a, wanted_b) / math.hypot(a, b)
-    turn = math.atan2(wanted_b, wanted_a) - math.atan2(b, a)
-    return (
-        off < _NEAR * SIDE
-        and 1 / _ALIKE < scale < _ALIKE
-        and abs(math.remainder(turn, math.tau)) < _STEADY
-    )
+    turn = math.remainder(math.atan2(wanted_b, wanted_a) - math.atan2(b, a), math.tau)
+    return max(off / (_NEAR * SIDE), abs(math.log(scale)) / math.log(_ALIKE), abs(turn) / _STEADY)

@@ -67,6 +67,10 @@ it finds a face, and worth asking CenterFace if it does not."""
 _PRESENT = 0.5
 """FaceMesh's confidence from which on a face is there."""
 
+_PRECISE = 0.5
+"""How far `astray` a face may lie and not be looked at again: points scatter half as much then,
+and one photo in four takes a second look."""
+
 _MORE_LOOKS, _WAVERING = 2, 0.7
 """How often a face is looked at again that does not lie as its points say, and the score that it
 has at most when that did not help: so the turned photo is searched as well."""
@@ -200,16 +204,18 @@ class QuickDetector:
             for box, points in zip(places.boxes, places.points, strict=True)
         ]
         meshed = self._mesh(rgb_u8, transforms)
-        again = _unsettled(meshed, transforms)
+        again = _astray(meshed, transforms, _PRECISE)
         for _ in range(_MORE_LOOKS):
             if not again:
                 break
-            for i in again:
-                transforms[i] = meshed[i].transform()
-            looks = self._mesh(rgb_u8, [transforms[i] for i in again])
-            for i, look in zip(again, looks, strict=True):
-                meshed[i] = look
-            again = _unsettled(meshed, transforms)
+            closer = [meshed[i].transform() for i in again]
+            looks = self._mesh(rgb_u8, closer)
+            for i, look, transform in zip(again, looks, closer, strict=True):
+                if face_mesh.astray(meshed[i], transforms[i]) <= 1:
+                    # For its points alone: it is a face as sure as it was.
+                    look = look._replace(presence=meshed[i].presence)
+                meshed[i], transforms[i] = look, transform
+            again = _astray(meshed, transforms, 1.0)
         found: list[DetectedFace] = []
         faint: list[DetectedFace] = []
         unseen: list[int] = []
@@ -268,14 +274,16 @@ def _score(place: float, face: face_mesh.MeshedFace, *, settled: bool) -> float:
     return min(face.presence, 0.4 + 0.6 * place, 1.0 if steady else _WAVERING)
 
 
-def _unsettled(
-    meshed: Sequence[face_mesh.MeshedFace], transforms: Sequence[npt.NDArray[np.float64]]
+def _astray(
+    meshed: Sequence[face_mesh.MeshedFace],
+    transforms: Sequence[npt.NDArray[np.float64]],
+    most: float,
 ) -> list[int]:
-    """Faces that are there, but not where the square was cut."""
+    """Faces that are there, but further from where the square was cut than `most`."""
     return [
         i
         for i, (face, transform) in enumerate(zip(meshed, transforms, strict=True))
-        if face.presence >= _PRESENT and not face_mesh.settled(face, transform)
+        if face.presence >= _PRESENT and face_mesh.astray(face, transform) > most
     ]
 
 
