@@ -53,9 +53,10 @@ class Segmentation:
         return replace(self, transform=np.column_stack([linear, shift + linear @ corner]))
 
     def at(self, kind: int, points: NDArray[Any]) -> Float32:
-        """(n,) probability of a class at points (n, 2) of the photo, px; NaN beyond the shares."""
+        """(n,) probability of a class at points (n, 2) of the photo, px.
+
+        Beyond the shares it is that of their border: a hat goes on above.
+        """
         places = points @ self.transform[:, :2].T + self.transform[:, 2]
-        side = self.shares.shape[1]
-        known = ((places >= 0) & (places < side)).all(axis=1)
-        columns, rows = np.where(known[:, None], places, 0).astype(np.intp).T
-        return np.where(known, self.shares[kind, rows, columns], np.float32(np.nan))
+        columns, rows = np.clip(places, 0, self.shares.shape[1] - 1).astype(np.intp).T
+        return np.asarray(self.shares[kind, rows, columns], np.float32)
