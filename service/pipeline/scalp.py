@@ -208,10 +208,11 @@ class _Look:
         colors = self._photo[lines, columns].astype(np.float32)
         hairy = ~self._like_skin(colors, darkest)
         if self._segmentation is not None:
-            skin, occluder, other = (
-                self._segmentation.at(kind, places[inside] + 0.5)
-                for kind in (SKIN, OCCLUDER, OTHER)
-            )
+            centers = places[inside] + 0.5
+            # Hats go on beyond what was segmented; foreheads do not.
+            occluder = self._segmentation.at(OCCLUDER, centers)
+            skin = self._segmentation.at(SKIN, centers, beyond=0.0)
+            other = self._segmentation.at(OTHER, centers, beyond=0.0)
             known = occluder + other < _COVERED
             colors, hairy = colors[known], (hairy & (skin < _BARE))[known]
         return _Zone(colors, hairy) if len(colors) >= _LEAST_SEEN * len(points) else None
