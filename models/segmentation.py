@@ -52,10 +52,15 @@ class Segmentation:
         linear, shift = self.transform[:, :2], self.transform[:, 2]
         return replace(self, transform=np.column_stack([linear, shift + linear @ corner]))
 
-    def at(self, kind: int, points: NDArray[Any]) -> Float32:
-        """(n,) probability of a class at points (n, 2) of the photo, px; NaN beyond the shares."""
+    def at(self, kind: int, points: NDArray[Any], beyond: float | None = None) -> Float32:
+        """(n,) probability of a class at points (n, 2) of the photo, px.
+
+        beyond: what it is beyond the shares; that of their border without.
+        """
         places = points @ self.transform[:, :2].T + self.transform[:, 2]
         side = self.shares.shape[1]
-        known = ((places >= 0) & (places < side)).all(axis=1)
-        columns, rows = np.where(known[:, None], places, 0).astype(np.intp).T
-        return np.where(known, self.shares[kind, rows, columns], np.float32(np.nan))
+        columns, rows = np.clip(places, 0, side - 1).astype(np.intp).T
+        found = np.asarray(self.shares[kind, rows, columns], np.float32)
+        if beyond is not None:
+            found[((places < 0) | (places >= side)).any(axis=1)] = beyond
+        return found

@@ -38,8 +38,8 @@ _STANDS_OFF, _BEYOND_SKIN, _BACKGROUND = 9.0, 15.0, 40.0
 _LEAST_SEEN, _LEAST_HAIRY = 0.3, 0.5
 # Cosine of the angle at which a place must be seen: farther round lies what is behind the head.
 _FRANK = 0.4
-# Probability from which on a pixel is an occluder or background, or skin.
-_COVERED = 0.5
+# Probability from which on a pixel is an occluder or background, and from which on skin.
+_COVERED, _BARE = 0.4, 0.5
 
 
 def scalp_in_photo(
@@ -56,7 +56,7 @@ def scalp_in_photo(
 
     scale: (2,) or one for both, pixels of this photo per pixel of the face's.
     segmentation: of this photo: what covers the head or lies behind it says nothing of hair, and
-        skin is none.  Beyond it, or without it, what has not the color of the forehead is hair.
+        skin is none.  Without it, what has not the color of the forehead is hair.
     """
     places = heads.scalp_places
     look = _Look(photo, face, heads, scale, segmentation)
@@ -208,13 +208,13 @@ class _Look:
         colors = self._photo[lines, columns].astype(np.float32)
         hairy = ~self._like_skin(colors, darkest)
         if self._segmentation is not None:
-            skin, occluder, other = (
-                self._segmentation.at(kind, places[inside] + 0.5)
-                for kind in (SKIN, OCCLUDER, OTHER)
-            )
-            # Beyond the crop these are NaN.
-            known = ~(occluder + other > _COVERED)
-            colors, hairy = colors[known], (hairy & ~(skin > _COVERED))[known]
+            centers = places[inside] + 0.5
+            # Hats go on beyond what was segmented; foreheads do not.
+            occluder = self._segmentation.at(OCCLUDER, centers)
+            skin = self._segmentation.at(SKIN, centers, beyond=0.0)
+            other = self._segmentation.at(OTHER, centers, beyond=0.0)
+            known = occluder + other < _COVERED
+            colors, hairy = colors[known], (hairy & (skin < _BARE))[known]
         return _Zone(colors, hairy) if len(colors) >= _LEAST_SEEN * len(points) else None
 
     def _like_skin(self, colors: Float32, darkest: float = _LIKE_SKIN) -> NDArray[np.bool_]:

@@ -41,6 +41,7 @@ def test_points_that_are_no_face_raise() -> None:
 def test_classes_are_looked_up_in_the_photo() -> None:
     segmentation = Segmentation(quarters(), np.array([[0.5, 0, 10], [0, 0.5, 20]]))
     points = np.array([[50, 80], [50, 120], [50, 1000], [-30, 80]])
-    assert segmentation.at(SKIN, points) == pytest.approx([1, 0, np.nan, np.nan], nan_ok=True)
+    assert segmentation.at(SKIN, points) == pytest.approx([1, 0, 0, 1])
+    assert segmentation.at(SKIN, points, beyond=0.5) == pytest.approx([1, 0, 0.5, 0.5])
     moved = segmentation.moved(np.array([20, 40]))
     assert moved.at(HAIR, points - [20, 40])[:2] == pytest.approx([0, 1])

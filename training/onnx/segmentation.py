@@ -13,10 +13,11 @@ import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, helper
+from torch import nn
 
 from facewright.models.arrays import FloatArray
 from facewright.models.segmentation import CLASSES, INPUT, OUTPUT, SEGMENTATION_SIDE
-from facewright.models.segmentation_torch import FOLD, SegmentationNet
+from facewright.models.segmentation_torch import FOLD, ConvNorm, ResidualUnit, SegmentationNet
 from facewright.training.onnx.builder import GraphBuilder, Precision, double, folded
 from facewright.training.onnx.graph import BATCH, IR_VERSION, OPSET, serialize
 
@@ -31,31 +32,31 @@ def build_segmentation(
 ) -> onnx.ModelProto:
     """Graph `crops -> shares` of a network in eval mode; see `models.segmentation`."""
     builder = GraphBuilder(precision)
-    two = builder.initializer("two", np.float32([2]))
-    one = builder.initializer("one", np.float32([1]))
+    two = builder.initializer("two", np.array([2], np.float32))
+    one = builder.initializer("one", np.array([1], np.float32))
     x = builder.node("Sub", [builder.node("Mul", [INPUT, two]), one])
     levels = []
     for level, (down, units) in enumerate(zip(net.down, net.units, strict=True)):
         if level == 0:
             x = builder.relu(_unfolded(builder, x, net))
         else:
-            x = builder.relu(builder.conv(f"down.{level}", x, down.conv, down.norm))
-        for index, unit in enumerate(units):
+            x = builder.relu(_conv(builder, f"down.{level}", x, down))
+        for index, unit in enumerate(units.children()):
+            assert isinstance(unit, ResidualUnit)
             name = f"units.{level}.{index}"
-            y = builder.relu(builder.conv(f"{name}.first", x, unit.first.conv, unit.first.norm))
-            y = builder.conv(f"{name}.second", y, unit.second.conv, unit.second.norm)
+            y = builder.relu(_conv(builder, f"{name}.first", x, unit.first))
+            y = _conv(builder, f"{name}.second", y, unit.second)
             x = builder.relu(builder.node("Add", [y, x]))
         levels.append(x)
-    scales = builder.initializer("scales", np.float32([1, 1, 2, 2]))
+    scales = builder.initializer("scales", np.array([1, 1, 2, 2], np.float32))
     for level in reversed(range(len(net.up))):
-        lateral, up = net.lateral[level], net.up[level]
-        x = builder.conv(f"lateral.{level}", x, lateral.conv, lateral.norm)
+        x = _conv(builder, f"lateral.{level}", x, net.lateral[level])
         x = builder.node(
             "Resize", [x, "", scales], mode="nearest", nearest_mode="floor",
             coordinate_transformation_mode="asymmetric",
         )  # fmt: skip
         x = builder.relu(builder.node("Add", [levels[level], x]))
-        x = builder.relu(builder.conv(f"up.{level}", x, up.conv, up.norm))
+        x = builder.relu(_conv(builder, f"up.{level}", x, net.up[level]))
     logits = builder.node(
         "DepthToSpace", [builder.conv("head", x, net.head)], blocksize=FOLD, mode="CRD"
     )
@@ -80,9 +81,15 @@ def build_segmentation(
     return model
 
 
+def _conv(builder: GraphBuilder, name: str, x: str, part: nn.Module) -> str:
+    assert isinstance(part, ConvNorm)
+    return builder.conv(name, x, part.conv, part.norm)
+
+
 def _unfolded(builder: GraphBuilder, x: str, net: SegmentationNet) -> str:
     """The first convolution over pixels: 3 × 3 places of 2 × 2 pixels are 6 × 6 pixels."""
     first = net.down[0]
+    assert isinstance(first, ConvNorm)
     weight, bias = folded(first.conv, first.norm)
     outputs, inputs, height, width = weight.shape
     places = weight.reshape(outputs, inputs // FOLD**2, FOLD, FOLD, height, width)

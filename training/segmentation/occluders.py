@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -105,7 +106,7 @@ def _cast(rng: Rng, picture: Picture, alpha: Float32) -> None:
         return
     size = len(alpha)
     dx, dy = rng.normal(0, 0.02 * size), abs(rng.normal(0, 0.03 * size))
-    moved = cv2.warpAffine(alpha, np.float32([[1, 0, dx], [0, 1, dy]]), (size, size))
+    moved = cv2.warpAffine(alpha, np.array([[1, 0, dx], [0, 1, dy]]), (size, size))
     dark = cv2.GaussianBlur(np.round(255 * moved).astype(np.uint8), (0, 0), rng.uniform(0.5, 8))
     dark = dark.astype(np.float32) / np.float32(255)
     _lay(picture, (rng.uniform(0.2, 0.7) * dark).astype(np.float32), np.zeros(3, np.float32), None)
@@ -155,7 +156,7 @@ def _surface(rng: Rng, size: int, another: Callable[[], Picture]) -> Float32:
 def _shadow(rng: Rng, picture: Picture) -> None:
     """Darken or brighten a part of the picture; its classes stay."""
     size = len(picture.image)
-    corners = rng.uniform(-0.2, 1.2, (int(rng.integers(3, 6)), 2)) * size
+    corners: NDArray[Any] = rng.uniform(-0.2, 1.2, (int(rng.integers(3, 6)), 2)) * size
     if rng.random() < 0.5:
         corners = _ellipse(
             rng.uniform(0.1, 0.9, 2) * size, tuple(rng.uniform(0.05, 0.5, 2) * size),
@@ -164,7 +165,7 @@ def _shadow(rng: Rng, picture: Picture) -> None:
     alpha = _polygon(size, corners, float(rng.choice([1.5, 4, 8, 20])))
     bright = rng.random() < 0.25
     strength = rng.uniform(0.1, 0.4) if bright else rng.uniform(0.15, 0.6)
-    tint = np.float32([255, 250, 235]) if bright else np.zeros(3, np.float32)
+    tint = np.array([255, 250, 235], np.float32) if bright else np.zeros(3, np.float32)
     _lay(picture, np.float32(strength) * alpha, tint, None)
 
 
@@ -205,7 +206,7 @@ def _glasses(rng: Rng, picture: Picture, another: Callable[[], Picture]) -> None
             spot = _ellipse(at, tuple(rng.uniform(0.02, 0.2, 2) * picture.unit), rng.uniform(0, 3))
             glare = lens * _polygon(size, spot, float(rng.uniform(0.5, 5)))
             _lay(picture, glare * np.float32(rng.uniform(0.1, 0.95)),
-                 np.float32([250, 252, 255]), OCCLUDER)  # fmt: skip
+                 np.array([250, 252, 255], np.float32), OCCLUDER)  # fmt: skip
     frame = np.zeros((size, size), np.uint8)
     thick = picture.unit * (rng.uniform(0.008, 0.03) if rng.random() < 0.5
                             else rng.uniform(0.03, 0.075))  # fmt: skip
@@ -255,7 +256,7 @@ def _blob(rng: Rng, picture: Picture, another: Callable[[], Picture]) -> None:
         rim = _ellipse(at, tuple(extent), rng.uniform(0, 3))
     else:
         corners = at + rng.normal(0, 0.6, (int(rng.integers(3, 7)), 2)) * extent
-        rim = cv2.convexHull(corners.astype(np.float32))[:, 0]
+        rim = cv2.convexHull(corners.astype(np.float32))[:, 0].astype(np.float32)
     alpha = _polygon(size, rim, float(rng.choice([0, 1, 2, 6])))
     _cast(rng, picture, alpha)
     _lay(picture, alpha, _surface(rng, size, another), OCCLUDER)
@@ -406,7 +407,7 @@ def _fringe(rng: Rng, picture: Picture, another: Callable[[], Picture]) -> None:
     alpha = cv2.warpAffine(hair, move, (size, size))
     colors = cv2.warpAffine(other.image, move, (size, size)).astype(np.float32)
     colors *= np.exp(rng.normal(0, 0.3) + rng.normal(0, 0.1, 3)).astype(np.float32)
-    alpha = cv2.GaussianBlur(alpha, (0, 0), 0.8)
+    alpha = cv2.GaussianBlur(alpha, (0, 0), 0.8).astype(np.float32)
     _cast(rng, picture, alpha)
     _lay(picture, alpha, np.clip(colors, 0, 255), HAIR)
 

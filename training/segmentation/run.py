@@ -180,14 +180,16 @@ def train(
     photos = Photographs(paths.photos) if paths.photos else None
     sampler = _Sampler(portraits, photos)
     torch.manual_seed(seed)
-    net = SegmentationNet().to(memory_format=torch.channels_last)
+    net = SegmentationNet()
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(net).eval().requires_grad_(False)
     decayed = [p for p in net.parameters() if p.dim() > 1]
     others = [p for p in net.parameters() if p.dim() <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
-        lr=OPTIMIZER.rate, weight_decay=OPTIMIZER.weight_decay,
-    )  # fmt: skip
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": OPTIMIZER.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=OPTIMIZER.rate)
     paths.out.mkdir(parents=True, exist_ok=True)
     seconds, step = _resume(paths.out / CHECKPOINT, net, average, optimizer)
     saved, mean, since, last = time.monotonic(), 0.0, 0, time.monotonic()
@@ -228,11 +230,9 @@ def train(
 
 @torch.no_grad()
 def _average(average: nn.Module, net: nn.Module, weight: float) -> None:
-    for mean, new in zip(average.parameters(), net.parameters(), strict=True):
-        mean.lerp_(new, weight)
-    for mean, new in zip(average.buffers(), net.buffers(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(new, weight)
+    for name, value in average.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(net.state_dict()[name], weight)
 
 
 def _save(
