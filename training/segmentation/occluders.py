@@ -409,7 +409,7 @@ def _fringe(rng: Rng, picture: Picture, another: Callable[[], Picture]) -> None:
     colors *= np.exp(rng.normal(0, 0.3) + rng.normal(0, 0.1, 3)).astype(np.float32)
     alpha = cv2.GaussianBlur(alpha, (0, 0), 0.8).astype(np.float32)
     _cast(rng, picture, alpha)
-    _lay(picture, alpha, np.clip(colors, 0, 255), HAIR)
+    _lay(picture, alpha, np.clip(colors, 0, 255).astype(np.float32), HAIR)
 
 
 _KINDS = (_glasses, _hand, _blob, _rod, _hat, _scarf, _fringe)
