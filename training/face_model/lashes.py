@@ -23,11 +23,11 @@ from facewright.training.face_model.rig_topology import LASHES_AT, RigTopology
 from facewright.training.face_model.rigid import face_rows
 
 SEED = 7
-#: Width of a hair at its root and at its bend, mm.
-WIDTHS = (0.34, 0.24)
+#: Width of the upper lid's hairs at the root and at the bend, mm.
+WIDTHS = (0.2, 0.13)
 #: Standard deviations of a hair's length, as a share, of its place, in distances to the next
 #: hair, and of how far its tip leans along the lid, in stations.
-UNEVEN, SHIFTED, LEANS = 0.1, 0.12, 0.22
+UNEVEN, SHIFTED, LEANS = 0.16, 0.2, 0.3
 #: Length of a lid's edge, mm, that hairs' widths are measured by.
 LID_LENGTH = 27.0
 #: Vertices and triangles of a hair: root, bend (two each) and tip.
@@ -43,6 +43,7 @@ class Lid:
         stations, hairs: how many.
         ends: where hairs begin and end along the lid, from the nose, as shares of its length.
         length: of the longest, mm.
+        width: of its hairs, as a share of `WIDTHS`.
         bend, tip: shares of the length (out of the eye, away from the opening) of both.
         fan: how far tips lean to the temple at the outer end and to the nose at the inner one, as
             a share of the length.
@@ -53,14 +54,15 @@ class Lid:
     hairs: int
     ends: tuple[float, float]
     length: float
+    width: float
     bend: tuple[float, float]
     tip: tuple[float, float]
     fan: float
 
 
 LIDS = (
-    Lid(True, 13, 46, (0.1, 0.97), 6.8, (0.52, -0.02), (0.88, 0.42), 0.42),
-    Lid(False, 11, 26, (0.22, 0.95), 3.6, (0.5, 0.1), (0.82, 0.55), 0.4),
+    Lid(True, 13, 46, (0.1, 0.97), 6.4, 1.0, (0.52, -0.02), (0.88, 0.42), 0.42),
+    Lid(False, 11, 26, (0.22, 0.95), 2.8, 0.75, (0.5, 0.1), (0.82, 0.55), 0.4),
 )
 
 
@@ -142,7 +144,7 @@ def hair_rows(lid: Lid, rng: np.random.Generator) -> tuple[sp.csr_matrix, np.nda
     for hair in range(n):
         for offset, level in ((-0.5, 0), (0.5, 0), (-0.5, 1), (0.5, 1), (0.0, 2)):
             row = np.zeros((3, k))
-            width = WIDTHS[min(level, 1)] / step
+            width = lid.width * WIDTHS[min(level, 1)] / step
             place = at[hair] + offset * width + lean[hair] * level / 2
             low = int(np.clip(np.floor(place), 0, k - 2))
             share = np.array([1 - (place - low), place - low])

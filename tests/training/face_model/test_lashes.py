@@ -20,7 +20,7 @@ def test_hairs_lie_between_their_stations(lid: Lid) -> None:
     hairs = (rows @ places.reshape(-1, 3)).reshape(lid.hairs, 5, 3)
     assert hairs[:, :2, 2] == pytest.approx(0)
     assert hairs[:, 4, 2].min() > 3
-    assert 0.2 < (hairs[:, 1, 0] - hairs[:, 0, 0]).mean() < 0.5
+    assert 0.1 < (hairs[:, 1, 0] - hairs[:, 0, 0]).mean() < 0.25
 
 
 def test_hairs_turn_about_the_eye_as_their_place_does() -> None:
