@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,7 +43,7 @@ def place(
         shift = rng.normal(0, 0.02 * _DRAWN_SIDE, 2)
         mirrored = bool(rng.random() < 0.5)
     scale = zoom * _DRAWN_SIDE / CROP_SIZE
-    move = cv2.getRotationMatrix2D((IMAGE_SIZE / 2, IMAGE_SIZE / 2), turn, scale)
+    move: NDArray[Any] = cv2.getRotationMatrix2D((IMAGE_SIZE / 2, IMAGE_SIZE / 2), turn, scale)
     move[:, 2] += _DRAWN_SIDE / 2 - IMAGE_SIZE / 2 + shift
     if mirrored:
         move = np.array([[-1.0, 0, _DRAWN_SIDE], [0, 1, 0]]) @ np.vstack([move, [0, 0, 1]])
@@ -114,5 +115,5 @@ def photographed(rng: Rng, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if rng.random() < 0.5:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 95))]
         encoded = cv2.imencode(".jpg", out, quality)[1]
-        out = cv2.imdecode(encoded, cv2.IMREAD_COLOR).astype(np.uint8)
+        out = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
     return out

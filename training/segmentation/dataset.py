@@ -124,7 +124,8 @@ def _write(path: Path, portraits: list[Portrait], meta: dict[str, object]) -> No
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     np.save(partial / "images.npy", np.stack([p.image for p in portraits]))
-    np.save(partial / "classes.npy", np.stack([p.classes for p in portraits]))
+    classes = [p.classes for p in portraits if p.classes is not None]
+    np.save(partial / "classes.npy", np.stack(classes))
     landmarks = np.stack([p.labels["landmarks"] for p in portraits])
     np.save(partial / "landmarks.npy", (landmarks + MARGIN).astype(np.float32))
     (partial / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")

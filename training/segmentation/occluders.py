@@ -404,12 +404,12 @@ def _fringe(rng: Rng, picture: Picture, another: Callable[[], Picture]) -> None:
     move = cv2.getRotationMatrix2D((size / 2, size / 3), rng.normal(0, 20), rng.uniform(0.8, 1.3))
     shift = picture.eyes.mean(axis=0) - other.eyes.mean(axis=0)
     move[:, 2] += shift + [rng.normal(0, 0.08 * size), rng.uniform(0.0, 0.22) * size]
-    alpha = cv2.warpAffine(hair, move, (size, size))
+    moved = cv2.warpAffine(hair, move, (size, size))
     colors = cv2.warpAffine(other.image, move, (size, size)).astype(np.float32)
     colors *= np.exp(rng.normal(0, 0.3) + rng.normal(0, 0.1, 3)).astype(np.float32)
-    alpha = cv2.GaussianBlur(alpha, (0, 0), 0.8).astype(np.float32)
+    alpha = cv2.GaussianBlur(moved, (0, 0), 0.8).astype(np.float32)
     _cast(rng, picture, alpha)
-    _lay(picture, alpha, np.clip(colors, 0, 255), HAIR)
+    _lay(picture, alpha, np.clip(colors, 0, 255).astype(np.float32), HAIR)
 
 
 _KINDS = (_glasses, _hand, _blob, _rod, _hat, _scarf, _fringe)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from facewright.models.assets import SEGMENTATION, WEIGHTS, asset_path
+from facewright.models.assets import SEGMENTATION, WEIGHTS, asset_path, sha256
 from facewright.models.segmentation import CLASSES
 from facewright.service.errors import ModelError
 from facewright.service.networks.segmentation import Segmenter
@@ -24,3 +26,12 @@ def test_crops_get_probabilities_whatever_their_company() -> None:
 def test_another_network_is_refused() -> None:
     with pytest.raises(ModelError, match="no segmentation network"):
         Segmenter(asset_path(WEIGHTS))
+
+
+def test_the_record_describes_the_shipped_file() -> None:
+    network = asset_path(SEGMENTATION)
+    record = json.loads(network.with_suffix(".json").read_text())
+    assert record["sha256"] == sha256(network)
+    assert record["size_bytes"] == network.stat().st_size < 1_000_000
+    assert record["classes"] == list(CLASSES)
+    assert record["sha256"] in network.with_suffix(".md").read_text()

@@ -387,7 +387,8 @@ def test_a_head_without_a_texture_has_the_photos_hair(
         skin = (np.abs(head.vertices[:, 0]) > 20) & (np.abs(head.vertices[:, 1]) < 20)
         skin &= head.vertices[:, 2] > -20
         crowns.append(np.median(colors[crown], axis=0) / np.median(colors[skin], axis=0))
-    assert crowns[0] == pytest.approx(crowns[1], rel=0.25)
+    # For textures a network also tells which pixels of lighter hair are skin.
+    assert crowns[0] == pytest.approx(crowns[1], rel=0.3)
     assert crowns[0].max() < 0.9  # she is blond
 
 
