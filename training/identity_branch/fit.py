@@ -31,8 +31,6 @@ LEADING = 20
 
 CHOOSING = 0.15
 """Share of the people by whom the penalty is chosen, and errors are measured."""
-RNET_SHARE = 0.25
-"""Of R-Net's own identity in the result: views of a person agree better for it, by a tenth."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +105,6 @@ def fit_identity_branch(
         model, rnet.layout, coefficients, true, shards.labels.landmarks, form
     )
     head = fit_head(known, targets, choosing, form)
-    own = np.zeros_like(head.weight)
-    own[trunk_features.shape[1] + rnet.layout.identity.start :][: len(own.T)] = np.eye(len(own.T))
-    head = replace(
-        head,
-        weight=(1 - RNET_SHARE) * head.weight + RNET_SHARE * own,
-        bias=(1 - RNET_SHARE) * head.bias,
-    )
     with torch.no_grad():
         branch.head.weight.copy_(torch.from_numpy(head.weight.T))
         branch.head.bias.copy_(torch.from_numpy(head.bias))
