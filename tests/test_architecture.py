@@ -37,8 +37,8 @@ TRAINING_ROWS = (
     {"onnx", "photos"},
     {"recognition", "evaluation"},
     {"losses", "face_model"},
-    {"cnet", "identity_branch", "rnet", "synthetic"},
-    {"segmentation"},
+    {"cnet", "rnet", "synthetic"},
+    {"identity_branch", "segmentation"},
     {"commands"},
 )
 """Packages of `training`; each row may import the rows before it, and those of one row not

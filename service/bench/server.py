@@ -53,8 +53,8 @@ def bench_server() -> AbstractContextManager[BenchServer]:
 
 
 def bare_server(answer_bytes: int) -> AbstractContextManager[BenchServer]:
-    """The same of `facewright.service.bench.bare`."""
-    module = "facewright.service.bench.bare"
+    """The same of `facewright.service.api.bare`."""
+    module = "facewright.service.api.bare"
     return _running(lambda port: [module, str(port), str(answer_bytes)])
 
 

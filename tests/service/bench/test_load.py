@@ -8,9 +8,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
-from facewright.service.bench.bare import bare_app
 from facewright.service.bench.load import Client, closed_load, open_load
 
 BODY = bytes(600_000)
@@ -76,8 +74,3 @@ def test_loads_send_what_they_are_told(url: str) -> None:
     arrived = open_load(lambda: client(url, b"last"), 100.0, 0.1)
     assert {answer.status for answer in arrived} == {200}
     assert all(answer.seconds > 0 for answer in arrived)
-
-
-def test_the_bare_server_answers_what_it_is_told() -> None:
-    bare = TestClient(bare_app(1000))
-    assert bare.post("/v1/reconstruct", content=BODY).content == bytes(1000)

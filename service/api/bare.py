@@ -1,6 +1,6 @@
 """HTTP alone: a server that takes what is sent and answers so many bytes, without any work.
 
-`python -m facewright.service.bench.bare PORT BYTES`, as the benchmark starts it.
+`python -m facewright.service.api.bare PORT BYTES`, as the benchmark starts it.
 """
 
 from __future__ import annotations
