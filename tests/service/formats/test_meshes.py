@@ -216,7 +216,7 @@ def test_glb_refuses_extras_that_are_not_json(extras: dict[str, Any]) -> None:
 def test_face_mesh_follows_expression_and_pose() -> None:
     rng = np.random.default_rng(0)
     model: Any = SimpleNamespace(
-        triangles=np.array([[0, 1, 2], [0, 2, 3]], np.int32), parts=np.zeros(4, np.uint8)
+        triangles=np.array([[0, 1, 2], [0, 2, 3]], np.int32), behind_lips=np.zeros(0, np.intp)
     )
     rotation = rotation_matrix(np.array([[0.1, -0.3, 0.2]]))[0].astype(np.float32)
     reconstruction: Any = SimpleNamespace(

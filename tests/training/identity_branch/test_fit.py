@@ -7,12 +7,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from facewright.models.camera import pose_points, project
 from facewright.models.checkpoints_torch import CheckpointInfo, load_checkpoint, save_checkpoint
 from facewright.models.cnet_torch import CNet
 from facewright.models.layout import LAYOUT_239
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.recognition_torch import FaceResNet
-from facewright.models.rnet_torch import RNet
+from facewright.models.rnet_torch import RNet, initial_coefficients
 from facewright.training.cli import app
 from facewright.training.data.shards import IMAGE_SIZE, LABEL_SHAPES, ShardMeta, ShardWriter
 from facewright.training.experiment_files import ExperimentError
@@ -22,6 +23,13 @@ from facewright.training.identity_branch.fit import CHOOSING, fit_identity_branc
 pytestmark = pytest.mark.slow
 
 PEOPLE = 40
+
+
+def landmarks(model: MorphableModel, identity: np.ndarray) -> np.ndarray:
+    """(68, 2) of a face in the pose that an R-Net which has learned nothing says."""
+    shape = model.shape(identity[None].astype(np.float32), np.zeros((1, 64), np.float32))
+    parts = LAYOUT_239.split(initial_coefficients(LAYOUT_239)[None].numpy())
+    return project(pose_points(shape, parts.rotation, parts.translation))[0, model.landmarks]
 
 
 def write_portraits(directory: Path, model: MorphableModel, kind: str = "portraits") -> Path:
@@ -37,6 +45,7 @@ def write_portraits(directory: Path, model: MorphableModel, kind: str = "portrai
             labels["identity"] = np.random.default_rng(person).normal(0, 0.1, 80)
             labels["identity"][0] = color[0] / 60 - 2
             labels["person"] = np.array(person)
+            labels["landmarks"] = landmarks(model, labels["identity"])
             if kind == "photos":
                 coefficients = set(LABEL_SHAPES) - {"landmarks", "landmark_visible", "person"}
                 labels |= {name: np.full(LABEL_SHAPES[name], np.nan) for name in coefficients}
