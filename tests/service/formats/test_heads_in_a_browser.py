@@ -16,6 +16,8 @@ from facewright.service.pipeline.heads import Heads, HeadShape
 from tests.service.api.browser import Page
 from tests.service.formats.three import three_page
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:

@@ -17,6 +17,8 @@ from facewright.service.formats.obj import write_mtl, write_obj
 from tests.service.api.browser import Page
 from tests.service.formats.three import three_page
 
+pytestmark = pytest.mark.slow
+
 SIDE = 64
 
 
