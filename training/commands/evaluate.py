@@ -28,6 +28,9 @@ from facewright.training.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from facewright.models.arrays import Array
+    from facewright.models.layout import CoefficientLayout
+    from facewright.models.morphable_model import MorphableModel
     from facewright.training.photos.labels import PhotoLabels
     from facewright.training.photos.people import People, PersonRule
 
@@ -125,23 +128,18 @@ def blendshapes(
     """How far expressions move with Face Landmarker's blendshapes on photographs."""
     from facewright.models.assets import sha256
     from facewright.models.blendshape_calibration import BlendshapeCalibration, calibration_beside
-    from facewright.training.evaluation.blendshapes import blendshape_figures, read_blendshapes
-    from facewright.training.evaluation.network import load_network
-    from facewright.training.evaluation.photos import predict_photos
+    from facewright.training.evaluation.blendshapes import blendshape_figures
 
     with _one_line():
         chosen = _choose(labels, points, people, hold_out, limit, seed, person)
-        told = read_blendshapes(labels, chosen.names)
-        model, loaded = load_face_model(face_model), load_network(network)
-        coefficients = predict_photos(loaded, model, directory, chosen, track=_track).coefficients
+        model = load_face_model(face_model)
+        layout, coefficients, told = _expressions(network, model, directory, labels, chosen)
         measured_on = _photos_of(chosen, directory, people)
         calibration = None
         if calibrated:
             beside = calibration_beside(network)
             calibration = BlendshapeCalibration.load(beside, sha256(network))
-        figures = blendshape_figures(
-            model, loaded.layout, coefficients, told, measured_on, calibration
-        )
+        figures = blendshape_figures(model, layout, coefficients, told, measured_on, calibration)
     _report(figures, json)
 
 
@@ -160,19 +158,28 @@ def calibrate_blendshapes(
     """Learn from photographs what blendshapes are worth; the result lies beside the network."""
     from facewright.models.assets import sha256
     from facewright.models.blendshape_calibration import calibration_beside
-    from facewright.training.evaluation.blendshapes import read_blendshapes
     from facewright.training.evaluation.calibration import calibrate
-    from facewright.training.evaluation.network import load_network
-    from facewright.training.evaluation.photos import predict_photos
 
     with _one_line():
         chosen = _choose(labels, points, people, hold_out, limit, seed, person)
-        told = read_blendshapes(labels, chosen.names)
-        model, loaded = load_face_model(face_model), load_network(network)
-        coefficients = predict_photos(loaded, model, directory, chosen, track=_track).coefficients
-        found = calibrate(loaded.layout, coefficients, told, sha256(network))
+        model = load_face_model(face_model)
+        layout, coefficients, told = _expressions(network, model, directory, labels, chosen)
+        found = calibrate(layout, coefficients, told, sha256(network))
         found.save(calibration_beside(network))
     typer.echo(f"{calibration_beside(network)}: {len(found.names)} blendshapes")
+
+
+def _expressions(
+    network: Path, model: MorphableModel, directory: Path, labels: Path, chosen: PhotoLabels
+) -> tuple[CoefficientLayout, Array, Array]:
+    """The network's layout, its coefficients (N, …) of photos, and the labels' blendshapes."""
+    from facewright.training.evaluation.blendshapes import read_blendshapes
+    from facewright.training.evaluation.network import load_network
+    from facewright.training.evaluation.photos import predict_photos
+
+    told, loaded = read_blendshapes(labels, chosen.names), load_network(network)
+    predicted = predict_photos(loaded, model, directory, chosen, track=_track)
+    return loaded.layout, predicted.coefficients, told
 
 
 @app.command("proportions")

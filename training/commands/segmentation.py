@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,16 +10,15 @@ from typing import Annotated, Literal
 import typer
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
 from facewright.models.assets import FACE_MODEL, asset_path
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.commands.options import FaceModelFile
+from facewright.training.commands.progress import portraits_progress
 from facewright.training.face_model.heads import HeadModel
 from facewright.training.segmentation.dataset import SegmentationShards, write_portraits
 from facewright.training.synthetic.dataset import split_seed
@@ -48,27 +46,11 @@ def make_portraits(
     """Render portraits with the class of every pixel. Shards that are complete are kept."""
     model = MorphableModel.load(face_model or asset_path(FACE_MODEL))
     generator = PortraitGenerator(Head.build(HeadModel.load(head), model), classes=True)
-    # SIGTERM ends it as cleanly as Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    columns = (
-        TextColumn("portraits"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     try:
-        with Progress(*columns) as progress:
-            bar = progress.add_task("portraits", total=count)
-            write_portraits(
-                generator, out, split_seed(split, seed), count,
-                lambda n: progress.advance(bar, n),
-            )  # fmt: skip
+        with portraits_progress(count) as drawn:
+            write_portraits(generator, out, split_seed(split, seed), count, drawn)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    except KeyboardInterrupt:
-        typer.echo("Stopped; the same command goes on from the complete shards.", err=True)
-        raise typer.Exit(130) from None
 
 
 @app.command("train")

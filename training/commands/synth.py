@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import math
-import signal
 from pathlib import Path
 from typing import Annotated, Literal
 
 import cv2
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from facewright.models.assets import FACE_MODEL, asset_path
 from facewright.training.commands.options import FaceModelFile
+from facewright.training.commands.progress import portraits_progress
 from facewright.training.contact_sheets import contact_sheet
 from facewright.training.data.shards import ShardMeta, ShardReader, shard_path
 from facewright.training.synthetic.dataset import (
@@ -78,24 +70,9 @@ def make_portraits(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     sizes = job.sizes()
-    # SIGTERM ends it as cleanly as Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    columns = (
-        TextColumn("portraits"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    try:
-        with Progress(*columns) as progress:
-            bar = progress.add_task(
-                "portraits", total=count, completed=count - sum(sizes[i] for i in indices)
-            )
-            write_shards(job, meta, indices, workers, lambda n: progress.advance(bar, n))
-    except KeyboardInterrupt:
-        typer.echo("Stopped; the same command goes on from the complete shards.", err=True)
-        raise typer.Exit(130) from None
+    done = count - sum(sizes[i] for i in indices)
+    with portraits_progress(count, done) as drawn:
+        write_shards(job, meta, indices, workers, drawn)
     errors = landmark_errors(ShardReader(shard_path(out, 0)).labels, job.model_path)
     typer.echo(f"{len(sizes)} shards in {out}; labeled pose puts landmarks within {errors}")
 

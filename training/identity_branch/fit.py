@@ -27,8 +27,6 @@ from facewright.training.losses.quadratic_forms import face_forms
 
 LEADING = 20
 """Coefficients whose correlation with the truth is reported: the rest is small."""
-
-
 CHOOSING = 0.15
 """Share of the people by whom the penalty is chosen, and errors are measured."""
 

@@ -43,7 +43,7 @@ SAVE_SECONDS = 120.0
 LOG_STEPS = 50
 HIDDEN = 256
 """Width of the head that tells the identity in training, and is thrown away."""
-IDENTITY_WEIGHT = 0.03
+IDENTITY_WEIGHT = 0.1
 """Of the identity's error beside the descriptors'."""
 CLIP = 1.0
 SIZE_JITTER, ROLL_JITTER, PLACE_JITTER = 0.03, 0.03, 0.012
@@ -104,7 +104,10 @@ class TrunkRun:
         for network in (self._published, self.trunk):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._head = nn.Sequential(
-            nn.Linear(TRUNK_FEATURES, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, N_IDENTITY)
+            nn.BatchNorm1d(TRUNK_FEATURES, affine=False),
+            nn.Linear(TRUNK_FEATURES, HIDDEN),
+            nn.ReLU(),
+            nn.Linear(HIDDEN, N_IDENTITY),
         ).to(self._device)
         form = face_forms(model)["identity"]
         self._form = torch.from_numpy(form / np.trace(form) * N_IDENTITY).float().to(self._device)
@@ -149,7 +152,7 @@ class TrunkRun:
             for group in self._optimizer.param_groups:
                 group["lr"] = rate_at(self._settings.experiment.optimizer, self._progress)
             terms = self._losses(batch)
-            loss = terms["descriptors"] + IDENTITY_WEIGHT * terms["identity"]
+            loss = terms["descriptors"] + IDENTITY_WEIGHT * terms.get("identity", 0.0)
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"the loss is not finite in step {batch.step.cursor.step}")
             self._optimizer.zero_grad()
@@ -208,8 +211,6 @@ class TrunkRun:
             in_mm = ((off @ self._form) * off).sum(1).mean()
             # Sigmas count as well: the form hardly sees the small features of a face.
             terms["identity"] = (in_mm + off.square().sum(1).mean()) / N_IDENTITY
-        else:
-            terms["identity"] = features.new_zeros(())
         return terms
 
     def _save(self) -> None:

@@ -71,6 +71,11 @@ def build_onnx(
         outputs,
         builder.initializers,
     )
+    return finished_model(graph, metadata)
+
+
+def finished_model(graph: onnx.GraphProto, metadata: Mapping[str, str]) -> onnx.ModelProto:
+    """The checked model of a graph, as this project writes them."""
     model = helper.make_model(
         graph,
         producer_name="facewright",

@@ -19,7 +19,7 @@ from facewright.models.arrays import FloatArray
 from facewright.models.segmentation import CLASSES, INPUT, OUTPUT, SEGMENTATION_SIDE
 from facewright.models.segmentation_torch import FOLD, ConvNorm, ResidualUnit, SegmentationNet
 from facewright.training.onnx.builder import GraphBuilder, Precision, double, folded
-from facewright.training.onnx.graph import BATCH, IR_VERSION, OPSET, serialize
+from facewright.training.onnx.graph import BATCH, finished_model, serialize
 
 NAME = "facewright-segmentation"
 MAX_BYTES = 1_000_000
@@ -70,15 +70,7 @@ def build_segmentation(
         builder.nodes, "facewright", [value(INPUT, 3)], [value(OUTPUT, len(CLASSES))],
         builder.initializers,
     )  # fmt: skip
-    model = helper.make_model(
-        graph,
-        producer_name="facewright",
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-    )
-    helper.set_model_props(model, dict(metadata))
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return finished_model(graph, metadata)
 
 
 def _conv(builder: GraphBuilder, name: str, x: str, part: nn.Module) -> str:
