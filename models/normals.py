@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.frozen import once_if_frozen
 from facewright.models.jit import kernel
 
 
@@ -18,17 +19,25 @@ def vertex_normals(vertices: NDArray[Any], triangles: NDArray[np.int32]) -> NDAr
     that has none, gets (0, 0, 1).  Raises ValueError for wrong shapes or indices.
     """
     vertices = _read_only(vertices, np.float32)
-    triangles = _read_only(triangles, np.int32)
+    triangles = np.asarray(triangles, np.int32)
     if vertices.ndim != 3 or vertices.shape[2] != 3:
         raise ValueError(f"expected (N, V, 3) vertices, got {vertices.shape}")
     if triangles.ndim != 2 or triangles.shape[1] != 3:
         raise ValueError(f"expected (T, 3) triangles, got {triangles.shape}")
     # The kernel does not check bounds.
-    if triangles.size and (triangles.min() < 0 or triangles.max() >= vertices.shape[1]):
-        raise ValueError("a triangle refers to a vertex that does not exist")
+    if triangles.size:
+        lowest, highest = index_range(triangles)
+        if lowest < 0 or highest >= vertices.shape[1]:
+            raise ValueError("a triangle refers to a vertex that does not exist")
     normals = np.zeros(vertices.shape, np.float32)
-    _accumulate(vertices, triangles, normals)
+    _accumulate(vertices, _read_only(triangles, np.int32), normals)
     return normals
+
+
+@once_if_frozen
+def index_range(triangles: NDArray[np.int32]) -> tuple[int, int]:
+    """The smallest and the largest vertex index of triangles (T > 0, 3)."""
+    return int(triangles.min()), int(triangles.max())
 
 
 def _read_only(array: NDArray[Any], dtype: type) -> NDArray[Any]:

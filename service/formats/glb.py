@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.models.color import linear_from_srgb
+from facewright.models.frozen import once_if_frozen
+from facewright.models.normals import index_range
 from facewright.service.formats.media_types import JPEG
 from facewright.service.formats.mesh import Mesh
 from facewright.service.formats.pictures import encode_picture
@@ -28,7 +30,7 @@ _METRES_PER_MM = 1e-3
 _ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 _UNSIGNED_SHORT, _UNSIGNED_INT, _FLOAT = 5123, 5125, 5126
 # The largest value of an index type restarts a primitive and must not occur (section 3.7.2.1).
-_MOST_SHORT_VERTICES = 0xFFFF
+_RESTART_SHORT = 0xFFFF
 _INSIDE = {
     "name": "inside",
     "pbrMetallicRoughness": {
@@ -51,8 +53,12 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
     """
     positions = np.ascontiguousarray(mesh.vertices * np.float32(_METRES_PER_MM), "<f4")
     count = len(positions)
-    short = count <= _MOST_SHORT_VERTICES
-    indices = np.ascontiguousarray(mesh.triangles, "<u2" if short else "<u4")
+    outside, inside = _indices(mesh.triangles)
+    index = {
+        "componentType": _UNSIGNED_SHORT if outside.itemsize == 2 else _UNSIGNED_INT,
+        "count": outside.size,
+        "type": "SCALAR",
+    }
     vector = {"componentType": _FLOAT, "count": count, "type": "VEC3"}
     columns = np.ascontiguousarray(positions.T)  # along rows of three NumPy takes 40 times as long
     bounds = {"min": columns.min(1).tolist(), "max": columns.max(1).tolist()}
@@ -61,8 +67,8 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
         (positions, _ARRAY_BUFFER),
         (np.ascontiguousarray(mesh.normals, "<f4"), _ARRAY_BUFFER),
         (color_array, _ARRAY_BUFFER),
-        (indices, _ELEMENT_ARRAY_BUFFER),
-        (np.stack(indices.T[::-1], axis=1), _ELEMENT_ARRAY_BUFFER),
+        (outside, _ELEMENT_ARRAY_BUFFER),
+        (inside, _ELEMENT_ARRAY_BUFFER),
     ]
     material: dict[str, Any] = {
         "name": "skin",
@@ -127,23 +133,21 @@ def write_glb(mesh: Mesh, extras: Mapping[str, Any]) -> bytes:
             {"bufferView": 0, **vector, **bounds},
             {"bufferView": 1, **vector},
             {"bufferView": 2, "count": count, **color_accessor},
-            {
-                "bufferView": 3,
-                "componentType": _UNSIGNED_SHORT if short else _UNSIGNED_INT,
-                "count": indices.size,
-                "type": "SCALAR",
-            },
-            {
-                "bufferView": 4,
-                "componentType": _UNSIGNED_SHORT if short else _UNSIGNED_INT,
-                "count": indices.size,
-                "type": "SCALAR",
-            },
+            {"bufferView": 3, **index},
+            {"bufferView": 4, **index},
         ],
         "bufferViews": views,
         "buffers": [{"byteLength": offset}],
     }
     return pack_glb(document, chunks, offset)
+
+
+@once_if_frozen
+def _indices(triangles: NDArray[np.int32]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Triangles (T, 3) as an accessor has them, and the same seen from inside."""
+    short = index_range(triangles)[1] < _RESTART_SHORT
+    outside = np.ascontiguousarray(triangles, "<u2" if short else "<u4")
+    return outside, np.ascontiguousarray(outside[:, ::-1])
 
 
 def pack_glb(

@@ -51,10 +51,11 @@ def write_obj(mesh: Mesh, header: Mapping[str, Any], material_file: str | None =
     }
     lines = [f"# {' '.join(f'{key}: {value}'.split())}\n" for key, value in comments.items()]
     lines.append("o face\n")
-    uv = np.zeros((0, 2), np.float32)
     if material_file is not None and mesh.texture is not None:
         lines += [f"mtllib {material_file}\n", f"usemtl {_MATERIAL}\n"]
-        uv = mesh.texture.uv
+        uv, colors = mesh.texture.uv, np.zeros((0, 3), np.uint8)
+    else:
+        uv, colors = np.zeros((0, 2), np.float32), mesh.colors_u8
     vertices = np.ascontiguousarray(mesh.vertices, np.float32)
     numbers = len(vertices) * 9 + mesh.triangles.size * 3
     buffer = np.empty(
@@ -66,7 +67,7 @@ def write_obj(mesh: Mesh, header: Mapping[str, Any], material_file: str | None =
             np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE"])
             for array, dtype in (
                 (vertices, np.float32),
-                (mesh.colors_u8, np.uint8),
+                (colors, np.uint8),
                 (uv, np.float32),
                 (mesh.normals, np.float32),
                 (mesh.triangles, np.int32),

@@ -32,7 +32,7 @@ from facewright.service.pipeline.hairline import (
     hair_of_brows,
     hair_shade,
 )
-from facewright.service.pipeline.meshing import FaceLevel, texels
+from facewright.service.pipeline.meshing import FaceLevel
 from facewright.service.pipeline.mouth_colors import ToothPlaces, mouth_light, tongue_colors
 from facewright.service.pipeline.outline import Outline, OutlineReader
 from facewright.service.pipeline.strands import hairs
@@ -136,7 +136,7 @@ class Heads:
             colors = np.rint(255 * self.colors(albedo, scalp)[:used]).astype(np.uint8)
         else:
             texture = MeshTexture(self.rig.uv[:used], texture_u8)
-            colors = texels(texture)
+            colors = texture.at_vertices()
         indices, weights = self._skinning
         return HeadMesh(
             vertices=vertices,
@@ -448,7 +448,7 @@ def plain_mesh(head: HeadMesh) -> Mesh:
         np.ascontiguousarray(vertices, np.float32),
         head.triangles,
         np.ascontiguousarray(normals, np.float32),
-        head.colors_u8,
+        head.colors_u8 if head.texture is None else None,
         head.texture,
     )
 

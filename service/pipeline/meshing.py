@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.color import srgb_u8
 from facewright.models.landmarks import INNER_MOUTH
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.normals import vertex_normals
@@ -92,7 +93,7 @@ def colored_mesh(
         vertices,
         model.triangles,
         vertex_normals(vertices[None], model.triangles)[0],
-        _colors(model, vertices, albedo) if texture is None else texels(texture),
+        _colors(model, vertices, albedo) if texture is None else None,
         texture,
     )
     return mesh if level is None else _at_level(mesh, level)
@@ -105,7 +106,7 @@ def _at_level(mesh: Mesh, level: FaceLevel) -> Mesh:
         mesh.vertices[used],
         level.triangles,
         mesh.normals[used],
-        mesh.colors_u8[used],
+        None if mesh.colors is None else mesh.colors[used],
         None if texture is None else MeshTexture(texture.uv[used], texture.rgb_u8),
     )
 
@@ -118,26 +119,12 @@ def _colors(
     Renderers without shadows would light them as the skin, and teeth between lips that touch all
     but in places be a bright line.
     """
-    colors = _rounded(albedo)
+    colors = srgb_u8(albedo)
     within = model.behind_lips
     if not within.size:
         return colors
     lips = vertices[model.landmarks[INNER_MOUTH]]
     gap = np.linalg.norm(lips[_UPPER_LIP] - lips[_LOWER_LIP], axis=1).mean()
     light = np.float32(np.clip(gap / _LIT_MOUTH_MM, _CLOSED_MOUTH_LIGHT, 1.0))
-    colors[within] = _rounded(light * albedo[within])
+    colors[within] = srgb_u8(light * albedo[within])
     return colors
-
-
-def _rounded(albedo: NDArray[np.float32]) -> NDArray[np.uint8]:
-    colors: NDArray[np.uint8] = np.rint(np.clip(albedo, 0.0, 1.0) * 255.0).astype(np.uint8)
-    return colors
-
-
-def texels(texture: MeshTexture) -> NDArray[np.uint8]:
-    """(V, 3): the texels that the vertices lie in."""
-    size = len(texture.rgb_u8)
-    columns = texture.uv[:, 0] * size
-    rows = (1.0 - texture.uv[:, 1]) * size
-    cells = np.clip(np.stack([rows, columns]).astype(np.int64), 0, size - 1)
-    return texture.rgb_u8[cells[0], cells[1]]

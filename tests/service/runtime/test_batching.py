@@ -409,6 +409,68 @@ def test_a_failing_observer_harms_nobody(run: Doubler, caplog: pytest.LogCapture
     assert batcher.close(5)
 
 
+def test_who_asks_while_nobody_waits_runs_the_call_itself() -> None:
+    threads: list[threading.Thread] = []
+
+    def run(items: Sequence[int]) -> list[int]:
+        threads.append(threading.current_thread())
+        return [2 * item for item in items]
+
+    batcher: MicroBatcher[int, int] = MicroBatcher(run, max_batch=4, capacity=8)
+    assert batcher.ask([1, 2]) == [2, 4]
+    assert threads == [threading.current_thread()]
+    assert batcher.submit([3], Deadline())[0].result(5) == 6
+    assert threads[1] is not threads[0]
+    with pytest.raises(TypeError):
+        batcher.ask([None])  # type: ignore[list-item]
+    assert batcher.ask([4]) == [8]
+    assert batcher.close(5)
+
+
+@pytest.mark.parametrize("dispatchers", [1, 2, 3])
+def test_there_are_never_more_calls_than_dispatchers(dispatchers: int) -> None:
+    lock = threading.Lock()
+    running, most = 0, 0
+
+    def run(items: Sequence[int]) -> list[int]:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.001)
+        with lock:
+            running -= 1
+        return [2 * item for item in items]
+
+    batcher: MicroBatcher[int, int] = MicroBatcher(
+        run, max_batch=2, capacity=1000, dispatchers=dispatchers
+    )
+
+    def caller(number: int) -> None:
+        for item in range(30):
+            if (item + number) % 3:
+                assert batcher.ask([item, number]) == [2 * item, 2 * number]
+            else:
+                assert batcher.submit([item], Deadline())[0].result(10) == 2 * item
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(caller, range(8)))
+    assert most == dispatchers
+    assert batcher.close(5)
+
+
+def test_closing_waits_for_a_call_in_the_thread_that_asked(run: Doubler) -> None:
+    batcher = batcher_for(run)
+    run.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(batcher.ask, [7])
+        assert run.entered.wait(5)
+        assert not batcher.close(0.05)
+        run.gate.set()
+        assert asked.result(5) == [14]
+    assert batcher.close(5)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_dead_dispatcher_is_noticed(run: Doubler, monkeypatch: pytest.MonkeyPatch) -> None:
     batcher = batcher_for(run, dispatchers=2)
