@@ -1,4 +1,10 @@
-"""Timing the stages of one photo's way through the service."""
+"""Timing the stages of one photo's way through the service.
+
+In order: `decode` (bytes to pixels), `detect` (faces), `regress` (coefficients), `recognize`
+(embeddings, of albums, if there is a network for them), `reconstruct` (geometry), `segment` (what
+hides the skin), `texture` (image of the skin), `mesh` (files), `overlay` (picture of all faces),
+`encode` (answer).
+"""
 
 from __future__ import annotations
 
@@ -7,22 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-
-STAGES = (
-    "decode",
-    "detect",
-    "regress",
-    "recognize",
-    "reconstruct",
-    "segment",
-    "texture",
-    "mesh",
-    "overlay",
-    "encode",
-)
-"""In order: bytes to pixels, faces, coefficients, embeddings (of albums, if there is a network for
-them), geometry, what hides the skin, image of the skin, mesh files, picture of all faces,
-answer."""
 
 StageSpan = Callable[[str], AbstractContextManager[object]]
 
