@@ -23,13 +23,18 @@ from facewright.service.networks.image_networks import Ask, ImageNetwork
 from facewright.service.networks.recognition import Recognizer
 from facewright.service.runtime.sessions import CPU_PROVIDERS, Provider
 
+_THRESHOLD = 0.5
+"""Faces that score below it are dropped."""
+_SIDE = 640
+"""Of the image that the whole photo is searched in, pixels."""
+
 
 class InsightFace:
     """The detection network of an insightface model pack, and its recognition network.
 
     `pack` is the name of a directory in `root`/models that holds the pack's .onnx files.
-    Faces that score below `score_threshold` are dropped.  Raises `ModelError` when the
-    library or the pack is missing, or the pack has no detector that gives five points.
+    Raises `ModelError` when the library or the pack is missing, or the pack has no detector that
+    gives five points.
     """
 
     name = "insightface"
@@ -37,13 +42,7 @@ class InsightFace:
     networks: Mapping[str, ImageNetwork] = MappingProxyType({})
 
     def __init__(
-        self,
-        pack: str,
-        root: Path,
-        providers: Sequence[Provider] = CPU_PROVIDERS,
-        *,
-        score_threshold: float = 0.5,
-        input_side: int = 640,
+        self, pack: str, root: Path, providers: Sequence[Provider] = CPU_PROVIDERS
     ) -> None:
         try:
             from insightface.app import FaceAnalysis
@@ -64,8 +63,8 @@ class InsightFace:
             )
             self._analysis.prepare(
                 ctx_id=-1 if tuple(providers) == CPU_PROVIDERS else 0,
-                det_thresh=score_threshold,
-                det_size=(input_side, input_side),
+                det_thresh=_THRESHOLD,
+                det_size=(_SIDE, _SIDE),
             )
         except Exception as error:  # the library checks its files with bare assertions
             raise ModelError(f"insightface cannot load the pack {pack}: {error}") from error
@@ -78,7 +77,7 @@ class InsightFace:
 
     def warm_up(self) -> None:
         """See `LoadedDetector`."""
-        blank = np.zeros((640, 640, 3), np.uint8)
+        blank = np.zeros((_SIDE, _SIDE, 3), np.uint8)
         self.detect(blank)
 
     def detect(self, rgb_u8: npt.NDArray[np.uint8], *, turned: bool = False) -> list[DetectedFace]:
