@@ -37,6 +37,8 @@ class MeshChoice(NamedTuple):
     detail: Detail = "high"
     targets: Targets = "all"
     compression: Compression = "quantized"
+    expression: Expression = "keep"
+    pose: Pose = "canonical"
 
 
 def _whole_number(value: Any) -> Any:
@@ -83,9 +85,9 @@ class AnswerOptions(BaseModel):
 
     @property
     def choice(self) -> MeshChoice:
-        """The mesh that is asked for."""
+        """The mesh that is asked for: of an album's identity, without an expression."""
         detail = self.detail or ("high" if self.mesh == "face" else "medium")
-        return MeshChoice(self.mesh, detail, self.targets, self.compression)
+        return MeshChoice(self.mesh, detail, self.targets, self.compression, "neutral")
 
     @field_validator("include", mode="before")
     @classmethod
@@ -111,6 +113,11 @@ class ReconstructOptions(AnswerOptions):
     pose: Pose = "canonical"
     """Meshes in the model's frame (`canonical`), or turned and placed as in the photo, in the frame
     of the camera's axes (`camera`); a GLB answer then holds all faces in one scene."""
+
+    @property
+    def choice(self) -> MeshChoice:
+        """The meshes that are asked for."""
+        return super().choice._replace(expression=self.expression, pose=self.pose)
 
 
 class AlbumOptions(AnswerOptions):
