@@ -8,7 +8,7 @@ from facewright.service import errors
 from facewright.service.api.negotiation import choose_media_type
 from facewright.service.api.parameters import Asked
 from facewright.service.api.problems import problem_responses
-from facewright.service.api.routes.answering import (
+from facewright.service.api.routes.photo_calls import (
     BASE64,
     BINARY,
     request_body,
