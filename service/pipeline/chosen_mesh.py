@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from facewright.models.arrays import ByteArray, FloatArray
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
 from facewright.models.layout import layout_of
 from facewright.service.formats.head import HeadMesh, HeadPose
@@ -16,15 +16,12 @@ from facewright.service.pipeline.loading import LoadedModels
 from facewright.service.pipeline.meshing import FaceLevel, colored_mesh, face_mesh
 from facewright.service.pipeline.reconstruction import Reconstruction
 
-Float32 = npt.NDArray[np.float32]
-RgbU8 = npt.NDArray[np.uint8]
-
 
 def chosen_face(
     models: LoadedModels,
     face: Reconstruction,
     choice: MeshChoice = MeshChoice(),
-    texture: RgbU8 | None = None,
+    texture: ByteArray | None = None,
     form: MeshFormat = "glb",
     scalp: Scalp | None = None,
 ) -> Mesh | HeadMesh:
@@ -52,10 +49,10 @@ def chosen_face(
 
 def chosen_identity(
     models: LoadedModels,
-    identity: Float32,
-    albedo: Float32,
+    identity: FloatArray,
+    albedo: FloatArray,
     choice: MeshChoice = MeshChoice(),
-    texture: RgbU8 | None = None,
+    texture: ByteArray | None = None,
     form: MeshFormat = "glb",
 ) -> Mesh | HeadMesh:
     """The neutral, canonical mesh of identity and albedo coefficients (80,); see `chosen_face`."""
@@ -67,7 +64,7 @@ def chosen_identity(
         return colored_mesh(model, vertices, colors, texture, face_level(models, choice))
     heads = models.known_heads()
     resting = models.resting(identity)
-    cage = heads.cage(model.cage(identity[None], resting[None])[0], identity, resting)
+    cage = heads.rig.cage(model.cage(identity[None], resting[None])[0], identity, resting)
     targets = choice.targets if form == "glb" else "none"
     head = heads.mesh(HeadShape(cage, {}, None), colors, choice.detail, targets, texture)
     return head if form == "glb" else plain_mesh(head)
@@ -77,7 +74,7 @@ def chosen_head(
     models: LoadedModels,
     face: Reconstruction,
     choice: MeshChoice,
-    texture: RgbU8 | None = None,
+    texture: ByteArray | None = None,
     scalp: Scalp | None = None,
 ) -> HeadMesh:
     """The whole head of one face, whatever `choice.subject`.
@@ -92,12 +89,12 @@ def chosen_head(
     if choice.expression == "neutral" or choice.targets != "none":
         resting = models.resting(geometry.identity)
         face_cage = models.model.cage(geometry.identity[None], resting[None])[0]
-        cage = heads.cage(face_cage, geometry.identity, resting)
+        cage = heads.rig.cage(face_cage, geometry.identity, resting)
         if choice.expression == "keep" and models.blendshapes is not None:
             solved = models.blendshapes.solve(coefficients.expression[0], geometry.identity)
             weights = dict(zip(ARKIT_BLENDSHAPES, solved.weights.tolist(), strict=True))
     else:
-        cage = heads.cage(geometry.cage, geometry.identity, coefficients.expression[0])
+        cage = heads.rig.cage(geometry.cage, geometry.identity, coefficients.expression[0])
     pose = HeadPose(face.rotation_matrix, face.translation_mm) if choice.pose == "camera" else None
     shape = HeadShape(cage, weights, pose)
     return heads.mesh(shape, geometry.albedo, choice.detail, choice.targets, texture, scalp)
