@@ -67,7 +67,7 @@ def album_files(
             yield from track(done, "Reconstructing", len(photos), console=console)
 
         def row(index: int) -> PhotoRow:
-            with job.one() as own:
+            with job.child() as own:
                 pictures = writer.pictures(index, TILE_SIDE, own)
             photo, overlay = (
                 None if picture is None else encode_picture(picture, JPEG) for picture in pictures

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-import numpy.typing as npt
-
+from facewright.models.arrays import ByteArray
 from facewright.service.errors import BadPhoto
 from facewright.service.formats.media_types import JPEG
 from facewright.service.formats.pictures import encode_picture
@@ -35,8 +33,6 @@ from facewright.service.results.descriptions import (
 )
 from facewright.service.results.mesh_files import face_file, identity_file
 from facewright.service.results.writer import ARCHIVED, Writer, picture_in_json
-
-RgbU8 = npt.NDArray[np.uint8]
 
 OVERLAY_SIDE = 1280
 """Longer side in pixels of an album's overlays: 64 of them fit into memory and one answer."""
@@ -67,7 +63,7 @@ class AlbumWriter(Writer):
         self._sources = sources
         self._map = photo_map
         self._names = names
-        self._baked: RgbU8 | None = None
+        self._baked: ByteArray | None = None
 
     def result(self) -> schemas.AlbumResult:
         """The JSON document, with what `include` asks for."""
@@ -118,7 +114,7 @@ class AlbumWriter(Writer):
 
     def pictures(
         self, index: int, longest_side: int, job: Job
-    ) -> tuple[RgbU8 | None, RgbU8 | None]:
+    ) -> tuple[ByteArray | None, ByteArray | None]:
         """A photo, reduced to at most `longest_side` px, without and with its face drawn on it.
 
         Of a photo that has failed there is no second, and no first if it cannot be decoded.
@@ -155,14 +151,14 @@ class AlbumWriter(Writer):
         yield from self.mesh_files()
 
         def work(index: int) -> tuple[int, bytes, bytes]:
-            with self._job.one() as job:
+            with self._job.child() as job:
                 return index, self._overlay(index, job), self._face_mesh(index, job)
 
         for index, overlay, mesh in self._map(work, self._faces()):
             yield f"photo{index:02}/overlay.jpg", overlay
             yield f"photo{index:02}/face.glb", mesh
 
-    def _texture(self) -> RgbU8 | None:
+    def _texture(self) -> ByteArray | None:
         """The identity's texture if one is asked for, baked once."""
         if self._options.texture == "albedo":
             return None
@@ -193,7 +189,7 @@ class AlbumWriter(Writer):
 
     def _tile(self, index: int) -> Tile:
         photo = self._album.photos[index]
-        with self._job.one() as job:
+        with self._job.child() as job:
             picture, overlay = self.pictures(index, TILE_SIDE, job)
         if isinstance(photo, FailedPhoto):
             return Tile(picture, failed=True)
@@ -213,7 +209,7 @@ class AlbumWriter(Writer):
                 ),
             )
         self._job.check()
-        with self._job.one() as job:
+        with self._job.child() as job:
             with job.stage("reconstruct"):
                 face = album_face(self._engine, self._album, photo)
             overlay = None

@@ -49,7 +49,7 @@ class StageClock:
 class SharedClock(StageClock):
     """The sum of the clocks of works that run side by side; thread safe but for `stage`.
 
-    Each work of `one` has a clock of its own, which is shown to `observe` when the work ends.
+    Each work has a clock of its own, which is shown to `observe` when the work ends.
     """
 
     def __init__(self, observe: Callable[[StageClock], None] = lambda clock: None) -> None:
@@ -58,7 +58,7 @@ class SharedClock(StageClock):
         self._lock = threading.Lock()
 
     @contextmanager
-    def one(self) -> Iterator[StageClock]:
+    def child(self) -> Iterator[StageClock]:
         """A clock for the work inside the `with` block."""
         clock = StageClock()
         try:
