@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 
+from facewright.models.arrays import ByteArray, DoubleArray, FloatArray
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
 from facewright.models.blendshapes import Blendshapes
 from facewright.models.layout import layout_of
@@ -51,9 +51,7 @@ from facewright.service.settings import Settings
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-RgbU8: TypeAlias = npt.NDArray[np.uint8]
-Float32: TypeAlias = npt.NDArray[np.float32]
-Photo: TypeAlias = "bytes | str | Path | RgbU8"
+Photo: TypeAlias = "bytes | str | Path | ByteArray"
 """The bytes of a JPEG, PNG, WebP, HEIC or AVIF file, its path, or pixels (H, W, 3) of RGB."""
 
 
@@ -185,7 +183,7 @@ class Reconstruction:
         self._face = face
 
     @property
-    def box(self) -> Float32:
+    def box(self) -> FloatArray:
         """(4,): x0, y0, x1, y1 of the detector's box in photo pixels."""
         return self._face.face.box
 
@@ -195,7 +193,7 @@ class Reconstruction:
         return float(self._face.face.score)
 
     @property
-    def coefficients(self) -> Float32:
+    def coefficients(self) -> FloatArray:
         """(239,), in the order of `facewright.models.layout.LAYOUT_239`.
 
         Weights of the released checkpoints' layout give (257,), in that of `LAYOUT_257`.
@@ -203,32 +201,32 @@ class Reconstruction:
         return self._face.coefficients
 
     @property
-    def confidences(self) -> Float32:
+    def confidences(self) -> FloatArray:
         """(80,) in 0..1: how much the photo tells about each identity coefficient."""
         return self._face.confidences
 
     @property
-    def vertices(self) -> Float32:
+    def vertices(self) -> FloatArray:
         """(V, 3) mm in model space, with the photo's expression."""
         return self._face.vertices
 
     @property
-    def landmarks(self) -> Float32:
+    def landmarks(self) -> FloatArray:
         """(68, 2) photo pixels, in iBUG order."""
         return self._face.landmarks_px
 
     @property
-    def rotation_matrix(self) -> Float32:
+    def rotation_matrix(self) -> FloatArray:
         """(3, 3): R of p = R v + t, which takes model space to the axes of the camera."""
         return self._face.rotation_matrix
 
     @property
-    def translation(self) -> Float32:
+    def translation(self) -> FloatArray:
         """(3,) mm: t of p = R v + t; the camera stands at (0, 0, 1000) and looks along -z."""
         return self._face.translation_mm
 
     @property
-    def intrinsics(self) -> npt.NDArray[np.float64]:
+    def intrinsics(self) -> DoubleArray:
         """(3, 3): K, such that photo pixels ~ K (p_x, -p_y, 1000 - p_z)."""
         return self._face.intrinsics
 
@@ -287,7 +285,7 @@ class Reconstruction:
         parts = layout_of(self.coefficients).split(self.coefficients[None])
         return self._engine.blendshapes.solve(parts.expression[0], parts.identity[0])
 
-    def overlay(self, *, landmarks: bool = False) -> RgbU8:
+    def overlay(self, *, landmarks: bool = False) -> ByteArray:
         """The photo with this face drawn on it: (H, W, 3).
 
         Args:
@@ -312,12 +310,12 @@ class Album:
         self._sources = sources
 
     @property
-    def identity(self) -> Float32:
+    def identity(self) -> FloatArray:
         """(80,) identity coefficients, in standard deviations."""
         return self._album.identity
 
     @property
-    def albedo(self) -> Float32:
+    def albedo(self) -> FloatArray:
         """(80,) albedo coefficients, the mean of the photos used."""
         return self._album.albedo
 
@@ -362,7 +360,7 @@ def _checked(**options: Any) -> ReconstructOptions:
     return ReconstructOptions.model_validate(options)
 
 
-def _named(weights: Float32) -> dict[str, float]:
+def _named(weights: FloatArray) -> dict[str, float]:
     return dict(zip(ARKIT_BLENDSHAPES, weights.tolist(), strict=True))
 
 

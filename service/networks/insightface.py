@@ -13,10 +13,10 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from facewright.models.agreement import STRANGER_SIMILARITY
 from facewright.models.arcface import cut_chip, of_unit_length
+from facewright.models.arrays import ByteArray, FloatArray
 from facewright.service.errors import ModelError
 from facewright.service.networks.detection import DetectedFace
 from facewright.service.networks.image_networks import Ask, ImageNetwork
@@ -80,7 +80,7 @@ class InsightFace:
         blank = np.zeros((_SIDE, _SIDE, 3), np.uint8)
         self.detect(blank)
 
-    def detect(self, rgb_u8: npt.NDArray[np.uint8], *, turned: bool = False) -> list[DetectedFace]:
+    def detect(self, rgb_u8: ByteArray, *, turned: bool = False) -> list[DetectedFace]:
         """Find the faces of a photo (H, W, 3), best score first.
 
         Raises `ModelError` when the pack's detector gives no points.
@@ -111,9 +111,7 @@ class _ArcFace:
     def __init__(self, network: Any) -> None:
         self._network = network
 
-    def embed(
-        self, rgb_u8: npt.NDArray[np.uint8], points: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.float32]:
+    def embed(self, rgb_u8: ByteArray, points: FloatArray) -> FloatArray:
         """See `Recognizer`."""
         side = int(self._network.input_size[0])
         # One by one: there are packs whose network takes no batches.
@@ -123,9 +121,7 @@ class _ArcFace:
         except ValueError as error:
             raise ModelError(f"insightface's pack: {error}") from error
 
-    def _embed_one(
-        self, rgb_u8: npt.NDArray[np.uint8], points: npt.NDArray[np.float32], side: int
-    ) -> npt.NDArray[np.float32]:
+    def _embed_one(self, rgb_u8: ByteArray, points: FloatArray, side: int) -> FloatArray:
         # The library's own cut does not average over the pixels that it skips in large photos.
         # Its detectors count from the pixels' centers as well.
         chip = cut_chip(rgb_u8, points + 0.5, side)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
-
+from facewright.models.arrays import ByteArray
 from facewright.service.errors import InvalidParameter
 from facewright.service.formats.media_types import JPEG, JSON, PNG, STL, ZIP
 from facewright.service.formats.pictures import encode_picture
@@ -51,7 +49,7 @@ class AnswerWriter(Writer):
         super().__init__(engine, options, job)
         self._scene = scene
         self.mesh_name = options.mesh
-        self._baked: tuple[Reconstruction, npt.NDArray[np.uint8]] | None = None
+        self._baked: tuple[Reconstruction, ByteArray] | None = None
 
     def result(self) -> schemas.ReconstructResult:
         """The JSON document, with what `include` asks for.
@@ -139,7 +137,7 @@ class AnswerWriter(Writer):
         if self.makes_scene:
             yield "scene.glb", self.scene_file()
 
-    def _texture(self, face: Reconstruction, form: MeshFormat) -> npt.NDArray[np.uint8] | None:
+    def _texture(self, face: Reconstruction, form: MeshFormat) -> ByteArray | None:
         """The face's texture if one is asked for; the last one is kept for its next file."""
         if self._options.texture == "albedo" or form == "stl":  # which has no colors
             return None

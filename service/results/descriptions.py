@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from facewright.models.arrays import FloatArray
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
 from facewright.models.blendshapes import BlendshapeSolver
 from facewright.models.camera import CAMERA_DISTANCE, angles_from_matrix
@@ -69,15 +69,13 @@ def _pose_matrix(face: Reconstruction) -> list[list[float]]:
 
 
 def _blendshapes(
-    expression: npt.NDArray[np.float32],
-    identity: npt.NDArray[np.float32],
-    solver: BlendshapeSolver | None,
+    expression: FloatArray, identity: FloatArray, solver: BlendshapeSolver | None
 ) -> schemas.Blendshapes | None:
     if solver is None:
         return None
     solved = solver.solve(expression, identity)
 
-    def named(weights: npt.NDArray[np.float32]) -> dict[str, float]:
+    def named(weights: FloatArray) -> dict[str, float]:
         rounded = np.round(weights.astype(np.float64), 4).tolist()
         return dict(zip(ARKIT_BLENDSHAPES, rounded, strict=True))
 
@@ -135,6 +133,6 @@ def describe_models(engine: Engine, service_version: str) -> schemas.ModelsResul
     )
 
 
-def rounded(values: npt.NDArray[np.float32]) -> list[float]:
+def rounded(values: FloatArray) -> list[float]:
     """A flat list with seven digits: what a float32 holds, without the noise behind it."""
     return [float(f"{value:.7g}") for value in values.ravel().tolist()]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
+from facewright.models.arrays import ByteArray, FloatArray
 from facewright.service.formats.head import HeadMesh
 from facewright.service.formats.mesh import Mesh
 from facewright.service.formats.mesh_file import write_mesh
@@ -16,9 +14,6 @@ from facewright.service.pipeline.loading import LoadedModels
 from facewright.service.pipeline.meshing import AXES
 from facewright.service.pipeline.reconstruction import Reconstruction
 
-Float32 = npt.NDArray[np.float32]
-RgbU8 = npt.NDArray[np.uint8]
-
 
 def face_file(
     models: LoadedModels,
@@ -26,7 +21,7 @@ def face_file(
     form: MeshFormat,
     choice: MeshChoice,
     job: Job,
-    texture: RgbU8 | None = None,
+    texture: ByteArray | None = None,
     material_file: str | None = None,
     scalp: Scalp | None = None,
 ) -> bytes:
@@ -38,12 +33,12 @@ def face_file(
 
 def identity_file(
     models: LoadedModels,
-    identity: Float32,
-    albedo: Float32,
+    identity: FloatArray,
+    albedo: FloatArray,
     form: MeshFormat,
     choice: MeshChoice,
     job: Job,
-    texture: RgbU8 | None = None,
+    texture: ByteArray | None = None,
     material_file: str | None = None,
 ) -> bytes:
     """The mesh of an album's identity; see `chosen_identity` and `write_mesh`."""

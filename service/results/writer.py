@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel
 
+from facewright.models.arrays import ByteArray
 from facewright.service.formats.media_types import (
     EXTENSIONS,
     GLB,
@@ -110,7 +109,7 @@ class Writer(ABC):
     def _files_of_mesh(
         self,
         write: Callable[[MeshFormat, str | None], bytes],
-        texture: npt.NDArray[np.uint8] | None,
+        texture: ByteArray | None,
         form: MeshFormat,
         stem: str,
     ) -> Iterator[tuple[str, bytes]]:
