@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from facewright.service.bench.floor import Floor
-from facewright.service.bulk.runs import BulkOptions, Run, open_run
+from facewright.service.bulk.manifest import BulkOptions, Run, open_run
 from facewright.service.bulk.worker import PartWorker
 from facewright.service.options import ReconstructOptions
 from facewright.service.runtime.processors import usable_processors

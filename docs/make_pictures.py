@@ -113,8 +113,8 @@ def head_row(engine: Engine, scene: Scene, job: Job) -> list[RgbU8]:
     assert engine.heads is not None
     texture = engine.texture(scene, face, DEFAULT_TEXTURE_SIZE, job, "head")
     choice = MeshChoice("head", "high", "none")
-    kept = chosen_head(engine, face, "keep", "canonical", choice, texture)
-    neutral = chosen_head(engine, face, "neutral", "canonical", choice, texture)
+    kept = chosen_head(engine, face, choice, texture)
+    neutral = chosen_head(engine, face, choice._replace(expression="neutral"), texture)
     assert neutral.texture is not None
     uv, triangles = neutral.texture.uv, neutral.triangles
 

@@ -273,8 +273,8 @@ def bulk(
     3 when parts could not be done.
     """
     _need_bulk()
+    from facewright.service.bulk.manifest import BulkOptions, absolute
     from facewright.service.bulk.run import run_bulk
-    from facewright.service.bulk.runs import BulkOptions, absolute
     from facewright.service.options import ReconstructOptions
 
     def command() -> int:
@@ -311,8 +311,8 @@ def mesh(
     Needs the extra `bulk`. The same command goes on after any interruption.
     """
     _need_bulk()
+    from facewright.service.bulk.manifest import absolute
     from facewright.service.bulk.meshes import write_meshes
-    from facewright.service.bulk.runs import absolute
     from facewright.service.options import ReconstructOptions
 
     def command() -> int:

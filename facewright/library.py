@@ -6,20 +6,19 @@ of their own before the service's pipeline, they only spare the caller its jobs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 
+from facewright.models.arrays import ByteArray, DoubleArray, FloatArray
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
 from facewright.models.blendshapes import Blendshapes
 from facewright.models.layout import layout_of
 from facewright.models.morphable_model import MorphableModel
-from facewright.models.texture.baking import DEFAULT_TEXTURE_SIZE
 from facewright.service.errors import NoFaceFound
 from facewright.service.formats.media_types import PNG
 from facewright.service.formats.mesh import Mesh
@@ -30,13 +29,12 @@ from facewright.service.options import (
     Detail,
     Expression,
     Faces,
-    MeshChoice,
     MeshFormat,
     Pose,
     ReconstructOptions,
-    Subject,
     Targets,
     Texture,
+    TextureSize,
 )
 from facewright.service.pipeline import album as albums
 from facewright.service.pipeline import engine as engines
@@ -45,17 +43,49 @@ from facewright.service.pipeline.job import Job, SharedJob
 from facewright.service.pipeline.meshing import colored_mesh, face_mesh
 from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.reconstruction import Reconstruction as FaceReconstruction
-from facewright.service.results.mesh_files import face_file, identity_file
+from facewright.service.results.album_answers import AlbumWriter
+from facewright.service.results.answers import AnswerWriter
 from facewright.service.runtime.admission import map_bounded
 from facewright.service.settings import Settings
 
-RgbU8: TypeAlias = npt.NDArray[np.uint8]
-Float32: TypeAlias = npt.NDArray[np.float32]
-Photo: TypeAlias = "bytes | str | Path | RgbU8"
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Photo: TypeAlias = "bytes | str | Path | ByteArray"
 """The bytes of a JPEG, PNG, WebP, HEIC or AVIF file, its path, or pixels (H, W, 3) of RGB."""
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+
+class TextureOptions(TypedDict, total=False):
+    """Colors of a mesh; these and the other options have the names and defaults of the API."""
+
+    texture: Texture
+    """An image baked from the "photo", or colors from the model's "albedo"."""
+    texture_size: TextureSize
+    """Side of that image in pixels: 256, 512, 1024 or 2048."""
+
+
+class MeshOptions(TextureOptions, total=False):
+    """What the mesh of a photo's face is like."""
+
+    expression: Expression
+    """"keep" the photo's, or "neutral"."""
+    pose: Pose
+    """"canonical", upright about the model's origin, or "camera", as in the photo."""
+
+
+class AlbumHeadOptions(TextureOptions, total=False):
+    """What the head of an album is like."""
+
+    detail: Detail
+    """"low", "medium" (the default) or "high": 8,400, 32,000 or 128,000 triangles."""
+    targets: Targets
+    """Morph targets: ARKit's 52 ("arkit"), with Oculus' 15 visemes ("all"), or "none"."""
+    compression: Compression
+    """"none" for software without KHR_mesh_quantization."""
+
+
+class HeadOptions(MeshOptions, AlbumHeadOptions, total=False):
+    """What the head of a photo's face is like."""
 
 
 class Engine:
@@ -124,12 +154,7 @@ class Engine:
         sources = [_source(photo) for photo in photos]
         at_once = self._settings.concurrency
         with ThreadPoolExecutor(at_once) as pool:
-
-            def photo_map(
-                work: Callable[[Item], Result], items: Iterable[Item]
-            ) -> Iterator[Result]:
-                return map_bounded(pool, work, items, at_once)
-
+            photo_map = partial(map_bounded, pool, parallel=at_once)
             solved = albums.solve_album(self._engine, sources, asked, photo_map, SharedJob())
         return Album(self._engine, solved, sources)
 
@@ -140,12 +165,7 @@ class Engine:
     def __enter__(self) -> Engine:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -163,7 +183,7 @@ class Reconstruction:
         self._face = face
 
     @property
-    def box(self) -> Float32:
+    def box(self) -> FloatArray:
         """(4,): x0, y0, x1, y1 of the detector's box in photo pixels."""
         return self._face.face.box
 
@@ -173,7 +193,7 @@ class Reconstruction:
         return float(self._face.face.score)
 
     @property
-    def coefficients(self) -> Float32:
+    def coefficients(self) -> FloatArray:
         """(239,), in the order of `facewright.models.layout.LAYOUT_239`.
 
         Weights of the released checkpoints' layout give (257,), in that of `LAYOUT_257`.
@@ -181,116 +201,65 @@ class Reconstruction:
         return self._face.coefficients
 
     @property
-    def confidences(self) -> Float32:
+    def confidences(self) -> FloatArray:
         """(80,) in 0..1: how much the photo tells about each identity coefficient."""
         return self._face.confidences
 
     @property
-    def vertices(self) -> Float32:
+    def vertices(self) -> FloatArray:
         """(V, 3) mm in model space, with the photo's expression."""
         return self._face.vertices
 
     @property
-    def landmarks(self) -> Float32:
+    def landmarks(self) -> FloatArray:
         """(68, 2) photo pixels, in iBUG order."""
         return self._face.landmarks_px
 
     @property
-    def rotation_matrix(self) -> Float32:
+    def rotation_matrix(self) -> FloatArray:
         """(3, 3): R of p = R v + t, which takes model space to the axes of the camera."""
         return self._face.rotation_matrix
 
     @property
-    def translation(self) -> Float32:
+    def translation(self) -> FloatArray:
         """(3,) mm: t of p = R v + t; the camera stands at (0, 0, 1000) and looks along -z."""
         return self._face.translation_mm
 
     @property
-    def intrinsics(self) -> npt.NDArray[np.float64]:
+    def intrinsics(self) -> DoubleArray:
         """(3, 3): K, such that photo pixels ~ K (p_x, -p_y, 1000 - p_z)."""
         return self._face.intrinsics
 
-    def mesh(
-        self,
-        *,
-        expression: Expression = "keep",
-        pose: Pose = "canonical",
-        texture: Texture = "photo",
-        texture_size: int = DEFAULT_TEXTURE_SIZE,
-    ) -> Mesh:
+    def mesh(self, **options: Unpack[MeshOptions]) -> Mesh:
         """The face's mesh.
 
-        Args:
-            expression: "keep" the photo's, or "neutral".
-            pose: "canonical", upright about the model's origin, or "camera", as in the photo.
-            texture: an image baked from the "photo", or colors from the model's "albedo".
-            texture_size: side of that image in pixels: 256, 512, 1024 or 2048.
-
         Raises:
-            pydantic.ValidationError: an argument has another value.
+            pydantic.ValidationError: there is no such option, or it does not have such a value.
         """
-        _checked(expression=expression, pose=pose)
-        image = self._texture(texture, texture_size)
-        return face_mesh(self._engine.model, self._face, expression, pose, image)
+        asked = _checked(**options)
+        image = None
+        if asked.texture == "photo":
+            image = self._engine.texture(self._scene, self._face, asked.texture_size, Job())
+        return face_mesh(self._engine.model, self._face, asked.expression, asked.pose, image)
 
-    def write_glb(
-        self,
-        path: str | Path,
-        *,
-        expression: Expression = "keep",
-        pose: Pose = "canonical",
-        texture: Texture = "photo",
-        texture_size: int = DEFAULT_TEXTURE_SIZE,
-    ) -> None:
-        """Write the mesh as binary glTF, in meters; arguments as of `mesh`."""
-        _checked(expression=expression, pose=pose)
-        self._write(path, "glb", expression, pose, self._texture(texture, texture_size))
+    def write_glb(self, path: str | Path, **options: Unpack[MeshOptions]) -> None:
+        """Write the mesh as binary glTF, in meters; raises as `mesh`."""
+        self._write(path, "glb", **options)
 
-    def write_obj(
-        self,
-        path: str | Path,
-        *,
-        expression: Expression = "keep",
-        pose: Pose = "canonical",
-        texture: Texture = "photo",
-        texture_size: int = DEFAULT_TEXTURE_SIZE,
-    ) -> None:
-        """Write the mesh as OBJ with vertex colors, in mm; arguments as of `mesh`."""
-        _checked(expression=expression, pose=pose)
-        self._write(path, "obj", expression, pose, self._texture(texture, texture_size))
+    def write_obj(self, path: str | Path, **options: Unpack[MeshOptions]) -> None:
+        """Write the mesh as OBJ with vertex colors, in mm; raises as `mesh`."""
+        self._write(path, "obj", **options)
 
-    def write_head(
-        self,
-        path: str | Path,
-        *,
-        expression: Expression = "keep",
-        pose: Pose = "canonical",
-        texture: Texture = "photo",
-        texture_size: int = DEFAULT_TEXTURE_SIZE,
-        detail: Detail = "medium",
-        targets: Targets = "all",
-        compression: Compression = "quantized",
-    ) -> None:
+    def write_head(self, path: str | Path, **options: Unpack[HeadOptions]) -> None:
         """Write the whole head, ready to be animated, as binary glTF, in meters.
 
-        Args:
-            path: the file.
-            expression: "keep" the photo's, or "neutral"; with targets it is their weights.
-            pose: "canonical", or "camera", as in the photo.
-            texture: an image baked from the "photo", or colors from the model's "albedo".
-            texture_size: side of that image in pixels.
-            detail: "low", "medium" or "high": 8,400, 32,000 or 128,000 triangles.
-            targets: morph targets: ARKit's 52 ("arkit"), with Oculus' 15 visemes ("all"), "none".
-            compression: "none" for software without KHR_mesh_quantization.
+        With morph targets the expression is their weights.
 
         Raises:
             InvalidParameter: the face model has no head.
-            pydantic.ValidationError: an argument has another value.
+            pydantic.ValidationError: there is no such option, or it does not have such a value.
         """
-        _checked(expression=expression, pose=pose)
-        choice = _head(detail, targets, compression)
-        image = self._texture(texture, texture_size, "head")
-        self._write(path, "glb", expression, pose, image, choice)
+        self._write(path, "glb", mesh="head", **options)
 
     @property
     def blendshapes(self) -> dict[str, float]:
@@ -316,7 +285,7 @@ class Reconstruction:
         parts = layout_of(self.coefficients).split(self.coefficients[None])
         return self._engine.blendshapes.solve(parts.expression[0], parts.identity[0])
 
-    def overlay(self, *, landmarks: bool = False) -> RgbU8:
+    def overlay(self, *, landmarks: bool = False) -> ByteArray:
         """The photo with this face drawn on it: (H, W, 3).
 
         Args:
@@ -325,29 +294,9 @@ class Reconstruction:
         model = self._engine.model
         return draw_overlay(self._scene.photo, model, [self._face], landmarks=landmarks)
 
-    def _texture(self, texture: Texture, size: int, subject: Subject = "face") -> RgbU8 | None:
-        _checked(texture=texture, texture_size=size)
-        if texture == "albedo":
-            return None
-        return self._engine.texture(self._scene, self._face, size, Job(), subject)
-
-    def _write(
-        self,
-        path: str | Path,
-        form: MeshFormat,
-        expression: Expression,
-        pose: Pose,
-        texture: RgbU8 | None,
-        choice: MeshChoice = MeshChoice(),
-    ) -> None:
-        scalp = None
-        if choice.subject == "head" and texture is None:
-            scalp = self._engine.scalp(self._scene, self._face, Job())
-        data = face_file(
-            self._engine, self._face, form, expression, pose, Job(), texture,
-            choice=choice, scalp=scalp,
-        )  # fmt: skip
-        Path(path).write_bytes(data)
+    def _write(self, path: str | Path, form: MeshFormat, **options: Any) -> None:
+        writer = AnswerWriter(self._engine, self._scene, _checked(**options), Job())
+        Path(path).write_bytes(writer.mesh(self._face, form))
 
 
 class Album:
@@ -361,12 +310,12 @@ class Album:
         self._sources = sources
 
     @property
-    def identity(self) -> Float32:
+    def identity(self) -> FloatArray:
         """(80,) identity coefficients, in standard deviations."""
         return self._album.identity
 
     @property
-    def albedo(self) -> Float32:
+    def albedo(self) -> FloatArray:
         """(80,) albedo coefficients, the mean of the photos used."""
         return self._album.albedo
 
@@ -380,49 +329,30 @@ class Album:
         """How many photos the identity is made of."""
         return self._album.photos_used
 
-    def mesh(self, *, texture: Texture = "photo", texture_size: int = DEFAULT_TEXTURE_SIZE) -> Mesh:
-        """The neutral mesh; arguments as of `Reconstruction.mesh`."""
+    def mesh(self, **options: Unpack[TextureOptions]) -> Mesh:
+        """The neutral mesh; raises as `Reconstruction.mesh`."""
+        asked = AlbumOptions.model_validate(options)
+        image = None
+        if asked.texture == "photo":
+            size = asked.texture_size
+            image = album_texture(self._engine, self._album, self._sources, size, Job())
         model = self._engine.model
         neutral = np.zeros((1, model.n_expression), np.float32)
         vertices = model.shape(self.identity[None], neutral)[0]
-        albedo = model.albedo(self.albedo[None])[0]
-        return colored_mesh(model, vertices, albedo, self._texture(texture, texture_size))
+        return colored_mesh(model, vertices, model.albedo(self.albedo[None])[0], image)
 
-    def write_glb(
-        self,
-        path: str | Path,
-        *,
-        texture: Texture = "photo",
-        texture_size: int = DEFAULT_TEXTURE_SIZE,
-    ) -> None:
-        """Write the neutral mesh as binary glTF, in meters; arguments as of `mesh`."""
-        image = self._texture(texture, texture_size)
-        data = identity_file(self._engine, self.identity, self.albedo, "glb", Job(), image)
-        Path(path).write_bytes(data)
+    def write_glb(self, path: str | Path, **options: Unpack[TextureOptions]) -> None:
+        """Write the neutral mesh as binary glTF, in meters; raises as `Reconstruction.mesh`."""
+        self._write(path, **options)
 
-    def write_head(
-        self,
-        path: str | Path,
-        *,
-        texture: Texture = "photo",
-        texture_size: int = DEFAULT_TEXTURE_SIZE,
-        detail: Detail = "medium",
-        targets: Targets = "all",
-        compression: Compression = "quantized",
-    ) -> None:
-        """Write the whole neutral head; arguments as of `Reconstruction.write_head`."""
-        choice = _head(detail, targets, compression)
-        image = self._texture(texture, texture_size, "head")
-        data = identity_file(
-            self._engine, self.identity, self.albedo, "glb", Job(), image, choice=choice
-        )
-        Path(path).write_bytes(data)
+    def write_head(self, path: str | Path, **options: Unpack[AlbumHeadOptions]) -> None:
+        """Write the whole neutral head; raises as `Reconstruction.write_head`."""
+        self._write(path, mesh="head", **options)
 
-    def _texture(self, texture: Texture, size: int, subject: Subject = "face") -> RgbU8 | None:
-        _checked(texture=texture, texture_size=size)
-        if texture == "albedo":
-            return None
-        return album_texture(self._engine, self._album, self._sources, size, Job(), subject)
+    def _write(self, path: str | Path, **options: Any) -> None:
+        asked = AlbumOptions.model_validate(options)
+        writer = AlbumWriter(self._engine, self._album, self._sources, asked, map, SharedJob())
+        Path(path).write_bytes(writer.mesh("glb"))
 
 
 def _checked(**options: Any) -> ReconstructOptions:
@@ -430,13 +360,8 @@ def _checked(**options: Any) -> ReconstructOptions:
     return ReconstructOptions.model_validate(options)
 
 
-def _named(weights: Float32) -> dict[str, float]:
+def _named(weights: FloatArray) -> dict[str, float]:
     return dict(zip(ARKIT_BLENDSHAPES, weights.tolist(), strict=True))
-
-
-def _head(detail: Detail, targets: Targets, compression: Compression) -> MeshChoice:
-    options = _checked(mesh="head", detail=detail, targets=targets, compression=compression)
-    return options.choice
 
 
 def _read(photo: Photo) -> bytes:

@@ -62,7 +62,6 @@ class BadPhoto(FacewrightError):
 class UndecodablePhoto(BadPhoto):
     """The bytes are empty, truncated or corrupt."""
 
-    status = 400
     code = "undecodable_photo"
     title = "Photo cannot be decoded"
 
@@ -70,7 +69,6 @@ class UndecodablePhoto(BadPhoto):
 class UnreadablePhoto(BadPhoto):
     """A file, object or row that a bulk run was given cannot be read.  Never sent."""
 
-    status = 400
     code = "unreadable_photo"
     title = "Photo cannot be read"
 
@@ -161,7 +159,6 @@ class InvalidParameter(BadRequest):
     `fields` are the names of such parameters, each with what is wrong with it.
     """
 
-    status = 422
     code = "invalid_parameter"
     title = "Invalid parameter"
 
@@ -181,7 +178,6 @@ class NotAcceptable(BadRequest):
 class NoFaceFound(BadRequest):
     """The photo is sound, but no face was found in any orientation."""
 
-    status = 422
     code = "no_face_found"
     title = "No face found"
 
@@ -189,7 +185,6 @@ class NoFaceFound(BadRequest):
 class TooFewPhotos(BadRequest):
     """Fewer photos of the album than `min_photos` show a face."""
 
-    status = 422
     code = "too_few_photos"
     title = "Too few usable photos"
 
@@ -219,7 +214,6 @@ class QueueFull(Unavailable):
 class NotReady(Unavailable):
     """The server is starting or draining."""
 
-    status = 503
     code = "not_ready"
     title = "Not ready"
     retry_after = 2
@@ -236,7 +230,6 @@ class DeadlinePassed(Unavailable):
 class ModelError(FacewrightError):
     """A face model or weights file is missing, corrupt or does not fit the others."""
 
-    status = 500
     code = "model_error"
     title = "Model error"
 
@@ -244,6 +237,5 @@ class ModelError(FacewrightError):
 class ConfigurationError(FacewrightError):
     """What a setting names, a file or an address, cannot be used.  Ends the start; never sent."""
 
-    status = 500
     code = "configuration_error"
     title = "Configuration error"

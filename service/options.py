@@ -37,6 +37,8 @@ class MeshChoice(NamedTuple):
     detail: Detail = "high"
     targets: Targets = "all"
     compression: Compression = "quantized"
+    expression: Expression = "keep"
+    pose: Pose = "canonical"
 
 
 def _whole_number(value: Any) -> Any:
@@ -52,53 +54,40 @@ Outliers = Literal["flag", "drop"]
 class AnswerOptions(BaseModel):
     """What every answer with faces in it can be asked for."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    include: list[Include] = Field(
-        default=[],
-        description="Comma-separated list of what the JSON shall hold besides: `mesh` and "
-        "`overlay` (files in base64), `confidences` (all 80 per face).",
-        examples=["mesh,overlay"],
-    )
-    mesh_format: MeshFormat = Field(default="glb", description="Format of the meshes inside JSON.")
-    landmarks: bool = Field(default=False, description="Draw the 68 landmarks on the overlay.")
-    texture: Texture = Field(
-        default="photo",
-        description="Colors of the meshes: an image baked from the `photo`, light and shadow "
-        "included, or the face model's `albedo` per vertex. OBJ and PLY files have the image's "
-        "colors at their vertices, STL files have none.",
-    )
-    texture_size: Annotated[TextureSize, BeforeValidator(_whole_number)] = Field(
-        default=1024, description="Side of the image that `texture=photo` bakes, in pixels."
-    )
+    include: list[Include] = Field(default=[], examples=["mesh,overlay"])
+    """Comma-separated list of what the JSON shall hold besides: `mesh` and `overlay` (files in
+    base64), `confidences` (all 80 per face)."""
+    mesh_format: MeshFormat = "glb"
+    """Format of the meshes inside JSON."""
+    landmarks: bool = False
+    """Draw the 68 landmarks on the overlay."""
+    texture: Texture = "photo"
+    """Colors of the meshes: an image baked from the `photo`, light and shadow included, or the face
+    model's `albedo` per vertex. OBJ and PLY files have the image's colors at their vertices, STL
+    files have none."""
+    texture_size: Annotated[TextureSize, BeforeValidator(_whole_number)] = 1024
+    """Side of the image that `texture=photo` bakes, in pixels."""
 
-    mesh: Subject = Field(
-        default="face",
-        description="The `face` that the network knows, or a whole `head` with ears, neck, eyes, "
-        "teeth and a tongue, which can be animated.",
-    )
-    detail: Detail | None = Field(
-        default=None,
-        description="Triangles of the mesh: about 5,000 of the face in `low`, 21,000 in "
-        "`medium` and 83,000 in `high`; a head has half as many more. Left out, a face is `high` "
-        "and a head `medium`.",
-    )
-    targets: Targets = Field(
-        default="all",
-        description="Morph targets of a head's GLB file: ARKit's 52 (`arkit`), with Oculus' 15 "
-        "visemes (`all`), or `none`.",
-    )
-    compression: Compression = Field(
-        default="quantized",
-        description="Numbers of a head's GLB file: `quantized` with KHR_mesh_quantization and "
-        "sparse targets, or `none` for software that lacks them.",
-    )
+    mesh: Subject = "face"
+    """The `face` that the network knows, or a whole `head` with ears, neck, eyes, teeth and a
+    tongue, which can be animated."""
+    detail: Detail | None = None
+    """Triangles of the mesh: about 5,000 of the face in `low`, 21,000 in `medium` and 83,000 in
+    `high`; a head has half as many more. Left out, a face is `high` and a head `medium`."""
+    targets: Targets = "all"
+    """Morph targets of a head's GLB file: ARKit's 52 (`arkit`), with Oculus' 15 visemes (`all`), or
+    `none`."""
+    compression: Compression = "quantized"
+    """Numbers of a head's GLB file: `quantized` with KHR_mesh_quantization and sparse targets, or
+    `none` for software that lacks them."""
 
     @property
     def choice(self) -> MeshChoice:
-        """The mesh that is asked for."""
+        """The mesh that is asked for: of an album's identity, without an expression."""
         detail = self.detail or ("high" if self.mesh == "face" else "medium")
-        return MeshChoice(self.mesh, detail, self.targets, self.compression)
+        return MeshChoice(self.mesh, detail, self.targets, self.compression, "neutral")
 
     @field_validator("include", mode="before")
     @classmethod
@@ -117,42 +106,34 @@ class AnswerOptions(BaseModel):
 class ReconstructOptions(AnswerOptions):
     """The query of `POST /v1/reconstruct`."""
 
-    faces: Faces = Field(
-        default="all",
-        description="`all` faces, or only the `largest`, the middle of the photo preferred.",
-    )
-    expression: Expression = Field(
-        default="keep", description="`keep` the photo's expression in meshes, or `neutral`."
-    )
-    pose: Pose = Field(
-        default="canonical",
-        description="Meshes in the model's frame (`canonical`), or turned and placed as in the "
-        "photo, in the frame of the camera's axes (`camera`); a GLB answer then holds all faces in "
-        "one scene.",
-    )
+    faces: Faces = "all"
+    """`all` faces, or only the `largest`, the middle of the photo preferred."""
+    expression: Expression = "keep"
+    """`keep` the photo's expression in meshes, or `neutral`."""
+    pose: Pose = "canonical"
+    """Meshes in the model's frame (`canonical`), or turned and placed as in the photo, in the frame
+    of the camera's axes (`camera`); a GLB answer then holds all faces in one scene."""
+
+    @property
+    def choice(self) -> MeshChoice:
+        """The meshes that are asked for."""
+        return super().choice._replace(expression=self.expression, pose=self.pose)
 
 
 class AlbumOptions(AnswerOptions):
     """The query of `POST /v1/albums/reconstruct`."""
 
-    strategy: Strategy = Field(
-        default="confidence",
-        description="How photos are weighed: each coefficient by the photo's `confidence` in it, "
-        "all alike (`mean`), or only the photo of the highest mean confidence (`best`).",
-    )
-    faces: AlbumFaces = Field(
-        default="largest",
-        description="Of several faces in a photo the `largest`, or the one that is `consistent` "
-        "with the rest of the album.",
-    )
-    outliers: Outliers = Field(
-        default="flag",
-        description="Photos that seem to show somebody else: only `flag` them, or `drop` them "
-        "from the identity as long as they are a minority.",
-    )
-    min_photos: int = Field(
-        default=1, ge=1, le=64, description="Fewest photos with a face that make an answer."
-    )
+    strategy: Strategy = "confidence"
+    """How photos are weighed: each coefficient by the photo's `confidence` in it, all alike
+    (`mean`), or only the photo of the highest mean confidence (`best`)."""
+    faces: AlbumFaces = "largest"
+    """Of several faces in a photo the `largest`, or the one that is `consistent` with the rest of
+    the album."""
+    outliers: Outliers = "flag"
+    """Photos that seem to show somebody else: only `flag` them, or `drop` them from the identity as
+    long as they are a minority."""
+    min_photos: int = Field(default=1, ge=1, le=64)
+    """Fewest photos with a face that make an answer."""
 
 
 def explain(kind: type[BaseModel], error: ValidationError) -> list[tuple[str, str]]:

@@ -81,7 +81,8 @@ def islands_of_triangles(model: MorphableModel) -> NDArray[np.int8]:
     return np.where(np.isin(part, (PART_SKIN, PART_CAVITY)), 0, part).astype(np.int8)
 
 
-def _padding(ids: NDArray[np.int32]) -> NDArray[np.int32]:
+def nearest_texels(ids: NDArray[np.int32]) -> NDArray[np.int32]:
+    """(N, N) flat indices of the nearest texels whose triangle (N, N) is not EMPTY."""
     beyond = (ids == EMPTY).astype(np.uint8)
     _, labels = cv2.distanceTransformWithLabels(
         beyond, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
@@ -90,8 +91,12 @@ def _padding(ids: NDArray[np.int32]) -> NDArray[np.int32]:
     within = np.flatnonzero(beyond == 0)
     owner = np.empty(int(labels.max()) + 1, np.int32)
     owner[labels.ravel()[within]] = within
-    targets = np.flatnonzero(beyond)
-    return np.stack([targets, owner[labels.ravel()[targets]]]).astype(np.int32)
+    return owner[labels]
+
+
+def _padding(ids: NDArray[np.int32]) -> NDArray[np.int32]:
+    targets = np.flatnonzero(ids == EMPTY)
+    return np.stack([targets, nearest_texels(ids).ravel()[targets]]).astype(np.int32)
 
 
 @kernel

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from facewright.service.errors import MalformedRequest, NotAcceptable
 
@@ -14,26 +13,6 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _MEDIA_RANGE = re.compile(rf"{_TOKEN}/{_TOKEN}")
 _PARAMETER = re.compile(rf"({_TOKEN})\s*(?:=\s*({_TOKEN}|\".*\"))?", re.DOTALL)
 _QUALITY = re.compile(r"\.[0-9]+|0(?:\.[0-9]*)?|1(?:\.0*)?")
-
-
-@dataclass(frozen=True)
-class _Range:
-    """One media range with its quality; parameters other than `q` make no difference here."""
-
-    type: str
-    subtype: str
-    quality: float
-
-    def specificity(self, media_type: str) -> int:
-        """How closely it names `media_type`: 2 exact, 1 `type/*`, 0 `*/*`, -1 not at all."""
-        type_, _, subtype = media_type.partition("/")
-        if self.type == "*":
-            return 0 if self.subtype == "*" else -1
-        if self.type != type_:
-            return -1
-        if self.subtype == "*":
-            return 1
-        return 2 if self.subtype == subtype else -1
 
 
 def choose_media_type(accept: str, offers: Sequence[str]) -> str:
@@ -47,29 +26,23 @@ def choose_media_type(accept: str, offers: Sequence[str]) -> str:
         MalformedRequest: the header cannot be parsed.
         NotAcceptable: every offer is excluded.
     """
-    ranges = list(_parse(accept))
-    if not ranges:
+    qualities = _qualities(accept)
+    if not qualities:
         return offers[0]
-    best, best_quality = "", 0.0
-    for offer in offers:
-        quality = _quality(offer, ranges)
-        if quality > best_quality:
-            best, best_quality = offer, quality
-    if not best:
+
+    def quality(offer: str) -> float:
+        closest_first = (offer, f"{offer.partition('/')[0]}/*", "*/*")
+        return next((qualities[name] for name in closest_first if name in qualities), 0.0)
+
+    best = max(offers, key=quality)
+    if not quality(best):
         raise NotAcceptable(f"Possible forms of the answer: {', '.join(offers)}.")
     return best
 
 
-def _quality(offer: str, ranges: Sequence[_Range]) -> float:
-    closest, quality = -1, 0.0
-    for candidate in ranges:
-        specificity = candidate.specificity(offer)
-        if specificity > closest or (specificity == closest >= 0 and candidate.quality > quality):
-            closest, quality = specificity, candidate.quality
-    return quality
-
-
-def _parse(accept: str) -> Iterator[_Range]:
+def _qualities(accept: str) -> dict[str, float]:
+    """The media ranges with their qualities; other parameters make no difference here."""
+    qualities: dict[str, float] = {}
     for media_range, *parameters in _elements(accept):
         if not media_range and not any(parameters):
             continue  # empty elements are legal
@@ -77,8 +50,9 @@ def _parse(accept: str) -> Iterator[_Range]:
             media_range = "*/*"
         if not _MEDIA_RANGE.fullmatch(media_range):
             raise _malformed()
-        type_, _, subtype = media_range.lower().partition("/")
-        yield _Range(type_, subtype, _quality_of(parameters))
+        name = media_range.lower()
+        qualities[name] = max(_quality_of(parameters), qualities.get(name, 0.0))
+    return qualities
 
 
 def _elements(accept: str) -> Iterator[list[str]]:

@@ -86,6 +86,8 @@ def body_properties(kind: type[BaseModel]) -> dict[str, dict[str, Any]]:
 
 def _properties(kind: type[BaseModel]) -> dict[str, dict[str, Any]]:
     properties: dict[str, dict[str, Any]] = kind.model_json_schema()["properties"]
+    for schema in properties.values():
+        schema["description"] = " ".join(schema["description"].split())
     return properties
 
 

@@ -107,9 +107,8 @@ def error_response(path: str, error: errors.FacewrightError) -> Response:
 
 def internal_error_response(path: str) -> Response:
     """The answer to an exception that nobody foresaw: the log has the rest."""
-    base = errors.FacewrightError
     detail = "An unexpected error; the server's log has an entry with this request id."
-    return problem_response(path, base.status, base.code, base.title, detail)
+    return error_response(path, errors.FacewrightError(detail))
 
 
 def install_problem_handlers(app: FastAPI) -> None:

@@ -8,8 +8,8 @@ from functools import partial
 from itertools import groupby
 
 import numpy as np
-import numpy.typing as npt
 
+from facewright.models.arrays import ByteArray, FloatArray
 from facewright.service.networks.image_networks import Outputs, Query, answer
 from facewright.service.networks.regression import INPUT, Prediction
 from facewright.service.pipeline.engine import Engine
@@ -18,9 +18,6 @@ from facewright.service.pipeline.reconstruction import Reconstructor
 from facewright.service.runtime.processors import usable_processors
 from facewright.service.runtime.sessions import open_session
 from facewright.service.settings import Settings
-
-Float32 = npt.NDArray[np.float32]
-RgbU8 = npt.NDArray[np.uint8]
 
 
 class Floor:
@@ -44,7 +41,7 @@ class Floor:
                 self._detection.append(partial(networks[name].run, batch))
             return answer(networks, queries)
 
-        def regress(crops_u8: RgbU8) -> Prediction:
+        def regress(crops_u8: ByteArray) -> Prediction:
             batch = _nchw(crops_u8) / np.float32(255)
             self._regression.append(partial(regressor.run, None, {INPUT: batch}))
             return engine.regressor.regress(crops_u8)
@@ -74,5 +71,5 @@ def _seconds(calls: Sequence[Callable[[], object]]) -> float:
     return time.perf_counter() - began
 
 
-def _nchw(images: RgbU8) -> Float32:
+def _nchw(images: ByteArray) -> FloatArray:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from facewright.models.arrays import ByteArray
 from facewright.models.camera import CROP_SIZE, depth, pose_points, project
 from facewright.models.light import shade
 from facewright.models.morphable_model import MorphableModel
@@ -20,7 +20,7 @@ _ANGLES = np.radians([[3.0, -12.0, 4.0]]).astype(np.float32)
 _LIGHT = np.array([[[0.80, -0.18, 0.30, 0.12, 0.0, 0.0, 0.0, 0.0, 0.0]]], np.float32)
 
 
-def render_portrait(model: MorphableModel, seed: int = 7) -> npt.NDArray[np.uint8]:
+def render_portrait(model: MorphableModel, seed: int = 7) -> ByteArray:
     """Render a random person of the face model before a plain backdrop.
 
     Returns (800, 640, 3) RGB.  The same seed gives the same person.

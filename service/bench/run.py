@@ -13,9 +13,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
+from facewright.models.arrays import ByteArray
 from facewright.service.bench.floor import Floor
 from facewright.service.bench.load import Answered, Client, closed_load, open_load
 from facewright.service.bench.portrait import render_portrait
@@ -332,7 +332,7 @@ def _batch_sizes(
     return sizes
 
 
-def _jpeg(rgb_u8: npt.NDArray[np.uint8], megapixels: float) -> bytes:
+def _jpeg(rgb_u8: ByteArray, megapixels: float) -> bytes:
     """The photo (H, W, 3) at so many megapixels."""
     scale = (megapixels * 1e6 / (rgb_u8.shape[0] * rgb_u8.shape[1])) ** 0.5
     bgr = cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2BGR)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from itertools import groupby, islice
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from facewright.service.bulk.places import Place
+from facewright.service.bulk.manifest import ALBUMS_FOLDER, DESCRIPTORS_FOLDER, Run
 from facewright.service.bulk.rows import observed_face
-from facewright.service.bulk.runs import ALBUMS_FOLDER, DESCRIPTORS_FOLDER, Run
 from facewright.service.bulk.worker import part_summary
 from facewright.service.errors import FacewrightError, TooFewPhotos
 from facewright.service.options import AlbumOptions
@@ -75,7 +72,8 @@ def write_albums(run: Run) -> None:
     folder = run.out / ALBUMS_FOLDER
     number = 0
     while some := list(islice(rows, _ALBUMS_PER_FILE)):
-        _write(folder / f"part-{number:05d}.parquet", pa.Table.from_pylist(some, schema=ALBUMS))
+        table = pa.Table.from_pylist(some, schema=ALBUMS)
+        (folder / f"part-{number:05d}.parquet").write_table(table)
         number += 1
     (folder / "_SUCCESS").write(b"")
     descriptors = run.out / DESCRIPTORS_FOLDER
@@ -91,10 +89,9 @@ def albums_written(run: Run) -> bool:
 def _photos(run: Run) -> Iterator[list[dict[str, Any]]]:
     """The rows of each photo, with what tells its faces apart, in the order of albums."""
     for part in range(run.parts):
-        file, beside = run.faces_file(part), run.descriptors_file(part)
-        faces = pq.read_table(file.path, filesystem=file.filesystem, columns=list(_NEEDED))
-        told = pq.read_table(beside.path, filesystem=beside.filesystem)
-        rows = faces.append_column("descriptor", told.column("descriptor")).to_pylist()
+        with run.faces_file(part).parquet() as file, run.descriptors_file(part).parquet() as beside:
+            told = beside.read().column("descriptor")
+            rows = file.read(list(_NEEDED)).append_column("descriptor", told).to_pylist()
         for _, photo in groupby(rows, key=lambda row: row["photo_index"]):
             yield list(photo)
 
@@ -145,9 +142,3 @@ def _members(
             "similarity": after.similarity,
             "stranger": after.is_stranger,
         }
-
-
-def _write(file: Place, table: pa.Table) -> None:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    file.write(buffer.getvalue())

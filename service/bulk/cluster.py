@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime as ort
 
-from facewright.service.bulk.runs import Run
+from facewright.service.bulk.manifest import Run
 from facewright.service.bulk.worker import PartWorker
 from facewright.service.runtime.processors import usable_processors
 from facewright.service.runtime.sessions import CUDA

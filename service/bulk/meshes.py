@@ -8,15 +8,14 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 from rich.console import Console
 from rich.progress import track
 
 from facewright.models.assets import FACE_MODEL
-from facewright.service.bulk.places import Place, place
+from facewright.service.bulk.manifest import FACES_FOLDER, checksum, known_manifest, write_manifest
 from facewright.service.bulk.rows import observed_face
-from facewright.service.bulk.runs import FACES_FOLDER, checksum, known_manifest, write_manifest
+from facewright.service.bulk.storage import StoragePath, storage_path
 from facewright.service.bulk.worker import add_to_tar, end_tar, mesh_files
 from facewright.service.errors import InvalidParameter, UndecodablePhoto
 from facewright.service.options import MeshFormat, ReconstructOptions
@@ -57,7 +56,7 @@ def write_meshes(
     """
     console = Console(stderr=True, soft_wrap=True)
     files = _tables(rows)
-    target = place(out)
+    target = storage_path(out)
     settings = Settings()
     asked = {
         "rows": rows,
@@ -78,15 +77,15 @@ def write_meshes(
         for file, tar in track(missing, "Meshes", console=console, disable=not console.is_terminal):
             _write_tar(engine, file, tar, formats, options.model_copy(update={"texture": "albedo"}))
         engine.close()
-    target.sweep()
+    target.delete_unfinished()
     console.print(f"{len(missing):,} of {len(tars):,} tars written, in {out}", markup=False)
     return 0
 
 
 def _write_tar(
     engine: Engine,
-    file: Place,
-    tar: Place,
+    file: StoragePath,
+    tar: StoragePath,
     formats: Sequence[MeshFormat],
     options: ReconstructOptions,
 ) -> None:
@@ -105,9 +104,9 @@ def _write_tar(
         end_tar(stream)
 
 
-def _tables(rows: str) -> list[Place]:
+def _tables(rows: str) -> list[StoragePath]:
     """The Parquet files that are meant."""
-    origin = place(rows)
+    origin = storage_path(rows)
     try:
         if origin.kind == pafs.FileType.File:
             return [origin]
@@ -123,10 +122,10 @@ def _tables(rows: str) -> list[Place]:
     return files
 
 
-def _rows(file: Place, face_model_sha256: str) -> Iterator[dict[str, Any]]:
+def _rows(file: StoragePath, face_model_sha256: str) -> Iterator[dict[str, Any]]:
     """The rows of a file that have a face."""
     try:
-        with pq.ParquetFile(file.path, filesystem=file.filesystem) as parquet:
+        with file.parquet() as parquet:
             missing = [name for name in _NEEDED if name not in parquet.schema_arrow.names]
             if missing:
                 raise InvalidParameter(f"{file.name} has no column {', '.join(missing)}")

@@ -46,22 +46,15 @@ class BulkProgress:
         """Photos per second of this start."""
         return (self.photos - self._before) / max(time.monotonic() - self._began, 1e-9)
 
-    def known(self, summary: dict[str, Any]) -> None:
-        """Count a part that was done before."""
-        self._count(summary)
-        self._before = self.photos
-
-    def done(self, summary: dict[str, Any]) -> None:
-        """Count a part that has been done now."""
-        self._count(summary)
+    def count(self, summary: dict[str, Any], *, before: bool = False) -> None:
+        """Count a part that has been done, now or before this start."""
+        self.photos += summary["photos"]
+        self._before += summary["photos"] if before else 0
+        self.faces += summary["faces"]
+        self.failed.update(summary["failed"])
+        self._bar.update(self._task, completed=self.photos, rate=self.rate, failed=self.failures())
 
     def failures(self) -> str:
         """How many photos failed, by code."""
         by_code = ", ".join(f"{code} {count:,}" for code, count in self.failed.most_common())
         return f"{self.failed.total():,} failed{f' ({by_code})' if by_code else ''}"
-
-    def _count(self, summary: dict[str, Any]) -> None:
-        self.photos += summary["photos"]
-        self.faces += summary["faces"]
-        self.failed.update(summary["failed"])
-        self._bar.update(self._task, completed=self.photos, rate=self.rate, failed=self.failures())

@@ -90,14 +90,13 @@ def failure_row(photo: Mapping[str, Any], error: FacewrightError) -> dict[str, A
 
 def faces_table(rows: list[dict[str, Any]], layout: CoefficientLayout) -> pa.Table:
     """Rows as a table of `FACES`; what a row does not name is null."""
-    columns = {name: [row.get(name) for row in rows] for name in FACES.names}
     parts = ("identity", "expression", "albedo", "light", "rotation", "translation")
     slices = {name: getattr(layout, name) for name in parts}
     metadata = {
         "coefficients": json.dumps({name: [s.start, s.stop] for name, s in slices.items()}),
         "blendshapes": json.dumps(list(ARKIT_BLENDSHAPES)),
     }
-    return pa.table(columns, schema=FACES.with_metadata(metadata))
+    return pa.Table.from_pylist(rows, schema=FACES.with_metadata(metadata))
 
 
 def observed_face(row: Mapping[str, Any], descriptor: Any = None) -> ObservedFace:

@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from facewright.service.bulk.albums import albums_written, write_albums
+from facewright.service.bulk.manifest import FACES_FOLDER, BulkOptions, Run, open_run
 from facewright.service.bulk.progress import BulkProgress
-from facewright.service.bulk.runs import FACES_FOLDER, BulkOptions, Run, open_run
 from facewright.service.bulk.worker import part_summary
 from facewright.service.errors import InvalidParameter
 from facewright.service.settings import Settings
@@ -49,7 +49,7 @@ def run_bulk(options: BulkOptions, worker_cpus: int) -> int:
 
                 def done(part: int, summary: dict[str, Any]) -> None:
                     missing.discard(part)
-                    progress.done(summary)
+                    progress.count(summary)
 
                 with ray_cluster():
                     reason = work_on_parts(run, sorted(missing), worker_cpus, done)
@@ -76,7 +76,7 @@ def run_bulk(options: BulkOptions, worker_cpus: int) -> int:
             markup=False,
         )
         return UNFINISHED
-    run.out.sweep()
+    run.out.delete_unfinished()
     return int(progress.failed.total() > 0)
 
 
@@ -90,5 +90,5 @@ def _count_done(run: Run, progress: BulkProgress) -> set[int]:
         for part, summary in zip(parts, pool.map(partial(part_summary, run), parts), strict=True):
             if summary is not None:
                 done.add(part)
-                progress.known(summary)
+                progress.count(summary, before=True)
     return done

@@ -18,15 +18,13 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from facewright.service.bulk.places import Place, place
+from facewright.service.bulk.storage import StoragePath, storage_path
 from facewright.service.errors import InvalidParameter, PhotoTooLarge, UnreadablePhoto
+from facewright.service.pipeline.photo_types import PHOTO_SUFFIXES
 
 BY_FOLDER: Final = "by-folder"
-PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif")
-"""Of the files taken from a directory or a tar; photos named themselves may be called anything."""
 
 PHOTOS: Final = pa.schema(
     [
@@ -66,7 +64,7 @@ def list_photos(source: str, column: str, albums: str | None) -> pa.Table:
         InvalidParameter: something cannot be read, there is no such column, a tar is truncated,
             or there is no photo.
     """
-    origin = place(source)
+    origin = storage_path(source)
     try:
         tables = [_of_file(file, column, albums) for file in _files(origin)]
     except (OSError, pa.ArrowInvalid) as error:
@@ -98,7 +96,7 @@ def photo_readers(
             yield row, _reader(row, max_bytes)
 
 
-def _files(origin: Place) -> Iterator[Place]:
+def _files(origin: StoragePath) -> Iterator[StoragePath]:
     """The files that a source names, in order; of a directory its photos only."""
     if _GLOB.search(origin.path):
         whole = origin.path.split("/")
@@ -130,7 +128,7 @@ def _pattern(glob: str) -> re.Pattern[str]:
     return re.compile("".join(parts).removesuffix("/"))
 
 
-def _of_file(file: Place, column: str, albums: str | None) -> pa.Table:
+def _of_file(file: StoragePath, column: str, albums: str | None) -> pa.Table:
     if file.path.endswith((".parquet", ".csv")):
         return _of_table(file, column, albums)
     if albums not in (None, BY_FOLDER):
@@ -144,7 +142,7 @@ def _of_file(file: Place, column: str, albums: str | None) -> pa.Table:
     return _table([_row(file.name, "file", file.name, album=_folder(file.name, albums))])
 
 
-def _of_tar(file: Place, albums: str | None) -> pa.Table:
+def _of_tar(file: StoragePath, albums: str | None) -> pa.Table:
     rows = []
     with file.filesystem.open_input_file(file.path) as stream:
         try:
@@ -164,7 +162,7 @@ def _of_tar(file: Place, albums: str | None) -> pa.Table:
     return _table(rows)
 
 
-def _of_table(file: Place, column: str, albums: str | None) -> pa.Table:
+def _of_table(file: StoragePath, column: str, albums: str | None) -> pa.Table:
     table = _read_columns(file, [column, albums] if albums not in (None, BY_FOLDER) else [column])
     values = table.column(column)
     groups = None if albums in (None, BY_FOLDER) else table.column(albums).cast(pa.string())
@@ -188,7 +186,7 @@ def _of_table(file: Place, column: str, albums: str | None) -> pa.Table:
     return _table(rows)
 
 
-def _read_columns(file: Place, columns: list[str]) -> pa.Table:
+def _read_columns(file: StoragePath, columns: list[str]) -> pa.Table:
     """The columns as text, bytes left out; raises `InvalidParameter` where there is none such."""
     if file.path.endswith(".csv"):
         text = pa.csv.ConvertOptions(
@@ -199,7 +197,7 @@ def _read_columns(file: Place, columns: list[str]) -> pa.Table:
                 return pa.csv.read_csv(stream, convert_options=text)
             except KeyError as error:
                 raise InvalidParameter(f"{file.name}: {_first_line(error)}") from None
-    with pq.ParquetFile(file.path, filesystem=file.filesystem) as parquet:
+    with file.parquet() as parquet:
         schema = parquet.schema_arrow
         for name in columns:
             if name not in schema.names:
@@ -246,8 +244,7 @@ def _column_row(file: str, column: str, row: int) -> bytes | None:
 def _column_batch(file: str, column: str, batch: int) -> tuple[int, pa.Array]:
     """The number of the first row of a batch of `_BATCH_ROWS`, and the rows' values."""
     first = batch * _BATCH_ROWS
-    where = place(file)
-    with pq.ParquetFile(where.path, filesystem=where.filesystem) as parquet:
+    with storage_path(file).parquet() as parquet:
         taken: list[int] = []
         start = skip = 0
         for group in range(parquet.num_row_groups):
@@ -277,7 +274,7 @@ def _reader(row: dict[str, Any], max_bytes: int) -> Callable[[], bytes]:
         for attempt in range(1, _READ_ATTEMPTS + 1):
             try:
                 folder, _, name = row["file"].rpartition("/")
-                return _read(_folder_place(folder) / name, row["offset"], row["size"], max_bytes)
+                return _read(_folder_path(folder) / name, row["offset"], row["size"], max_bytes)
             except (FileNotFoundError, PermissionError) as error:
                 reason = (
                     "there is no such file" if isinstance(error, FileNotFoundError) else "denied"
@@ -294,11 +291,11 @@ def _reader(row: dict[str, Any], max_bytes: int) -> Callable[[], bytes]:
     return read
 
 
-_folder_place = lru_cache(maxsize=1024)(place)
+_folder_path = lru_cache(maxsize=1024)(storage_path)
 """Photos of a folder share what connects to an object store."""
 
 
-def _read(file: Place, offset: int | None, size: int | None, max_bytes: int) -> bytes:
+def _read(file: StoragePath, offset: int | None, size: int | None, max_bytes: int) -> bytes:
     with file.filesystem.open_input_file(file.path) as stream:
         length = stream.size() if size is None else size
         if length > max_bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
@@ -15,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from facewright import __version__
+from facewright.service.bulk.manifest import INPUTS, Run
 from facewright.service.bulk.rows import SECONDS, face_rows, faces_table, failure_row
-from facewright.service.bulk.runs import INPUTS, Run
 from facewright.service.bulk.sources import photo_readers
-from facewright.service.errors import BadPhoto, BadRequest, FacewrightError, ModelError
+from facewright.service.errors import FacewrightError, ModelError
 from facewright.service.options import MeshFormat
 from facewright.service.pipeline.engine import Engine
 from facewright.service.pipeline.job import Job
@@ -89,8 +88,7 @@ class PartWorker:
             OSError: the files cannot be written.
         """
         run, options = self._run, self._run.options
-        inputs = run.out / INPUTS
-        with pq.ParquetFile(inputs.path, filesystem=inputs.filesystem) as file:
+        with (run.out / INPUTS).parquet() as file:
             photos = file.read_row_group(part)
         first = part * options.part_size
         readers = enumerate(
@@ -109,13 +107,13 @@ class PartWorker:
                 end_tar(stream)
         if options.albums is not None:
             table = pa.table({"descriptor": pa.array(descriptors, pa.list_(pa.float32()))})
-            _write(run.descriptors_file(part).writing(), table)
+            run.descriptors_file(part).write_table(table)
         summary = _summary(rows, len(photos), self.engine)
         if sum(summary["failed"].get(code, 0) for code in _FAULTS) == len(photos):
             raise ModelError(f"every photo of part {part} failed: {rows[0]['detail']}")
         table = faces_table(rows, self.engine.regressor.layout)
         about = {**table.schema.metadata, SUMMARY: json.dumps(summary).encode()}
-        _write(run.faces_file(part).writing(), table.replace_schema_metadata(about))
+        run.faces_file(part).write_table(table.replace_schema_metadata(about))
         return summary
 
     def _photo(self, numbered: tuple[int, tuple[dict[str, Any], Callable[[], bytes]]]) -> _Done:
@@ -129,8 +127,6 @@ class PartWorker:
         job = Job()
         try:
             done = self._reconstruct(index, photo, read, job)
-        except (BadPhoto, BadRequest) as error:
-            done = _Done([failure_row(photo, error)], [None], [])
         except Exception as error:  # a fault of ours in one photo must not end a million others
             if not isinstance(error, FacewrightError):
                 error = FacewrightError(f"{type(error).__name__} while it was worked on.")
@@ -214,11 +210,3 @@ def _summary(rows: list[dict[str, Any]], photos: int, engine: Engine) -> dict[st
         "stranger_distance": engine.regressor.stranger_distance,
         "stranger_similarity": engine.stranger_similarity,
     }
-
-
-def _write(writing: Any, table: pa.Table) -> None:
-    with io.BytesIO() as buffer:
-        pq.write_table(table, buffer, compression="zstd")
-        data = buffer.getvalue()
-    with writing as stream:
-        stream.write(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,16 +60,14 @@ def album_files(
     job = SharedJob()
 
     with ThreadPoolExecutor(settings.concurrency) as pool:
-
-        def photo_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-            return map_bounded(pool, work, items, settings.concurrency)
+        photo_map = partial(map_bounded, pool, parallel=settings.concurrency)
 
         def finding(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
             done = photo_map(work, items)
             yield from track(done, "Reconstructing", len(photos), console=console)
 
         def row(index: int) -> PhotoRow:
-            with job.one() as own:
+            with job.child() as own:
                 pictures = writer.pictures(index, TILE_SIDE, own)
             photo, overlay = (
                 None if picture is None else encode_picture(picture, JPEG) for picture in pictures

@@ -9,13 +9,12 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 
+from facewright.models.arrays import Array
 from facewright.service.commands.photo_files import each_photo, find_photos, read_photo_file
 from facewright.service.errors import InvalidParameter
 from facewright.service.networks.detection import DetectedFace, Detector, detect_any_orientation
@@ -115,7 +114,7 @@ def _write(out: Path, detected: dict[str, list[DetectedFace]]) -> None:
     for name, faces in detected.items():
         rows += [(name, face) for face in faces] or [(name, None)]
     count = len(rows)
-    arrays: dict[str, npt.NDArray[Any]] = {
+    arrays: dict[str, Array] = {
         "names": np.array([name for name, _ in rows]),
         "boxes": np.full((count, 4), np.nan, np.float32),
         "points": np.full((count, 5, 2), np.nan, np.float32),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from facewright import __version__
 from facewright.service.pipeline.engine import Engine
-from facewright.service.results.answers import describe_models
+from facewright.service.results.descriptions import describe_models
 from facewright.service.settings import Settings
 
 

@@ -11,10 +11,8 @@ from rich.console import Console
 from rich.progress import track
 
 from facewright.service.errors import FacewrightError, InvalidParameter, PhotoTooLarge
+from facewright.service.pipeline.photo_types import PHOTO_SUFFIXES
 from facewright.service.settings import Settings
-
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif"})
-"""Of the files taken from a directory; photos named themselves may be called anything."""
 
 Key = TypeVar("Key")
 Result = TypeVar("Result")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.arrays import ByteArray, FloatArray, IndexArray, IntArray
 from facewright.service.formats.mesh import MeshTexture
 
 
@@ -18,9 +19,9 @@ class HeadGroup(NamedTuple):
     name: str
     material: str
     """One of "skin", "eye", "teeth", "tongue" and "lashes"."""
-    vertices: NDArray[np.intp]
+    vertices: IndexArray
     """(n,) the head's vertices that it uses."""
-    triangles: NDArray[np.int32]
+    triangles: IntArray
     """(T, 3) indices into `vertices`."""
 
 
@@ -29,7 +30,7 @@ class SparseTarget(NamedTuple):
 
     indices: NDArray[np.uint32]
     """(k,) ascending indices into the group's vertices."""
-    offsets: NDArray[np.float32]
+    offsets: FloatArray
     """(k, 3) mm."""
 
 
@@ -43,9 +44,9 @@ class MorphTargets:
 class HeadPose(NamedTuple):
     """p = R v + t of a model point v."""
 
-    rotation: NDArray[np.float32]
+    rotation: FloatArray
     """(3, 3)."""
-    translation: NDArray[np.float32]
+    translation: FloatArray
     """(3,) mm."""
 
 
@@ -56,23 +57,23 @@ class HeadMesh:
     Raises ValueError for numbers that are not finite.
     """
 
-    vertices: NDArray[np.float32]
+    vertices: FloatArray
     """(V, 3) mm."""
-    normals: NDArray[np.float32]
+    normals: FloatArray
     """(V, 3) unit vectors."""
-    colors_u8: NDArray[np.uint8]
+    colors_u8: ByteArray
     """(V, 3) display-referred sRGB: the albedo, or the texture at the vertices."""
     texture: MeshTexture | None
-    triangles: NDArray[np.int32]
+    triangles: IntArray
     """(T, 3) of all groups, counter-clockwise seen from outside."""
     groups: tuple[HeadGroup, ...]
     joint_names: tuple[str, ...]
     """The first is the root, the second its child, and the others that one's children."""
-    joints: NDArray[np.float32]
+    joints: FloatArray
     """(J, 3) mm."""
-    joint_indices: NDArray[np.uint8]
+    joint_indices: ByteArray
     """(V, 4); 0 where the weight is."""
-    joint_weights: NDArray[np.uint8]
+    joint_weights: ByteArray
     """(V, 4), 255 together."""
     targets: MorphTargets | None
     weights: Mapping[str, float]

@@ -8,15 +8,14 @@ floats in meters and nothing is sparse, which every reader understands.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from facewright.models.arrays import Array, FloatArray
 from facewright.service.formats.glb import LINEAR_FROM_SRGB_U16, pack_glb
 from facewright.service.formats.head import HeadGroup, HeadMesh, MorphTargets, SparseTarget
 from facewright.service.formats.media_types import JPEG
@@ -38,10 +37,6 @@ class _Packed(NamedTuple):
     accessors: list[dict[str, Any]]
     """Without the number of their buffer view: `offset` counts within `data`."""
     data: bytes
-
-
-_packed: WeakKeyDictionary[MorphTargets, dict[str, _Packed]] = WeakKeyDictionary()
-_lock = threading.Lock()
 
 
 def write_head_glb(head: HeadMesh, extras: Mapping[str, Any], *, quantized: bool = True) -> bytes:
@@ -115,7 +110,7 @@ class _File:
         self.chunks: list[bytes | memoryview] = []
         self.length = 0
 
-    def view(self, data: NDArray[Any] | bytes, target: int | None = None, stride: int = 0) -> int:
+    def view(self, data: Array | bytes, target: int | None = None, stride: int = 0) -> int:
         """Append bytes; the number of their buffer view."""
         raw = memoryview(data if isinstance(data, bytes) else data.data).cast("B")
         view = {"buffer": 0, "byteOffset": self.length, "byteLength": raw.nbytes}
@@ -131,7 +126,7 @@ class _File:
 
     def accessor(
         self,
-        array: NDArray[Any],
+        array: Array,
         kind: str,
         component: int,
         target: int | None = _ARRAY_BUFFER,
@@ -148,7 +143,7 @@ class _File:
         return len(self.accessors) - 1
 
 
-def _positions(head: HeadMesh, quantized: bool) -> NDArray[Any]:
+def _positions(head: HeadMesh, quantized: bool) -> Array:
     """(V, 4) int16 steps with a column of padding, or (V, 3) float32 m."""
     if not quantized:
         return np.ascontiguousarray(head.vertices * np.float32(_METERS_PER_MM), "<f4")
@@ -164,14 +159,14 @@ def _mesh(
     file: _File,
     head: HeadMesh,
     group: HeadGroup,
-    places: NDArray[Any],
+    places: Array,
     materials: list[str],
     quantized: bool,
 ) -> dict[str, Any]:
     rows = group.vertices
     own = places[rows]
     bounds = {"min": own[:, :3].min(0).tolist(), "max": own[:, :3].max(0).tolist()}
-    normals: NDArray[Any] = head.normals[rows]
+    normals: Array = head.normals[rows]
     if quantized:
         eight = np.zeros((len(rows), 4), np.int8)
         eight[:, :3] = np.rint(normals * 127)
@@ -216,7 +211,11 @@ def _mesh(
     mesh: dict[str, Any] = {"name": group.name, "primitives": [primitive]}
     targets = {} if head.targets is None else head.targets.groups[group.name]
     if head.targets is not None and targets:
-        packed = _pack(head.targets, group, quantized)
+        packed = (
+            _sparse(head.targets, group.name, len(rows))
+            if quantized
+            else _dense(list(targets.values()), len(rows))
+        )
         kind = (None, 0) if quantized else (_ARRAY_BUFFER, 12)
         view = file.view(packed.data, *kind) if packed.data else -1
         primitive["targets"] = []
@@ -242,24 +241,14 @@ def _placed(accessor: dict[str, Any], view: int) -> dict[str, Any]:
     return accessor | {"bufferView": view} if "byteOffset" in accessor else accessor
 
 
-def _pack(targets: MorphTargets, group: HeadGroup, quantized: bool) -> _Packed:
+@lru_cache(maxsize=64)
+def _sparse(targets: MorphTargets, group: str, count: int) -> _Packed:
     """The same for everybody, so the quantized form is made once; the plain one is too large."""
-    own, count = list(targets.groups[group.name].values()), len(group.vertices)
-    if not quantized:
-        return _dense(own, count)
-    with _lock:
-        known = _packed.setdefault(targets, {})
-        if group.name not in known:
-            known[group.name] = _sparse(own, count)
-        return known[group.name]
-
-
-def _sparse(targets: list[SparseTarget], count: int) -> _Packed:
     short = count <= 0xFFFF
     accessors: list[dict[str, Any]] = []
     chunks: list[bytes] = []
     length = 0
-    for target in targets:
+    for target in targets.groups[group].values():
         steps = np.rint(target.offsets / np.float32(_STEP_MM)).astype("<i2")
         # What is not listed stays where it is.
         bounds = steps if len(steps) == count else np.vstack([steps, np.zeros(3, np.int16)])
@@ -330,7 +319,7 @@ def _skeleton(head: HeadMesh, first: int) -> tuple[list[dict[str, Any]], list[in
     return nodes, [root + joint for joint in range(len(names))]
 
 
-def _inverse_binds(head: HeadMesh, step: float) -> NDArray[np.float32]:
+def _inverse_binds(head: HeadMesh, step: float) -> FloatArray:
     """(J, 16) column-major matrices from the vertices' numbers to each joint's frame."""
     matrices = np.tile(np.eye(4) * [step, step, step, 1], (len(head.joints), 1, 1))
     matrices[:, :3, 3] = -head.joints * _METERS_PER_MM

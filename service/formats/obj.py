@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facewright.models.arrays import ByteArray, FloatArray, IntArray
 from facewright.models.jit import kernel
 from facewright.service.formats.mesh import Mesh
 
@@ -92,7 +92,7 @@ def write_mtl(texture_file: str) -> bytes:
 
 
 @kernel
-def _put_integer(buffer: NDArray[np.uint8], at: int, number: int, least_digits: int) -> int:
+def _put_integer(buffer: ByteArray, at: int, number: int, least_digits: int) -> int:
     """Write a number >= 0 with leading zeros up to `least_digits`; returns the end."""
     digits = 1
     rest = number // 10
@@ -106,7 +106,7 @@ def _put_integer(buffer: NDArray[np.uint8], at: int, number: int, least_digits: 
 
 
 @kernel
-def _put_fixed(buffer: NDArray[np.uint8], at: int, value: float, decimals: int) -> int:
+def _put_fixed(buffer: ByteArray, at: int, value: float, decimals: int) -> int:
     """Write a space and a number with fixed decimals; returns the end."""
     scale = 10**decimals
     number = np.int64(np.rint(value * scale))
@@ -122,13 +122,29 @@ def _put_fixed(buffer: NDArray[np.uint8], at: int, value: float, decimals: int) 
 
 
 @kernel
+def _put_vectors(
+    buffer: ByteArray, at: int, letter: int, vectors: FloatArray, decimals: int
+) -> int:
+    """Write a line for each vector: `v`, a letter and its numbers; returns the end."""
+    for row in range(vectors.shape[0]):
+        buffer[at] = _V
+        buffer[at + 1] = letter
+        at += 2
+        for axis in range(vectors.shape[1]):
+            at = _put_fixed(buffer, at, np.float64(vectors[row, axis]), decimals)
+        buffer[at] = _NEWLINE
+        at += 1
+    return at
+
+
+@kernel
 def _write_body(
-    buffer: NDArray[np.uint8],
-    vertices: NDArray[np.float32],
-    colors: NDArray[np.uint8],
-    uv: NDArray[np.float32],
-    normals: NDArray[np.float32],
-    triangles: NDArray[np.int32],
+    buffer: ByteArray,
+    vertices: FloatArray,
+    colors: ByteArray,
+    uv: FloatArray,
+    normals: FloatArray,
+    triangles: IntArray,
 ) -> int:
     """Write all lines, with `vt` or, when `uv` is empty, colors; returns the end."""
     at = 0
@@ -143,22 +159,8 @@ def _write_body(
                 at = _put_fixed(buffer, at, colors[vertex, channel] / 255.0, _COLOR_DECIMALS)
         buffer[at] = _NEWLINE
         at += 1
-    for vertex in range(uv.shape[0]):
-        buffer[at] = _V
-        buffer[at + 1] = _T
-        at += 2
-        for axis in range(2):
-            at = _put_fixed(buffer, at, np.float64(uv[vertex, axis]), _UV_DECIMALS)
-        buffer[at] = _NEWLINE
-        at += 1
-    for vertex in range(normals.shape[0]):
-        buffer[at] = _V
-        buffer[at + 1] = _N
-        at += 2
-        for axis in range(3):
-            at = _put_fixed(buffer, at, np.float64(normals[vertex, axis]), _NORMAL_DECIMALS)
-        buffer[at] = _NEWLINE
-        at += 1
+    at = _put_vectors(buffer, at, _T, uv, _UV_DECIMALS)
+    at = _put_vectors(buffer, at, _N, normals, _NORMAL_DECIMALS)
     for triangle in range(triangles.shape[0]):
         buffer[at] = _F
         at += 1

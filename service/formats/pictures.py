@@ -7,10 +7,9 @@ import zlib
 from functools import cache
 
 import cv2
-import numpy as np
-import numpy.typing as npt
 from PIL import ImageCms
 
+from facewright.models.arrays import ByteArray
 from facewright.service.formats.media_types import PNG
 
 _JPEG_QUALITY = 90
@@ -20,7 +19,7 @@ _JPEG_START_BYTES = 2
 _PROFILE_DATE = slice(24, 36)
 
 
-def encode_picture(rgb_u8: npt.NDArray[np.uint8], media_type: str, *, tagged: bool = True) -> bytes:
+def encode_picture(rgb_u8: ByteArray, media_type: str, *, tagged: bool = True) -> bytes:
     """An sRGB picture (H, W, 3) as a JPEG or PNG file.
 
     tagged: name the color space in the file; not for files inside others that have a rule.

@@ -6,9 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from facewright.models.arrays import DoubleArray
 from facewright.service.formats.glb import pack_glb
 
 _LISTS = (
@@ -23,7 +21,7 @@ class Placed(NamedTuple):
     name: str
     """Of the node that places it; what it holds gets the name as a prefix."""
     data: bytes
-    matrix: NDArray[np.float64]
+    matrix: DoubleArray
     """(4, 4) from the file's meters to the scene's."""
 
 

@@ -6,12 +6,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 
 from facewright.models.agreement import STRANGER_SIMILARITY
 from facewright.models.arcface import ArcFaceInput
+from facewright.models.arrays import ByteArray, FloatArray
 from facewright.models.assets import sha256
 from facewright.service.errors import ModelError
 from facewright.service.runtime.sessions import CPU_PROVIDERS, Provider, open_session, runner
@@ -46,9 +45,7 @@ class ArcFace:
         self.stranger_cosine = _measured_cosine(path)
         """See `Recognizer`."""
 
-    def embed(
-        self, rgb_u8: npt.NDArray[np.uint8], points: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.float32]:
+    def embed(self, rgb_u8: ByteArray, points: FloatArray) -> FloatArray:
         """See `Recognizer`."""
         try:
             return self._input.embed(

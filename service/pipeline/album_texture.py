@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from facewright.models.arrays import ByteArray
 from facewright.models.layout import layout_of
 from facewright.models.texture.views import TextureView
 from facewright.service.options import Subject
@@ -32,7 +32,7 @@ def album_texture(
     size: int,
     job: Job,
     subject: Subject = "face",
-) -> npt.NDArray[np.uint8]:
+) -> ByteArray:
     """Bake the texture (size, size, 3) of the album's identity, its face or head; blocks.
 
     Each photo is weighed by the mean confidence in it; a head's hair is what most photos show.

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from facewright.models.arrays import ByteArray, FloatArray
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
 from facewright.models.layout import layout_of
 from facewright.service.formats.head import HeadMesh, HeadPose
 from facewright.service.formats.mesh import Mesh
-from facewright.service.options import Expression, MeshChoice, MeshFormat, Pose
+from facewright.service.options import MeshChoice, MeshFormat
 from facewright.service.pipeline.hairline import Scalp
 from facewright.service.pipeline.heads import HeadShape, plain_mesh
 from facewright.service.pipeline.loading import LoadedModels
 from facewright.service.pipeline.meshing import FaceLevel, colored_mesh, face_mesh
 from facewright.service.pipeline.reconstruction import Reconstruction
 
-Float32 = npt.NDArray[np.float32]
-RgbU8 = npt.NDArray[np.uint8]
-
 
 def chosen_face(
     models: LoadedModels,
     face: Reconstruction,
-    expression: Expression = "keep",
-    pose: Pose = "canonical",
     choice: MeshChoice = MeshChoice(),
-    texture: RgbU8 | None = None,
+    texture: ByteArray | None = None,
     form: MeshFormat = "glb",
     scalp: Scalp | None = None,
 ) -> Mesh | HeadMesh:
@@ -35,9 +30,7 @@ def chosen_face(
     Args:
         models: what made the face.
         face: the face.
-        expression: "keep" the photo's, or "neutral".
-        pose: "canonical", or "camera", as in the photo.
-        choice: face or head, and its detail.
+        choice: face or head, its detail, expression and pose.
         texture: (N, N, 3) baked for this subject; the albedo's colors without it.
         form: of the file it is for; only "glb" has room for a head's parts and targets.
         scalp: what the photo tells of the hair, for heads without a texture.
@@ -46,19 +39,20 @@ def chosen_face(
         InvalidParameter: a head or another detail of a face model without a head.
     """
     if choice.subject == "face":
-        return face_mesh(models.model, face, expression, pose, texture, face_level(models, choice))
+        level = face_level(models, choice)
+        return face_mesh(models.model, face, choice.expression, choice.pose, texture, level)
     if form == "glb":
-        return chosen_head(models, face, expression, pose, choice, texture, scalp)
+        return chosen_head(models, face, choice, texture, scalp)
     plain = choice._replace(targets="none")
-    return plain_mesh(chosen_head(models, face, expression, pose, plain, texture, scalp))
+    return plain_mesh(chosen_head(models, face, plain, texture, scalp))
 
 
 def chosen_identity(
     models: LoadedModels,
-    identity: Float32,
-    albedo: Float32,
+    identity: FloatArray,
+    albedo: FloatArray,
     choice: MeshChoice = MeshChoice(),
-    texture: RgbU8 | None = None,
+    texture: ByteArray | None = None,
     form: MeshFormat = "glb",
 ) -> Mesh | HeadMesh:
     """The neutral, canonical mesh of identity and albedo coefficients (80,); see `chosen_face`."""
@@ -70,7 +64,7 @@ def chosen_identity(
         return colored_mesh(model, vertices, colors, texture, face_level(models, choice))
     heads = models.known_heads()
     resting = models.resting(identity)
-    cage = heads.cage(model.cage(identity[None], resting[None])[0], identity, resting)
+    cage = heads.rig.cage(model.cage(identity[None], resting[None])[0], identity, resting)
     targets = choice.targets if form == "glb" else "none"
     head = heads.mesh(HeadShape(cage, {}, None), colors, choice.detail, targets, texture)
     return head if form == "glb" else plain_mesh(head)
@@ -79,10 +73,8 @@ def chosen_identity(
 def chosen_head(
     models: LoadedModels,
     face: Reconstruction,
-    expression: Expression,
-    pose: Pose,
     choice: MeshChoice,
-    texture: RgbU8 | None = None,
+    texture: ByteArray | None = None,
     scalp: Scalp | None = None,
 ) -> HeadMesh:
     """The whole head of one face, whatever `choice.subject`.
@@ -94,17 +86,17 @@ def chosen_head(
     heads, geometry = models.known_heads(), face.geometry
     coefficients = layout_of(face.coefficients).split(face.coefficients[None])
     weights: dict[str, float] = {}
-    if expression == "neutral" or choice.targets != "none":
+    if choice.expression == "neutral" or choice.targets != "none":
         resting = models.resting(geometry.identity)
         face_cage = models.model.cage(geometry.identity[None], resting[None])[0]
-        cage = heads.cage(face_cage, geometry.identity, resting)
-        if expression == "keep" and models.blendshapes is not None:
+        cage = heads.rig.cage(face_cage, geometry.identity, resting)
+        if choice.expression == "keep" and models.blendshapes is not None:
             solved = models.blendshapes.solve(coefficients.expression[0], geometry.identity)
             weights = dict(zip(ARKIT_BLENDSHAPES, solved.weights.tolist(), strict=True))
     else:
-        cage = heads.cage(geometry.cage, geometry.identity, coefficients.expression[0])
-    placed = HeadPose(face.rotation_matrix, face.translation_mm) if pose == "camera" else None
-    shape = HeadShape(cage, weights, placed)
+        cage = heads.rig.cage(geometry.cage, geometry.identity, coefficients.expression[0])
+    pose = HeadPose(face.rotation_matrix, face.translation_mm) if choice.pose == "camera" else None
+    shape = HeadShape(cage, weights, pose)
     return heads.mesh(shape, geometry.albedo, choice.detail, choice.targets, texture, scalp)
 
 

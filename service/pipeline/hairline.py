@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray, IndexArray
 from facewright.models.head_rig import JOINTS, HeadRig
 from facewright.models.jit import kernel
 from facewright.models.morphable_model import PART_SKIN, MorphableModel
 from facewright.models.normals import vertex_normals
 from facewright.models.subdivision import Subdivision
-
-Float32 = NDArray[np.float32]
-Rows = NDArray[np.intp]
 
 # The usual hairline: degrees around the axis through the ears' middle, from the front, and mm
 # above the eyes.  Before the ears it comes down to sideburns, behind them to the nape.
@@ -49,15 +46,15 @@ BALD_MM = 150.0
 class Scalp(NamedTuple):
     """The hair of a head."""
 
-    hair: Float32 | None
+    hair: FloatArray | None
     """(3,) its color; None for a head without."""
-    skin: Float32
+    skin: FloatArray
     """(3,) that of most of the face in the same light and unit."""
     receding: float = 0.0
     """How far behind the usual hairline it begins above the forehead, mm."""
 
 
-def hair_of_brows(colors: Float32) -> Float32:
+def hair_of_brows(colors: FloatArray) -> FloatArray:
     """(3,) the color of hair by colors (n, 3) all over the brows."""
     brightness = colors.mean(axis=1)
     dark = colors[brightness <= np.quantile(brightness, _DARKEST)]
@@ -76,7 +73,7 @@ def hair_cover(height: float, noise: float) -> float:
 
 
 @kernel
-def hair_covers(heights: Float32, noise: Float32) -> Float32:
+def hair_covers(heights: FloatArray, noise: FloatArray) -> FloatArray:
     """(n,) of heights (n,) and noise (n,); see `hair_cover`."""
     covers = np.empty_like(heights)
     for index in range(len(heights)):
@@ -84,13 +81,13 @@ def hair_covers(heights: Float32, noise: Float32) -> Float32:
     return covers
 
 
-def hair_shade(noise: Float32, occlusion: Float32) -> Float32:
+def hair_shade(noise: FloatArray, occlusion: FloatArray) -> FloatArray:
     """(n,) factors of the hair's color, by noise (n,) of single hairs and the sky (n,) seen."""
     grain = np.maximum(1 + _GRAIN * noise, np.float32(0.3))
     return np.asarray(grain * (_IN_SHADE + (1 - _IN_SHADE) * occlusion), np.float32)
 
 
-def above_hairline(rig: HeadRig, points: Float32, joints: Float32) -> Float32:
+def above_hairline(rig: HeadRig, points: FloatArray, joints: FloatArray) -> FloatArray:
     """(V,) mm by which vertices of the mean head (V, 3) lie above its hairline.
 
     joints: (4, 3) mm, of the mean head.
@@ -108,7 +105,7 @@ class ScalpPlaces:
 
     subdivision: Subdivision
     """(n, C): carries the head's cage to the head's places."""
-    normals: Float32
+    normals: FloatArray
     """(n, 3), of the mean head."""
     depths: tuple[tuple[float, float, slice], ...]
     """Above the forehead: from how far to how far behind its front, mm, and which places."""
@@ -116,13 +113,13 @@ class ScalpPlaces:
     """Before the ears."""
     top: slice
     """Of the head's upper side."""
-    face_top: Rows
+    face_top: IndexArray
     """(m,) vertices of the face model: the upper end of its forehead."""
-    forehead: Rows
+    forehead: IndexArray
     """(m,) vertices of the face model: forehead where nobody has hair."""
-    cheeks: Rows
+    cheeks: IndexArray
     """(m,) vertices of the face model: cheeks, nose and forehead."""
-    brows: Rows
+    brows: IndexArray
     """(m,) vertices of the face model."""
     front: float
     """Where hair begins above the forehead: z of the mean head, mm."""
@@ -131,7 +128,7 @@ class ScalpPlaces:
 
     @classmethod
     def find(
-        cls, model: MorphableModel, rig: HeadRig, points: Float32, cage: Float32
+        cls, model: MorphableModel, rig: HeadRig, points: FloatArray, cage: FloatArray
     ) -> ScalpPlaces:
         """The places on the mean head: its vertices (V, 3) and its cage (C, 3)."""
         joints = rig.joints(cage)
@@ -187,10 +184,10 @@ class ScalpPlaces:
         )
 
 
-def _eyes(joints: Float32) -> float:
+def _eyes(joints: FloatArray) -> float:
     """Height of the eyes, mm."""
     return float(joints[[JOINTS.index("LeftEye"), JOINTS.index("RightEye")], 1].mean())
 
 
-def _some(rows: Rows) -> Rows:
+def _some(rows: IndexArray) -> IndexArray:
     return rows[:: len(rows) // _MOST_PLACES + 1]

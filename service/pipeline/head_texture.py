@@ -8,23 +8,21 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from facewright.models.arrays import BoolArray, ByteArray, FloatArray, IndexArray, IntArray
 from facewright.models.head_rig import PARTS
 from facewright.models.jit import kernel
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.rasterizer import EMPTY, rasterize
-from facewright.models.texture.atlas import spread_over_texels
+from facewright.models.texture.atlas import nearest_texels, spread_over_texels
 from facewright.models.texture.baking import TextureBaker
 from facewright.models.texture.views import TextureView
 from facewright.service.pipeline.hairline import BALD_MM, Scalp, hair_cover, hair_shade
-from facewright.service.pipeline.heads import IRIS, LASHES, PUPIL, Heads, lash_color
+from facewright.service.pipeline.head_colors import IRIS, LASHES, PUPIL, HeadColors, lash_color
 from facewright.service.pipeline.mouth_colors import ToothPlaces
 from facewright.service.pipeline.strands import fibers, hairs
 
-Float32 = NDArray[np.float32]
-RgbU8 = NDArray[np.uint8]
-Spread = Callable[[Float32], Float32]
+Spread = Callable[[FloatArray], FloatArray]
 """From values (V, 3) at the head's vertices to those of the texels (N * N, 3)."""
 
 # Teeth, tongue and eyes are lit as the skin is, within these limits.
@@ -51,30 +49,30 @@ _LASHES_HALF = 0.008
 class _Layout:
     """The texels of the head at one size."""
 
-    triangle_ids: NDArray[np.int32]
+    triangle_ids: IntArray
     """(N, N); -1 beyond the islands."""
-    barycentric: Float32
+    barycentric: FloatArray
     """(N, N, 2)."""
-    eyes: tuple[NDArray[np.intp], NDArray[np.intp], Float32]
+    eyes: tuple[IndexArray, IndexArray, FloatArray]
     """Flat indices of the eyeballs' texels, their degrees from the pupil's middle, and factors
     (n, 1) of their color."""
-    teeth: tuple[NDArray[np.intp], Float32]
+    teeth: tuple[IndexArray, FloatArray]
     """Flat indices of texels, and their colors (n, 3)."""
     lashes: tuple[slice, slice]
-    grain: Float32
+    grain: FloatArray
     """(N, N) factors that make skin less like paint."""
-    strands: Float32
+    strands: FloatArray
     """(N, N) noise of single hairs; NaN where there never are any."""
-    shade: Float32
+    shade: FloatArray
     """(N, N) factors of the hair's color."""
-    nearest: NDArray[np.int32]
+    nearest: IntArray
     """(N, N) flat indices: a texel itself, or the nearest within an island."""
 
 
 class HeadTextures:
     """Makes textures of whole heads; thread safe."""
 
-    def __init__(self, model: MorphableModel, heads: Heads) -> None:
+    def __init__(self, model: MorphableModel, heads: HeadColors) -> None:
         self._model = model
         self._heads = heads
         self._baker = TextureBaker(replace(model, uv=heads.rig.face_uv))
@@ -83,12 +81,8 @@ class HeadTextures:
         self._lock = threading.Lock()
 
     def bake(
-        self,
-        views: Sequence[TextureView],
-        albedo: Float32,
-        size: int,
-        scalp: Scalp,
-    ) -> RgbU8:
+        self, views: Sequence[TextureView], albedo: FloatArray, size: int, scalp: Scalp
+    ) -> ByteArray:
         """A texture (size, size, 3) of one person's head.
 
         views, albedo, size: as `TextureBaker.bake` takes them.
@@ -143,15 +137,15 @@ class HeadTextures:
         _finish(image, layout.nearest, result)
         return result
 
-    def _exposure(self, seen: Float32, own: Float32) -> Float32:
+    def _exposure(self, seen: FloatArray, own: FloatArray) -> FloatArray:
         """(3,): the photo's light by what it makes of the skin, (3,) seen and as such."""
         ratio = seen / np.maximum(own, 1e-3)
         level = max(float(ratio.mean()), 1e-3)
         return np.asarray(np.clip(level, *_EXPOSURE) * (ratio / level) ** _TINTED, np.float32)
 
     def _iris(
-        self, rgb_u8: RgbU8, coverage: Float32, layout: _Layout, albedo: Float32
-    ) -> Float32 | None:
+        self, rgb_u8: ByteArray, coverage: FloatArray, layout: _Layout, albedo: FloatArray
+    ) -> FloatArray | None:
         """(3,) the iris' color in the photo and in the albedo; None where no photo shows it."""
         texels, degrees, _ = layout.eyes
         ring = (degrees > _IRIS_DEGREES[0]) & (degrees < _IRIS_DEGREES[1])
@@ -183,7 +177,7 @@ class HeadTextures:
         ids = np.where(ids == EMPTY, EMPTY, upright[ids]).astype(np.int32)
         barycentric = np.ascontiguousarray(fragments.barycentric[0, ..., :2])
 
-        def spread(values: Float32) -> Float32:
+        def spread(values: FloatArray) -> FloatArray:
             """(N * N, 3) of values (V, 3)."""
             image = np.zeros((size, size, 3), np.float32)
             values = np.ascontiguousarray(values, np.float32)
@@ -191,7 +185,7 @@ class HeadTextures:
             return image.reshape(-1, 3)
 
         lashes = self._lashes(size)
-        nearest = _nearest(ids)
+        nearest = nearest_texels(ids)
         nearest[lashes] = np.arange(size * size).reshape(size, size)[lashes]
         return _Layout(
             ids,
@@ -204,9 +198,7 @@ class HeadTextures:
             nearest,
         )
 
-    def _eyes(
-        self, ids: NDArray[np.int32], spread: Spread
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp], Float32]:
+    def _eyes(self, ids: IntArray, spread: Spread) -> tuple[IndexArray, IndexArray, FloatArray]:
         heads, rig = self._heads, self._heads.rig
         found, degrees, factors = [], [], []
         for part in ("left_eye", "right_eye"):
@@ -222,7 +214,7 @@ class HeadTextures:
         flat = np.concatenate(factors)[:, None].astype(np.float32)
         return np.concatenate(found), np.concatenate(degrees), flat
 
-    def _teeth(self, ids: NDArray[np.int32], spread: Spread) -> tuple[NDArray[np.intp], Float32]:
+    def _teeth(self, ids: IntArray, spread: Spread) -> tuple[IndexArray, FloatArray]:
         found, colors = [], []
         for row, (rows, places) in self._heads.tooth_places.items():
             table = np.zeros((len(self._heads.rig.uv), 3), np.float32)
@@ -242,7 +234,7 @@ class HeadTextures:
         )
         return down, across
 
-    def _hair(self, spread: Spread, size: int) -> tuple[Float32, Float32]:
+    def _hair(self, spread: Spread, size: int) -> tuple[FloatArray, FloatArray]:
         heads = self._heads
         heights, sky, skin = spread(
             np.stack([heads.hair_heights(0), heads.rig.occlusion, heads.on_skin], axis=1)
@@ -254,7 +246,7 @@ class HeadTextures:
         shade[texels] = hair_shade(noise[texels], sky[texels])
         return noise.reshape(size, size), shade.reshape(size, size)
 
-    def _of_parts(self, ids: NDArray[np.int32], part: str) -> NDArray[np.bool_]:
+    def _of_parts(self, ids: IntArray, part: str) -> BoolArray:
         """(N, N) whether a texel lies on a part of the head."""
         ends = self._heads.rig.part_ends["high"]
         index = PARTS.index(part)
@@ -263,18 +255,18 @@ class HeadTextures:
 
 @kernel
 def _compose(
-    colors: Float32,
-    ids: NDArray[np.int32],
-    barycentric: Float32,
-    triangles: NDArray[np.int32],
-    fields: Float32,
-    grain: Float32,
-    strands: Float32,
-    shade: Float32,
-    hair: Float32,
-    baked: RgbU8,
-    coverage: NDArray[np.uint8],
-    image: Float32,
+    colors: FloatArray,
+    ids: IntArray,
+    barycentric: FloatArray,
+    triangles: IntArray,
+    fields: FloatArray,
+    grain: FloatArray,
+    strands: FloatArray,
+    shade: FloatArray,
+    hair: FloatArray,
+    baked: ByteArray,
+    coverage: ByteArray,
+    image: FloatArray,
 ) -> None:
     """Paint texels (N, N, 3): the vertices' colors with grain, the baked face, and hair on top.
 
@@ -311,7 +303,7 @@ def _compose(
 
 
 @kernel
-def _finish(image: Float32, nearest: NDArray[np.int32], result: RgbU8) -> None:
+def _finish(image: FloatArray, nearest: IntArray, result: ByteArray) -> None:
     """An image (N, N, 3) as bytes, each texel from its nearest one within an island."""
     size = image.shape[1]
     for row in range(size):
@@ -323,7 +315,7 @@ def _finish(image: Float32, nearest: NDArray[np.int32], result: RgbU8) -> None:
                 result[row, column, channel] = np.uint8(value + np.float32(0.5))
 
 
-def _noise(size: int) -> Float32:
+def _noise(size: int) -> FloatArray:
     """(N, N) of unit variance, the same every time, in fine and in coarser grains."""
     rng = np.random.default_rng(17)
     result = np.zeros((size, size), np.float32)
@@ -332,15 +324,3 @@ def _noise(size: int) -> Float32:
         blurred = cv2.GaussianBlur(fine, (0, 0), max(share * size, 0.5))
         result += blurred / blurred.std()
     return result / result.std()
-
-
-def _nearest(ids: NDArray[np.int32]) -> NDArray[np.int32]:
-    """(N, N) flat indices of the nearest texels whose triangle (N, N) is not EMPTY."""
-    empty = (ids == EMPTY).astype(np.uint8)
-    _, labels = cv2.distanceTransformWithLabels(
-        empty, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    within = np.flatnonzero(empty == 0)
-    owner = np.empty(int(labels.max()) + 1, np.int32)
-    owner[labels.ravel()[within]] = within
-    return owner[labels]

@@ -33,7 +33,7 @@ class SharedJob(Job):
     clock: SharedClock = field(default_factory=SharedClock)
 
     @contextmanager
-    def one(self) -> Iterator[Job]:
+    def child(self) -> Iterator[Job]:
         """The job of one of the photos, with a clock of its own."""
-        with self.clock.one() as clock:
+        with self.clock.child() as clock:
             yield Job(self.deadline, clock)

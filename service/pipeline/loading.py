@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
+from facewright.models.arrays import ByteArray, FloatArray
 from facewright.models.assets import FACE_MODEL, HEAD_RIG, SEGMENTATION, WEIGHTS, asset_path
 from facewright.models.assets import sha256 as file_sha256
 from facewright.models.blendshape_calibration import (
@@ -47,8 +47,6 @@ from facewright.service.runtime.sessions import (
 from facewright.service.settings import Settings
 
 log = logging.getLogger(__name__)
-
-RgbU8 = npt.NDArray[np.uint8]
 
 
 class LoadedModels:
@@ -108,7 +106,7 @@ class LoadedModels:
             return self.recognizer.stranger_cosine
         return self.regressor.stranger_cosine if self.regressor.describes else None
 
-    def resting(self, identity: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def resting(self, identity: FloatArray) -> FloatArray:
         """The expression (64,) of a neutral head of identity coefficients (80,): lips that meet."""
         if self.blendshapes is None:
             return np.zeros(self.model.n_expression, np.float32)
@@ -123,10 +121,10 @@ class LoadedModels:
     def bake(
         self,
         views: Sequence[TextureView],
-        albedo: npt.NDArray[np.float32],
+        albedo: FloatArray,
         size: int,
         scalp: Scalp | None = None,
-    ) -> RgbU8:
+    ) -> ByteArray:
         """A texture (size, size, 3) of one person's face; see `TextureBaker.bake`.
 
         scalp: of the whole head instead, with this hair.

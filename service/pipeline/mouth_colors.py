@@ -9,10 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
+from facewright.models.arrays import DoubleArray, FloatArray
 
 # sRGB, in the half shade that lips leave.
 _ENAMEL = np.array([0.70, 0.66, 0.60])
@@ -40,20 +38,20 @@ _BIN = 6.0
 class ToothPlaces:
     """Where points (n, 3) lie on a row of teeth."""
 
-    along: Float64
+    along: DoubleArray
     """(n,) mm from the middle of the row, to both sides."""
-    height: Float64
+    height: DoubleArray
     """(n,) mm from the biting edge to the gums."""
-    light: Float64
+    light: DoubleArray
     """(n,) in [0, 1]: what reaches them of the light."""
 
     @property
-    def table(self) -> Float32:
+    def table(self) -> FloatArray:
         """(n, 3): the three of them, to be interpolated."""
         return np.stack([self.along, self.height, self.light], axis=1).astype(np.float32)
 
     @classmethod
-    def find(cls, points: Float32, row: str) -> ToothPlaces:
+    def find(cls, points: FloatArray, row: str) -> ToothPlaces:
         """Of the vertices (n, 3) mm of the mean head's "upper_teeth" or "lower_teeth"."""
         x, y, z = points.astype(np.float64).T
         y = y if row == "upper_teeth" else -y
@@ -76,7 +74,7 @@ class ToothPlaces:
         light *= 1 - (1 - _BEHIND_TEETH) * np.clip(inside / 2, 0, 1)
         return cls(np.interp(angle, middles, lengths), y - np.interp(angle, middles, edge), light)
 
-    def colors(self, row: str, *, gaps: bool) -> Float32:
+    def colors(self, row: str, *, gaps: bool) -> FloatArray:
         """(n, 3) sRGB of a row.
 
         gaps: whether points lie close enough together to show where teeth meet.
@@ -95,7 +93,7 @@ class ToothPlaces:
         return np.asarray(colors * np.maximum(self.light, _DARKEST)[:, None], np.float32)
 
 
-def tongue_colors(points: Float32, normals: Float32) -> Float32:
+def tongue_colors(points: FloatArray, normals: FloatArray) -> FloatArray:
     """(n, 3) sRGB of the tongue's points (n, 3) mm with normals (n, 3)."""
     depth = points[:, 2].max() - points[:, 2]
     light = np.exp(-np.maximum(depth - 6, 0) / _TONGUE_DEPTH)
@@ -106,12 +104,12 @@ def tongue_colors(points: Float32, normals: Float32) -> Float32:
     return np.asarray(_TONGUE * light[:, None], np.float32)
 
 
-def mouth_light(points: Float32) -> Float32:
+def mouth_light(points: FloatArray) -> FloatArray:
     """(n,) in [0, 1]: what reaches points (n, 3) mm of the mouth's inside of the light."""
     depth = points[:, 2].max() - points[:, 2]
     return np.asarray(np.maximum(np.exp(-depth / _MOUTH_DEPTH), _DARKEST_MOUTH), np.float32)
 
 
-def _smooth(share: Float64) -> Float64:
+def _smooth(share: DoubleArray) -> DoubleArray:
     share = np.clip(share, 0, 1)
     return share * share * (3 - 2 * share)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facewright.models.arrays import FloatArray
 from facewright.models.head_rig import COLOR_ANCHORS, HeadRig
 from facewright.models.morphable_model import PART_SKIN, MorphableModel
-
-Float32 = NDArray[np.float32]
 
 # How far skin in the same photo differs by its light and by its hue: mean and range of the
 # logarithms of the channels' ratios.
@@ -32,11 +30,11 @@ _RIM, _INWARDS, _EVERY = (0.5, 0.93), 0.06, 3
 class Outline(NamedTuple):
     """At 24 places around the face, in the order of `HeadRig.outline_colors`."""
 
-    skin: Float32
+    skin: FloatArray
     """(24, 3) in [0, 1]: the colors in which skin goes on beyond the face."""
-    own: Float32
+    own: FloatArray
     """(24,) in [0, 1]: how far the person is seen there, and not what lies before or behind."""
-    hair: Float32
+    hair: FloatArray
     """(24,) in [0, 1]: how far hair is."""
 
 
@@ -57,7 +55,11 @@ class OutlineReader:
         self._outer = np.exp((radius[self._rim] - _RIM[1]) / _INWARDS).astype(np.float32)
 
     def read(
-        self, colors: Float32, shown: Float32, skin: Float32, hair: Float32 | None = None
+        self,
+        colors: FloatArray,
+        shown: FloatArray,
+        skin: FloatArray,
+        hair: FloatArray | None = None,
     ) -> Outline:
         """What there is along the outline.
 
@@ -86,14 +88,14 @@ class OutlineReader:
             (near @ self._around(seen * like_hair) / mean).astype(np.float32),
         )
 
-    def _around(self, values: Float32) -> Float32:
+    def _around(self, values: FloatArray) -> FloatArray:
         """(24,) sums of values (n,) of the rim."""
         right = (self._left + 1) % COLOR_ANCHORS
         sums = np.bincount(self._left, values * (1 - self._share), COLOR_ANCHORS)
         return (sums + np.bincount(right, values * self._share, COLOR_ANCHORS)).astype(np.float32)
 
 
-def _near() -> Float32:
+def _near() -> FloatArray:
     """(24, 24): how far a place counts for another."""
     steps = np.arange(COLOR_ANCHORS)
     apart = np.abs(steps[:, None] - steps)
@@ -101,7 +103,7 @@ def _near() -> Float32:
     return np.exp(-0.5 * (apart / _REACH) ** 2).astype(np.float32)
 
 
-def _distance(colors: Float32, skin: Float32) -> Float32:
+def _distance(colors: FloatArray, skin: FloatArray) -> FloatArray:
     """(n,): how far colors (n, 3) are from the skin's (3,), in units of what that varies."""
     ratio = np.log((colors + _DARK) / (skin + _DARK))
     level = ratio.mean(axis=1) / _SKIN_VARIES[0]
@@ -110,7 +112,7 @@ def _distance(colors: Float32, skin: Float32) -> Float32:
     )
 
 
-def _like_hair(colors: Float32, skin: Float32, hair: Float32 | None) -> Float32:
+def _like_hair(colors: FloatArray, skin: FloatArray, hair: FloatArray | None) -> FloatArray:
     """(n,) in [0, 1]: how far colors (n, 3) are hair's (3,), and not skin's (3,)."""
     if hair is None:
         return np.zeros(len(colors), np.float32)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from facewright.models import rasterizer
+from facewright.models.arrays import BoolArray, ByteArray, FloatArray
 from facewright.models.camera import CAMERA_DISTANCE
 from facewright.models.jit import kernel
 from facewright.models.morphable_model import PART_CAVITY, PART_EYEBALL, PART_TEETH, PART_TONGUE
@@ -56,13 +56,13 @@ class _Window(NamedTuple):
 
 
 def draw_overlay(
-    rgb_u8: NDArray[np.uint8],
+    rgb_u8: ByteArray,
     model: MorphableModel,
     reconstructions: Sequence[Reconstruction],
     *,
     opacity: float = DEFAULT_OPACITY,
     landmarks: bool = False,
-) -> NDArray[np.uint8]:
+) -> ByteArray:
     """A copy of the photo with every reconstructed face blended onto it, farthest first.
 
     rgb_u8: (H, W, 3) uint8, the photo that the reconstructions belong to.
@@ -88,7 +88,7 @@ def warm_up() -> None:
 
 
 def _draw_face(
-    picture: NDArray[np.uint8],
+    picture: ByteArray,
     model: MorphableModel,
     reconstruction: Reconstruction,
     opacity: float,
@@ -137,7 +137,7 @@ def _distance(reconstruction: Reconstruction) -> float:
     return float((CAMERA_DISTANCE - reconstruction.translation_mm[2]) / focal_length)
 
 
-def _window(points: NDArray[np.float32], height: int, width: int) -> _Window | None:
+def _window(points: FloatArray, height: int, width: int) -> _Window | None:
     """Bounding box of the points before the camera, cut to the photo; None when nothing is left."""
     usable = points[np.isfinite(points).all(1) & (points[:, 2] >= _NEAR_MM)]
     if not len(usable):
@@ -149,7 +149,7 @@ def _window(points: NDArray[np.float32], height: int, width: int) -> _Window | N
     return _Window(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
 
 
-def _shading(normals: NDArray[np.float32]) -> NDArray[np.float32]:
+def _shading(normals: FloatArray) -> FloatArray:
     """Display-referred brightness (V,) of clay for unit normals (V, 3) in camera space."""
     key = np.maximum(normals @ _KEY, 0.0)
     fill = np.maximum(normals @ _FILL, 0.0)
@@ -157,9 +157,7 @@ def _shading(normals: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @kernel
-def _blend(
-    picture: NDArray[np.uint8], left: int, top: int, layer: NDArray[np.uint8], opacity: float
-) -> None:
+def _blend(picture: ByteArray, left: int, top: int, layer: ByteArray, opacity: float) -> None:
     """Blend a layer (H, W, 2), brightness times opacity and opacity, onto the picture in place."""
     for row in range(layer.shape[0]):
         for column in range(layer.shape[1]):
@@ -173,9 +171,7 @@ def _blend(
                     pixel[channel] = np.uint8(min(value + 0.5, 255.0))
 
 
-def _seen(
-    fragments: Fragments, places: NDArray[np.float32], depth: NDArray[np.float32]
-) -> NDArray[np.bool_]:
+def _seen(fragments: Fragments, places: FloatArray, depth: FloatArray) -> BoolArray:
     """Which landmarks the surface does not hide.
 
     places: (L, 2) in the fragments' pixels; depth: (L,) mm.  A landmark at the outline may fall
@@ -192,13 +188,13 @@ def _seen(
     return inside & (depth <= around[row, column] + _LANDMARK_SLACK_MM)
 
 
-def _face_size(points: NDArray[np.float32]) -> float:
+def _face_size(points: FloatArray) -> float:
     """Size of a face in photo px that does not depend on the photo's borders."""
     spread = np.nanstd(points[:, :2], axis=0)
     return float(4.0 * spread.max())
 
 
-def _draw_dots(picture: NDArray[np.uint8], places: NDArray[np.float32], face_size: float) -> None:
+def _draw_dots(picture: ByteArray, places: FloatArray, face_size: float) -> None:
     """Antialiased dots with a dark rim, which reads on light and dark skin alike."""
     radius = max(_SMALLEST_DOT_PX, _DOT_RADIUS * face_size)
     # OpenCV counts from the center of the first pixel.

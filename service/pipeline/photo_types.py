@@ -24,6 +24,9 @@ pillow_heif.register_heif_opener(
 )
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif")
+"""Of the files taken from a directory or a tar; photos named themselves may be called anything."""
+
 # Segments hold up to 64 KB, so no real file comes near this; a hostile one is not read on.
 _JPEG_SEGMENTS = 5000
 

@@ -6,17 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facewright.models.arrays import BoolArray, ByteArray, DoubleArray, FloatArray, IndexArray
 from facewright.models.camera import CAMERA_DISTANCE
 from facewright.models.segmentation import OCCLUDER, OTHER, SKIN, Segmentation
 from facewright.service.pipeline.hairline import BALD_MM, Scalp, hair_of_brows
-from facewright.service.pipeline.heads import Heads
+from facewright.service.pipeline.head_colors import HeadColors
 from facewright.service.pipeline.reconstruction import Reconstruction
-
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
-RgbU8 = NDArray[np.uint8]
 
 # Quantiles of brightness between which the hair's color lies: not its shine.
 _TONES = (0.15, 0.5)
@@ -43,10 +39,10 @@ _COVERED, _BARE = 0.4, 0.5
 
 
 def scalp_in_photo(
-    photo: RgbU8,
+    photo: ByteArray,
     face: Reconstruction,
-    heads: Heads,
-    scale: float | Float64 = 1.0,
+    heads: HeadColors,
+    scale: float | DoubleArray = 1.0,
     segmentation: Segmentation | None = None,
 ) -> Scalp:
     """What hair somebody probably has, by what the photo (H, W, 3) shows of it.
@@ -60,7 +56,7 @@ def scalp_in_photo(
     """
     places = heads.scalp_places
     look = _Look(photo, face, heads, scale, segmentation)
-    found: list[Float32] = []
+    found: list[FloatArray] = []
     receding, bare = 0.0, False
     for begins, ends, part in places.depths:
         zone = look.at(part)
@@ -103,9 +99,9 @@ def scalp_of_album(scalps: Sequence[Scalp]) -> Scalp:
 class _Zone(NamedTuple):
     """What is seen of some places."""
 
-    colors: Float32
+    colors: FloatArray
     """(n, 3)."""
-    hairy: NDArray[np.bool_]
+    hairy: BoolArray
     """(n,)."""
 
     @property
@@ -113,7 +109,7 @@ class _Zone(NamedTuple):
         return bool(self.hairy.mean() > _LEAST_HAIRY)
 
     @property
-    def hair(self) -> Float32:
+    def hair(self) -> FloatArray:
         """(k, 3) its colors."""
         return self.colors[self.hairy]
 
@@ -123,34 +119,34 @@ class _Look:
 
     def __init__(
         self,
-        photo: RgbU8,
+        photo: ByteArray,
         face: Reconstruction,
-        heads: Heads,
-        scale: float | Float64,
+        heads: HeadColors,
+        scale: float | DoubleArray,
         segmentation: Segmentation | None,
     ) -> None:
         self._photo, self._face, self._places = photo, face, heads.scalp_places
         self._scale, self._segmentation = scale, segmentation
         still = np.zeros(len(heads.rig.expression_extra), np.float32)
-        cage = heads.cage(face.geometry.cage, face.geometry.identity, still)
+        cage = heads.rig.cage(face.geometry.cage, face.geometry.identity, still)
         self._points = self._places.subdivision.refine(cage[None])[0]
         posed = self._points @ face.rotation_matrix.T + face.translation_mm
         view = np.array([0, 0, CAMERA_DISTANCE], np.float32) - posed
         cosine = (self._places.normals @ face.rotation_matrix.T * view).sum(axis=1)
         self._frank = cosine > _FRANK * np.linalg.norm(view, axis=1)
-        self.skin: Float32 = np.median(self.colors(self._places.cheeks), axis=0)
+        self.skin: FloatArray = np.median(self.colors(self._places.cheeks), axis=0)
         self._skins = self.skin[None]
         forehead = np.median(self.colors(self._places.forehead), axis=0)
         if self._like_skin(forehead[None])[0]:
             self._skins = np.stack([self.skin, forehead])
 
-    def colors(self, rows: NDArray[np.intp]) -> Float32:
+    def colors(self, rows: IndexArray) -> FloatArray:
         """(n, 3) at vertices of the face model, at the border of the photo where it has ended."""
         places = self._pixels(self._face.vertices[rows])[0]
         columns, lines = np.clip(places, 0, np.array(self._photo.shape[1::-1]) - 1).T
         return self._photo[lines, columns].astype(np.float32)
 
-    def at_face(self, rows: NDArray[np.intp]) -> _Zone | None:
+    def at_face(self, rows: IndexArray) -> _Zone | None:
         """What is seen at vertices of the face model; None of what is hardly seen."""
         return self._seen(self._face.vertices[rows])
 
@@ -161,7 +157,7 @@ class _Look:
         """
         return self._seen(self._points[part], self._frank[part], darkest)
 
-    def standing_off(self) -> Float32 | None:
+    def standing_off(self) -> FloatArray | None:
         """(n, 3) colors of hair that stands off the top of the head, n = 0 if none does.
 
         None where that is not in the photo.
@@ -188,7 +184,7 @@ class _Look:
                 return zone.colors
         return np.empty((0, 3), np.float32)
 
-    def _pixels(self, points: Float32) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    def _pixels(self, points: FloatArray) -> tuple[IndexArray, BoolArray]:
         """Pixels (n, 2) of points in model space, and whether the photo has them."""
         pixels = self._face.project(points)
         places = np.floor(pixels[:, :2] * self._scale).astype(np.intp)
@@ -196,10 +192,7 @@ class _Look:
         return places, inside & (pixels[:, 2] > 1)
 
     def _seen(
-        self,
-        points: Float32,
-        frank: NDArray[np.bool_] | None = None,
-        darkest: float = _LIKE_SKIN,
+        self, points: FloatArray, frank: BoolArray | None = None, darkest: float = _LIKE_SKIN
     ) -> _Zone | None:
         places, inside = self._pixels(points)
         if frank is not None:
@@ -217,7 +210,7 @@ class _Look:
             colors, hairy = colors[known], (hairy & (skin < _BARE))[known]
         return _Zone(colors, hairy) if len(colors) >= _LEAST_SEEN * len(points) else None
 
-    def _like_skin(self, colors: Float32, darkest: float = _LIKE_SKIN) -> NDArray[np.bool_]:
+    def _like_skin(self, colors: FloatArray, darkest: float = _LIKE_SKIN) -> BoolArray:
         """(n,) whether colors (n, 3) are those of skin."""
         ratio = np.log((colors[:, None] + 1) / (self._skins + 1))
         hue = ratio[..., 2] - ratio[..., 0]
@@ -227,7 +220,7 @@ class _Look:
         return np.asarray(alike.any(axis=1), bool)
 
 
-def _tone(colors: Float32) -> Float32:
+def _tone(colors: FloatArray) -> FloatArray:
     """(3,) what hair of colors (n, 3) looks like in the shade."""
     brightness = colors.mean(axis=1)
     low, high = np.quantile(brightness, _TONES)
@@ -235,7 +228,7 @@ def _tone(colors: Float32) -> Float32:
     return np.asarray(np.median(tones, axis=0), np.float32)
 
 
-def _natural(hair: Float32, skin: Float32) -> Float32:
+def _natural(hair: FloatArray, skin: FloatArray) -> FloatArray:
     """(3,) a color of hair without what the picture's shades have of blue and green."""
     brightest = hair.max()
     if brightest - hair.min() > _VIVID * brightest:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from facewright.models.arrays import DoubleArray
 from facewright.models.camera import CAMERA_DISTANCE
 from facewright.service.pipeline.reconstruction import Reconstruction
 
@@ -19,7 +19,7 @@ class SceneCamera(NamedTuple):
 
     focal_px: float
     """That of the first face's camera, so that this face keeps its distance."""
-    middle: npt.NDArray[np.float64]
+    middle: DoubleArray
     """(2,) photo pixels."""
 
     @classmethod
@@ -27,7 +27,7 @@ class SceneCamera(NamedTuple):
         """The camera for a photo of these pixels; the largest face comes first."""
         return cls(float(faces[0].intrinsics[0, 0]), np.array([width, height]) / 2)
 
-    def place(self, face: Reconstruction) -> npt.NDArray[np.float64]:
+    def place(self, face: Reconstruction) -> DoubleArray:
         """(4, 4): a face's model space to the scene, in mm.
 
         The face's origin is seen where it was, as large, and from the same side: it is turned as
@@ -44,10 +44,10 @@ class SceneCamera(NamedTuple):
         return matrix
 
 
-def _turn(start: npt.NDArray[np.float64], end: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _turn(start: DoubleArray, end: DoubleArray) -> DoubleArray:
     """The least rotation (3, 3) that turns the direction `start` (3,) to `end`, less than 180°."""
     start, end = start / np.linalg.norm(start), end / np.linalg.norm(end)
     x, y, z = np.cross(start, end)
     skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    turn: npt.NDArray[np.float64] = np.eye(3) + skew + skew @ skew / (1 + start @ end)
+    turn: DoubleArray = np.eye(3) + skew + skew @ skew / (1 + start @ end)
     return turn

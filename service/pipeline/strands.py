@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Float32 = NDArray[np.float32]
+from facewright.models.arrays import Array, FloatArray
 
 # Hair grows out of the crown, which lies in this direction from the middle of the scalp, and
 # turns about it by this many radians on its way down.
 _CROWN, _WHORL = np.array([0.0, 0.8, -0.6]), 0.6
 
 
-def fibers(
-    around: NDArray[Any], along: NDArray[Any], octaves: Sequence[tuple[int, float]]
-) -> Float32:
+def fibers(around: Array, along: Array, octaves: Sequence[tuple[int, float]]) -> FloatArray:
     """(n,) noise of unit variance that is long in one direction, the same every time.
 
     around: (n,) radians. along: (n,).
@@ -44,7 +40,7 @@ def fibers(
     return np.asarray(result / result.std(), np.float32)
 
 
-def hairs(offsets: NDArray[Any], octaves: Sequence[tuple[int, float]]) -> Float32:
+def hairs(offsets: Array, octaves: Sequence[tuple[int, float]]) -> FloatArray:
     """(n,) noise of unit variance of hairs that grow out of the crown.
 
     offsets: (n, 3) mm from the middle of the scalp.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from facewright.models.arcface import ARCFACE_POINTS, ARCFACE_SIDE
 from facewright.models.camera import CROP_SIZE
-from facewright.models.morphable_model import MorphableModel
 from facewright.models.resampling import warm_up as warm_up_resampling
 from facewright.models.segmentation import CLASSES, SEGMENTATION_SIDE, Segmentation
 from facewright.models.texture.baking import DEFAULT_TEXTURE_SIZE
@@ -19,11 +17,9 @@ from facewright.service.pipeline.chosen_mesh import chosen_face
 from facewright.service.pipeline.loading import LoadedModels
 from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.overlay import warm_up as warm_up_overlay
-from facewright.service.pipeline.reconstruction import Reconstructor
+from facewright.service.pipeline.reconstruction import ObservedFace, reconstruct_faces
 from facewright.service.pipeline.scalp import scalp_in_photo
 from facewright.service.runtime.sessions import CPU_PROVIDERS
-
-RgbU8 = npt.NDArray[np.uint8]
 
 
 def warm_up(models: LoadedModels) -> None:
@@ -42,12 +38,13 @@ def warm_up(models: LoadedModels) -> None:
     warm_up_overlay()
     warm_up_resampling()
     photo = np.zeros((2 * CROP_SIZE, 2 * CROP_SIZE, 3), np.uint8)
-    (face,) = Reconstructor(
-        models.model,
-        _KnownFace(models.model),
-        models.regressor.regress,
-        models.regressor.alignment,
-    ).reconstruct(photo)
+    crop = np.zeros((1, CROP_SIZE, CROP_SIZE, 3), np.uint8)
+    coefficients, confidences, *_ = models.regressor.regress(crop)
+    nowhere = DetectedFace(np.zeros(4, np.float32), np.zeros((5, 2), np.float32), 1.0)
+    in_the_middle = np.array([[1.0, 0, -CROP_SIZE / 2], [0, 1.0, -CROP_SIZE / 2]])
+    (face,) = reconstruct_faces(
+        models.model, [ObservedFace(nowhere, in_the_middle, coefficients[0], confidences[0])]
+    )
     shares = np.full((len(CLASSES), SEGMENTATION_SIDE, SEGMENTATION_SIDE), 0.5, np.float32)
     seen = Segmentation(shares, SEGMENTATION_SIDE / CROP_SIZE * face.crop_transform)
     view = TextureView(photo, face.posed_vertices(), face.projected(), segmentation=seen)
@@ -67,18 +64,3 @@ def warm_up(models: LoadedModels) -> None:
         for image in (None, texture):
             write_mesh(chosen_face(models, face, choice=choice, texture=image), "glb", {})
     draw_overlay(photo, models.model, [face], landmarks=True)
-
-
-class _KnownFace:
-    """A detector that sees the model's mean face in the middle of every photo."""
-
-    name = "known"
-
-    def __init__(self, model: MorphableModel) -> None:
-        self._offsets = model.five_points[:, :2] * (1, -1)
-
-    def detect(self, rgb_u8: RgbU8, *, turned: bool = False) -> list[DetectedFace]:
-        height, width = rgb_u8.shape[:2]
-        points = (self._offsets + (width / 2, height / 2)).astype(np.float32)
-        box = np.concatenate([points.min(axis=0), points.max(axis=0)])
-        return [DetectedFace(box=box, points=points, score=1.0)]

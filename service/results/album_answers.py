@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-import numpy.typing as npt
-
+from facewright.models.arrays import ByteArray
 from facewright.service.errors import BadPhoto
-from facewright.service.formats.media_types import (
-    JPEG,
-)
+from facewright.service.formats.media_types import JPEG
 from facewright.service.formats.pictures import encode_picture
 from facewright.service.options import AlbumOptions, MeshFormat
 from facewright.service.pipeline.album import (
@@ -25,25 +21,18 @@ from facewright.service.pipeline.album import (
     album_strategy,
 )
 from facewright.service.pipeline.album_texture import album_texture
-from facewright.service.pipeline.chosen_mesh import mesh_size
 from facewright.service.pipeline.engine import Engine
 from facewright.service.pipeline.job import Job, SharedJob
 from facewright.service.results import schemas
-from facewright.service.results.answers import (
-    ARCHIVED,
-    Writer,
+from facewright.service.results.contact_sheet import TILE_SIDE, Tile, draw_sheet
+from facewright.service.results.descriptions import (
     describe_face,
     face_model_reference,
-    mesh_in_json,
-    picture_in_json,
     rounded,
     weights_reference,
-    write_mesh_files,
 )
-from facewright.service.results.contact_sheet import TILE_SIDE, Tile, draw_sheet
 from facewright.service.results.mesh_files import face_file, identity_file
-
-RgbU8 = npt.NDArray[np.uint8]
+from facewright.service.results.writer import ARCHIVED, Writer, picture_in_json
 
 OVERLAY_SIDE = 1280
 """Longer side in pixels of an album's overlays: 64 of them fit into memory and one answer."""
@@ -56,6 +45,8 @@ class AlbumWriter(Writer):
     """
 
     mesh_name, picture_name, archive_name = "identity", "album", "album"
+    _options: AlbumOptions
+    _job: SharedJob
 
     def __init__(
         self,
@@ -67,23 +58,19 @@ class AlbumWriter(Writer):
         job: SharedJob,
         names: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(engine, job)
+        super().__init__(engine, options, job)
         self._album = album
         self._sources = sources
-        self._options = options
         self._map = photo_map
-        self._job: SharedJob = job
         self._names = names
-        self._baked: RgbU8 | None = None
+        self._baked: ByteArray | None = None
 
     def result(self) -> schemas.AlbumResult:
         """The JSON document, with what `include` asks for."""
         album, options = self._album, self._options
         mesh = None
         if "mesh" in options.include:
-            form = options.mesh_format
-            size = mesh_size(self._engine, options.choice)
-            mesh = mesh_in_json(self.mesh(form), form, size)
+            mesh = self._mesh_in_json(self.mesh(options.mesh_format))
         return schemas.AlbumResult(
             face_model=face_model_reference(self._engine),
             weights=weights_reference(self._engine),
@@ -109,50 +96,44 @@ class AlbumWriter(Writer):
         """The neutral mesh of the identity; an OBJ file may name a material file beside it."""
         texture = None if form == "stl" else self._texture()
         self._job.check()
-        album = self._album
         return identity_file(
             self._engine,
-            album.identity,
-            album.albedo,
+            self._album.identity,
+            self._album.albedo,
             form,
+            self._options.choice,
             self._job,
             texture,
             material_file,
-            self._options.choice,
         )
 
     def mesh_files(self, forms: Sequence[MeshFormat] = ARCHIVED) -> Iterator[tuple[str, bytes]]:
         """Names and contents of the identity's meshes and of what belongs to them."""
-        return write_mesh_files(self.mesh, self._texture(), forms, "identity", self._job)
+        for form in forms:
+            yield from self._files_of_mesh(self.mesh, self._texture(), form, "identity")
 
     def pictures(
         self, index: int, longest_side: int, job: Job
-    ) -> tuple[RgbU8 | None, RgbU8 | None]:
+    ) -> tuple[ByteArray | None, ByteArray | None]:
         """A photo, reduced to at most `longest_side` px, without and with its face drawn on it.
 
         Of a photo that has failed there is no second, and no first if it cannot be decoded.
         """
-        photo, source = self._album.photos[index], self._sources[index]
-        if isinstance(photo, FailedPhoto):
-            try:
-                return (
-                    album_picture(self._engine, source, longest_side, job),
-                    None,
-                )
-            except BadPhoto:
+        photo = self._album.photos[index]
+        try:
+            picture = album_picture(self._engine, self._sources[index], longest_side, job)
+        except BadPhoto:
+            if isinstance(photo, FailedPhoto):
                 return None, None
-        picture = album_picture(self._engine, source, longest_side, job)
+            raise
+        if isinstance(photo, FailedPhoto):
+            return picture, None
         with job.stage("reconstruct"):
             face = album_face(self._engine, self._album, photo)
-        overlay = album_overlay(
-            self._engine,
-            picture,
-            photo,
-            face,
-            landmarks=self._options.landmarks,
-            job=job,
+        landmarks = self._options.landmarks
+        return picture, album_overlay(
+            self._engine, picture, photo, face, landmarks=landmarks, job=job
         )
-        return picture, overlay
 
     def picture(self, media_type: str) -> bytes:
         """All photos with the identity drawn on them as one picture, a JPEG or PNG file."""
@@ -170,26 +151,21 @@ class AlbumWriter(Writer):
         yield from self.mesh_files()
 
         def work(index: int) -> tuple[int, bytes, bytes]:
-            with self._job.one() as job:
+            with self._job.child() as job:
                 return index, self._overlay(index, job), self._face_mesh(index, job)
 
         for index, overlay, mesh in self._map(work, self._faces()):
             yield f"photo{index:02}/overlay.jpg", overlay
             yield f"photo{index:02}/face.glb", mesh
 
-    def _texture(self) -> RgbU8 | None:
+    def _texture(self) -> ByteArray | None:
         """The identity's texture if one is asked for, baked once."""
         if self._options.texture == "albedo":
             return None
         if self._baked is None:
-            size = self._options.texture_size
+            size, subject = self._options.texture_size, self._options.mesh
             self._baked = album_texture(
-                self._engine,
-                self._album,
-                self._sources,
-                size,
-                self._job,
-                self._options.mesh,
+                self._engine, self._album, self._sources, size, self._job, subject
             )
         return self._baked
 
@@ -208,13 +184,12 @@ class AlbumWriter(Writer):
         assert isinstance(photo, AlbumFace)
         with job.stage("reconstruct"):
             face = album_face(self._engine, self._album, photo)
-        return face_file(
-            self._engine, face, "glb", "keep", "canonical", job, choice=self._options.choice
-        )
+        choice = self._options.choice._replace(expression="keep")
+        return face_file(self._engine, face, "glb", choice, job)
 
     def _tile(self, index: int) -> Tile:
         photo = self._album.photos[index]
-        with self._job.one() as job:
+        with self._job.child() as job:
             picture, overlay = self.pictures(index, TILE_SIDE, job)
         if isinstance(photo, FailedPhoto):
             return Tile(picture, failed=True)
@@ -234,7 +209,7 @@ class AlbumWriter(Writer):
                 ),
             )
         self._job.check()
-        with self._job.one() as job:
+        with self._job.child() as job:
             with job.stage("reconstruct"):
                 face = album_face(self._engine, self._album, photo)
             overlay = None

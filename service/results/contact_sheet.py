@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-RgbU8 = npt.NDArray[np.uint8]
+from facewright.models.arrays import ByteArray
 
 TILE_SIDE = 320
 """Longer side of a picture on the sheet, px."""
@@ -27,7 +26,7 @@ _FAILED_SHADE = 0.35
 class Tile:
     """One photo on the sheet."""
 
-    picture: RgbU8 | None
+    picture: ByteArray | None
     """(H, W, 3), no side longer than `TILE_SIDE`; None for one that cannot be shown."""
     stranger: bool = False
     """Gets an orange frame."""
@@ -35,7 +34,7 @@ class Tile:
     """Is shown dark."""
 
 
-def draw_sheet(tiles: Sequence[Tile]) -> RgbU8:
+def draw_sheet(tiles: Sequence[Tile]) -> ByteArray:
     """Lay the tiles out in rows, in their order, about as wide as high: (H, W, 3)."""
     columns = math.ceil(math.sqrt(len(tiles)))
     rows = math.ceil(len(tiles) / columns)

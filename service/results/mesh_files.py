@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
+from facewright.models.arrays import ByteArray, FloatArray
 from facewright.service.formats.head import HeadMesh
 from facewright.service.formats.mesh import Mesh
 from facewright.service.formats.mesh_file import write_mesh
-from facewright.service.options import Expression, MeshChoice, MeshFormat, Pose, Texture
+from facewright.service.options import MeshChoice, MeshFormat, Texture
 from facewright.service.pipeline.chosen_mesh import chosen_face, chosen_identity
 from facewright.service.pipeline.hairline import Scalp
 from facewright.service.pipeline.job import Job
@@ -16,47 +14,40 @@ from facewright.service.pipeline.loading import LoadedModels
 from facewright.service.pipeline.meshing import AXES
 from facewright.service.pipeline.reconstruction import Reconstruction
 
-Float32 = npt.NDArray[np.float32]
-RgbU8 = npt.NDArray[np.uint8]
-
 
 def face_file(
     models: LoadedModels,
     face: Reconstruction,
     form: MeshFormat,
-    expression: Expression,
-    pose: Pose,
+    choice: MeshChoice,
     job: Job,
-    texture: RgbU8 | None = None,
+    texture: ByteArray | None = None,
     material_file: str | None = None,
-    choice: MeshChoice = MeshChoice(),
     scalp: Scalp | None = None,
 ) -> bytes:
     """The mesh of one face as the bytes of a file; see `chosen_face` and `write_mesh`."""
     with job.stage("mesh"):
-        mesh = chosen_face(models, face, expression, pose, choice, texture, form, scalp)
-        return _write(models, mesh, form, expression, pose, choice, material_file)
+        mesh = chosen_face(models, face, choice, texture, form, scalp)
+        return _write(models, mesh, form, choice, material_file)
 
 
 def identity_file(
     models: LoadedModels,
-    identity: Float32,
-    albedo: Float32,
+    identity: FloatArray,
+    albedo: FloatArray,
     form: MeshFormat,
+    choice: MeshChoice,
     job: Job,
-    texture: RgbU8 | None = None,
+    texture: ByteArray | None = None,
     material_file: str | None = None,
-    choice: MeshChoice = MeshChoice(),
 ) -> bytes:
     """The mesh of an album's identity; see `chosen_identity` and `write_mesh`."""
     with job.stage("mesh"):
         mesh = chosen_identity(models, identity, albedo, choice, texture, form)
-        return _write(models, mesh, form, "neutral", "canonical", choice, material_file)
+        return _write(models, mesh, form, choice, material_file)
 
 
-def origin(
-    models: LoadedModels, expression: Expression, pose: Pose, texture: Texture
-) -> dict[str, str]:
+def origin(models: LoadedModels, choice: MeshChoice, texture: Texture) -> dict[str, str]:
     """What a mesh file says of where it comes from."""
     return {
         "generator": "facewright",
@@ -64,9 +55,9 @@ def origin(
         "face_model_sha256": models.model.sha256,
         "weights_sha256": models.weights_sha256,
         "license": models.model.metadata["licence"],
-        "expression": expression,
-        "pose": pose,
-        "axes": AXES[pose],
+        "expression": choice.expression,
+        "pose": choice.pose,
+        "axes": AXES[choice.pose],
         "texture": texture,
     }
 
@@ -75,12 +66,10 @@ def _write(
     models: LoadedModels,
     mesh: Mesh | HeadMesh,
     form: MeshFormat,
-    expression: Expression,
-    pose: Pose,
     choice: MeshChoice,
     material_file: str | None,
 ) -> bytes:
-    about = origin(models, expression, pose, "albedo" if mesh.texture is None else "photo")
+    about = origin(models, choice, "albedo" if mesh.texture is None else "photo")
     if isinstance(mesh, HeadMesh):
         head_model = models.known_heads().rig.sha256
         about |= {"head_model_sha256": head_model, "detail": choice.detail}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,98 +51,59 @@ class Metrics:
     """All series of one server process; also the observer of the batchers."""
 
     def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
-        self.requests = Counter(
-            "facewright_requests_total",
-            "Answered requests.",
-            ["method", "route", "status"],
-            registry=registry,
+        self._registry = CollectorRegistry()
+        counter = partial(Counter, registry=self._registry)
+        gauge = partial(Gauge, registry=self._registry, multiprocess_mode="livesum")
+        histogram = partial(Histogram, registry=self._registry)
+        self.requests = counter(
+            "facewright_requests_total", "Answered requests.", ["method", "route", "status"]
         )
-        self.request_seconds = Histogram(
+        self.request_seconds = histogram(
             "facewright_request_seconds",
             "Time from a request's head to the end of its answer.",
             ["route", "status"],
             buckets=_SECONDS,
-            registry=registry,
         )
-        self.uploads = Gauge(
-            "facewright_uploads_in_flight",
-            "Photos being uploaded.",
-            multiprocess_mode="livesum",
-            registry=registry,
+        self.uploads = gauge("facewright_uploads_in_flight", "Photos being uploaded.")
+        self.in_flight = gauge("facewright_photos_in_flight", "Photos waiting or worked on.")
+        self.albums = gauge("facewright_albums_in_flight", "Albums being uploaded or worked on.")
+        self.album_photos = histogram(
+            "facewright_photos_per_album", "Photos of one album.", buckets=_COUNTS
         )
-        self.in_flight = Gauge(
-            "facewright_photos_in_flight",
-            "Photos waiting or worked on.",
-            multiprocess_mode="livesum",
-            registry=registry,
-        )
-        self.albums = Gauge(
-            "facewright_albums_in_flight",
-            "Albums being uploaded or worked on.",
-            multiprocess_mode="livesum",
-            registry=registry,
-        )
-        self.album_photos = Histogram(
-            "facewright_photos_per_album",
-            "Photos of one album.",
-            buckets=_COUNTS,
-            registry=registry,
-        )
-        self._stage_seconds = Histogram(
+        self._stage_seconds = histogram(
             "facewright_stage_seconds",
             "Time in one stage of one photo's reconstruction.",
             ["stage"],
             buckets=_STAGE_SECONDS,
-            registry=registry,
         )
-        self.faces = Histogram(
-            "facewright_faces_per_photo",
-            "Faces reconstructed in one photo.",
-            buckets=_COUNTS,
-            registry=registry,
+        self.faces = histogram(
+            "facewright_faces_per_photo", "Faces reconstructed in one photo.", buckets=_COUNTS
         )
-        self._batch_size = Histogram(
-            "facewright_batch_size",
-            "Images in one call of a network.",
-            ["stage"],
-            buckets=_COUNTS,
-            registry=registry,
+        self._batch_size = histogram(
+            "facewright_batch_size", "Images in one call of a network.", ["stage"], buckets=_COUNTS
         )
-        self._batch_seconds = Histogram(
+        self._batch_seconds = histogram(
             "facewright_batch_seconds",
             "Time of one call of a network.",
             ["stage"],
             buckets=_STAGE_SECONDS,
-            registry=registry,
         )
-        self._queue_depth = Gauge(
-            "facewright_queue_depth",
-            "Images that wait for a network.",
-            ["stage"],
-            multiprocess_mode="livesum",
-            registry=registry,
+        self._queue_depth = gauge(
+            "facewright_queue_depth", "Images that wait for a network.", ["stage"]
         )
-        self._dropped = Counter(
+        self._dropped = counter(
             "facewright_dropped_total",
             "Images that no network was asked about: cancelled, late, or refused by a full queue.",
             ["stage", "reason"],
-            registry=registry,
         )
-        self.ready = Gauge(
-            "facewright_ready",
-            "1 while the server takes requests.",
-            multiprocess_mode="livesum",
-            registry=registry,
-        )
-        self._model = Gauge(
+        self.ready = gauge("facewright_ready", "1 while the server takes requests.")
+        self._model = gauge(
             "facewright_model_info",
             "1 for each model that is loaded.",
             ["kind", "name", "version", "sha256"],
             multiprocess_mode="max",
-            registry=registry,
         )
-        ProcessCollector(registry=registry)
+        ProcessCollector(registry=self._registry)
 
     def series(self) -> list[Series]:
         """Everything that is counted, in the order of the table."""

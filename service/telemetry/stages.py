@@ -1,4 +1,10 @@
-"""Timing the stages of one photo's way through the service."""
+"""Timing the stages of one photo's way through the service.
+
+In order: `decode` (bytes to pixels), `detect` (faces), `regress` (coefficients), `recognize`
+(embeddings, of albums, if there is a network for them), `reconstruct` (geometry), `segment` (what
+hides the skin), `texture` (image of the skin), `mesh` (files), `overlay` (picture of all faces),
+`encode` (answer).
+"""
 
 from __future__ import annotations
 
@@ -7,22 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-
-STAGES = (
-    "decode",
-    "detect",
-    "regress",
-    "recognize",
-    "reconstruct",
-    "segment",
-    "texture",
-    "mesh",
-    "overlay",
-    "encode",
-)
-"""In order: bytes to pixels, faces, coefficients, embeddings (of albums, if there is a network for
-them), geometry, what hides the skin, image of the skin, mesh files, picture of all faces,
-answer."""
 
 StageSpan = Callable[[str], AbstractContextManager[object]]
 
@@ -59,7 +49,7 @@ class StageClock:
 class SharedClock(StageClock):
     """The sum of the clocks of works that run side by side; thread safe but for `stage`.
 
-    Each work of `one` has a clock of its own, which is shown to `observe` when the work ends.
+    Each work has a clock of its own, which is shown to `observe` when the work ends.
     """
 
     def __init__(self, observe: Callable[[StageClock], None] = lambda clock: None) -> None:
@@ -68,7 +58,7 @@ class SharedClock(StageClock):
         self._lock = threading.Lock()
 
     @contextmanager
-    def one(self) -> Iterator[StageClock]:
+    def child(self) -> Iterator[StageClock]:
         """A clock for the work inside the `with` block."""
         clock = StageClock()
         try:

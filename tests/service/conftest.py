@@ -103,7 +103,7 @@ def _write_network(
         "slope": slope[None],
         "spread": np.linspace(*confidence_slopes, 80, dtype=np.float32)[None],
         "pixels": np.array([1, 2, 3], np.int64),
-        "column": np.array([0, 1], np.int64),
+        "as_column": np.array([-1, 1], np.int64),
     }
     nodes = [
         helper.make_node("ReduceMean", ["crops", "pixels"], ["means"], keepdims=0),
@@ -113,8 +113,6 @@ def _write_network(
         helper.make_node("MatMul", ["brightness", "spread"], ["logits"]),
         helper.make_node("Sigmoid", ["logits"], ["confidences"]),
     ]
-    constants["as_column"] = np.array([-1, 1], np.int64)
-    del constants["column"]
     outputs = {"coefficients": 239, "confidences": 80}
     if describes:
         outputs["descriptors"] = 3

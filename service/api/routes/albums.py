@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from facewright.models.agreement import STRANGER_DISTANCE
 from facewright.service import errors
 from facewright.service.api.negotiation import choose_media_type
-from facewright.service.api.parameters import Asked, body_properties, query_parameters
+from facewright.service.api.parameters import Asked
 from facewright.service.api.problems import problem_responses
-from facewright.service.api.routes.answering import (
+from facewright.service.api.routes.photo_calls import (
     BASE64,
+    BINARY,
+    request_body,
     respond,
     stages_ms,
     success,
     unless_disconnected,
 )
 from facewright.service.api.state import Server
-from facewright.service.api.upload import ALBUM_PART, FORM, PHOTO_TYPES, Upload, read_album
+from facewright.service.api.upload import ALBUM_PART, Upload, read_album
 from facewright.service.formats.media_types import JSON
 from facewright.service.options import AlbumOptions
 from facewright.service.pipeline.album import Source, solve_album
 from facewright.service.pipeline.job import SharedJob
 from facewright.service.results.album_answers import AlbumWriter
-from facewright.service.results.answers import FORMS, Answer
 from facewright.service.results.schemas import (
     AlbumIdentity,
     AlbumPhoto,
@@ -36,15 +37,13 @@ from facewright.service.results.schemas import (
     Photo,
     PhotoProblem,
 )
+from facewright.service.results.writer import FORMS, Answer
 from facewright.service.runtime.deadline import Deadline
 from facewright.service.telemetry.stages import SharedClock
 
 PHOTO_COUNT_HEADER = "Facewright-Photos"
 
 router = APIRouter(prefix="/v1/albums", tags=["reconstruction"])
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 _PROBLEMS = problem_responses(
     (errors.MalformedRequest, "The body is not well-formed multipart/form-data."),
@@ -66,37 +65,17 @@ _PROBLEMS = problem_responses(
 )  # fmt: skip
 
 
-def _body(photo: dict[str, Any]) -> dict[str, Any]:
+def _photos(photo: dict[str, Any]) -> dict[str, Any]:
     return {
-        "type": "object",
-        "required": [ALBUM_PART],
-        "additionalProperties": False,
-        "properties": {
-            ALBUM_PART: {
-                "type": "array",
-                "minItems": 2,
-                "maxItems": 64,
-                "items": photo,
-                "description": "The photos: JPEG, PNG, WebP, HEIC or AVIF.",
-            },
-            **body_properties(AlbumOptions),
-        },
+        "type": "array",
+        "minItems": 2,
+        "maxItems": 64,
+        "items": photo,
+        "description": "The photos: JPEG, PNG, WebP, HEIC or AVIF.",
     }
 
 
-_BODY: dict[str, Any] = {
-    "parameters": query_parameters(AlbumOptions),
-    "requestBody": {
-        "required": True,
-        "content": {
-            FORM: {
-                "schema": _body({"type": "string", "format": "binary"}),
-                "encoding": {ALBUM_PART: {"contentType": ", ".join(PHOTO_TYPES)}},
-            },
-            JSON: {"schema": {"title": "AlbumInJson", **_body(BASE64)}},
-        },
-    },
-}
+_BODY = request_body(AlbumOptions, ALBUM_PART, _photos(BINARY), _photos(BASE64), "AlbumInJson")
 
 
 _EXAMPLE = AlbumResult(
@@ -180,9 +159,7 @@ async def reconstruct_album(request: Request, server: Server) -> Response:
         sources = [_source(upload) for upload in uploads]
         clock = SharedClock(metrics.observe_stages)
         job = SharedJob(Deadline(settings.album_timeout), clock)
-
-        def photo_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-            return server.photos.map(work, items, settings.album_concurrency)
+        photo_map = partial(server.photos.map, parallel=settings.album_concurrency)
 
         def work() -> tuple[Answer, int]:
             album = solve_album(engine, sources, options, photo_map, job)

@@ -8,7 +8,7 @@ from facewright import __version__
 from facewright.service.api.problems import problem_responses
 from facewright.service.api.state import Server
 from facewright.service.errors import FacewrightError, NotReady, Unauthorized
-from facewright.service.results.answers import describe_models
+from facewright.service.results.descriptions import describe_models
 from facewright.service.results.schemas import ModelsResult
 
 router = APIRouter(prefix="/v1", tags=["reconstruction"])

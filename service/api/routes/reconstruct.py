@@ -6,23 +6,24 @@ from fastapi import APIRouter, Request, Response
 
 from facewright.service import errors
 from facewright.service.api.negotiation import choose_media_type
-from facewright.service.api.parameters import Asked, body_properties, query_parameters
+from facewright.service.api.parameters import Asked
 from facewright.service.api.problems import problem_responses
-from facewright.service.api.routes.answering import (
+from facewright.service.api.routes.photo_calls import (
     BASE64,
     BINARY,
+    request_body,
     respond,
     stages_ms,
     success,
     unless_disconnected,
 )
 from facewright.service.api.state import Server
-from facewright.service.api.upload import FORM, PHOTO_PART, PHOTO_TYPES, RAW_TYPES, read_photo
-from facewright.service.formats.media_types import JSON
+from facewright.service.api.upload import PHOTO_PART, RAW_TYPES, read_photo
 from facewright.service.options import ReconstructOptions
 from facewright.service.pipeline.job import Job
-from facewright.service.results.answers import FORMS, Answer, AnswerWriter, shows_photo
+from facewright.service.results.answers import AnswerWriter, shows_photo
 from facewright.service.results.schemas import ReconstructResult
+from facewright.service.results.writer import FORMS, Answer
 from facewright.service.runtime.deadline import Deadline
 
 FACE_COUNT_HEADER = "Facewright-Faces"
@@ -54,46 +55,14 @@ _SUCCESS = success(
     FACE_COUNT_HEADER,
     "How many faces were reconstructed.",
 )
-_BODY = {
-    "parameters": query_parameters(ReconstructOptions),
-    "requestBody": {
-        "required": True,
-        "content": {
-            FORM: {
-                "schema": {
-                    "type": "object",
-                    "required": [PHOTO_PART],
-                    "additionalProperties": False,
-                    "properties": {
-                        PHOTO_PART: {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "The photo: JPEG, PNG, WebP, HEIC or AVIF.",
-                        },
-                        **body_properties(ReconstructOptions),
-                    },
-                },
-                "encoding": {PHOTO_PART: {"contentType": ", ".join(PHOTO_TYPES)}},
-            },
-            JSON: {
-                "schema": {
-                    "title": "PhotoInJson",
-                    "type": "object",
-                    "required": [PHOTO_PART],
-                    "additionalProperties": False,
-                    "properties": {
-                        PHOTO_PART: {
-                            **BASE64,
-                            "description": "The photo in base64, or as a data URI.",
-                        },
-                        **body_properties(ReconstructOptions),
-                    },
-                },
-            },
-            **{media_type: {"schema": BINARY} for media_type in RAW_TYPES},
-        },
-    },
-}
+_BODY = request_body(
+    ReconstructOptions,
+    PHOTO_PART,
+    {**BINARY, "description": "The photo: JPEG, PNG, WebP, HEIC or AVIF."},
+    {**BASE64, "description": "The photo in base64, or as a data URI."},
+    "PhotoInJson",
+    RAW_TYPES,
+)
 
 
 @router.post(

@@ -121,8 +121,8 @@ async function start(photos, samples = false) {
   const query = new URLSearchParams(mine.query);
   query.set("include", "mesh,overlay");
   try {
-    const answer = await send({...mine, query}, JSON_TYPE, mine.stop.signal, (news) => {
-      if (job === mine) advance(mine, news);
+    const answer = await send({...mine, query}, JSON_TYPE, mine.stop.signal, (progress) => {
+      if (job === mine) advance(mine, progress);
     });
     const result = JSON.parse(await answer.blob.text());
     if (job !== mine) return;

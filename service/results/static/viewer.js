@@ -45,9 +45,9 @@ async function readGlb(blob) {
     const [from] = part(indices.bufferView, indices.byteOffset);
     const places = new kinds[indices.componentType](bytes, from, sparse.count);
     const [to] = part(changed.bufferView, changed.byteOffset);
-    const news = new Kind(bytes, to, sparse.count * width);
+    const replacements = new Kind(bytes, to, sparse.count * width);
     places.forEach((place, item) => {
-      for (let k = 0; k < width; k++) values[place * width + k] = news[item * width + k];
+      for (let k = 0; k < width; k++) values[place * width + k] = replacements[item * width + k];
     });
     return values;
   }

@@ -28,7 +28,7 @@ def test_photos_of_an_album_are_counted_from_their_threads() -> None:
     progress, clock = Progress(), SharedClock()
 
     def photo() -> None:
-        with clock.one() as own, own.stage("detect"):
+        with clock.child() as own, own.stage("detect"):
             pass
 
     with progress.watch("album"):

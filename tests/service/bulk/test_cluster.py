@@ -11,7 +11,7 @@ pytest.importorskip("ray", reason="needs the extra bulk: ray is not installed")
 
 import pyarrow.parquet as pq  # noqa: E402
 
-from facewright.service.bulk.runs import BulkOptions, open_run  # noqa: E402
+from facewright.service.bulk.manifest import BulkOptions, open_run  # noqa: E402
 from facewright.service.settings import Settings  # noqa: E402
 
 

@@ -17,8 +17,8 @@ pytest.importorskip("ray", reason="needs the extra bulk: ray is not installed")
 import pyarrow.parquet as pq  # noqa: E402
 
 from facewright.service.bulk.albums import albums_written, write_albums  # noqa: E402
+from facewright.service.bulk.manifest import BulkOptions, Run, open_run  # noqa: E402
 from facewright.service.bulk.meshes import write_meshes  # noqa: E402
-from facewright.service.bulk.runs import BulkOptions, Run, open_run  # noqa: E402
 from facewright.service.bulk.worker import PartWorker, part_summary  # noqa: E402
 from facewright.service.errors import InvalidParameter, ModelError  # noqa: E402
 from facewright.service.options import AlbumOptions, ReconstructOptions  # noqa: E402

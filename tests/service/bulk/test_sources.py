@@ -14,8 +14,8 @@ pa = pytest.importorskip("pyarrow", reason="needs the extra bulk: pyarrow is not
 
 import pyarrow.parquet as pq  # noqa: E402
 
-from facewright.service.bulk.places import place  # noqa: E402
 from facewright.service.bulk.sources import list_photos, photo_readers  # noqa: E402
+from facewright.service.bulk.storage import storage_path  # noqa: E402
 from facewright.service.errors import (  # noqa: E402
     InvalidParameter,
     PhotoTooLarge,
@@ -61,7 +61,7 @@ def test_wildcards_stay_within_a_directory(folder: Path, glob: str, count: int) 
 
 
 def test_a_uri_that_fsspec_reads(photos: list[bytes]) -> None:
-    (place("memory://people") / "anna/1.jpg").write(photos[0])
+    (storage_path("memory://people") / "anna/1.jpg").write(photos[0])
     table = list_photos("memory://people", "path", None)
     assert contents(table) == [photos[0]]
     (name,) = table.column("photo").to_pylist()
@@ -197,7 +197,7 @@ def test_what_cannot_be_listed_is_said_in_one_line(tmp_path: Path, make: Make) -
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    file = place(tmp_path) / "folder/file"
+    file = storage_path(tmp_path) / "folder/file"
 
     def fail() -> None:
         with file.writing() as stream:
@@ -211,5 +211,5 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     file.write(b"second")
     assert file.read() == b"second"
     (tmp_path / "folder" / ".file.0123456789ab.tmp").write_bytes(b"of a writer that was killed")
-    place(tmp_path).sweep()
+    storage_path(tmp_path).delete_unfinished()
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["file"]

@@ -122,7 +122,7 @@ def make(model: MorphableModel, heads: Heads) -> Callable[..., HeadMesh]:
     identity = rng.normal(0, 0.7, 80).astype(np.float32)
     albedo = model.albedo(rng.normal(size=(1, 80)))[0]
     resting = np.zeros(64, np.float32)
-    cage = heads.cage(model.cage(identity[None], resting[None])[0], identity, resting)
+    cage = heads.rig.cage(model.cage(identity[None], resting[None])[0], identity, resting)
     texture = rng.integers(0, 256, (256, 256, 3), np.uint8)
 
     def head(

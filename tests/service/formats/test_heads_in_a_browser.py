@@ -25,7 +25,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     model = MorphableModel.load(asset_path(FACE_MODEL))
     heads = Heads(model, HeadRig.load(asset_path(HEAD_RIG), model))
     nobody = np.zeros(80, np.float32), np.zeros(64, np.float32)
-    shape = HeadShape(heads.cage(model.mean_shape, *nobody), {"jawOpen": 0.5}, None)
+    shape = HeadShape(heads.rig.cage(model.mean_shape, *nobody), {"jawOpen": 0.5}, None)
     head = heads.mesh(shape, model.mean_albedo, "medium", "all")
     for name, quantized in (("quantized", True), ("plain", False)):
         (root / f"{name}.glb").write_bytes(write_head_glb(head, {}, quantized=quantized))

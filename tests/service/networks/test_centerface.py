@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from skimage import data as pictures
 
 from facewright.service.errors import ModelError
-from facewright.service.networks.centerface import CenterFace, _suppress_overlaps
+from facewright.service.networks import centerface as centerface_module
+from facewright.service.networks.blazeface import Places
+from facewright.service.networks.centerface import CenterFace, _best
 from facewright.service.networks.detection import DetectedFace, detect_any_orientation
 
 ASTRONAUT = pictures.astronaut()
@@ -205,10 +207,12 @@ def test_any_shape_is_taken(centerface: CenterFace, shape: tuple[int, int]) -> N
     assert centerface.detect(np.full((*shape, 3), 128, np.uint8)) == []
 
 
-def test_at_most_max_faces_are_returned() -> None:
-    detector = CenterFace(max_faces=3)
+def test_at_most_so_many_faces_are_returned(
+    centerface: CenterFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(centerface_module, "MAX_FACES", 3)
     tile = ASTRONAUT[40:200, 150:310]
-    assert len(detector.detect(np.tile(tile, (2, 3, 1)))) == 3
+    assert len(centerface.detect(np.tile(tile, (2, 3, 1)))) == 3
 
 
 def test_missing_provider_is_a_model_error() -> None:
@@ -237,7 +241,8 @@ def test_suppression_keeps_the_best_of_overlapping_boxes(
     boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in rectangles], np.float32)
     scores = np.linspace(1, 0.5, len(boxes), dtype=np.float32)
     random.shuffle(scores)  # type: ignore[attr-defined]
-    kept = _suppress_overlaps(boxes, scores, 0.3, len(boxes))
+    best = _best(Places(boxes, np.zeros((len(boxes), 5, 2), np.float32), scores))
+    kept = [int(np.flatnonzero(scores == score)[0]) for score in best.scores]
     assert list(scores[kept]) == sorted(scores[kept], reverse=True)
     for i in range(len(boxes)):
         rivals = [j for j in kept if j != i and overlap(boxes[i], boxes[j]) > 0.3]
@@ -245,4 +250,3 @@ def test_suppression_keeps_the_best_of_overlapping_boxes(
             assert not rivals
         else:
             assert any(scores[j] >= scores[i] for j in rivals)
-    assert _suppress_overlaps(boxes, scores, 0.3, 2) == kept[:2]

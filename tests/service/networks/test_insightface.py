@@ -100,14 +100,14 @@ def test_faces_are_passed_on_best_first(library: type[FakeAnalysis], root: Path)
 def test_only_what_is_used_of_the_local_pack_is_loaded(
     library: type[FakeAnalysis], root: Path
 ) -> None:
-    InsightFace("pack", root, score_threshold=0.7)
+    InsightFace("pack", root)
     options = library.latest.options
     assert options["name"] == "pack"
     assert options["root"] == str(root)
     assert options["allowed_modules"] == ["detection", "recognition"]
     assert options["providers"] == ["CPUExecutionProvider"]
     assert options["ctx_id"] == -1
-    assert options["det_thresh"] == 0.7
+    assert options["det_thresh"] == 0.5
 
 
 @pytest.mark.usefixtures("library")

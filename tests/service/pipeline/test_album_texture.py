@@ -30,7 +30,7 @@ def face(yaw_degrees: float, confidence: float, used: bool = True) -> AlbumFace:
     found = DetectedFace(np.array([0, 0, 9, 9.0]), np.zeros((5, 2)), 0.9)
     confidences = np.full(80, confidence, np.float32)
     observed = ObservedFace(found, np.eye(2, 3), coefficients, confidences)
-    return AlbumFace(640, 480, observed, 1, None, 2.7, None, used, 0.5)
+    return AlbumFace(640, 480, observed, 1, None, None, False, used, 0.5)
 
 
 def album(*photos: AlbumFace | FailedPhoto) -> Album:

@@ -14,12 +14,8 @@ from facewright.service.options import ReconstructOptions
 from facewright.service.pipeline.engine import Scene
 from facewright.service.pipeline.job import Job
 from facewright.service.results import answers as answers_module
-from facewright.service.results.answers import (
-    MOST_LARGE_IN_JSON,
-    Answer,
-    AnswerWriter,
-    shows_photo,
-)
+from facewright.service.results.answers import MOST_LARGE_IN_JSON, AnswerWriter, shows_photo
+from facewright.service.results.writer import Answer
 from facewright.service.runtime.deadline import Deadline
 
 

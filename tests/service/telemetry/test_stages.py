@@ -14,7 +14,7 @@ def test_works_side_by_side_are_added_up_and_shown_one_by_one() -> None:
     clock = SharedClock(shown.append)
 
     def work() -> None:
-        with clock.one() as own:
+        with clock.child() as own:
             own.seconds["detect"] = 0.5
 
     threads = [threading.Thread(target=work) for _ in range(8)]
@@ -32,7 +32,7 @@ def test_work_that_fails_is_counted_as_well() -> None:
     clock = SharedClock()
 
     def work() -> None:
-        with clock.one() as own:
+        with clock.child() as own:
             own.seconds["decode"] = 1.0
             raise ValueError("own")
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow.parquet as pq
-
 from facewright import __version__
 from facewright.models.assets import FACE_MODEL, WEIGHTS, asset_path, sha256
-from facewright.service.bulk.places import Place, is_unfinished, place
 from facewright.service.bulk.sources import list_photos
+from facewright.service.bulk.storage import StoragePath, is_unfinished, storage_path
 from facewright.service.errors import InvalidParameter, ModelError
 from facewright.service.options import MeshFormat, ReconstructOptions
 from facewright.service.settings import Settings
@@ -63,24 +61,24 @@ class Run:
     photos: int
 
     @property
-    def out(self) -> Place:
+    def out(self) -> StoragePath:
         """The directory of the results."""
-        return place(self.options.out)
+        return storage_path(self.options.out)
 
     @property
     def parts(self) -> int:
         """How many parts there are."""
         return -(-self.photos // self.options.part_size)
 
-    def faces_file(self, part: int) -> Place:
+    def faces_file(self, part: int) -> StoragePath:
         """The table of a part; written last, so that a part is done when it is there."""
         return self.out / FACES_FOLDER / f"part-{part:05d}.parquet"
 
-    def meshes_file(self, part: int) -> Place:
+    def meshes_file(self, part: int) -> StoragePath:
         """The tar of a part's meshes."""
         return self.out / MESHES_FOLDER / f"part-{part:05d}.tar"
 
-    def descriptors_file(self, part: int) -> Place:
+    def descriptors_file(self, part: int) -> StoragePath:
         """Descriptors, row by row with the table of a part."""
         return self.out / DESCRIPTORS_FOLDER / f"part-{part:05d}.parquet"
 
@@ -99,19 +97,18 @@ def open_run(options: BulkOptions, settings: Settings) -> Run:
         InvalidParameter: `options.out` holds something else, or see `list_photos`.
         ModelError: a model is missing.
     """
-    out = place(options.out)
+    out = storage_path(options.out)
     asked = _manifest(options, settings)
     known = known_manifest(out, asked)
     if known is None:
         photos = list_photos(options.source, options.column, options.albums)
-        with (out / INPUTS).writing() as stream:
-            pq.write_table(photos, stream, row_group_size=options.part_size)
+        (out / INPUTS).write_table(photos, row_group_size=options.part_size, compression="snappy")
         known = asked | {"photos": len(photos)}
         write_manifest(out, known)
     return Run(options, settings, known["photos"])
 
 
-def known_manifest(out: Place, asked: dict[str, Any]) -> dict[str, Any] | None:
+def known_manifest(out: StoragePath, asked: dict[str, Any]) -> dict[str, Any] | None:
     """The manifest in a directory of results, if it says what is `asked`; None without results.
 
     Raises:
@@ -135,7 +132,7 @@ def known_manifest(out: Place, asked: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def write_manifest(out: Place, manifest: dict[str, Any]) -> None:
+def write_manifest(out: StoragePath, manifest: dict[str, Any]) -> None:
     """Write what `known_manifest` reads."""
     (out / MANIFEST).write(json.dumps(manifest, indent=1).encode())
 

@@ -3,20 +3,62 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from facewright.service.formats.media_types import GLB, JPEG, JSON, OBJ, PLY, PNG, STL, ZIP
-from facewright.service.results.answers import Answer
+from facewright.service.api.parameters import body_properties, query_parameters
+from facewright.service.api.upload import FORM, PHOTO_TYPES
+from facewright.service.formats.media_types import JPEG, JSON, PNG
+from facewright.service.results.writer import FORMS, Answer
 from facewright.service.telemetry.stages import StageClock
 
 Result = TypeVar("Result")
 
 BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
 BASE64: dict[str, Any] = {"type": "string", "format": "byte", "contentEncoding": "base64"}
+
+
+def request_body(
+    options: type[BaseModel],
+    part: str,
+    in_form: dict[str, Any],
+    in_json: dict[str, Any],
+    title: str,
+    raw_types: Sequence[str] = (),
+) -> dict[str, Any]:
+    """OpenAPI's `parameters` and `requestBody` for photos and options.
+
+    Args:
+        options: what stands in the query, in the form or in the JSON.
+        part: name of the photos in the form and in the JSON.
+        in_form: their schema in the form.
+        in_json: their schema in the JSON.
+        title: of the JSON's schema.
+        raw_types: media types of bodies that are nothing but a photo.
+    """
+
+    def holding(photos: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "required": [part],
+            "additionalProperties": False,
+            "properties": {part: photos, **body_properties(options)},
+        }
+
+    encoding = {part: {"contentType": ", ".join(PHOTO_TYPES)}}
+    content: dict[str, Any] = {
+        FORM: {"schema": holding(in_form), "encoding": encoding},
+        JSON: {"schema": {"title": title, **holding(in_json)}},
+        **{media_type: {"schema": BINARY} for media_type in raw_types},
+    }
+    return {
+        "parameters": query_parameters(options),
+        "requestBody": {"required": True, "content": content},
+    }
 
 
 def success(description: str, counter: str, counted: str) -> dict[int | str, dict[str, Any]]:
@@ -31,10 +73,7 @@ def success(description: str, counter: str, counted: str) -> dict[int | str, dic
                     "schema": {"type": "string"},
                 },
             },
-            "content": {
-                media_type: {"schema": BINARY}
-                for media_type in (GLB, OBJ, PLY, STL, JPEG, PNG, ZIP)
-            },
+            "content": {form: {"schema": BINARY} for form in FORMS if form != JSON},
         }
     }
 

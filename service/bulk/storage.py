@@ -9,9 +9,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from facewright.service.errors import InvalidParameter
@@ -19,7 +20,7 @@ from facewright.service.errors import InvalidParameter
 _UNFINISHED = ".tmp"
 
 
-class Place(NamedTuple):
+class StoragePath(NamedTuple):
     """A file or directory and the file system that it lies in."""
 
     filesystem: pafs.FileSystem
@@ -32,7 +33,7 @@ class Place(NamedTuple):
         """The path or URI."""
         return self.prefix + self.path
 
-    def __truediv__(self, name: str) -> Place:
+    def __truediv__(self, name: str) -> StoragePath:
         return self._replace(path=f"{self.path.rstrip('/')}/{name}")
 
     @property
@@ -61,6 +62,15 @@ class Place(NamedTuple):
         with self.writing() as stream:
             stream.write(data)
 
+    def write_table(self, table: pa.Table, **options: Any) -> None:
+        """Write a Parquet file; see `writing`.  options: as of `pyarrow.parquet.write_table`."""
+        with self.writing() as stream:
+            pq.write_table(table, stream, **{"compression": "zstd", **options})
+
+    def parquet(self) -> pq.ParquetFile:
+        """The Parquet file, to be closed by a `with` block; raises OSError and pyarrow's errors."""
+        return pq.ParquetFile(self.path, filesystem=self.filesystem)
+
     @contextmanager
     def writing(self) -> Iterator[IO[bytes]]:
         """A stream whose content becomes the file when the `with` block ends without an error.
@@ -79,7 +89,7 @@ class Place(NamedTuple):
                 self.filesystem.delete_file(unfinished)
             raise
 
-    def sweep(self) -> None:
+    def delete_unfinished(self) -> None:
         """Delete what writers that were killed have left in this directory and below."""
         for path in self.files():
             if is_unfinished(path):
@@ -91,15 +101,15 @@ def is_unfinished(path: str) -> bool:
     return path.endswith(_UNFINISHED) and path.rpartition("/")[2].startswith(".")
 
 
-def place(name: str | Path) -> Place:
-    """The place that a local path or a URI names.
+def storage_path(name: str | Path) -> StoragePath:
+    """What a local path or a URI names.
 
     Raises:
         InvalidParameter: nothing that is installed reads such URIs.
     """
     text = str(name)
     if "://" not in text:
-        return Place(pafs.LocalFileSystem(), str(Path(text).absolute()), "")
+        return StoragePath(pafs.LocalFileSystem(), str(Path(text).absolute()), "")
     scheme = text.partition("://")[0]
     try:
         filesystem, path = pafs.FileSystem.from_uri(text)
@@ -114,5 +124,5 @@ def place(name: str | Path) -> Place:
     except OSError as error:
         raise InvalidParameter(f"{text} cannot be read: {error}") from None
     if scheme == "file":
-        return Place(filesystem, path, "")
-    return Place(filesystem, path, f"{scheme}://")
+        return StoragePath(filesystem, path, "")
+    return StoragePath(filesystem, path, f"{scheme}://")
