@@ -50,7 +50,7 @@ def fit_branch(
     from facewright.models.assets import FACE_MODEL, asset_path
     from facewright.training.identity_branch.fit import fit_identity_branch
     from facewright.training.identity_branch.trunk import read_trunk
-    from facewright.training.recognition.dlib_resnet import DlibResNet
+    from facewright.training.recognition.dlib_resnet import read_dlib_resnet
     from facewright.training.recognition.recognizer import installed_dlib_file
 
     console = Console(stderr=True)
@@ -62,7 +62,7 @@ def fit_branch(
     try:
         network: FaceResNet
         if trunk is None:
-            network = DlibResNet.from_file(recognizer or installed_dlib_file())
+            network = read_dlib_resnet(recognizer or installed_dlib_file())
             chip_size = CHIP_SIZE
         else:
             network, chip_size = read_trunk(trunk)

@@ -48,7 +48,7 @@ def train_trunk(
 
     from facewright.training.data.stock import Stock, take_stock
     from facewright.training.identity_branch.trunk import TrunkRun, TrunkSettings
-    from facewright.training.recognition.dlib_resnet import DlibResNet
+    from facewright.training.recognition.dlib_resnet import read_dlib_resnet
     from facewright.training.recognition.recognizer import installed_dlib_file
     from facewright.training.rnet.experiment import read_experiment
     from facewright.training.trainer.signals import LOG_FORMAT, handling_signals
@@ -64,7 +64,7 @@ def train_trunk(
         settings = TrunkSettings(chip_size, read_experiment(experiment).lasting(minutes, None))
         with handling_signals(ask_to_stop):
             run = TrunkRun(
-                DlibResNet.from_file(recognizer or installed_dlib_file()),
+                read_dlib_resnet(recognizer or installed_dlib_file()),
                 load_face_model(face_model),
                 take_stock(data, photos or (), (), Stock()),
                 out,
