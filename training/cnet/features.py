@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from facewright.models.rnet_torch import RNet
+from facewright.training.data.crops import crops_nchw
 from facewright.training.data.degradation import degrade_badly
 from facewright.training.data.kept_rows import note_rows_done, rows_done
 from facewright.training.data.shards import CROP_SIZE, ShardSet
@@ -127,15 +128,12 @@ class Features:
         }
 
     def _compute(self, rnet: RNet, start: int, end: int) -> None:
-        margin = self._shards.meta.margin
-        inner = slice(margin, margin + CROP_SIZE)
         numbers, copies = np.divmod(np.arange(start, end), 1 + self.copies)
-        crops = self._shards.images(numbers)[:, inner, inner]
+        crops = self._shards.crops(numbers)
         for k, (number, copy) in enumerate(zip(numbers, copies, strict=True)):
             if copy:
                 rng = np.random.default_rng([self._seed, number, copy])
                 crops[k] = degrade_badly(crops[k], rng)
-        crops_nchw = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2).float() / 255
-        found = rnet.regress(crops_nchw)
+        found = rnet.regress(crops_nchw(crops).to(self._device))
         for name in FILES:
             self._arrays[name][start:end] = getattr(found, name).cpu().numpy()

@@ -244,7 +244,7 @@ def albums(
         predict_albums,
         probe_confidences,
     )
-    from facewright.training.evaluation.network import load_album_network
+    from facewright.training.evaluation.network import load_network
 
     with _one_line():
         shards = ShardSet(data)
@@ -252,7 +252,7 @@ def albums(
             raise ValueError(f"no shards in {', '.join(map(str, data))}")
         known = shards.meta.kind == "portraits"
         model = load_face_model(face_model)
-        net = load_album_network(network)
+        net = load_network(network)
         photos = predict_albums(
             net,
             model,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from facewright.models.arrays import DoubleArray
-from facewright.training.evaluation.errors import AlignmentError
+from facewright.training.evaluation.errors import ScanError
 from facewright.training.evaluation.nearest import Nearest, Surface
 from facewright.training.evaluation.similarity import Similarity
 
@@ -70,7 +70,7 @@ def register(
         rng: draws the points of the coarse registration.
 
     Raises:
-        AlignmentError: the scale has run away from its start.
+        ScanError: the scale has run away from its start.
     """
     pose = start
     if len(scan) > 2 * COARSE_POINTS:
@@ -79,7 +79,7 @@ def register(
     result = _descend(surface, scan, pose, scaled, trim)
     change = float(result.pose.scale / start.scale)
     if not 1 / _SCALE_RANGE < change < _SCALE_RANGE:
-        raise AlignmentError(
+        raise ScanError(
             f"the alignment changed the scale of the landmarks' fit by a factor of {change:.3g}:"
             " scan and landmarks do not belong together, or the scan is no face"
         )

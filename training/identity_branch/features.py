@@ -15,8 +15,9 @@ from facewright.models.arrays import FloatArray
 from facewright.models.identity_branch_torch import IdentityBranch
 from facewright.models.recognition_torch import TRUNK_FEATURES
 from facewright.models.rnet_torch import RNet
+from facewright.training.data.crops import crops_nchw
 from facewright.training.data.kept_rows import note_rows_done, rows_done
-from facewright.training.data.shards import CROP_SIZE, ShardSet
+from facewright.training.data.shards import ShardSet
 
 BATCH = 16
 ROWS_BETWEEN_SAVES = 16 * BATCH
@@ -53,15 +54,13 @@ def portrait_features(
         )
         for name, width in widths.items()
     }
-    device, margin = next(rnet.parameters()).device, shards.meta.margin
-    inner = slice(margin, margin + CROP_SIZE)
+    device = next(rnet.parameters()).device
     with torch.inference_mode():
         for start in track(range(done, len(shards), BATCH)):
             end = min(start + BATCH, len(shards))
-            rgb_u8 = np.ascontiguousarray(shards.images(np.arange(start, end))[:, inner, inner])
-            crops_nchw = torch.from_numpy(rgb_u8).to(device).permute(0, 3, 1, 2).float() / 255
-            coefficients = rnet(crops_nchw)
-            chips = branch.chips(crops_nchw, coefficients, rnet.layout)
+            crops = crops_nchw(shards.crops(np.arange(start, end))).to(device)
+            coefficients = rnet(crops)
+            chips = branch.chips(crops, coefficients, rnet.layout)
             arrays["trunk"][start:end] = branch.trunk.features(chips).cpu().numpy()
             arrays["rnet"][start:end] = coefficients.cpu().numpy()
             if end == len(shards) or (end - done) % ROWS_BETWEEN_SAVES == 0:
