@@ -31,7 +31,7 @@ from facewright.training.segmentation.anatomy import completed, corrected
 from facewright.training.segmentation.augmentation import UNKNOWN, augmented, place
 from facewright.training.segmentation.dataset import SegmentationShards
 from facewright.training.segmentation.occluders import Picture
-from facewright.training.trainer.optimizer import Optimizer, rate_at
+from facewright.training.trainer.optimizer import Optimizer, decaying, make_optimizer, rate_at
 from facewright.training.trainer.tables import append_row
 
 BATCH = 16
@@ -183,13 +183,7 @@ def train(
     net = SegmentationNet()
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(net).eval().requires_grad_(False)
-    decayed = [p for p in net.parameters() if p.dim() > 1]
-    others = [p for p in net.parameters() if p.dim() <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": OPTIMIZER.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=OPTIMIZER.rate)
+    optimizer = make_optimizer(OPTIMIZER, decaying(net, OPTIMIZER.weight_decay))
     paths.out.mkdir(parents=True, exist_ok=True)
     seconds, step = _resume(paths.out / CHECKPOINT, net, average, optimizer)
     saved, mean, since, last = time.monotonic(), 0.0, 0, time.monotonic()
