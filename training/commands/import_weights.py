@@ -12,9 +12,9 @@ import typer
 
 from facewright.models.checkpoints_torch import save_checkpoint
 from facewright.models.layout import LAYOUT_257
+from facewright.training.commands.progress import failing_in_one_line
 from facewright.training.data.crops import crops_nchw
 from facewright.training.data.shards import COEFFICIENTS, ShardSet
-from facewright.training.onnx.export import ExportError
 from facewright.training.onnx.importing import ImportRefused, import_onnx, refit_last_layer
 
 
@@ -62,7 +62,7 @@ def import_weights(
     ] = 0,
 ) -> None:
     """Turn an exported file into a checkpoint, or a released checkpoint into files to serve."""
-    try:
+    with failing_in_one_line("import"):
         if layout is not None:
             _import_released(source, layout, face_model, template, output)
         elif crops is not None:
@@ -71,9 +71,6 @@ def import_weights(
             raise ImportRefused(f"{source} is an ONNX file: give --crops")
         else:
             raise ImportRefused(f"{source} is no ONNX file: a released checkpoint needs --layout")
-    except (ValueError, OSError, ExportError) as error:
-        typer.echo(f"import failed: {error}", err=True)
-        raise typer.Exit(1) from error
 
 
 def _import_released(

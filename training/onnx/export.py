@@ -45,7 +45,7 @@ CHECK_SEED = 0
 Storage = Literal["int8", "float16", "float32"]
 
 
-class ExportError(RuntimeError):
+class ExportError(ValueError):
     """The checkpoint cannot be served; the message says which check failed and by how much."""
 
 
