@@ -95,10 +95,15 @@ def checked(kind: type[S], content: Mapping[str, Any], source: str) -> S:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        problems = []
-        for problem in error.errors():
-            name = ".".join(str(part) for part in problem["loc"])
-            unknown = problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
-            message = "unknown setting" if unknown else problem["msg"].removeprefix("Value error, ")
-            problems.append(f"{name}: {message}" if name else message)
-        raise ExperimentError(f"{source}: {'; '.join(problems)}") from error
+        raise ExperimentError(f"{source}: {problems_of(error)}") from error
+
+
+def problems_of(error: ValidationError) -> str:
+    """What is wrong with which settings, in a line."""
+    problems = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        unknown = problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+        message = "unknown setting" if unknown else problem["msg"].removeprefix("Value error, ")
+        problems.append(f"{name}: {message}" if name else message)
+    return "; ".join(problems)

@@ -108,7 +108,7 @@ def export_checkpoint(
 
     Raises:
         ExportError: a check failed.
-        CheckpointError, FiguresError, UnstorableWeights, FileNotFoundError: an input is wrong.
+        CheckpointError, ValueError, UnstorableWeights, FileNotFoundError: an input is wrong.
     """
     story = None if figures is None else read_figures(figures)
     rnet, cnet, info = load_checkpoint(checkpoint)
