@@ -179,7 +179,7 @@ def build_head_model(geometry: Geometry) -> HeadModel:
         masks[name] = np.where(parts == SKIN, np.clip(weight, 0, 1), 0).astype(np.float32)
 
     reference = matrix @ (cage.source @ topology.reference * MM_PER_UNIT - topology.origin)
-    distance, nearest = cKDTree(topology.reference_dense).query(reference)
+    distance, nearest = map(np.asarray, cKDTree(topology.reference_dense).query(reference))
     same = np.flatnonzero((distance < 1e-6) & (parts == topology.parts[nearest]))
     return HeadModel(
         mean_shape=(matrix @ (mean - origin)).astype(np.float32),

@@ -210,9 +210,9 @@ def harmonic(rig: RigTopology, fixed: np.ndarray, values: np.ndarray) -> np.ndar
     system = laplacian(rig)
     n = system.shape[0]
     labels = sp.csgraph.connected_components(system, directed=False)[1]
-    free = np.isin(labels, np.unique(labels[fixed]))
-    free[fixed] = False
-    free = np.flatnonzero(free)
+    loose = np.isin(labels, np.unique(labels[fixed]))
+    loose[fixed] = False
+    free = np.flatnonzero(loose)
     result = np.zeros((n, values.shape[1]))
     result[fixed] = values
     right = -(system[free][:, fixed] @ values)

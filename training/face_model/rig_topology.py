@@ -343,14 +343,14 @@ def on_head(topology: Topology, rig: RigTopology) -> tuple[np.ndarray, np.ndarra
         of_head = np.flatnonzero(vertex_parts == label)
         of_face = np.flatnonzero(topology.parts == label)
         tree_of[label] = cKDTree(points[of_head]), of_head
-        distance, nearest = cKDTree(face[of_face]).query(points[of_head])
+        distance, nearest = map(np.asarray, cKDTree(face[of_face]).query(points[of_head]))
         hit = distance < 1e-6
         same[of_head[hit]] = of_face[nearest[hit]]
         uv[of_face[nearest[hit]]] = rig.uv[of_head[hit]]
         found[of_face[nearest[hit]]] = True
     for vertex in np.flatnonzero(~found):
         tree, of_head = tree_of[int(topology.parts[vertex])]
-        near = of_head[tree.query(face[vertex], 6)[1]]
+        near = of_head[np.asarray(tree.query(face[vertex], 6)[1])]
         uv[vertex] = _on_an_edge(face[vertex], points[near], rig.uv[near])
     return same, uv.astype(np.float32)
 

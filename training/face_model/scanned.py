@@ -165,10 +165,10 @@ def register_scans(
     start = adult_mean(topology, cage, population)
     template = make_template(topology, cage, start, landmarks)
     marks = (template.landmark_rows @ start)[INNER]
-    scale, rotation, offset = fit_similarity(marks, scans.mean[scans.landmarks][INNER])
-    scale = float(scale)
+    pose = fit_similarity(marks, scans.mean[scans.landmarks][INNER])
+    scale, rotation = float(pose.scale), pose.rotation
     # Both are symmetric, so that what is left of the rotation is pitch.
-    scans = scans.moved(rotation.T, offset)
+    scans = scans.moved(rotation.T, pose.translation)
     template = make_template(topology, cage, scale * start, landmarks)
     low, high = (np.array(corner) for corner in EAR_BOX)
     eyes = scans.mean[np.concatenate([scans.parts[LEFT_EYE], scans.parts[RIGHT_EYE]])].mean(axis=0)

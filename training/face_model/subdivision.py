@@ -45,7 +45,7 @@ def _average(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> s
     """Sparse matrix that averages, for every row, the listed columns (empty rows stay zero)."""
     matrix = sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape)
     count = np.asarray(matrix.sum(axis=1)).ravel()
-    return sp.diags(1.0 / np.maximum(count, 1.0)) @ matrix
+    return (sp.diags(1.0 / np.maximum(count, 1.0)) @ matrix).tocsr()
 
 
 def _rows(selected: np.ndarray) -> sp.dia_matrix:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import Array, FloatArray
 from facewright.training.face_model.heads import TRAITS
 
 _RIDGE = 20.0
@@ -25,7 +25,7 @@ _DARKEST = 1.15
 _TONE_BY_ANCESTRY = 0.6
 
 
-def _shares(ancestry: NDArray[np.float64]) -> NDArray[np.float64]:
+def _shares(ancestry: Array) -> NDArray[np.float64]:
     """Sharpened shares (..., 3) that sum to 1 of rough ones."""
     shares = np.clip(ancestry, 0.02, None) ** 1.5
     return shares / shares.sum(axis=-1, keepdims=True)
