@@ -36,7 +36,7 @@ def kept_rows(
     """
     directory.mkdir(parents=True, exist_ok=True)
     meta = directory / META
-    known = json.loads(meta.read_text()) if meta.exists() else {"of": None}
+    known: dict[str, Any] = json.loads(meta.read_text()) if meta.exists() else {"of": None}
     done = known["done"] if known["of"] == made_of else 0
     if not done:
         meta.unlink(missing_ok=True)

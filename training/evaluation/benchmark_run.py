@@ -125,7 +125,6 @@ def compare(
     identities: Array,
     protocol: Protocol,
     *,
-    seed: int = 0,
     track: Track = lambda rows: rows,
 ) -> list[PhotoErrors]:
     """Errors of the neutral shape of every row of identities (N, 80).
@@ -136,7 +135,6 @@ def compare(
         photos: what the rows are of.
         identities: predictions.
         protocol: of the comparison.
-        seed: of the registration.
         track: wraps the loop over subjects to show progress.
 
     Raises:
@@ -150,11 +148,11 @@ def compare(
     for k in track(range(len(subjects))):
         try:
             scan = benchmark.scan(subjects[k])
-            baseline = measure(scan, mean_face, protocol, mean_landmarks, seed=seed)
+            baseline = measure(scan, mean_face, protocol, mean_landmarks)
             for row, photo in enumerate(photos):
                 if photo.subject == subjects[k]:
                     shape = Prediction.of(model, neutral_shape(model, identities[row]))
-                    found = measure(scan, shape, protocol, mean_landmarks, seed=seed)
+                    found = measure(scan, shape, protocol, mean_landmarks)
                     errors[row] = PhotoErrors(photo.category, found, baseline)
         except ScanError as error:
             raise ScanError(f"{benchmark.name}, {subjects[k]}: {error}") from error

@@ -57,7 +57,6 @@ def register(
     *,
     scaled: bool,
     trim: float,
-    rng: np.random.Generator,
 ) -> Registration:
     """Bring a mesh onto a scan.
 
@@ -67,14 +66,13 @@ def register(
         start: maps the mesh near the scan.
         scaled: fit an isotropic scale too; else that of `start` stays.
         trim: share of the scan points, the farthest ones, that do not count; in [0, 1).
-        rng: draws the points of the coarse registration.
 
     Raises:
         ScanError: the scale has run away from its start.
     """
     pose = start
     if len(scan) > 2 * COARSE_POINTS:
-        some = scan[rng.choice(len(scan), COARSE_POINTS, replace=False)]
+        some = scan[np.random.default_rng(0).choice(len(scan), COARSE_POINTS, replace=False)]
         pose = _descend(surface, some, start, scaled, trim).pose
     result = _descend(surface, scan, pose, scaled, trim)
     change = float(result.pose.scale / start.scale)

@@ -234,12 +234,7 @@ class ScanErrors:
 
 
 def measure(
-    scan: Scan,
-    prediction: Prediction,
-    protocol: Protocol,
-    mean_landmarks: Array,
-    *,
-    seed: int = 0,
+    scan: Scan, prediction: Prediction, protocol: Protocol, mean_landmarks: Array
 ) -> ScanErrors:
     """Compare a prediction with a scan.
 
@@ -248,7 +243,6 @@ def measure(
         prediction: of the face on it, in any pose; mm.
         protocol: such as `PAPER`.
         mean_landmarks: (68, 3) mm, of the mean face.
-        seed: of the points that the registration starts with.
 
     Raises:
         ScanError: points or landmarks are not finite, the landmarks are not those of the
@@ -274,15 +268,9 @@ def measure(
         raise ScanError(
             f"{len(crop)} of {len(points)} points lie within {radius:.0f} mm of the crop's center"
         )
-    start = fit_similarity(partners, scan.landmarks, scaled=protocol.scaled)
-    found = register(
-        prediction.surface,
-        crop,
-        start,
-        scaled=protocol.scaled,
-        trim=protocol.trim,
-        rng=np.random.default_rng(seed),
-    )
+    scaled, trim = protocol.scaled, protocol.trim
+    start = fit_similarity(partners, scan.landmarks, scaled=scaled)
+    found = register(prediction.surface, crop, start, scaled=scaled, trim=trim)
     covered = 1 - float(prediction.surface.on_border(found.nearest).mean())
     return ScanErrors(found.distances, covered, found.pose)
 

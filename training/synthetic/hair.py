@@ -411,7 +411,7 @@ class HairGrower:
         self,
         rng: np.random.Generator,
         place: FloatArray,
-        direction: FloatArray,
+        direction: Array,
         length: FloatArray,
         bend: Array,
     ) -> FloatArray:

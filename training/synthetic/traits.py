@@ -59,9 +59,6 @@ class TraitModel:
     Args:
         samples: (N, 80) identity coefficients of people.
         table: (N, 7) their TRAITS, see `training.face_model.heads`.
-
-    Attributes:
-        explained: (7,) share of each trait's variance that the shape tells.
     """
 
     def __init__(self, samples: FloatArray, table: FloatArray) -> None:
@@ -70,12 +67,10 @@ class TraitModel:
         gram = x.T @ x + _RIDGE * np.eye(x.shape[1])
         weights = np.linalg.solve(gram, x.T @ (table - mean))
         self._mean = mean
-        self._spread = table.std(0)
         self._weights = weights
         predicted = samples.astype(np.float64) @ weights
         self._residual = (table - self._mean - predicted).std(0)
         self._tones = np.sort(_shares(table[:, 3:6]) @ _TYPICAL)
-        self.explained = 1 - (self._residual / self._spread) ** 2
 
     def expected(self, identity: FloatArray) -> NDArray[np.float64]:
         """(7,) what the shape (80,) alone says."""
