@@ -11,6 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.models.arrays import Array
+
 LANDMARK_COUNT: Final = 68
 
 JAW: Final = slice(0, 17)
@@ -40,6 +42,17 @@ CHIN: Final = 8
 NOSE_TIP: Final = 30
 LEFT_MOUTH_CORNER: Final = 48
 RIGHT_MOUTH_CORNER: Final = 54
+
+
+def five_points(landmarks: Array) -> Array:
+    """Points (..., 5, k) to align by, of landmarks (..., 68, k).
+
+    Image-left eye, image-right eye (means of six landmarks each), nose tip, image-left mouth
+    corner, image-right mouth corner.
+    """
+    eyes = [landmarks[..., eye, :].mean(axis=-2) for eye in (LEFT_EYE, RIGHT_EYE)]
+    others = (NOSE_TIP, LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER)
+    return np.stack([*eyes, *(landmarks[..., k, :] for k in others)], axis=-2)
 
 
 def _mirror_order() -> NDArray[np.int64]:

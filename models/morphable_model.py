@@ -21,14 +21,7 @@ from numpy.typing import NDArray
 
 from facewright.models import model_file
 from facewright.models.jit import kernel
-from facewright.models.landmarks import (
-    LANDMARK_COUNT,
-    LEFT_EYE,
-    LEFT_MOUTH_CORNER,
-    NOSE_TIP,
-    RIGHT_EYE,
-    RIGHT_MOUTH_CORNER,
-)
+from facewright.models.landmarks import LANDMARK_COUNT, five_points
 from facewright.models.subdivision import Subdivision
 
 PART_SKIN: Final = 0
@@ -179,23 +172,8 @@ class MorphableModel:
 
     @cached_property
     def five_points(self) -> NDArray[np.float64]:
-        """(5, 3) mm: the alignment template on the mean shape, read-only.
-
-        Image-left eye, image-right eye (means of six landmarks each), nose tip, image-left
-        mouth corner, image-right mouth corner.
-        """
-        points = self.landmark_template
-        return _read_only(
-            np.stack(
-                [
-                    points[LEFT_EYE].mean(axis=0),
-                    points[RIGHT_EYE].mean(axis=0),
-                    points[NOSE_TIP],
-                    points[LEFT_MOUTH_CORNER],
-                    points[RIGHT_MOUTH_CORNER],
-                ]
-            )
-        )
+        """(5, 3) mm: the alignment template on the mean shape, see `landmarks.five_points`."""
+        return _read_only(five_points(self.landmark_template))
 
     @cached_property
     def landmark_template(self) -> NDArray[np.float64]:

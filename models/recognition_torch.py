@@ -64,18 +64,14 @@ def add_padded(x: Tensor, y: Tensor) -> Tensor:
 
 
 class FaceResNet(nn.Module):
-    """The network; `training/recognition` reads its weights.
-
-    Args:
-        mean_rgb: subtracted from the chips' 0 to 255.
-    """
+    """The network; `training/recognition` reads its weights."""
 
     mean: Tensor
-    """(3, 1, 1), 0 to 255."""
+    """(3, 1, 1), subtracted from the chips' 0 to 255."""
 
-    def __init__(self, mean_rgb: tuple[float, float, float] = MEAN_RGB) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean_rgb)[:, None, None])
+        self.register_buffer("mean", torch.tensor(MEAN_RGB)[:, None, None])
         self.stem = nn.Conv2d(3, STEM_FILTERS, 7, 2)
         units = []
         channels = STEM_FILTERS

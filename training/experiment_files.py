@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class ExperimentError(ValueError):
@@ -21,6 +21,44 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+L = TypeVar("L", bound="Lasting")
+
+
+class Lasting(Settings):
+    """A run that lasts for a time or for a number of something; one is set when it starts.
+
+    Attributes:
+        counted: name of the setting that is the number.
+        minutes: length in time.
+    """
+
+    counted: ClassVar[str]
+    minutes: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one_length(self: L) -> L:
+        if self.minutes is not None and getattr(self, self.counted) is not None:
+            raise ValueError(f"set minutes or {self.counted}, not both")
+        return self
+
+    def lasting(self: L, minutes: float | None, count: int | None) -> L:
+        """The same with another length, where one is given.
+
+        Raises:
+            ExperimentError: both are given, or there is no length at all.
+        """
+        plain = self.model_dump(mode="json")
+        if minutes is not None or count is not None:
+            plain |= {"minutes": minutes, self.counted: count}
+        if plain["minutes"] is None and plain[self.counted] is None:
+            raise ExperimentError(f"the experiment has no length: give minutes or {self.counted}")
+        return checked(type(self), plain, "length of the run")
+
+    def progress(self, count: int, seconds: float) -> float:
+        """Part of the run that is done, by number or by time; 1 or more at its end."""
+        if self.minutes is not None:
+            return seconds / (60 * self.minutes)
+        return count / float(getattr(self, self.counted))
 
 
 def names_in(folder: Path) -> list[str]:
@@ -57,10 +95,15 @@ def checked(kind: type[S], content: Mapping[str, Any], source: str) -> S:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        problems = []
-        for problem in error.errors():
-            name = ".".join(str(part) for part in problem["loc"])
-            unknown = problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
-            message = "unknown setting" if unknown else problem["msg"].removeprefix("Value error, ")
-            problems.append(f"{name}: {message}" if name else message)
-        raise ExperimentError(f"{source}: {'; '.join(problems)}") from error
+        raise ExperimentError(f"{source}: {problems_of(error)}") from error
+
+
+def problems_of(error: ValidationError) -> str:
+    """What is wrong with which settings, in a line."""
+    problems = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        unknown = problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+        message = "unknown setting" if unknown else problem["msg"].removeprefix("Value error, ")
+        problems.append(f"{name}: {message}" if name else message)
+    return "; ".join(problems)

@@ -13,25 +13,25 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import Array, FloatArray, float32
 from facewright.training.appearance.surface import EYEBALL, INSIDE, SKIN, TEETH, TONGUE, Surface
 
 # Height of a tooth that shows out of the gums, mm.
 _TOOTH_MM = 9.0
 
 
-def sigmoid(x: FloatArray) -> FloatArray:
+def sigmoid(x: Array) -> FloatArray:
     """Logistic function, overflow-safe."""
     return (1.0 / (1.0 + np.exp(-np.clip(x, -30, 30)))).astype(np.float32)
 
 
-def smoothstep(x: FloatArray, low: float, high: float) -> FloatArray:
+def smoothstep(x: Array, low: float, high: float) -> FloatArray:
     """Cubic step from 0 at `low` to 1 at `high`."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
-def _bell(x: FloatArray, sigma: float) -> FloatArray:
+def _bell(x: Array, sigma: float) -> FloatArray:
     return np.exp(-0.5 * (x / sigma) ** 2).astype(np.float32)
 
 
@@ -113,7 +113,7 @@ class FaceRegions:
     @cached_property
     def nose(self) -> FloatArray:
         """Tip and wings of the nose."""
-        offset = (self.surface.relative - self.nose_tip) / np.float32([13, 11, 22])
+        offset = (self.surface.relative - self.nose_tip) / float32([13, 11, 22])
         return np.exp(-0.5 * (offset**2).sum(1)).astype(np.float32)
 
     @cached_property
@@ -183,8 +183,8 @@ class FaceRegions:
     def brow_polyline(self) -> FloatArray:
         """(5, 2) |x| and y of the mean brow's middle, inner end first."""
         marks = self.surface.relative_landmarks
-        line = (marks[22:27, :2] + marks[21:16:-1, :2] * np.float32([-1, 1])) / 2
-        return (line - np.float32([0, 1.5])).astype(np.float32)
+        line = (marks[22:27, :2] + marks[21:16:-1, :2] * float32([-1, 1])) / 2
+        return (line - float32([0, 1.5])).astype(np.float32)
 
     def brow_coordinates(self) -> tuple[FloatArray, FloatArray]:
         """Along the brow (0 inner end, 1 outer end) and mm above its middle line."""
@@ -201,7 +201,7 @@ class FaceRegions:
         """Crease from the nose wings past the mouth corners."""
         marks = self.surface.relative_landmarks
         wing, corner = np.abs(marks[35]), marks[54]
-        line = np.float32(
+        line = float32(
             [
                 [wing[0] + 1.5, marks[35, 1] + 6],
                 [wing[0] + 7, marks[35, 1] - 3],
@@ -250,7 +250,7 @@ class FaceRegions:
     def marionette_lines(self) -> FloatArray:
         """Creases from the mouth corners down to the jaw."""
         corner = self.surface.relative_landmarks[54]
-        line = np.float32(
+        line = float32(
             [
                 [corner[0] + 3, corner[1] - 3],
                 [corner[0] + 5, corner[1] - 12],

@@ -14,22 +14,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import FloatArray, float32
 from facewright.models.color import srgb_from_linear
 from facewright.training.appearance.noise import random_field
 from facewright.training.appearance.regions import FaceRegions, sigmoid, smoothstep
 from facewright.training.appearance.surface import Surface
 from facewright.training.appearance.tone import DARKEST, LIGHTEST, draw_skin_color, melanin_of
 
-_BASE = np.float32([0.83, 0.60, 0.47])
-_MELANIN = np.float32([1.75, 2.35, 2.85])
-_HAEMOGLOBIN = np.float32([0.06, 0.33, 0.26])
-_GUMS = np.float32([0.40, 0.13, 0.12])
-_TONGUE = np.float32([0.36, 0.12, 0.11])
-_INSIDE_MOUTH = np.float32([0.16, 0.045, 0.04])
-_CONJUNCTIVA = np.float32([0.52, 0.26, 0.23])
-_BLACK = np.float32([0.009, 0.007, 0.006])
-_IRIS_COLORS = np.float32(
+_BASE = float32([0.83, 0.60, 0.47])
+_MELANIN = float32([1.75, 2.35, 2.85])
+_HAEMOGLOBIN = float32([0.06, 0.33, 0.26])
+_GUMS = float32([0.40, 0.13, 0.12])
+_TONGUE = float32([0.36, 0.12, 0.11])
+_INSIDE_MOUTH = float32([0.16, 0.045, 0.04])
+_CONJUNCTIVA = float32([0.52, 0.26, 0.23])
+_BLACK = float32([0.009, 0.007, 0.006])
+_IRIS_COLORS = float32(
     [
         [0.050, 0.022, 0.010],  # dark brown
         [0.022, 0.012, 0.007],  # nearly black
@@ -124,7 +124,7 @@ class HairColors:
 
 def draw_hair_colors(rng: np.random.Generator, melanin: float, age: float) -> HairColors:
     """Hair that goes with a skin tone and an age in [0, 1]; beards gray first, brows last."""
-    natural = np.float32(
+    natural = float32(
         [
             [0.008, 0.006, 0.005],
             [0.020, 0.012, 0.008],
@@ -138,7 +138,7 @@ def draw_hair_colors(rng: np.random.Generator, melanin: float, age: float) -> Ha
     weights = [0.75, 0.22, 0.03, 0, 0, 0] if dark else [0.18, 0.24, 0.25, 0.14, 0.14, 0.05]
     color = natural[rng.choice(len(natural), p=weights)]
     color = color * np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.06, 3))
-    white = np.float32([0.99, 0.98, 0.95]) * rng.uniform(0.26, 0.66)
+    white = float32([0.99, 0.98, 0.95]) * rng.uniform(0.26, 0.66)
     share, of_beard, of_brows = 0.0, 0.0, 0.0
     if rng.random() < 1.2 * age - 0.25:
         share = float(np.clip(rng.normal(1.25 * age - 0.1, 0.3), 0.15, 1.0))
@@ -198,7 +198,7 @@ class SkinSampler:
         """A skin on which hair of these densities grows; lashes and eyes are drawn."""
         color = _blend(color, hair.brows, brows * 0.92)
         beard, length, shadow = beard_length_shadow
-        stubble = 0.55 * hair.beard + np.float32([0.045, 0.05, 0.055]) * color.mean()
+        stubble = 0.55 * hair.beard + float32([0.045, 0.05, 0.055]) * color.mean()
         color = _blend(color, stubble, shadow)
         lashes = float(rng.uniform(0.25, 0.75) + (0.2 if person.makeup else 0.0))
         color = _blend(color, _BLACK, np.clip(self._lid_margin * lashes, 0, 1))
@@ -336,11 +336,11 @@ class SkinSampler:
         if not person.makeup:
             return color
         r = self.regions
-        rouge = np.float32([0.62, 0.20, 0.20]) * rng.uniform(0.6, 1.2)
+        rouge = float32([0.62, 0.20, 0.20]) * rng.uniform(0.6, 1.2)
         color = color * (1 - 0.35 * rng.uniform(0, 1) * r.cheeks[:, None] * (1 - rouge))
         if rng.random() < 0.7:
             strength = rng.uniform(0.1, 0.9)
-            tone = np.float32([rng.uniform(0.2, 0.8), rng.uniform(0.02, 0.2), 0])
+            tone = float32([rng.uniform(0.2, 0.8), rng.uniform(0.02, 0.2), 0])
             tone[2] = tone[1] * rng.uniform(0.7, 2.0)
             tone = tone * (0.3 + 0.7 * float(color.mean()) / 0.35)
             color = _blend(color, np.clip(tone, 0, 0.8), r.lips * np.float32(strength))
@@ -409,8 +409,8 @@ class SkinSampler:
         if person.melanin < 0.42:
             weights = [0.34, 0.16, 0.2, 0.1, 0.08, 0.12]
         iris = _IRIS_COLORS[rng.choice(6, p=weights)] * np.exp(rng.normal(0, 0.25, 3) * 0.5)
-        sclera = np.float32([0.56, 0.50, 0.465]) * rng.uniform(0.7, 1.15)
-        sclera = sclera * np.exp(-rng.uniform(0, 0.25) * np.float32([0.1, 0.5, 0.9]))
+        sclera = float32([0.56, 0.50, 0.465]) * rng.uniform(0.7, 1.15)
+        sclera = sclera * np.exp(-rng.uniform(0, 0.25) * float32([0.1, 0.5, 0.9]))
         return EyeLook(
             iris=iris.astype(np.float32),
             sclera=sclera.astype(np.float32),
@@ -426,12 +426,12 @@ class SkinSampler:
         behind_lids = r.inside & (r.y > -30)
         color[behind_lids] = _CONJUNCTIVA * np.float32(rng.uniform(0.8, 1.15))
         color[r.inside & ~behind_lids] = _INSIDE_MOUTH * np.float32(rng.uniform(0.7, 1.3))
-        enamel = np.float32([0.62, 0.55, 0.45]) * rng.uniform(0.6, 1.2)
+        enamel = float32([0.62, 0.55, 0.45]) * rng.uniform(0.6, 1.2)
         enamel = np.broadcast_to(np.clip(enamel, 0, 0.9), (int(r.teeth.sum()), 3))
         color[r.teeth] = _blend(enamel, _GUMS, r.gums[r.teeth])
         color[r.tongue] = _TONGUE
         radius = self._iris_radius[r.eyeball]
-        veins = (eyes.redness * smoothstep(radius, 6, 11))[:, None] * np.float32([0.1, 0.5, 0.5])
+        veins = (eyes.redness * smoothstep(radius, 6, 11))[:, None] * float32([0.1, 0.5, 0.5])
         ball = eyes.sclera * (1 - veins)
         iris = np.broadcast_to(eyes.iris, ball.shape)
         ring = np.exp(-0.5 * ((radius - eyes.iris_radius + 0.4) / 0.55) ** 2) * eyes.limbal_ring
@@ -452,5 +452,5 @@ class SkinSampler:
     def _with_occlusion(self, color: FloatArray) -> FloatArray:
         """Display sRGB with hollows darkened, redder because skin scatters long wavelengths."""
         hidden = np.float32(0.5) * (1 - self._occlusion)[:, None]
-        shade = (1 - hidden) ** np.float32([0.85, 1.1, 1.1])
+        shade = (1 - hidden) ** float32([0.85, 1.1, 1.1])
         return (srgb_from_linear(color) * shade).astype(np.float32)

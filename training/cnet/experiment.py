@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from facewright.training.experiment_files import ExperimentError, Settings, checked, read_settings
+from facewright.training.experiment_files import Lasting, Settings, read_settings
 from facewright.training.losses.hybrid import HybridWeights
 from facewright.training.trainer.optimizer import Count, Interval, Optimizer, Share, Weight
 
@@ -30,12 +30,12 @@ class ShapeWeights(Settings):
     likelihood: Weight = 0.0
 
 
-class CNetExperiment(Settings):
+class CNetExperiment(Lasting):
     """A training run.
 
     Attributes:
         channels, hidden: widths of the network; the paper's are 256 and 512.
-        minutes, steps: length of the run; one of them is set when it starts.
+        steps: length of the run, see `Lasting`.
         photos_per_set: of one person; fewer where a person has fewer, at least two.
         portrait_sets, photo_sets: per step, of each kind of pictures.
         shape: loss of portraits' sets by their known shape.
@@ -54,9 +54,9 @@ class CNetExperiment(Settings):
         seed: of everything random.
     """
 
+    counted: ClassVar[str] = "steps"
     channels: Annotated[int, Field(ge=1)] = 64
     hidden: Annotated[int, Field(ge=1)] = 128
-    minutes: Annotated[float, Field(gt=0)] | None = None
     steps: Annotated[int, Field(gt=0)] | None = None
     photos_per_set: Annotated[int, Field(ge=2)] = 5
     portrait_sets: Count = 0
@@ -79,8 +79,6 @@ class CNetExperiment(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> CNetExperiment:
-        if self.minutes is not None and self.steps is not None:
-            raise ValueError("set minutes or steps, not both")
         if not self.portrait_sets + self.photo_sets:
             raise ValueError("a step needs sets of portraits or photographs")
         if not (self.weak or any(self.shape.model_dump().values())):
@@ -90,26 +88,6 @@ class CNetExperiment(Settings):
         if self.weak and self.hybrid.perceptual and self.recognizer is None:
             raise ValueError("the perceptual loss needs a recognizer; or set its weight to 0")
         return self
-
-    def lasting(self, minutes: float | None, steps: int | None) -> CNetExperiment:
-        """The same with another length, where one is given.
-
-        Raises:
-            ExperimentError: both are given, or there is no length at all.
-        """
-        plain = self.model_dump(mode="json")
-        if minutes is not None or steps is not None:
-            plain |= {"minutes": minutes, "steps": steps}
-        if plain["minutes"] is None and plain["steps"] is None:
-            raise ExperimentError("the experiment has no length: give minutes or steps")
-        return checked(CNetExperiment, plain, "length of the run")
-
-    def progress(self, steps: int, seconds: float) -> float:
-        """Part of the run that is done, by steps or by time; 1 or more at its end."""
-        if self.steps is not None:
-            return steps / self.steps
-        assert self.minutes is not None
-        return seconds / (60 * self.minutes)
 
 
 def read_cnet_experiment(source: str) -> CNetExperiment:

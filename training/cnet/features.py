@@ -16,13 +16,12 @@ import torch
 from torch import Tensor
 
 from facewright.models.rnet_torch import RNet
+from facewright.training.data.crops import crops_nchw
 from facewright.training.data.degradation import degrade_badly
-from facewright.training.data.kept_rows import note_rows_done, rows_done
+from facewright.training.data.kept_rows import kept_rows
 from facewright.training.data.shards import CROP_SIZE, ShardSet
 from facewright.training.experiment_files import ExperimentError
 
-BATCH = 16
-ROWS_BETWEEN_SAVES = 16 * BATCH
 FILES = ("stage1", "pooled", "coefficients")
 
 
@@ -59,7 +58,6 @@ class Features:
         track: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
     ) -> None:
         self.copies = copies
-        self._shards, self._seed = shards, seed
         self._device = next(rnet.parameters()).device
         rows = len(shards) * (1 + copies)
         shapes = self._shapes(rnet, rows)
@@ -75,22 +73,17 @@ class Features:
             "copies": copies,
             "seed": seed,
         }
-        directory.mkdir(parents=True, exist_ok=True)
-        done = rows_done(directory, made_of)
-        self._arrays = {
-            name: np.lib.format.open_memmap(
-                directory / f"{name}.npy", "r+" if done else "w+", kind, shape
-            )
-            for name, (shape, kind) in shapes.items()
-        }
-        with torch.inference_mode():
-            for start in track(range(done, rows, BATCH)):
-                end = min(start + BATCH, rows)
-                self._compute(rnet, start, end)
-                if end == rows or (end - done) % ROWS_BETWEEN_SAVES == 0:
-                    for array in self._arrays.values():
-                        array.flush()
-                    note_rows_done(directory, made_of, end)
+
+        def compute(start: int, end: int) -> dict[str, Tensor]:
+            numbers, which = np.divmod(np.arange(start, end), 1 + copies)
+            crops = shards.crops(numbers)
+            for k, (number, copy) in enumerate(zip(numbers, which, strict=True)):
+                if copy:
+                    crops[k] = degrade_badly(crops[k], np.random.default_rng([seed, number, copy]))
+            found = rnet.regress(crops_nchw(crops).to(self._device))
+            return {name: getattr(found, name) for name in FILES}
+
+        self._arrays = kept_rows(directory, made_of, shapes, compute, track)
 
     def take(
         self, rows: npt.NDArray[np.int64], copies: npt.NDArray[np.int64]
@@ -125,17 +118,3 @@ class Features:
             "pooled": ((rows, *pooled.shape[1:]), np.float32),
             "coefficients": ((rows, rnet.layout.size), np.float32),
         }
-
-    def _compute(self, rnet: RNet, start: int, end: int) -> None:
-        margin = self._shards.meta.margin
-        inner = slice(margin, margin + CROP_SIZE)
-        numbers, copies = np.divmod(np.arange(start, end), 1 + self.copies)
-        crops = self._shards.images(numbers)[:, inner, inner]
-        for k, (number, copy) in enumerate(zip(numbers, copies, strict=True)):
-            if copy:
-                rng = np.random.default_rng([self._seed, number, copy])
-                crops[k] = degrade_badly(crops[k], rng)
-        crops_nchw = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2).float() / 255
-        found = rnet.regress(crops_nchw)
-        for name in FILES:
-            self._arrays[name][start:end] = getattr(found, name).cpu().numpy()

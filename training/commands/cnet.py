@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from facewright.training.commands.options import (
     PortraitShards,
     RunDirectory,
 )
+from facewright.training.commands.progress import asked_to_stop, run_progress, showing
 
 
 def train_cnet(
@@ -41,17 +42,10 @@ def train_cnet(
     face_model: FaceModelFile = None,
 ) -> None:
     """Train C-Net; stops by itself, and saves and stops on Ctrl-C or SIGTERM."""
-    import logging
-    import threading
-
-    from rich.console import Console
-    from rich.progress import Progress, track
-
     from facewright.models.assets import FACE_MODEL, asset_path
     from facewright.training.cnet.experiment import read_cnet_experiment
     from facewright.training.cnet.run import FINAL, CNetPaths, CNetRun
     from facewright.training.experiment_files import ExperimentError
-    from facewright.training.trainer.signals import LOG_FORMAT, handling_signals
 
     if (out / FINAL).exists():
         typer.echo(f"The run in {out} is finished: {out / FINAL}")
@@ -64,26 +58,19 @@ def train_cnet(
         face_model or asset_path(FACE_MODEL),
         features or out / "features",
     )
-    console, stop = Console(stderr=True), threading.Event()
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-
-    def computing(batches: Iterable[int]) -> Iterable[int]:
-        for batch in track(batches, description="R-Net's features", console=console):
-            if stop.is_set():
-                raise typer.Exit(130)
-            yield batch
-
-    def ask_to_stop(number: int, frame: Any) -> None:
-        stop.set()
 
     try:
         settings = read_cnet_experiment(experiment).lasting(minutes, steps)
-        with handling_signals(ask_to_stop):
+        with asked_to_stop() as stop:
+
+            def computing(batches: Iterable[int]) -> Iterable[int]:
+                for batch in showing("R-Net's features")(batches):
+                    if stop.is_set():
+                        raise typer.Exit(130)
+                    yield batch
+
             run = CNetRun(settings, paths, should_stop=stop.is_set, track=computing)
-            with Progress(console=console) as progress:
-                task = progress.add_task("training", total=1.0)
-                run.train(
-                    lambda done, remark: progress.update(task, completed=done, description=remark)
-                )
+            with run_progress() as report:
+                run.train(report)
     except ExperimentError as error:
         raise typer.BadParameter(str(error)) from error

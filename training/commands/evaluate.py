@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import track
 
 from facewright.models.agreement import STRANGER_COSINE, STRANGER_DISTANCE
 from facewright.training.commands.options import (
@@ -26,6 +23,7 @@ from facewright.training.commands.options import (
     Seed,
     load_face_model,
 )
+from facewright.training.commands.progress import failing_in_one_line, showing
 
 if TYPE_CHECKING:
     from facewright.models.arrays import Array
@@ -41,6 +39,7 @@ app = typer.Typer(
 WhosePhotos = Annotated[
     Literal["train", "held-out", "all"], typer.Option(help="Whose photos, as `prepare` splits.")
 ]
+_track = showing("evaluating")
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here.")]
 
 
@@ -59,7 +58,7 @@ def synthetic(
     from facewright.training.evaluation.network import load_network
     from facewright.training.evaluation.synthetic import evaluate_synthetic
 
-    with _one_line():
+    with failing_in_one_line("evaluation"):
         shards = ShardSet(data)
         figures = evaluate_synthetic(
             load_network(network),
@@ -91,7 +90,7 @@ def photos(
     from facewright.training.evaluation.photos import evaluate_photos
     from facewright.training.photos.conventions import read_convention
 
-    with _one_line():
+    with failing_in_one_line("evaluation"):
         chosen = _choose(labels, points, people, hold_out, limit, seed)
         model = load_face_model(face_model)
         figures = evaluate_photos(
@@ -130,7 +129,7 @@ def blendshapes(
     from facewright.models.blendshape_calibration import BlendshapeCalibration, calibration_beside
     from facewright.training.evaluation.blendshapes import blendshape_figures
 
-    with _one_line():
+    with failing_in_one_line("evaluation"):
         chosen = _choose(labels, points, people, hold_out, limit, seed, person)
         model = load_face_model(face_model)
         layout, coefficients, told = _expressions(network, model, directory, labels, chosen)
@@ -160,7 +159,7 @@ def calibrate_blendshapes(
     from facewright.models.blendshape_calibration import calibration_beside
     from facewright.training.evaluation.calibration import calibrate
 
-    with _one_line():
+    with failing_in_one_line("evaluation"):
         chosen = _choose(labels, points, people, hold_out, limit, seed, person)
         model = load_face_model(face_model)
         layout, coefficients, told = _expressions(network, model, directory, labels, chosen)
@@ -202,7 +201,7 @@ def proportions(
     from facewright.training.photos.conventions import read_convention
     from facewright.training.photos.people import person_of
 
-    with _one_line():
+    with failing_in_one_line("evaluation"):
         chosen = _choose(labels, points, people, hold_out, limit, seed, person)
         model = load_face_model(face_model)
         figures = evaluate_proportions(
@@ -244,15 +243,15 @@ def albums(
         predict_albums,
         probe_confidences,
     )
-    from facewright.training.evaluation.network import load_album_network
+    from facewright.training.evaluation.network import load_network
 
-    with _one_line():
+    with failing_in_one_line("evaluation"):
         shards = ShardSet(data)
         if not len(shards):
             raise ValueError(f"no shards in {', '.join(map(str, data))}")
         known = shards.meta.kind == "portraits"
         model = load_face_model(face_model)
-        net = load_album_network(network)
+        net = load_network(network)
         photos = predict_albums(
             net,
             model,
@@ -307,7 +306,7 @@ def strangers(
     from facewright.training.evaluation.strangers import stranger_figures
     from facewright.training.photos.people import person_of
 
-    with _one_line():
+    with failing_in_one_line("evaluation"):
         chosen = _choose(labels, points, people, hold_out, limit, seed)
         model = load_face_model(face_model)
         loaded = load_network(network)
@@ -352,7 +351,7 @@ def recognizer(
     from facewright.training.photos.faces import read_faces
     from facewright.training.photos.people import person_of
 
-    with _one_line():
+    with failing_in_one_line("evaluation"):
         describe = load_recognizer_file(network)
         faces = read_faces(points)
         people = {name: person_of(name, person) for name in faces}
@@ -382,7 +381,7 @@ def sheet(
     from facewright.training.evaluation.network import load_network
     from facewright.training.evaluation.sheets import comparison_sheet
 
-    with _one_line():
+    with failing_in_one_line("evaluation"):
         shards = ShardSet(data)
         rows = np.unique(np.linspace(0, len(shards) - 1, min(count, len(shards))).round())
         picture = comparison_sheet(
@@ -448,7 +447,7 @@ def scans(
     from facewright.training.evaluation.scans import NOW, NOW_METRICAL, PAPER
     from facewright.training.photos.faces import read_faces
 
-    with _one_line():
+    with failing_in_one_line("evaluation"):
         if layout != "now" and (metrical or subset != "validation"):
             raise ValueError("--metrical and --subset belong to NoW")
         if layout != "micc" and landmarks is not None:
@@ -525,17 +524,3 @@ def _report(figures: Any, json: Path | None) -> None:
     show(figures, Console())
     if json is not None:
         write(figures, json)
-
-
-def _track(rows: Iterable[int]) -> Iterable[int]:
-    return track(rows, description="evaluating", console=Console(stderr=True))
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """What is wrong with the input ends the command in one line."""
-    try:
-        yield
-    except (KeyError, ValueError, OSError) as error:
-        typer.echo(f"evaluation failed: {error}", err=True)
-        raise typer.Exit(1) from error

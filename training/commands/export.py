@@ -10,11 +10,11 @@ import typer
 from facewright.models.agreement import STRANGER_COSINE, STRANGER_DISTANCE
 from facewright.models.assets import FACE_MODEL, asset_path
 from facewright.training.commands.options import FaceModelFile
+from facewright.training.commands.progress import failing_in_one_line
 from facewright.training.onnx.export import (
     DEFAULT_NAME,
     MAX_DIFFERENCE,
     MAX_DRIFT_MM,
-    ExportError,
     Storage,
     export_checkpoint,
 )
@@ -45,7 +45,7 @@ def export(
     stored_in: Annotated[Storage, typer.Option(help="How weights are stored.")] = "int8",
 ) -> None:
     """Export a checkpoint to ONNX, checked against torch, with its model card."""
-    try:
+    with failing_in_one_line("export"):
         record = export_checkpoint(
             checkpoint,
             output,
@@ -59,9 +59,6 @@ def export(
             stranger_cosine=stranger_cosine,
             stored_in=stored_in,
         )
-    except (ExportError, ValueError, OSError) as error:
-        typer.echo(f"export failed: {error}", err=True)
-        raise typer.Exit(1) from error
     check = record["export_check"]
     typer.echo(f"{output}: {record['size_bytes'] / 1e6:.1f} MB, sha256 {record['sha256']}")
     typer.echo(f"checked with {check['crops']}")

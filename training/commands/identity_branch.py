@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from facewright.models.recognition_torch import CHIP_SIZE, FaceResNet
-from facewright.training.commands.options import FaceModelFile, RecognizerFile
+from facewright.training.commands.options import FaceModelFile, RecognizerFile, TrainingPortraits
+from facewright.training.commands.progress import failing_in_one_line, showing
 
 
 def fit_branch(
     rnet: Annotated[
         Path, typer.Option(exists=True, help="Checkpoint whose R-Net (and C-Net) is kept.")
     ],
-    data: Annotated[
-        list[Path],
-        typer.Option(exists=True, help="Directory of portrait shards; may be repeated."),
-    ],
+    data: TrainingPortraits,
     out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.")],
     trunk: Annotated[
         Path | None,
@@ -44,25 +41,17 @@ def fit_branch(
 
     --data: portraits that neither of them was trained on.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     from facewright.models.assets import FACE_MODEL, asset_path
     from facewright.training.identity_branch.fit import fit_identity_branch
     from facewright.training.identity_branch.trunk import read_trunk
-    from facewright.training.recognition.dlib_resnet import DlibResNet
+    from facewright.training.recognition.dlib_resnet import read_dlib_resnet
     from facewright.training.recognition.recognizer import installed_dlib_file
 
-    console = Console(stderr=True)
-
-    def computing(batches: Iterable[int]) -> Iterable[int]:
-        return track(batches, description="features", console=console)
-
     out.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with failing_in_one_line("identity-branch"):
         network: FaceResNet
         if trunk is None:
-            network = DlibResNet.from_file(recognizer or installed_dlib_file())
+            network = read_dlib_resnet(recognizer or installed_dlib_file())
             chip_size = CHIP_SIZE
         else:
             network, chip_size = read_trunk(trunk)
@@ -75,11 +64,8 @@ def fit_branch(
             chip_size=chip_size,
             features=features or out.parent / "features",
             seed=seed,
-            track=computing,
+            track=showing("features"),
         )
-    except (ValueError, OSError) as error:
-        typer.echo(f"identity-branch failed: {error}", err=True)
-        raise typer.Exit(1) from error
     for name, error_mm in report.errors.items():
         typer.echo(f"{name}: {error_mm:.3f} mm, correlation {report.correlations[name]:.3f}")
     typer.echo(f"{out}: ridge {report.ridge:g}, by {report.people} people")

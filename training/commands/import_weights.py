@@ -10,11 +10,11 @@ import numpy as np
 import torch
 import typer
 
-from facewright.models.camera import CROP_SIZE
 from facewright.models.checkpoints_torch import save_checkpoint
 from facewright.models.layout import LAYOUT_257
-from facewright.training.data.shards import ShardSet
-from facewright.training.onnx.export import ExportError
+from facewright.training.commands.progress import failing_in_one_line
+from facewright.training.data.crops import crops_nchw
+from facewright.training.data.shards import COEFFICIENTS, ShardSet
 from facewright.training.onnx.importing import ImportRefused, import_onnx, refit_last_layer
 
 
@@ -62,7 +62,7 @@ def import_weights(
     ] = 0,
 ) -> None:
     """Turn an exported file into a checkpoint, or a released checkpoint into files to serve."""
-    try:
+    with failing_in_one_line("import"):
         if layout is not None:
             _import_released(source, layout, face_model, template, output)
         elif crops is not None:
@@ -71,9 +71,6 @@ def import_weights(
             raise ImportRefused(f"{source} is an ONNX file: give --crops")
         else:
             raise ImportRefused(f"{source} is no ONNX file: a released checkpoint needs --layout")
-    except (ValueError, OSError, ExportError) as error:
-        typer.echo(f"import failed: {error}", err=True)
-        raise typer.Exit(1) from error
 
 
 def _import_released(
@@ -116,16 +113,13 @@ def _import_export(
     source: Path, output: Path, crops: Path, size: int | None, count: int, refit: int
 ) -> None:
     shards = ShardSet(crops)
-    margin = shards.meta.margin
     rows = np.arange(min(max(count, refit), len(shards)))
-    rgb_u8 = shards.images(rows)[:, margin : margin + CROP_SIZE, margin : margin + CROP_SIZE]
-    crops_nchw = torch.from_numpy(rgb_u8).permute(0, 3, 1, 2).float() / 255
-    rnet, cnet, info = import_onnx(source, crops_nchw[:count], size)
+    pictures = crops_nchw(shards.crops(rows))
+    rnet, cnet, info = import_onnx(source, pictures[:count], size)
     if refit:
         labels = shards.labels.take(rows)
-        parts = [labels.identity, labels.expression, labels.albedo, labels.light]
-        parts += [labels.rotation, labels.translation]
-        refit_last_layer(rnet, crops_nchw, torch.from_numpy(np.concatenate(parts, axis=1)))
+        parts = [getattr(labels, name) for name in COEFFICIENTS]
+        refit_last_layer(rnet, pictures, torch.from_numpy(np.concatenate(parts, axis=1)))
         # C-Net and the branch know coefficients that no longer exist.
         rnet.branch, cnet = None, None
         info = replace(info, face_model_sha256=shards.meta.face_model_sha256)

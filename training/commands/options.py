@@ -18,6 +18,20 @@ PortraitShards = Annotated[
     list[Path] | None,
     typer.Option(exists=True, help="Directory of portrait shards; may be repeated."),
 ]
+TrainingPortraits = Annotated[
+    list[Path],
+    typer.Option(exists=True, help="Directory of portrait shards; may be repeated."),
+]
+PortraitCount = Annotated[int, typer.Option(min=1, help="Number of portraits in all.")]
+PortraitSeed = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
+SeedSplit = Annotated[
+    Literal["train", "val"],
+    typer.Option(help="Which part of the seeds; no picture of one is in the other."),
+]
+HeadFile = Annotated[
+    Path, typer.Option(help="Head model that `facewright-train face-model` writes.")
+]
+HEAD_FILE = Path("runs/face_model/head.npz")
 PhotoShards = Annotated[
     list[Path] | None,
     typer.Option(exists=True, help="Directory of photo shards; may be repeated."),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,6 +20,11 @@ from facewright.training.commands.options import (
     PhotoLimit,
     PointsFile,
     load_face_model,
+)
+from facewright.training.commands.progress import (
+    failing_in_one_line,
+    kept_when_stopped,
+    showing,
 )
 
 
@@ -61,9 +64,7 @@ def prepare_photos(
     from facewright.training.photos.prepare import plan_photos, write_shards
 
     console = Console(stderr=True)
-    # SIGTERM ends it as cleanly as Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with failing_in_one_line("prepare"), kept_when_stopped():
         source = LabeledLandmarks(labels, landmarks, landmark_shift)
         model = load_face_model(face_model)
         faces = read_faces(points or _detect(photos, out))
@@ -76,11 +77,6 @@ def prepare_photos(
                 plan, out, model, source,
                 workers=workers, advance=lambda count: progress.advance(bar, count),
             )  # fmt: skip
-    except KeyboardInterrupt:
-        typer.echo("Stopped; the same command goes on from the complete shards.", err=True)
-        raise typer.Exit(130) from None
-    except (KeyError, ValueError, OSError) as error:
-        _fail("prepare", error)
     for reason, count in sorted(left_out.items()):
         console.print(f"{count} left out: the photo {reason}")
     people = len(set(plan.person.tolist()))
@@ -100,13 +96,10 @@ def measure_shift(
     from facewright.training.photos.labels import landmark_shift
     from facewright.training.photos.people import rows_of
 
-    try:
-        with np.load(labels) as file:
-            rows = rows_of([str(name) for name in file["names"]], "train", hold_out)
-            mesh468 = file["mesh468"][rows].astype(np.float64)
-            right, down = landmark_shift(mesh468, file["landmarks68"][rows].astype(np.float64))
-    except (KeyError, ValueError, OSError) as error:
-        _fail("landmark-shift", error)
+    with failing_in_one_line("landmark-shift"), np.load(labels) as file:
+        rows = rows_of([str(name) for name in file["names"]], "train", hold_out)
+        mesh468 = file["mesh468"][rows].astype(np.float64)
+        right, down = landmark_shift(mesh468, file["landmarks68"][rows].astype(np.float64))
     typer.echo(f"--landmark-shift {right:.2f} {down:.2f}")
 
 
@@ -122,8 +115,6 @@ def fit_label_convention(
 ) -> None:
     """Find where landmarks68 of jaw and brows lie on the face model; training people only."""
     import numpy as np
-    from rich.console import Console
-    from rich.progress import track
 
     from facewright.training.evaluation.network import load_network
     from facewright.training.evaluation.photos import choose_photos, predict_photos
@@ -131,10 +122,8 @@ def fit_label_convention(
     from facewright.training.photos.labels import read_labels
     from facewright.training.photos.people import rows_of
 
-    def show(rows: Iterable[int]) -> Iterable[int]:
-        return track(rows, "predicting and fitting", console=Console(stderr=True))
-
-    try:
+    show = showing("predicting and fitting")
+    with failing_in_one_line("landmark-convention"):
         known = read_labels(labels, points)
         if known.landmarks is None:
             raise ValueError(f"{labels} has no landmarks68")
@@ -151,8 +140,6 @@ def fit_label_convention(
         )  # fmt: skip
         fitted_on = f"{fit.photos} photos of training people of {photos.name}, by {network.name}"
         write_convention(fit, model, out, fitted_on=fitted_on)
-    except (KeyError, ValueError, OSError) as error:
-        _fail("landmark-convention", error)
     before, after = fit.before.mean(), fit.after.mean()
     typer.echo(f"{before:.2f}% of the face box before, {after:.2f}% after, in {out}")
 
@@ -170,8 +157,3 @@ def _detect(photos: Path, out: Path) -> Path:
     if done.returncode not in (0, 1) or not points.exists():
         raise ValueError("`facewright detect` failed; its message is above")
     return points
-
-
-def _fail(command: str, error: Exception) -> NoReturn:
-    typer.echo(f"{command} failed: {error}", err=True)
-    raise typer.Exit(1) from error

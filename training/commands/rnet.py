@@ -14,6 +14,7 @@ from facewright.training.commands.options import (
     PortraitShards,
     RunDirectory,
 )
+from facewright.training.experiment_files import ExperimentError
 
 
 def train_rnet(
@@ -58,7 +59,7 @@ def train_rnet(
 
     from facewright.models.assets import FACE_MODEL, asset_path
     from facewright.training.rnet.checkpoints import FINAL
-    from facewright.training.rnet.experiment import ExperimentError, read_experiment
+    from facewright.training.rnet.experiment import read_experiment
     from facewright.training.rnet.launch import launch
     from facewright.training.rnet.run import RunPaths
 

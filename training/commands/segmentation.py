@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
 from facewright.models.assets import FACE_MODEL, asset_path
 from facewright.models.morphable_model import MorphableModel
-from facewright.training.commands.options import FaceModelFile
-from facewright.training.commands.progress import portraits_progress
+from facewright.training.commands.options import (
+    HEAD_FILE,
+    FaceModelFile,
+    HeadFile,
+    PortraitCount,
+    PortraitSeed,
+    SeedSplit,
+)
+from facewright.training.commands.progress import (
+    asked_to_stop,
+    failing_in_one_line,
+    portraits_progress,
+    run_progress,
+)
 from facewright.training.face_model.heads import HeadModel
 from facewright.training.segmentation.dataset import SegmentationShards, write_portraits
 from facewright.training.synthetic.dataset import split_seed
@@ -32,15 +37,10 @@ app = typer.Typer(no_args_is_help=True, help="Train the network that tells skin 
 @app.command("portraits")
 def make_portraits(
     out: Annotated[Path, typer.Argument(help="Directory of the shards; made when missing.")],
-    count: Annotated[int, typer.Option(min=1, help="Number of portraits in all.")] = 6_000,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
-    split: Annotated[
-        Literal["train", "val"],
-        typer.Option(help="Which part of the seeds; no picture of one is in the other."),
-    ] = "train",
-    head: Annotated[
-        Path, typer.Option(help="Head model that `facewright-train face-model` writes.")
-    ] = Path("runs/face_model/head.npz"),
+    count: PortraitCount = 6_000,
+    seed: PortraitSeed = 0,
+    split: SeedSplit = "train",
+    head: HeadFile = HEAD_FILE,
     face_model: FaceModelFile = None,
 ) -> None:
     """Render portraits with the class of every pixel. Shards that are complete are kept."""
@@ -68,25 +68,12 @@ def train_network(
     import torch
 
     from facewright.training.segmentation.run import FINAL, RunPaths, train
-    from facewright.training.trainer.signals import handling_signals
 
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    asked: list[int] = []
     paths = RunPaths(portraits, tuple(photos or ()), out)
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        TextColumn("{task.percentage:.0f}% {task.fields[figures]}"),
-        TimeElapsedColumn(),
-    )
-    with handling_signals(lambda number, _: asked.append(number)), Progress(*columns) as progress:
-        bar = progress.add_task("training", total=1.0, figures="")
-
-        def report(part: float, figures: Mapping[str, float]) -> None:
-            progress.update(bar, completed=part, figures=one_line(figures))
-
-        finished = train(paths, minutes, seed, lambda: bool(asked), report)
+    with asked_to_stop() as stop, run_progress() as report:
+        finished = train(paths, minutes, seed, stop.is_set, report)
     if not finished:
         typer.echo("Stopped; the same command goes on.", err=True)
         raise typer.Exit(130)
@@ -119,13 +106,10 @@ def export_network(
         "training": {"steps": steps, "images": images},
         "figures": {"portraits": len(shards), "intersection_over_union": iou},
     }
-    try:
+    with failing_in_one_line("export"):
         record = export_segmentation(
             net, output, version=version, crops_nchw=check_crops(shards), facts=facts,
             story=json.loads(story.read_text()),
         )  # fmt: skip
-    except ValueError as error:
-        typer.echo(f"export failed: {error}", err=True)
-        raise typer.Exit(1) from error
     typer.echo(f"{output}: {record['size_bytes'] / 1e6:.2f} MB, sha256 {record['sha256']}")
     typer.echo(f"intersection over union, {len(shards)} portraits: {one_line(iou)}")

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import cv2
 import typer
 
 from facewright.models.assets import FACE_MODEL, asset_path
-from facewright.training.commands.options import FaceModelFile
+from facewright.training.commands.options import (
+    HEAD_FILE,
+    FaceModelFile,
+    HeadFile,
+    PortraitCount,
+    PortraitSeed,
+    SeedSplit,
+)
 from facewright.training.commands.progress import portraits_progress
 from facewright.training.contact_sheets import contact_sheet
 from facewright.training.data.shards import ShardMeta, ShardReader, shard_path
@@ -27,20 +34,15 @@ from facewright.training.synthetic.verify import landmark_errors
 
 def make_portraits(
     out: Annotated[Path, typer.Argument(help="Directory of the shards; made when missing.")],
-    count: Annotated[int, typer.Option(min=1, help="Number of portraits in all.")] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
-    split: Annotated[
-        Literal["train", "val"],
-        typer.Option(help="Which part of the seeds; no picture of one is in the other."),
-    ] = "train",
+    count: PortraitCount = 10_000,
+    seed: PortraitSeed = 0,
+    split: SeedSplit = "train",
     workers: Annotated[int, typer.Option(min=1, help="Processes, one core each.")] = 1,
     shard_size: Annotated[int, typer.Option(min=1, help="Portraits per shard.")] = 1_000,
     per_person: Annotated[
         int, typer.Option(min=1, help="Portraits of every person, so that views can agree.")
     ] = 3,
-    head: Annotated[
-        Path, typer.Option(help="Head model that `facewright-train face-model` writes.")
-    ] = Path("runs/face_model/head.npz"),
+    head: HeadFile = HEAD_FILE,
     face_model: FaceModelFile = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Only draw a contact sheet of --count portraits (PNG).")

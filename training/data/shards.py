@@ -312,6 +312,18 @@ class ShardSet:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    def check(self, face_model_sha256: str) -> None:
+        """Make sure that the pictures' labels are of a face model.
+
+        Raises:
+            ValueError: they are of another one.
+        """
+        if self.meta.face_model_sha256 != face_model_sha256:
+            raise ValueError(
+                f"{self.shard_paths[0]} is of another face model: {self.meta.face_model_sha256},"
+                f" not {face_model_sha256}"
+            )
+
     def find(self) -> list[Path]:
         """Complete shards in the directories that are not taken up yet, in order."""
         known = set(self.shard_paths)
@@ -362,6 +374,11 @@ class ShardSet:
         for k, (shard, row) in enumerate(places):
             out[k] = shard.attention[row]
         return out
+
+    def crops(self, rows: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+        """The crops within the pictures of the given rows, (k, 224, 224, 3) uint8."""
+        inner = slice(self.meta.margin, self.meta.image_size - self.meta.margin)
+        return self.images(rows)[:, inner, inner]
 
     def _places(self, rows: npt.ArrayLike) -> list[tuple[ShardReader, int]]:
         """Shard and row within it of the given rows."""

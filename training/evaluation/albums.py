@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from facewright.models.aggregation import Strategy, aggregate
 from facewright.models.arrays import Array
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.data.degradation import KINDS, degrade, degrade_badly
-from facewright.training.data.shards import CROP_SIZE, ShardSet
+from facewright.training.data.shards import ShardSet
 from facewright.training.evaluation.bootstrap import (
     Interval,
     resampled_people,
@@ -27,7 +26,7 @@ from facewright.training.evaluation.bootstrap import (
     weighted_means,
 )
 from facewright.training.evaluation.measures import NeutralErrors
-from facewright.training.evaluation.network import AlbumNetwork
+from facewright.training.evaluation.network import Network
 
 Track = Callable[[Iterable[int]], Iterable[int]]
 
@@ -100,7 +99,7 @@ class ProbeRow:
 
 
 def predict_albums(
-    network: AlbumNetwork,
+    network: Network,
     model: MorphableModel,
     shards: ShardSet,
     *,
@@ -121,22 +120,23 @@ def predict_albums(
         track: wraps the loop over batches to show progress.
 
     Raises:
-        ValueError: nobody has two photos, or network and pictures are of other face models.
+        ValueError: nobody has two photos, the network has no C-Net, or network and pictures are of
+            other face models.
     """
-    for sha256 in (shards.meta.face_model_sha256, network.face_model_sha256 or model.sha256):
-        if sha256 != model.sha256:
-            raise ValueError(f"pictures or network are of face model {sha256}, not {model.sha256}")
+    confide = _confiding(network)
+    network.check(model)
+    shards.check(model.sha256)
     rows = _choose(shards.labels.person, people, per_person, seed)
     identity = np.empty((len(rows), 2, 80), np.float32)
     confidence, yaw = np.empty_like(identity), np.empty(len(rows))
     for k in track(range(0, len(rows), BATCH)):
         part = rows[k : k + BATCH]
-        crops = _crops(shards, part)
+        crops = shards.crops(part)
         for copy in range(2):
             if copy:
                 rngs = (np.random.default_rng([seed, DEGRADING, row]) for row in part)
                 crops = np.stack([degrade_badly(c, r) for c, r in zip(crops, rngs, strict=True)])
-            coefficients, confidence[k : k + BATCH, copy] = network.predict(crops)
+            coefficients, confidence[k : k + BATCH, copy] = confide(crops)
             parts = network.layout.split(coefficients)
             identity[k : k + BATCH, copy] = parts.identity
             if not copy:
@@ -216,7 +216,7 @@ def evaluate_albums(
 
 
 def probe_confidences(
-    network: AlbumNetwork,
+    network: Network,
     shards: ShardSet,
     photos: Photos,
     *,
@@ -234,12 +234,13 @@ def probe_confidences(
         seed: of their choice and degradation.
         track: wraps the loop over batches to show progress.
     """
+    confide = _confiding(network)
     rng = np.random.default_rng([seed, PROBES])
     person = shards.labels.person
     order = rng.permutation(len(person))
     _, first = np.unique(person[order], return_index=True)
     chosen = np.concatenate([order[np.sort(first)], np.delete(order, first)])[:pictures]
-    crops = _crops(shards, chosen)
+    crops = shards.crops(chosen)
     everyone = resampled_people(len(chosen), seed)
     rows = []
     jobs = [(kind, strength) for kind in KINDS for strength in STRENGTHS]
@@ -248,7 +249,7 @@ def probe_confidences(
         rngs = [np.random.default_rng([seed, PROBES, row]) for row in chosen]
         bad = np.stack([degrade(c, kind, strength, r) for c, r in zip(crops, rngs, strict=True)])
         batches = [bad[k : k + BATCH] for k in range(0, len(bad), BATCH)]
-        confidence = np.concatenate([network.predict(batch)[1] for batch in batches]).mean(1)
+        confidence = np.concatenate([confide(batch)[1] for batch in batches]).mean(1)
         means = weighted_means(confidence, everyone)
         rows.append(ProbeRow(kind, strength, len(bad), Interval.of(means[0], means[1:])))
     bins = np.digitize(photos.yaw, YAW_EDGES[1:-1])
@@ -296,6 +297,12 @@ def as_plain(row: AlbumRow | ProbeRow) -> dict[str, Any]:
     return plain
 
 
+def _confiding(network: Network) -> Callable[[Array], Sequence[Array]]:
+    if network.confide is None:
+        raise ValueError("the network has no C-Net")
+    return network.confide
+
+
 def _rank_correlation(a: Array, b: Array) -> float:
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
@@ -311,12 +318,6 @@ def _choose(person: Array, people: int, per_person: int, seed: int) -> Array:
         raise ValueError("nobody has two photos")
     rows = [rng.permutation(np.flatnonzero(person == p))[:per_person] for p in np.sort(chosen)]
     return np.concatenate(rows)
-
-
-def _crops(shards: ShardSet, rows: Array) -> npt.NDArray[np.uint8]:
-    margin = shards.meta.margin
-    inner = slice(margin, margin + CROP_SIZE)
-    return shards.images(rows)[:, inner, inner]
 
 
 def _copies(count: int, condition: str, rng: np.random.Generator) -> Array:

@@ -14,7 +14,7 @@ from facewright.models.alignment import crop_transform
 from facewright.models.arrays import Array
 from facewright.models.morphable_model import MorphableModel
 from facewright.training.evaluation.benchmarks import Benchmark, BenchmarkPhoto
-from facewright.training.evaluation.errors import BenchmarkError, ScanError
+from facewright.training.evaluation.errors import ScanError
 from facewright.training.evaluation.network import Network
 from facewright.training.evaluation.report import Figure
 from facewright.training.evaluation.scan_files import write_obj
@@ -41,7 +41,7 @@ def with_points(
     Names are relative to the benchmark's folder or to the folder of its photos.
 
     Raises:
-        BenchmarkError: there is none.
+        ScanError: there is none.
     """
     found = []
     for photo in benchmark.photos:
@@ -52,7 +52,7 @@ def with_points(
                 break
     if not found:
         first = benchmark.photos[0].path.relative_to(benchmark.root).as_posix()
-        raise BenchmarkError(f"no alignment points for any photo, such as {first}")
+        raise ScanError(f"no alignment points for any photo, such as {first}")
     return found
 
 
@@ -68,8 +68,7 @@ def predict_identities(
         ValueError: network and face model do not belong together.
         UnreadablePhoto: a photo is missing or is no picture.
     """
-    if network.face_model_sha256 not in ("", model.sha256):
-        raise ValueError(f"the network is of face model {network.face_model_sha256}")
+    network.check(model)
     identities = []
     for k in track(range(0, len(photos), BATCH)):
         crops = [
@@ -126,7 +125,6 @@ def compare(
     identities: Array,
     protocol: Protocol,
     *,
-    seed: int = 0,
     track: Track = lambda rows: rows,
 ) -> list[PhotoErrors]:
     """Errors of the neutral shape of every row of identities (N, 80).
@@ -137,7 +135,6 @@ def compare(
         photos: what the rows are of.
         identities: predictions.
         protocol: of the comparison.
-        seed: of the registration.
         track: wraps the loop over subjects to show progress.
 
     Raises:
@@ -151,14 +148,14 @@ def compare(
     for k in track(range(len(subjects))):
         try:
             scan = benchmark.scan(subjects[k])
-            baseline = measure(scan, mean_face, protocol, mean_landmarks, seed=seed)
+            baseline = measure(scan, mean_face, protocol, mean_landmarks)
             for row, photo in enumerate(photos):
                 if photo.subject == subjects[k]:
                     shape = Prediction.of(model, neutral_shape(model, identities[row]))
-                    found = measure(scan, shape, protocol, mean_landmarks, seed=seed)
+                    found = measure(scan, shape, protocol, mean_landmarks)
                     errors[row] = PhotoErrors(photo.category, found, baseline)
         except ScanError as error:
-            raise type(error)(f"{benchmark.name}, {subjects[k]}: {error}") from error
+            raise ScanError(f"{benchmark.name}, {subjects[k]}: {error}") from error
     return [error for error in errors if error is not None]
 
 

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from facewright.training.evaluation.errors import BenchmarkError, LandmarkError
+from facewright.training.evaluation.errors import ScanError
 from facewright.training.evaluation.scan_files import LANDMARK_SUFFIXES, read_obj, read_points
 from facewright.training.evaluation.scans import FACEWAREHOUSE_4, Scan, markup_of
 
@@ -145,7 +145,7 @@ class Now:
             written for them.
 
     Raises:
-        BenchmarkError: a list or the photos are missing.
+        ScanError: a list or the photos are missing.
     """
 
     name = "NoW"
@@ -158,16 +158,16 @@ class Now:
         folders = [root / place / "iphone_pictures" for place in places]
         photo_root = next((folder for folder in folders if folder.is_dir()), None)
         if photo_root is None:
-            raise BenchmarkError(f"{root}: no folder iphone_pictures")
+            raise ScanError(f"{root}: no folder iphone_pictures")
         self.photo_root = photo_root
         names = root / f"imagepaths{subset}.txt"
         if not names.is_file():
-            raise BenchmarkError(f"{names} is missing")
+            raise ScanError(f"{names} is missing")
         photos = []
         for line in names.read_text().split():
             parts = line.split("/")[-3:]
             if len(parts) < 3 or parts[1] not in self.challenges:
-                raise BenchmarkError(f"{names}: not <subject>/<challenge>/<photo>: {line}")
+                raise ScanError(f"{names}: not <subject>/<challenge>/<photo>: {line}")
             path = photo_root.joinpath(*parts)
             photos.append(BenchmarkPhoto(path, parts[0], parts[1], Path(*parts).with_suffix("")))
         self.photos: Sequence[BenchmarkPhoto] = _some(
@@ -178,10 +178,10 @@ class Now:
         """The neutral scan of a subject, mm."""
         path = _first_obj([self.root / "scans" / subject])
         if path is None:
-            raise BenchmarkError(f"{self.root}/scans/{subject}: no scan")
+            raise ScanError(f"{self.root}/scans/{subject}: no scan")
         picked = sorted((self.root / "scans_lmks_onlypp" / subject).glob("*.pp"))
         if not picked:
-            raise BenchmarkError(f"{self.root}/scans_lmks_onlypp/{subject}: no landmarks")
+            raise ScanError(f"{self.root}/scans_lmks_onlypp/{subject}: no landmarks")
         return _read_scan(path, picked[0], 1.0)
 
 
@@ -231,7 +231,7 @@ class FaceWarehouse:
         path = self._meshes[subject]
         vertices, _ = read_obj(path)
         if len(vertices) != self.vertex_count:
-            raise LandmarkError(
+            raise ScanError(
                 f"{path} has {len(vertices)} vertices; the landmarks are vertices of a mesh of"
                 f" {self.vertex_count}"
             )
@@ -243,8 +243,8 @@ def _read_scan(path: Path, picked: Path, mm_per_unit: float) -> Scan:
     landmarks = mm_per_unit * read_points(picked)
     try:
         markup = markup_of(landmarks)
-    except LandmarkError as error:
-        raise LandmarkError(f"{picked}: {error}") from error
+    except ScanError as error:
+        raise ScanError(f"{picked}: {error}") from error
     return Scan(mm_per_unit * read_obj(path)[0], landmarks, markup)
 
 
@@ -283,5 +283,5 @@ def _evenly(paths: Sequence[Path], most: int | None) -> list[Path]:
 
 def _some(photos: list[BenchmarkPhoto], root: Path, expected: str) -> list[BenchmarkPhoto]:
     if not photos:
-        raise BenchmarkError(f"{root}: no photo found; expected {expected}")
+        raise ScanError(f"{root}: no photo found; expected {expected}")
     return photos

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from facewright.models.arrays import DoubleArray
-from facewright.training.evaluation.errors import AlignmentError
+from facewright.training.evaluation.errors import ScanError
 from facewright.training.evaluation.nearest import Nearest, Surface
 from facewright.training.evaluation.similarity import Similarity
 
@@ -57,7 +57,6 @@ def register(
     *,
     scaled: bool,
     trim: float,
-    rng: np.random.Generator,
 ) -> Registration:
     """Bring a mesh onto a scan.
 
@@ -67,19 +66,18 @@ def register(
         start: maps the mesh near the scan.
         scaled: fit an isotropic scale too; else that of `start` stays.
         trim: share of the scan points, the farthest ones, that do not count; in [0, 1).
-        rng: draws the points of the coarse registration.
 
     Raises:
-        AlignmentError: the scale has run away from its start.
+        ScanError: the scale has run away from its start.
     """
     pose = start
     if len(scan) > 2 * COARSE_POINTS:
-        some = scan[rng.choice(len(scan), COARSE_POINTS, replace=False)]
+        some = scan[np.random.default_rng(0).choice(len(scan), COARSE_POINTS, replace=False)]
         pose = _descend(surface, some, start, scaled, trim).pose
     result = _descend(surface, scan, pose, scaled, trim)
     change = float(result.pose.scale / start.scale)
     if not 1 / _SCALE_RANGE < change < _SCALE_RANGE:
-        raise AlignmentError(
+        raise ScanError(
             f"the alignment changed the scale of the landmarks' fit by a factor of {change:.3g}:"
             " scan and landmarks do not belong together, or the scan is no face"
         )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.models.jit import kernel
-from facewright.training.evaluation.errors import MeshError
+from facewright.training.evaluation.errors import ScanError
 
 LEAF_TRIANGLES = 4
 # Depth-first search leaves one node per level on the stack, and halving 2^63 triangles takes 63.
@@ -45,7 +45,7 @@ class Surface:
         normals: (T', 3) unit normals.
 
     Raises:
-        MeshError: wrong shapes, vertices that are not finite, indices out of range, or no
+        ScanError: wrong shapes, vertices that are not finite, indices out of range, or no
             triangle with an area.
     """
 
@@ -53,16 +53,16 @@ class Surface:
         self.vertices = finite_points(vertices, "mesh")
         every = np.ascontiguousarray(triangles, np.int64)
         if every.ndim != 2 or every.shape[1] != 3:
-            raise MeshError(f"triangles must be (T, 3), got {every.shape}")
+            raise ScanError(f"triangles must be (T, 3), got {every.shape}")
         if every.size and (every.min() < 0 or every.max() >= len(self.vertices)):
-            raise MeshError("a triangle refers to a vertex that does not exist")
+            raise ScanError("a triangle refers to a vertex that does not exist")
         corners = self.vertices[every]
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         twice_area = np.linalg.norm(normals, axis=1)
         longest = np.linalg.norm(corners - corners[:, [1, 2, 0]], axis=2).max(1, initial=0)
         kept = twice_area > _FLATNESS_LIMIT * longest**2
         if not kept.any():
-            raise MeshError(f"none of the mesh's {len(every)} triangles has an area")
+            raise ScanError(f"none of the mesh's {len(every)} triangles has an area")
         self.triangles = every[kept]
         self.normals: NDArray[np.float64] = normals[kept] / twice_area[kept, None]
         self._corners = np.ascontiguousarray(corners[kept])
@@ -118,14 +118,14 @@ def finite_points(points: NDArray[Any], what: str) -> NDArray[np.float64]:
     """`points` as (N, 3) float64, contiguous.
 
     Raises:
-        MeshError: another shape, no point at all, or values that are not finite.
+        ScanError: another shape, no point at all, or values that are not finite.
     """
     array = np.ascontiguousarray(points, np.float64)
     if array.ndim != 2 or array.shape[1] != 3 or not len(array):
-        raise MeshError(f"the {what} needs (N, 3) points, got {array.shape}")
+        raise ScanError(f"the {what} needs (N, 3) points, got {array.shape}")
     bad = int((~np.isfinite(array).all(1)).sum())
     if bad:
-        raise MeshError(f"{bad} of the {len(array)} points of the {what} are not finite")
+        raise ScanError(f"{bad} of the {len(array)} points of the {what} are not finite")
     return array
 
 

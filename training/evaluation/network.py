@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,74 +15,42 @@ import torch
 from facewright.models.arrays import FloatArray
 from facewright.models.checkpoints_torch import load_checkpoint
 from facewright.models.layout import LAYOUTS, CoefficientLayout
+from facewright.models.morphable_model import MorphableModel
+from facewright.training.data.crops import crops_nchw
 
 Crops = npt.NDArray[np.uint8]
+Run = Callable[[Sequence[str], Crops], list[FloatArray]]
+"""Outputs of the given names, of crops."""
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """What is evaluated.
+    """What is evaluated, on crops (N, 224, 224, 3) uint8 RGB.
 
     Attributes:
-        predict: coefficients (N, layout.size) of crops (N, 224, 224, 3) uint8 RGB.
+        predict: coefficients (N, layout.size) of crops.
         layout: of the coefficients.
         face_model_sha256: of the face model they belong to; "" when the file does not say.
-        describe: descriptors (N, D) of unit length of such crops; None of a network without.
+        describe: descriptors (N, D) of unit length; None of a network without.
+        confide: coefficients and confidences (N, 80); None of a network without a C-Net.
     """
 
     predict: Callable[[Crops], FloatArray]
     layout: CoefficientLayout
     face_model_sha256: str
     describe: Callable[[Crops], FloatArray] | None = None
+    confide: Callable[[Crops], Sequence[FloatArray]] | None = None
 
+    def check(self, model: MorphableModel) -> None:
+        """Make sure that the network was trained for a face model.
 
-@dataclass(frozen=True, eq=False)
-class AlbumNetwork:
-    """What albums are evaluated with.
-
-    Attributes:
-        predict: coefficients (N, layout.size) and confidences (N, 80) of crops (N, 224, 224, 3)
-            uint8 RGB.
-        layout: of the coefficients.
-        face_model_sha256: of the face model they belong to; "" when the file does not say.
-    """
-
-    predict: Callable[[Crops], tuple[FloatArray, FloatArray]]
-    layout: CoefficientLayout
-    face_model_sha256: str
-
-
-def load_album_network(path: Path) -> AlbumNetwork:
-    """Read an ONNX file (by its suffix) or a checkpoint with its C-Net.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be read.
-        ValueError: the checkpoint has no C-Net, or the ONNX file no known layout.
-        FileNotFoundError: no such file.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no network at {path}")
-    if path.suffix == ".onnx":
-        session, layout, sha256 = _session(path)
-
-        def run(crops: Crops) -> tuple[FloatArray, FloatArray]:
-            crops_nchw = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) / 255
-            out = session.run(["coefficients", "confidences"], {"crops": crops_nchw})
-            return out[0], out[1]
-
-        return AlbumNetwork(run, layout, sha256)
-    rnet, cnet, info = load_checkpoint(path)
-    if cnet is None:
-        raise ValueError(f"{path} has no C-Net")
-    confide = cnet
-
-    @torch.no_grad()
-    def predict(crops: Crops) -> tuple[FloatArray, FloatArray]:
-        crops_nchw = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
-        found = rnet.regress(crops_nchw)
-        return found.coefficients.numpy(), confide(found.stage1, found.pooled).numpy()
-
-    return AlbumNetwork(predict, rnet.layout, info.face_model_sha256)
+        Raises:
+            ValueError: it was trained for another one.
+        """
+        if self.face_model_sha256 not in ("", model.sha256):
+            raise ValueError(
+                f"the network is of face model {self.face_model_sha256}, not {model.sha256}"
+            )
 
 
 def load_network(path: Path) -> Network:
@@ -96,11 +63,20 @@ def load_network(path: Path) -> Network:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no network at {path}")
-    return _onnx(path) if path.suffix == ".onnx" else _checkpoint(path)
+    read = _onnx if path.suffix == ".onnx" else _checkpoint
+    run, outputs, layout, sha256 = read(path)
+
+    def one(output: str) -> Callable[[Crops], FloatArray] | None:
+        return (lambda crops: run([output], crops)[0]) if output in outputs else None
+
+    predict = one("coefficients")
+    assert predict is not None
+    both = ("coefficients", "confidences")
+    confide = partial(run, both) if set(both) <= set(outputs) else None
+    return Network(predict, layout, sha256, one("descriptors"), confide)
 
 
-def _session(path: Path) -> tuple[onnxruntime.InferenceSession, CoefficientLayout, str]:
-    """Session of an ONNX file, layout of its coefficients, and their face model."""
+def _onnx(path: Path) -> tuple[Run, Collection[str], CoefficientLayout, str]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -108,30 +84,29 @@ def _session(path: Path) -> tuple[onnxruntime.InferenceSession, CoefficientLayou
     layout = LAYOUTS.get(metadata.get("layout", ""))
     if layout is None:
         raise ValueError(f"{path}: no known coefficient layout in the metadata")
-    return session, layout, metadata.get("face_model", "")
+
+    def run(outputs: Sequence[str], crops: Crops) -> list[FloatArray]:
+        found: list[FloatArray] = session.run(
+            outputs, {"crops": crops_nchw(crops).contiguous().numpy()}
+        )
+        return found
+
+    names = [output.name for output in session.get_outputs()]
+    return run, names, layout, metadata.get("face_model", "")
 
 
-def _onnx(path: Path) -> Network:
-    session, layout, sha256 = _session(path)
-
-    def run(output: str, crops: Crops) -> FloatArray:
-        crops_nchw = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) / 255
-        out: FloatArray = session.run([output], {"crops": crops_nchw})[0]
-        return out
-
-    describes = "descriptors" in {output.name for output in session.get_outputs()}
-    describe = partial(run, "descriptors") if describes else None
-    return Network(partial(run, "coefficients"), layout, sha256, describe)
-
-
-def _checkpoint(path: Path) -> Network:
-    rnet, _, info = load_checkpoint(path)
+def _checkpoint(path: Path) -> tuple[Run, Collection[str], CoefficientLayout, str]:
+    rnet, cnet, info = load_checkpoint(path)
 
     @torch.no_grad()
-    def run(output: str, crops: Crops) -> FloatArray:
-        crops_nchw = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
-        out: npt.NDArray[Any] = getattr(rnet.regress(crops_nchw), output).numpy()
-        return out
+    def run(outputs: Sequence[str], crops: Crops) -> list[FloatArray]:
+        found = rnet.regress(crops_nchw(crops))
+        values = found._asdict()
+        if cnet is not None and "confidences" in outputs:
+            values["confidences"] = cnet(found.stage1, found.pooled)
+        return [values[name].numpy() for name in outputs]
 
-    describe = None if rnet.branch is None else partial(run, "descriptors")
-    return Network(partial(run, "coefficients"), rnet.layout, info.face_model_sha256, describe)
+    names = ["coefficients"]
+    names += [] if cnet is None else ["confidences"]
+    names += [] if rnet.branch is None else ["descriptors"]
+    return run, names, rnet.layout, info.face_model_sha256

@@ -92,8 +92,7 @@ def predict_photos(
         ValueError: network and face model do not belong together, or there is no photo.
         UnreadablePhoto: a photo is missing or is no picture.
     """
-    if network.face_model_sha256 not in ("", model.sha256):
-        raise ValueError(f"the network is of face model {network.face_model_sha256}")
+    network.check(model)
     if not labels.names:
         raise ValueError("no photo has alignment points")
     transforms = np.stack([crop_transform(p, model.five_points) for p in labels.points])

@@ -30,7 +30,7 @@ from facewright.training.evaluation.report import Figure
 from facewright.training.photos.conventions import LandmarkConvention
 from facewright.training.photos.labels import PhotoLabels
 from facewright.training.photos.people import number_people
-from facewright.training.photos.rendering import render_faces
+from facewright.training.photos.rendering import drawn_and_seen
 
 Array = npt.NDArray[Any]
 
@@ -229,13 +229,11 @@ def lightness(
     Returns:
         Over the pixels of the drawn face; NaN where there is none.
     """
-    found = np.full((len(coefficients), 2), np.nan)
-    pictures, regions = render_faces(model, layout, coefficients)
-    for row, (picture, photo, region) in enumerate(zip(pictures, crops_u8, regions, strict=True)):
-        if region.any():
-            both = np.stack([picture[region], photo[region]]) / np.float32(255)
-            found[row] = lab_from_linear(linear_from_srgb(both))[..., 0].mean(1)
-    return found
+    found = []
+    for both in drawn_and_seen(model, layout, coefficients, crops_u8):
+        lab = lab_from_linear(linear_from_srgb(both / np.float32(255)))
+        found.append(lab[..., 0].mean(1) if both.size else np.full(2, np.nan))
+    return np.array(found)
 
 
 def lightness_figures(found: Array, on: str) -> list[Figure]:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.training.evaluation.errors import LandmarkError, MeshError
+from facewright.training.evaluation.errors import ScanError
 
 LANDMARK_SUFFIXES = (".pp", ".ljson", ".txt")
 
@@ -21,7 +21,7 @@ def read_obj(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     Texture coordinates, normals, colors and groups are passed over.
 
     Raises:
-        MeshError: no vertex, or a line that cannot be read.
+        ScanError: no vertex, or a line that cannot be read.
         OSError: no such file.
     """
     vertices: list[list[str]] = []
@@ -34,7 +34,7 @@ def read_obj(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
                 try:
                     corners = [int(word.split("/", 1)[0]) for word in line.split()[1:]]
                 except ValueError as error:
-                    raise MeshError(f"{path}, line {number}: {error}") from error
+                    raise ScanError(f"{path}, line {number}: {error}") from error
                 # Indices count from 1, or back from the last vertex so far if negative.
                 corners = [c - 1 if c > 0 else len(vertices) + c for c in corners]
                 triangles += [
@@ -43,9 +43,9 @@ def read_obj(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     try:
         points = np.array(vertices, np.float64)
     except ValueError as error:
-        raise MeshError(f"{path}: a vertex cannot be read: {error}") from error
+        raise ScanError(f"{path}: a vertex cannot be read: {error}") from error
     if points.ndim != 2 or points.shape[1] != 3:
-        raise MeshError(f"{path}: no vertices with three coordinates")
+        raise ScanError(f"{path}: no vertices with three coordinates")
     return points, np.array(triangles, np.int64).reshape(-1, 3)
 
 
@@ -64,7 +64,7 @@ def read_points(path: Path) -> NDArray[np.float64]:
     3), `.txt` (three numbers a line).
 
     Raises:
-        LandmarkError: an unknown suffix, or a file that cannot be read as what its suffix says.
+        ScanError: an unknown suffix, or a file that cannot be read as what its suffix says.
         OSError: no such file.
     """
     text = path.read_text()
@@ -77,13 +77,13 @@ def read_points(path: Path) -> NDArray[np.float64]:
         elif path.suffix == ".txt":
             points = np.array([line.split() for line in text.splitlines() if line.strip()], float)
         else:
-            raise LandmarkError(f"{path}: landmarks must be {', '.join(LANDMARK_SUFFIXES)}")
+            raise ScanError(f"{path}: landmarks must be {', '.join(LANDMARK_SUFFIXES)}")
     except (ElementTree.ParseError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, LandmarkError):
+        if isinstance(error, ScanError):
             raise
-        raise LandmarkError(f"{path}: not a readable {path.suffix} file: {error}") from error
+        raise ScanError(f"{path}: not a readable {path.suffix} file: {error}") from error
     if points.ndim != 2 or points.shape[1] != 3:
-        raise LandmarkError(f"{path}: expected points of three coordinates, got {points.shape}")
+        raise ScanError(f"{path}: expected points of three coordinates, got {points.shape}")
     return points
 
 

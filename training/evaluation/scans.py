@@ -23,7 +23,7 @@ from facewright.models.landmarks import (
     RIGHT_MOUTH_CORNER,
 )
 from facewright.models.morphable_model import PART_EYEBALL, PART_SKIN, MorphableModel
-from facewright.training.evaluation.errors import AlignmentError, EmptyCropError, LandmarkError
+from facewright.training.evaluation.errors import ScanError
 from facewright.training.evaluation.icp import register
 from facewright.training.evaluation.nearest import Surface, finite_points
 from facewright.training.evaluation.similarity import Similarity, fit_similarity
@@ -93,11 +93,11 @@ def markup_of(points: Array) -> Markup:
     """The mark-up of picked points (K, 3), by their number.
 
     Raises:
-        LandmarkError: no mark-up has that many.
+        ScanError: no mark-up has that many.
     """
     if len(points) not in MARKUPS:
         known = ", ".join(f"{count} ({m.name})" for count, m in sorted(MARKUPS.items()))
-        raise LandmarkError(f"{len(points)} landmarks; known are {known}")
+        raise ScanError(f"{len(points)} landmarks; known are {known}")
     return MARKUPS[len(points)]
 
 
@@ -133,7 +133,7 @@ class Prediction:
         """The prediction whose vertices (V, 3) are those of `model`'s mesh.
 
         Raises:
-            MeshError: vertices that are not finite.
+            ScanError: vertices that are not finite.
         """
         seen = np.isin(model.parts[model.triangles], (PART_SKIN, PART_EYEBALL)).all(1)
         surface = Surface(vertices, model.triangles[seen])
@@ -158,7 +158,7 @@ def around_nose_tip(scan: Scan, mean_landmarks: Array) -> tuple[Array, float]:
     guess = pose.apply(mean_landmarks[None, NOSE_TIP])[0]
     near = scan.points[np.linalg.norm(scan.points - guess, axis=1) < _NOSE_SEARCH]
     if not len(near):
-        raise EmptyCropError("the scan has no points where its landmarks say that the nose is")
+        raise ScanError("the scan has no points where its landmarks say that the nose is")
     forward = pose.rotation[:, 2]
     return near[np.argmax(near @ forward)], FACE_RADIUS
 
@@ -170,10 +170,10 @@ def now_region(scan: Scan, mean_landmarks: Array) -> tuple[Array, float]:
     radius is 0.7 times the sum of that way's length and the distance of the outer eye corners.
 
     Raises:
-        LandmarkError: the scan has other landmarks.
+        ScanError: the scan has other landmarks.
     """
     if scan.markup is not NOW_7:
-        raise LandmarkError(f"NoW's protocol needs {NOW_7.name}, got {scan.markup.name}")
+        raise ScanError(f"NoW's protocol needs {NOW_7.name}, got {scan.markup.name}")
     outer_left, inner_left, inner_right, outer_right, base = scan.landmarks[:5]
     bridge = (inner_left + inner_right) / 2
     width, height = np.linalg.norm(outer_left - outer_right), np.linalg.norm(bridge - base)
@@ -234,12 +234,7 @@ class ScanErrors:
 
 
 def measure(
-    scan: Scan,
-    prediction: Prediction,
-    protocol: Protocol,
-    mean_landmarks: Array,
-    *,
-    seed: int = 0,
+    scan: Scan, prediction: Prediction, protocol: Protocol, mean_landmarks: Array
 ) -> ScanErrors:
     """Compare a prediction with a scan.
 
@@ -248,42 +243,34 @@ def measure(
         prediction: of the face on it, in any pose; mm.
         protocol: such as `PAPER`.
         mean_landmarks: (68, 3) mm, of the mean face.
-        seed: of the points that the registration starts with.
 
     Raises:
-        MeshError: points that are not finite.
-        LandmarkError: landmarks that are not finite, or not those of the protocol.
-        EmptyCropError: the crop holds hardly any point.
-        AlignmentError: the scan is not in mm, or the prediction does not come to lie on it.
+        ScanError: points or landmarks are not finite, the landmarks are not those of the
+            protocol, the crop holds hardly any point, the scan is not in mm, or the prediction
+            does not come to lie on it.
     """
     points = finite_points(scan.points, "scan")
     if not np.isfinite(scan.landmarks).all():
-        raise LandmarkError("the scan's landmarks are not finite")
+        raise ScanError("the scan's landmarks are not finite")
     # The fit of both sets with a scale tells whether the units are the same.
     partners = scan.markup.weights @ prediction.landmarks
     if len(partners) != len(scan.landmarks):
-        raise LandmarkError(f"{len(scan.landmarks)} points are not {scan.markup.name}")
+        raise ScanError(f"{len(scan.landmarks)} points are not {scan.markup.name}")
     units = float(fit_similarity(partners, scan.landmarks).scale)
     if not 1 / _UNIT_RANGE < units < _UNIT_RANGE:
-        raise AlignmentError(
+        raise ScanError(
             f"the scan's landmarks span {units:.3g} times what the prediction's do:"
             " is the scan in millimeters, and are the landmarks in the right order?"
         )
     center, radius = protocol.crop(scan, mean_landmarks)
     crop = points[np.linalg.norm(points - center, axis=1) <= radius]
     if len(crop) < FEWEST_POINTS:
-        raise EmptyCropError(
+        raise ScanError(
             f"{len(crop)} of {len(points)} points lie within {radius:.0f} mm of the crop's center"
         )
-    start = fit_similarity(partners, scan.landmarks, scaled=protocol.scaled)
-    found = register(
-        prediction.surface,
-        crop,
-        start,
-        scaled=protocol.scaled,
-        trim=protocol.trim,
-        rng=np.random.default_rng(seed),
-    )
+    scaled, trim = protocol.scaled, protocol.trim
+    start = fit_similarity(partners, scan.landmarks, scaled=scaled)
+    found = register(prediction.surface, crop, start, scaled=scaled, trim=trim)
     covered = 1 - float(prediction.surface.on_border(found.nearest).mean())
     return ScanErrors(found.distances, covered, found.pose)
 

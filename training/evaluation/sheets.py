@@ -53,8 +53,7 @@ def comparison_sheet(
         ValueError: there are no rows, or a network is of another face model.
     """
     for network in networks:
-        if network.face_model_sha256 not in ("", model.sha256):
-            raise ValueError("a network was trained for another face model")
+        network.check(model)
     strips = [_strip(networks, model, shards, row, side) for row in track(rows.tolist())]
     return contact_sheet(strips, columns)
 
@@ -62,8 +61,7 @@ def comparison_sheet(
 def _strip(
     networks: Sequence[Network], model: MorphableModel, shards: ShardSet, row: int, side: int
 ) -> Picture:
-    inner = slice(shards.meta.margin, shards.meta.margin + CROP_SIZE)
-    crop = shards.images(np.array([row]))[:, inner, inner]
+    crop = shards.crops([row])
     faces = [_face(model, network.layout, network.predict(crop)[0]) for network in networks]
     photo = crop[0] / 255.0
     cells = [crop[0], *(face.over(photo, OPACITY) for face in faces)]

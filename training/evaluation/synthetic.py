@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from facewright.models.arrays import Array
-from facewright.models.camera import CROP_SIZE
 from facewright.models.landmarks import NOSE_TIP
 from facewright.models.layout import CoefficientLayout
 from facewright.models.morphable_model import MorphableModel
@@ -66,16 +65,11 @@ def evaluate_synthetic(
     """
     if not len(shards):
         raise ValueError("no portraits to evaluate on")
-    for sha256 in (shards.meta.face_model_sha256, network.face_model_sha256 or model.sha256):
-        if sha256 != model.sha256:
-            raise ValueError(f"labels or network are of face model {sha256}, not {model.sha256}")
-    margin = shards.meta.margin
-    inner = slice(margin, margin + CROP_SIZE)
+    network.check(model)
+    shards.check(model.sha256)
     coefficients = np.concatenate(
         [
-            network.predict(
-                shards.images(np.arange(k, min(k + BATCH, len(shards))))[:, inner, inner]
-            )
+            network.predict(shards.crops(np.arange(k, min(k + BATCH, len(shards)))))
             for k in track(range(0, len(shards), BATCH))
         ]
     )

@@ -134,7 +134,7 @@ def five_of_landmarks(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
 def _matlab(path: Path, keys: tuple[str, ...], kind: str) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            content: dict[str, Any] = loadmat(file, variable_names=keys)
+            content: dict[str, Any] = loadmat(file, variable_names=keys)  # type: ignore[arg-type]
     except (ValueError, TypeError, NotImplementedError, MatReadError) as error:
         raise FaceModelFileError(f"{path}: not a readable MATLAB file: {error}") from error
     missing = [key for key in keys if key not in content]

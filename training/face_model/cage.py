@@ -23,6 +23,7 @@ from facewright.training.face_model.mouth import (
     tongue_quads,
 )
 from facewright.training.face_model.sources import BaseMesh, FaceSources
+from facewright.training.face_model.subdivision import directed_edges
 
 #: Millimeters per unit of the base mesh: the mean adult gets an interpupillary distance of 62 mm.
 MM_PER_UNIT = 107.0
@@ -148,7 +149,7 @@ def shallow_pocket(
     for ring in peeled[:-1]:
         quads = mesh.quads[ring]
         on_loop.append(np.unique(quads[reached[quads]]))
-        edges = np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2)
+        edges = directed_edges(quads)
         edges = np.concatenate([edges, edges[:, ::-1]])
         crossing = reached[edges[:, 0]] & ~reached[edges[:, 1]]
         inward[edges[crossing, 0]] = edges[crossing, 1]

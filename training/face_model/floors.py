@@ -128,8 +128,8 @@ def distance(model: MorphableModel, vertices: Array, truth: TrueFace) -> float:
 def fit(model: MorphableModel, truth: TrueFace) -> Array:
     """(n_identity,) coefficients whose neutral face is nearest to the truth, with a unit prior."""
     mean = model.mean_vertices.astype(np.float64)
-    basis = model.shape(np.eye(model.n_identity), np.zeros((model.n_identity, model.n_expression)))
-    basis = basis.astype(np.float64) - mean
+    neutral = np.zeros((model.n_identity, model.n_expression))
+    basis = model.shape(np.eye(model.n_identity), neutral).astype(np.float64) - mean
     coefficients = np.zeros(model.n_identity)
     for weight in RIDGES:
         vertices = mean + np.tensordot(coefficients, basis, 1)

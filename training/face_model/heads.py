@@ -19,6 +19,7 @@ from facewright.training.face_model.build import Geometry
 from facewright.training.face_model.cage import EYEBALL, MM_PER_UNIT, POCKET, SKIN, TEETH, TONGUE
 from facewright.training.face_model.components import mirror_field, symmetric_components
 from facewright.training.face_model.expression import unit_displacement
+from facewright.training.face_model.landmarks import region_share
 from facewright.training.face_model.people import People
 from facewright.training.face_model.rigid import face_rows
 from facewright.training.face_model.subdivision import catmull_clark
@@ -134,7 +135,7 @@ def head_expression_basis(geometry: Geometry) -> np.ndarray:
 
 def build_head_model(geometry: Geometry) -> HeadModel:
     """Extend the face model to whole heads."""
-    sources, topology, cage = geometry.sources, geometry.topology, geometry.head
+    topology, cage = geometry.topology, geometry.head
     identity, expression = geometry.identity, geometry.expression
     landmarks, origin = geometry.landmarks, geometry.origin
     mean = identity.head_mean
@@ -168,18 +169,11 @@ def build_head_model(geometry: Geometry) -> HeadModel:
         parts[quads[quad_parts == part]] = part
     masks = {}
     for name in ("lips", "eyelids", "ears", "face"):
-        labeled = getattr(topology.regions, name) & topology.regions.skin
-        inside = np.bincount(
-            sources.mesh.quads[labeled].ravel(), minlength=len(sources.mesh.vertices)
-        )
-        around = np.bincount(
-            sources.mesh.quads[topology.regions.skin].ravel(), minlength=len(sources.mesh.vertices)
-        )
-        weight = matrix @ (inside / np.maximum(around, 1))[cage.base_index]
+        weight = matrix @ region_share(topology, getattr(topology.regions, name), cage)
         masks[name] = np.where(parts == SKIN, np.clip(weight, 0, 1), 0).astype(np.float32)
 
     reference = matrix @ (cage.source @ topology.reference * MM_PER_UNIT - topology.origin)
-    distance, nearest = cKDTree(topology.reference_dense).query(reference)
+    distance, nearest = map(np.asarray, cKDTree(topology.reference_dense).query(reference))
     same = np.flatnonzero((distance < 1e-6) & (parts == topology.parts[nearest]))
     return HeadModel(
         mean_shape=(matrix @ (mean - origin)).astype(np.float32),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from facewright.models.landmarks import LANDMARK_COUNT, MIRROR_ORDER
-from facewright.training.face_model.cage import POCKET, SKIN
+from facewright.training.face_model.cage import POCKET, SKIN, Cage
 from facewright.training.face_model.topology import Topology
 
 #: iBUG index -> (x, y, z) mm on the reference head, origin between the eyeballs.
@@ -62,15 +62,20 @@ def find_landmarks(topology: Topology, jaw_open: np.ndarray) -> np.ndarray:
     return found
 
 
+def region_share(topology: Topology, quads: np.ndarray, cage: Cage) -> np.ndarray:
+    """(C,) in [0, 1]: which share of the skin around a cage's vertices is of quads (Q,) bool."""
+    base, skin = topology.base_quads, topology.regions.skin
+    inside, around = (
+        np.bincount(base[chosen].ravel(), minlength=len(topology.reference))
+        for chosen in (quads & skin, skin)
+    )
+    return (inside / np.maximum(around, 1))[cage.base_index]
+
+
 def region_weights(topology: Topology, quads: np.ndarray) -> np.ndarray:
     """(V,) float32 in [0, 1]: a soft mask of base-mesh quads (Q,) bool on the dense face."""
-    mesh_quads, cage = topology.base_quads, topology.cage
-    n_base = topology.reference.shape[0]
-    skin = topology.regions.skin
-    inside = np.bincount(mesh_quads[quads & skin].ravel(), minlength=n_base)
-    around = np.bincount(mesh_quads[skin].ravel(), minlength=n_base)
-    on_cage = (inside / np.maximum(around, 1))[cage.base_index]
-    weights = np.clip(topology.dense.matrix @ on_cage, 0, 1)
+    share = region_share(topology, quads, topology.cage)
+    weights = np.clip(topology.dense.matrix @ share, 0, 1)
     return np.where(topology.parts == SKIN, weights, 0).astype(np.float32)
 
 

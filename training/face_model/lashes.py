@@ -195,7 +195,8 @@ def grow(
         (dense.shape[1], n_cage),
     )
     turning = {"identity": "none", "expression": "small", "targets": "full"}
-    points, matrices, triangles = [], [], []
+    points, triangles = [], []
+    matrices: list[sp.csr_matrix] = []
     moved: dict[str, list[np.ndarray]] = {name: [] for name in fields}
     for lid in LIDS:
         hairs, hair_triangles = hair_rows(lid, np.random.default_rng(SEED))
@@ -211,11 +212,12 @@ def grow(
                 moved[name].append(np.stack(parts).reshape(len(own), -1, 3))
             triangles.append(hair_triangles + sum(matrix.shape[0] for matrix in matrices))
             before = sum(len(own) for own in points[:-1])
-            new = sp.eye(2 * lid.stations, n_cage + before + 2 * lid.stations, n_cage + before)
+            new = sp.eye(
+                2 * lid.stations, n_cage + before + 2 * lid.stations, n_cage + before, format="csr"
+            )
             total = n_cage + sum(4 * each.stations for each in LIDS)
-            places.resize(lid.stations, total)
-            new = new.tocsr()
-            new.resize(2 * lid.stations, total)
+            places.resize((lid.stations, total))
+            new.resize((2 * lid.stations, total))
             matrices.append(hairs @ sp.vstack([places, new]))
     return (
         np.concatenate(points),
@@ -230,7 +232,7 @@ def add_lashes(
     geometry: Geometry,
     rig: RigTopology,
     fields: Mapping[str, np.ndarray],
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """The arrays of a head's file, with lashes as its last part, at every detail.
 
     Args:

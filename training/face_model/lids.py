@@ -18,6 +18,7 @@ from scipy.sparse.linalg import splu
 
 from facewright.training.face_model.cage import EYEBALL, POCKET, SKIN
 from facewright.training.face_model.components import mirror_field
+from facewright.training.face_model.subdivision import adjacency
 from facewright.training.face_model.topology import Topology
 
 BLINKS = {-1: "eyeBlinkRight", 1: "eyeBlinkLeft"}
@@ -145,11 +146,9 @@ def correction(topology: Topology, mean: np.ndarray, blink: np.ndarray, eye: Eye
     distance = np.linalg.norm(mean - eye.center, axis=1)
     on_skin = np.isin(np.arange(len(mean)), cage.quads[cage.parts != EYEBALL])
     free = np.flatnonzero(on_skin & (distance < eye.radius + REACH))
-    links = np.stack([cage.quads, np.roll(cage.quads, -1, axis=1)], axis=2).reshape(-1, 2)
-    adjacency = sp.csr_matrix((np.ones(len(links)), links.T), (len(mean), len(mean)))
-    adjacency = ((adjacency + adjacency.T) > 0).astype(np.float64)
-    degree = np.maximum(np.asarray(adjacency.sum(axis=1)).ravel(), 1)
-    bending = (sp.identity(len(mean)) - sp.diags(1 / degree) @ adjacency).tocsr()[:, free]
+    links = adjacency(cage.quads, len(mean))
+    degree = np.maximum(np.asarray(links.sum(axis=1)).ravel(), 1)
+    bending = (sp.identity(len(mean)) - sp.diags(1 / degree) @ links).tocsr()[:, free]
     form = BENDING * bending.T @ bending + SIZE * sp.identity(len(free))
 
     start, path = matrix @ mean, matrix @ blink

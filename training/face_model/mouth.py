@@ -106,13 +106,17 @@ def attachment(
     return sp.csr_matrix((weights.ravel(), (row, column)), (len(inner), len(position)))
 
 
+def rotation_between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """(3, 3) M such that ``before @ M`` (n, 3) lies as ``after`` does, but for a shift (Kabsch)."""
+    u, _, vt = np.linalg.svd((before - before.mean(axis=0)).T @ (after - after.mean(axis=0)))
+    u[:, 2] *= np.sign(np.linalg.det(u @ vt))
+    return u @ vt
+
+
 def jaw_motion(before: np.ndarray, displacement: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rotation less identity (3, 3) and shift (3,) mm of the middle of lower teeth (n, 3)."""
-    centered = before - before.mean(axis=0)
-    after = before + displacement
-    u, _, vt = np.linalg.svd(centered.T @ (after - after.mean(axis=0)))
-    u[:, 2] *= np.sign(np.linalg.det(u @ vt))
-    return (u @ vt).T - np.eye(3), displacement.mean(axis=0)
+    turn = rotation_between(before, before + displacement).T
+    return turn - np.eye(3), displacement.mean(axis=0)
 
 
 def carry_by_jaw(

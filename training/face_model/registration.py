@@ -27,7 +27,7 @@ from facewright.models.rasterizer import rasterize
 from facewright.training.evaluation.nearest import Surface
 
 Array = NDArray[np.float64]
-Indices = NDArray[np.int64]
+Indices = NDArray[Any]
 
 #: Weights of the bending energy (mm^4), one per iteration, from stiff to soft.
 STIFFNESS = (
@@ -192,7 +192,7 @@ def curve_rows(vertices: Array, triangles: Indices, landmarks: Indices) -> sp.cs
     columns: list[Indices] = []
     for chain in CURVES:
         for start, end in zip(chain[:-1], chain[1:], strict=True):
-            _, before = dijkstra(
+            _, before = dijkstra(  # type: ignore[call-overload]
                 graph, directed=False, indices=int(landmarks[start]), return_predecessors=True,
                 limit=60.0,
             )  # fmt: skip

@@ -23,9 +23,15 @@ from facewright.training.face_model.cage import MM_PER_UNIT, SKIN
 from facewright.training.face_model.components import mirror_field
 from facewright.training.face_model.expression import other_side, unit_displacement, unit_on_cage
 from facewright.training.face_model.heads import head_expression_basis, head_identity_basis
+from facewright.training.face_model.landmarks import region_share
 from facewright.training.face_model.lashes import add_lashes
 from facewright.training.face_model.levels import face_levels
-from facewright.training.face_model.mouth import TONGUE_GROUP, WIDTH, affine_weights
+from facewright.training.face_model.mouth import (
+    TONGUE_GROUP,
+    WIDTH,
+    affine_weights,
+    rotation_between,
+)
 from facewright.training.face_model.rig_topology import (
     HEAD_PARTS,
     RigTopology,
@@ -33,6 +39,7 @@ from facewright.training.face_model.rig_topology import (
     on_head,
 )
 from facewright.training.face_model.rigid import face_rows
+from facewright.training.face_model.subdivision import adjacency, boundary_edges
 
 NAME, RIG_VERSION = "facewright-open-head", "1.1.0"
 #: Displacements below this are no part of a blendshape, mm.
@@ -185,21 +192,15 @@ def blendshape_targets(geometry: Geometry, rig: RigTopology, mean: np.ndarray) -
 
 def turned(mean: np.ndarray, target: np.ndarray, ball: np.ndarray, front: np.ndarray) -> np.ndarray:
     """(n, 3) mm: displacement of an eyeball that turns about its center as its front does."""
-    offset = mean[front] - mean[front].mean(axis=0)
-    after = mean[front] + target[front]
-    u, _, vt = np.linalg.svd(offset.T @ (after - after.mean(axis=0)))
-    u[:, 2] *= np.sign(np.linalg.det(u @ vt))
+    turn = rotation_between(mean[front], mean[front] + target[front])
     around = mean[ball] - mean[ball].mean(axis=0)
-    return around @ (u @ vt) - around
+    return around @ turn - around
 
 
 def laplacian(rig: RigTopology) -> sp.csr_matrix:
     """(C, C) graph Laplacian of the cage, degrees less neighbors."""
-    quads, n = rig.cage.quads, rig.cage.n_vertices
-    links = np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2)
-    adjacency = sp.csr_matrix((np.ones(len(links)), links.T), (n, n))
-    adjacency = ((adjacency + adjacency.T) > 0).astype(np.float64)
-    return (sp.diags(np.asarray(adjacency.sum(axis=1)).ravel()) - adjacency).tocsr()
+    links = adjacency(rig.cage.quads, rig.cage.n_vertices)
+    return (sp.diags(np.asarray(links.sum(axis=1)).ravel()) - links).tocsr()
 
 
 def harmonic(rig: RigTopology, fixed: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -210,9 +211,9 @@ def harmonic(rig: RigTopology, fixed: np.ndarray, values: np.ndarray) -> np.ndar
     system = laplacian(rig)
     n = system.shape[0]
     labels = sp.csgraph.connected_components(system, directed=False)[1]
-    free = np.isin(labels, np.unique(labels[fixed]))
-    free[fixed] = False
-    free = np.flatnonzero(free)
+    loose = np.isin(labels, np.unique(labels[fixed]))
+    loose[fixed] = False
+    free = np.flatnonzero(loose)
     result = np.zeros((n, values.shape[1]))
     result[fixed] = values
     right = -(system[free][:, fixed] @ values)
@@ -224,9 +225,7 @@ def rim(rig: RigTopology) -> np.ndarray:
     """Cage vertices of the neck's lower edge."""
     quads = rig.cage.quads[rig.cage.parts == SKIN]
     low = rig.reference[quads, 1].mean(axis=1) < -100
-    edges = np.stack([quads[low], np.roll(quads[low], -1, axis=1)], axis=2).reshape(-1, 2)
-    edges, count = np.unique(np.sort(edges, axis=1), axis=0, return_counts=True)
-    ends = np.unique(edges[count == 1])
+    ends = np.unique(boundary_edges(quads[low]))
     return ends[rig.reference[ends, 1] < -120]
 
 
@@ -262,17 +261,14 @@ def joint_weights(geometry: Geometry, rig: RigTopology) -> np.ndarray:
 
 def region_weights(geometry: Geometry, rig: RigTopology, same: np.ndarray) -> np.ndarray:
     """(R, V) in [0, 1], in the order of REGIONS."""
-    regions, mesh = geometry.topology.regions, geometry.sources.mesh
+    regions = geometry.topology.regions
     points = rig.matrix @ rig.reference
     on_skin = np.zeros(len(points), bool)
     on_skin[rig.triangles[2][rig.triangle_parts[2] == HEAD_PARTS.index("skin")]] = True
-    around = np.bincount(mesh.quads[regions.skin].ravel(), minlength=len(mesh.vertices))
     weights = {}
     for name in ("lips", "eyelids", "ears"):
-        labeled = getattr(regions, name) & regions.skin
-        inside = np.bincount(mesh.quads[labeled].ravel(), minlength=len(mesh.vertices))
-        on_cage = (inside / np.maximum(around, 1))[rig.cage.base_index]
-        weights[name] = np.clip(rig.matrix @ on_cage, 0, 1) * on_skin
+        share = region_share(geometry.topology, getattr(regions, name), rig.cage)
+        weights[name] = np.clip(rig.matrix @ share, 0, 1) * on_skin
     radius = np.linalg.norm(2 * (geometry.uv.astype(np.float64) - 0.5), axis=1) / 0.99
     fade = np.clip((FADES[1] - radius) / (FADES[1] - FADES[0]), 0, 1)
     fade = fade**2 * (3 - 2 * fade)

@@ -29,7 +29,12 @@ from facewright.training.face_model.cage import (
 from facewright.training.face_model.mouth import UPPER_TEETH
 from facewright.training.face_model.rigid import face_rows
 from facewright.training.face_model.sources import BaseMesh, FaceSources
-from facewright.training.face_model.subdivision import catmull_clark
+from facewright.training.face_model.subdivision import (
+    adjacency,
+    boundary_edges,
+    catmull_clark,
+    quad_edges,
+)
 from facewright.training.face_model.topology import Topology
 from facewright.training.face_model.uv import disc_map
 
@@ -125,9 +130,8 @@ def head_part_of_quads(mesh: BaseMesh, cage: Cage, reference: np.ndarray) -> np.
 def rim_smoothing(cage: Cage, reference: np.ndarray) -> sp.csr_matrix:
     """(C, C) operator that averages the vertices of the neck's rim along it, RIM_STEPS times."""
     skin = cage.quads[cage.parts == SKIN]
-    edges = np.stack([skin, np.roll(skin, -1, axis=1)], axis=2).reshape(-1, 2)
-    edges, count = np.unique(np.sort(edges, axis=1), axis=0, return_counts=True)
-    edges = edges[(count == 1) & (reference[edges, 1] < RIM_BELOW).all(axis=1)]
+    edges = boundary_edges(skin)
+    edges = edges[(reference[edges, 1] < RIM_BELOW).all(axis=1)]
     links = sp.csr_matrix((np.ones(len(edges)), edges.T), (cage.n_vertices,) * 2)
     links = links + links.T
     degree = np.asarray(links.sum(axis=1)).ravel()
@@ -146,9 +150,7 @@ def rim_smoothing(cage: Cage, reference: np.ndarray) -> sp.csr_matrix:
 def seam(cage: Cage, reference: np.ndarray) -> np.ndarray:
     """Cage vertices on the middle line of the back of the head, from the neck's rim upwards."""
     skin = cage.quads[cage.parts == SKIN]
-    edges = np.unique(
-        np.sort(np.stack([skin, np.roll(skin, -1, axis=1)], axis=2).reshape(-1, 2)), axis=0
-    )
+    edges, _ = quad_edges(skin)
     middle = (cage.mirror[edges] == edges).all(axis=1) & (reference[edges, 2] < SEAM_BEHIND).all(
         axis=1
     )
@@ -299,8 +301,7 @@ def unrolled(points: np.ndarray, quads: np.ndarray) -> np.ndarray:
 
     The first coordinate runs along its longer side, to +x, the second across it.
     """
-    edges = np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2)
-    links = sp.csr_matrix((np.ones(len(edges)), edges.T), (len(points),) * 2)
+    links = adjacency(quads, len(points))
     steps = sp.csgraph.shortest_path(links, directed=False, unweighted=True)
     corners = np.flatnonzero(np.bincount(quads.ravel()) == 1)
     first = corners[points[corners, 0].argmin()]
@@ -343,14 +344,14 @@ def on_head(topology: Topology, rig: RigTopology) -> tuple[np.ndarray, np.ndarra
         of_head = np.flatnonzero(vertex_parts == label)
         of_face = np.flatnonzero(topology.parts == label)
         tree_of[label] = cKDTree(points[of_head]), of_head
-        distance, nearest = cKDTree(face[of_face]).query(points[of_head])
+        distance, nearest = map(np.asarray, cKDTree(face[of_face]).query(points[of_head]))
         hit = distance < 1e-6
         same[of_head[hit]] = of_face[nearest[hit]]
         uv[of_face[nearest[hit]]] = rig.uv[of_head[hit]]
         found[of_face[nearest[hit]]] = True
     for vertex in np.flatnonzero(~found):
         tree, of_head = tree_of[int(topology.parts[vertex])]
-        near = of_head[tree.query(face[vertex], 6)[1]]
+        near = of_head[np.asarray(tree.query(face[vertex], 6)[1])]
         uv[vertex] = _on_an_edge(face[vertex], points[near], rig.uv[near])
     return same, uv.astype(np.float32)
 

@@ -29,7 +29,7 @@ from facewright.training.face_model.registration import (
 )
 from facewright.training.face_model.rigid import align, face_metric, face_rows
 from facewright.training.face_model.scans import LEFT_EYE, RIGHT_EYE, ScanStatistics
-from facewright.training.face_model.subdivision import subdivide
+from facewright.training.face_model.subdivision import adjacency, subdivide
 from facewright.training.face_model.topology import Topology
 
 FILE = Path(__file__).with_name("scanned_heads.npz")
@@ -165,10 +165,10 @@ def register_scans(
     start = adult_mean(topology, cage, population)
     template = make_template(topology, cage, start, landmarks)
     marks = (template.landmark_rows @ start)[INNER]
-    scale, rotation, offset = fit_similarity(marks, scans.mean[scans.landmarks][INNER])
-    scale = float(scale)
+    pose = fit_similarity(marks, scans.mean[scans.landmarks][INNER])
+    scale, rotation = float(pose.scale), pose.rotation
     # Both are symmetric, so that what is left of the rotation is pitch.
-    scans = scans.moved(rotation.T, offset)
+    scans = scans.moved(rotation.T, pose.translation)
     template = make_template(topology, cage, scale * start, landmarks)
     low, high = (np.array(corner) for corner in EAR_BOX)
     eyes = scans.mean[np.concatenate([scans.parts[LEFT_EYE], scans.parts[RIGHT_EYE]])].mean(axis=0)
@@ -196,11 +196,8 @@ def corner_smoothing(cage: Cage, template: Template, mean: NDArray[np.float64]) 
         mean: (H, 3) mm, the registered cage.
     """
     quads = cage.quads[cage.parts <= POCKET]
-    edges = np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2)
-    edges = np.unique(np.sort(edges, axis=1), axis=0)
     n = cage.n_vertices
-    links = sp.coo_matrix((np.ones(len(edges)), edges.T), (n, n))
-    links = (links + links.T).tocsr()
+    links = adjacency(quads, n)
     degree = np.maximum(np.asarray(links.sum(axis=1)).ravel(), 1)
     corners = (template.landmark_rows @ mean)[list(CORNERS)]
     distance = np.linalg.norm(mean[:, None] - corners, axis=2).min(axis=1)

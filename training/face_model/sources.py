@@ -10,10 +10,10 @@ from __future__ import annotations
 import gzip
 import importlib.metadata
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -31,42 +31,14 @@ class SourcesUnavailable(Exception):
     """The pinned wheel is neither installed nor at the given path, or has another version."""
 
 
-class _Archive(Protocol):
-    """Read-only access to the wheel's files by their path inside it."""
-
-    def read(self, name: str) -> bytes: ...
-
-    def names(self) -> list[str]: ...
-
-
-class _WheelFile:
-    def __init__(self, path: Path) -> None:
-        self._zip = zipfile.ZipFile(path)
-
-    def read(self, name: str) -> bytes:
-        return self._zip.read(name)
-
-    def names(self) -> list[str]:
-        return self._zip.namelist()
-
-
-class _InstalledWheel:
-    def __init__(self, distribution: importlib.metadata.Distribution) -> None:
-        self._distribution = distribution
-
-    def read(self, name: str) -> bytes:
-        return Path(str(self._distribution.locate_file(name))).read_bytes()
-
-    def names(self) -> list[str]:
-        return [str(PurePosixPath(f)) for f in self._distribution.files or []]
-
-
-def _open_archive(wheel: Path | None) -> _Archive:
+def _open_wheel(wheel: Path | None) -> tuple[Callable[[str], bytes], list[str]]:
+    """What reads the wheel's files by their path inside it, and those paths."""
     if wheel is not None:
         expected = f"{DISTRIBUTION}-{VERSION}-"
         if not wheel.is_file() or not wheel.name.startswith(expected):
             raise SourcesUnavailable(f"{wheel} is not a wheel file named {expected}*.whl")
-        return _WheelFile(wheel)
+        archive = zipfile.ZipFile(wheel)
+        return archive.read, archive.namelist()
     try:
         distribution = importlib.metadata.distribution(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError as error:
@@ -77,7 +49,11 @@ def _open_archive(wheel: Path | None) -> _Archive:
         raise SourcesUnavailable(
             f"{DISTRIBUTION} {distribution.version} is installed, {VERSION} is needed"
         )
-    return _InstalledWheel(distribution)
+
+    def read(name: str) -> bytes:
+        return Path(str(distribution.locate_file(name))).read_bytes()
+
+    return read, [str(PurePosixPath(file)) for file in distribution.files or []]
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,20 +147,20 @@ class FaceSources:
         Raises:
             SourcesUnavailable: neither is there, or the version is another one.
         """
-        self._archive = _open_archive(wheel)
+        self._read, self._names = _open_wheel(wheel)
         self._targets: dict[str, np.ndarray] = {}
 
     @cached_property
     def mesh(self) -> BaseMesh:
         """The base mesh with its mirror table."""
-        vertices, quads, uv, quad_uv, groups = parse_obj(self._archive.read(BASE_MESH).decode())
-        mirror = parse_mirror(self._archive.read(MIRROR_TABLE).decode(), len(vertices))
+        vertices, quads, uv, quad_uv, groups = parse_obj(self._read(BASE_MESH).decode())
+        mirror = parse_mirror(self._read(MIRROR_TABLE).decode(), len(vertices))
         return BaseMesh(vertices, quads, uv, quad_uv, groups, mirror)
 
     @cached_property
     def _target_files(self) -> dict[str, str]:
         files = {}
-        for name in self._archive.names():
+        for name in self._names:
             for root in (TARGETS_ROOT, ACTION_UNITS_ROOT):
                 if name.startswith(root + "/") and ".target" in name:
                     relative = name[len(root) + 1 :]
@@ -203,7 +179,7 @@ class FaceSources:
         """
         if name not in self._targets:
             file = self._target_files[name]
-            data = self._archive.read(file)
+            data = self._read(file)
             text = gzip.decompress(data) if file.endswith(".gz") else data
             self._targets[name] = parse_target(text.decode(), len(self.mesh.vertices))
         return self._targets[name]
@@ -214,7 +190,7 @@ class FaceSources:
         The masks ("face", "ears", "lips", "eyelids", "inside-mouth") are nearly symmetric; the
         result is made exactly so (a quad counts when it or its mirror image is painted).
         """
-        data = np.frombuffer(self._archive.read(f"{TEXTURES_ROOT}/mpfb_{texture}.jpg"), np.uint8)
+        data = np.frombuffer(self._read(f"{TEXTURES_ROOT}/mpfb_{texture}.jpg"), np.uint8)
         picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
         if picture is None:
             raise ValueError(f"the mask {texture!r} is no picture")

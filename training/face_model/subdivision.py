@@ -34,18 +34,37 @@ class SubdividedMesh:
     mirror: np.ndarray
 
 
+def directed_edges(quads: np.ndarray) -> np.ndarray:
+    """(4Q, 2) the edges as the quads run along them."""
+    return np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2)
+
+
 def quad_edges(quads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Unique undirected edges (E, 2), sorted, and (Q, 4) the edge from corner k to corner k + 1."""
-    directed = np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2)
-    edges, index = np.unique(np.sort(directed, axis=1), axis=0, return_inverse=True)
+    directed = np.sort(directed_edges(quads), axis=1)
+    edges, index = np.unique(directed, axis=0, return_inverse=True)
     return edges, index.reshape(len(quads), 4)
+
+
+def boundary_edges(quads: np.ndarray) -> np.ndarray:
+    """(E, 2) the undirected edges that only one quad has."""
+    directed = np.sort(directed_edges(quads), axis=1)
+    edges, count = np.unique(directed, axis=0, return_counts=True)
+    return edges[count == 1]
+
+
+def adjacency(quads: np.ndarray, n_vertices: int) -> sp.csr_matrix:
+    """(V, V) CSR, 1 where an edge joins two vertices."""
+    edges = directed_edges(quads)
+    links = sp.csr_matrix((np.ones(len(edges)), edges.T), (n_vertices, n_vertices))
+    return ((links + links.T) > 0).astype(np.float64)
 
 
 def _average(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
     """Sparse matrix that averages, for every row, the listed columns (empty rows stay zero)."""
     matrix = sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape)
     count = np.asarray(matrix.sum(axis=1)).ravel()
-    return sp.diags(1.0 / np.maximum(count, 1.0)) @ matrix
+    return (sp.diags(1.0 / np.maximum(count, 1.0)) @ matrix).tocsr()
 
 
 def _rows(selected: np.ndarray) -> sp.dia_matrix:

@@ -100,7 +100,7 @@ def build_topology(sources: FaceSources) -> Topology:
         (np.ones(2 * len(edges)), (edges.ravel(), edges[:, ::-1].ravel())),
         (cage.n_vertices, cage.n_vertices),
     ).tocsr()
-    neighbors = sp.diags(1 / np.asarray(neighbors.sum(axis=1)).ravel()) @ neighbors
+    neighbors = (sp.diags(1 / np.asarray(neighbors.sum(axis=1)).ravel()) @ neighbors).tocsr()
     mask = on_vertex[cage.base_index]
     for _ in range(MASK_SMOOTHING_STEPS):
         mask = 0.4 * mask + 0.6 * (neighbors @ mask)

@@ -80,10 +80,9 @@ def disc_map(points: np.ndarray, triangles: np.ndarray, softness: np.ndarray) ->
     mapped = np.zeros((len(points), 2))
     mapped[loop] = np.stack([np.cos(arc + shift), np.sin(arc + shift)], axis=1)
 
-    weights = mean_value_weights(points, triangles)
-    weights = weights.tocoo()
-    weights.data /= softness[weights.row] + softness[weights.col]
-    weights = sp.diags(1 / np.asarray(weights.sum(axis=1)).ravel()) @ weights.tocsr()
+    links = mean_value_weights(points, triangles).tocoo()
+    links.data /= softness[links.row] + softness[links.col]
+    weights = sp.diags(1 / np.asarray(links.sum(axis=1)).ravel()) @ links.tocsr()
     fixed = np.zeros(len(points), bool)
     fixed[loop] = True
     free = np.flatnonzero(~fixed)
@@ -208,7 +207,7 @@ def texture_coordinates(topology: Topology) -> np.ndarray:
     mirrored = uv[mirror] * [-1, 1] + [1, 0]
     uv = (uv + mirrored) / 2
     cage, matrix = topology.cage, topology.dense.matrix
-    for rows, part, (center, radius) in (
+    for rows, part, (middle, reach) in (
         (cage.tongue, TONGUE, TONGUE_DISC),
         (cage.upper_teeth, TEETH, TEETH_DISCS[0]),
         (cage.lower_teeth, TEETH, TEETH_DISCS[1]),
@@ -220,5 +219,5 @@ def texture_coordinates(topology: Topology) -> np.ndarray:
         triangles = index[triangles[np.isin(triangles[:, 0], of_part)]]
         flat = disc_map(points[of_part], triangles, np.ones(len(of_part)))
         flat = (flat + flat[index[mirror[of_part]]] * [-1, 1]) / 2
-        uv[of_part] = center + radius * flat
+        uv[of_part] = middle + reach * flat
     return np.clip(uv, 0, 1).astype(np.float32)

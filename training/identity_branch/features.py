@@ -9,17 +9,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from facewright.models.arrays import FloatArray
 from facewright.models.identity_branch_torch import IdentityBranch
 from facewright.models.recognition_torch import TRUNK_FEATURES
 from facewright.models.rnet_torch import RNet
-from facewright.training.data.kept_rows import note_rows_done, rows_done
-from facewright.training.data.shards import CROP_SIZE, ShardSet
-
-BATCH = 16
-ROWS_BETWEEN_SAVES = 16 * BATCH
+from facewright.training.data.crops import crops_nchw
+from facewright.training.data.kept_rows import kept_rows
+from facewright.training.data.shards import ShardSet
 
 
 def portrait_features(
@@ -44,28 +42,15 @@ def portrait_features(
         The trunk's features (n, 256) and R-Net's coefficients (n, layout.size).
     """
     made_of = {"networks": of, "shards": [str(path) for path in shards.shard_paths]}
-    directory.mkdir(parents=True, exist_ok=True)
-    done = rows_done(directory, made_of)
     widths = {"trunk": TRUNK_FEATURES, "rnet": rnet.layout.size}
-    arrays = {
-        name: np.lib.format.open_memmap(
-            directory / f"{name}.npy", "r+" if done else "w+", np.float32, (len(shards), width)
-        )
-        for name, width in widths.items()
-    }
-    device, margin = next(rnet.parameters()).device, shards.meta.margin
-    inner = slice(margin, margin + CROP_SIZE)
-    with torch.inference_mode():
-        for start in track(range(done, len(shards), BATCH)):
-            end = min(start + BATCH, len(shards))
-            rgb_u8 = np.ascontiguousarray(shards.images(np.arange(start, end))[:, inner, inner])
-            crops_nchw = torch.from_numpy(rgb_u8).to(device).permute(0, 3, 1, 2).float() / 255
-            coefficients = rnet(crops_nchw)
-            chips = branch.chips(crops_nchw, coefficients, rnet.layout)
-            arrays["trunk"][start:end] = branch.trunk.features(chips).cpu().numpy()
-            arrays["rnet"][start:end] = coefficients.cpu().numpy()
-            if end == len(shards) or (end - done) % ROWS_BETWEEN_SAVES == 0:
-                for array in arrays.values():
-                    array.flush()
-                note_rows_done(directory, made_of, end)
+    shapes = {name: ((len(shards), width), np.float32) for name, width in widths.items()}
+    device = next(rnet.parameters()).device
+
+    def compute(start: int, end: int) -> dict[str, Tensor]:
+        crops = crops_nchw(shards.crops(np.arange(start, end))).to(device)
+        coefficients = rnet(crops)
+        chips = branch.chips(crops, coefficients, rnet.layout)
+        return {"trunk": branch.trunk.features(chips), "rnet": coefficients}
+
+    arrays = kept_rows(directory, made_of, shapes, compute, track)
     return np.array(arrays["trunk"]), np.array(arrays["rnet"])

@@ -130,9 +130,7 @@ class TrunkRun:
 
     @property
     def _progress(self) -> float:
-        minutes = self._settings.experiment.minutes
-        assert minutes is not None
-        return self._seconds / (60 * minutes)
+        return self._settings.experiment.progress(0, self._seconds)
 
     def train(
         self,

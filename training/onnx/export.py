@@ -28,6 +28,7 @@ from facewright.models.cnet_torch import N_CONFIDENCES, CNet
 from facewright.models.layout import CoefficientLayout
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.rnet_torch import RNet
+from facewright.training.data.crops import crops_nchw
 from facewright.training.data.shards import ShardSet
 from facewright.training.onnx.graph import OPSET, build_onnx, serialize
 from facewright.training.onnx.model_card import read_figures, render_model_card
@@ -44,7 +45,7 @@ CHECK_SEED = 0
 Storage = Literal["int8", "float16", "float32"]
 
 
-class ExportError(RuntimeError):
+class ExportError(ValueError):
     """The checkpoint cannot be served; the message says which check failed and by how much."""
 
 
@@ -107,7 +108,7 @@ def export_checkpoint(
 
     Raises:
         ExportError: a check failed.
-        CheckpointError, FiguresError, UnstorableWeights, FileNotFoundError: an input is wrong.
+        CheckpointError, ValueError, UnstorableWeights, FileNotFoundError: an input is wrong.
     """
     story = None if figures is None else read_figures(figures)
     rnet, cnet, info = load_checkpoint(checkpoint)
@@ -185,10 +186,10 @@ def _check(
     directory: Path | None,
     stored_in: Storage,
 ) -> ExportCheck:
-    crops_nchw, description = _check_crops(directory)
-    expected = _run_torch(rnet, cnet, crops_nchw)
-    by_reference = _run_onnx(reference, crops_nchw)
-    by_stored = by_reference if stored is reference else _run_onnx(stored, crops_nchw)
+    crops, description = _check_crops(directory)
+    expected = _run_torch(rnet, cnet, crops)
+    by_reference = _run_onnx(reference, crops)
+    by_stored = by_reference if stored is reference else _run_onnx(stored, crops)
     drift = _vertex_drift(model, rnet.layout, by_stored[0], expected[0])
     check = ExportCheck(
         crops=description,
@@ -224,17 +225,14 @@ def _check_crops(directory: Path | None) -> tuple[FloatArray, str]:
     if not len(shards):
         raise ExportError(f"no shards in {directory}")
     rows = np.unique(np.linspace(0, len(shards) - 1, CHECK_CROPS).round().astype(int))
-    margin = shards.meta.margin
-    inner = slice(margin, margin + CROP_SIZE)
-    rgb_u8 = shards.images(rows)[:, inner, inner]
-    crops_nchw = np.ascontiguousarray(rgb_u8.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
-    return crops_nchw, f"{len(rows)} crops of the data directory {directory.name!r}"
+    crops = crops_nchw(shards.crops(rows)).contiguous().numpy()
+    return crops, f"{len(rows)} crops of the data directory {directory.name!r}"
 
 
-def _run_torch(rnet: RNet, cnet: CNet | None, crops_nchw: FloatArray) -> list[FloatArray]:
+def _run_torch(rnet: RNet, cnet: CNet | None, crops: FloatArray) -> list[FloatArray]:
     parts = []
     with torch.inference_mode():
-        for batch in torch.from_numpy(crops_nchw).split(CHECK_BATCH):
+        for batch in torch.from_numpy(crops).split(CHECK_BATCH):
             found = rnet.regress(batch)
             sure = torch.ones(len(batch), N_CONFIDENCES)
             confidences = sure if cnet is None else cnet(found.stage1, found.pooled)
@@ -245,11 +243,11 @@ def _run_torch(rnet: RNet, cnet: CNet | None, crops_nchw: FloatArray) -> list[Fl
     return [torch.cat(values).numpy() for values in zip(*parts, strict=True)]
 
 
-def _run_onnx(file: bytes, crops_nchw: FloatArray) -> list[FloatArray]:
+def _run_onnx(file: bytes, crops: FloatArray) -> list[FloatArray]:
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     parts = [
-        session.run(None, {"crops": crops_nchw[start : start + CHECK_BATCH]})
-        for start in range(0, len(crops_nchw), CHECK_BATCH)
+        session.run(None, {"crops": crops[start : start + CHECK_BATCH]})
+        for start in range(0, len(crops), CHECK_BATCH)
     ]
     return [np.concatenate(part) for part in zip(*parts, strict=True)]
 

@@ -8,20 +8,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
+
+from pydantic import ValidationError
+
+from facewright.training.experiment_files import Settings, problems_of
 
 
-class Figure(TypedDict):
+class Figure(Settings):
     """One measured number beside its baseline."""
 
     measured_on: str
     measure: str
     unit: str
-    value: float
-    baseline: float | None
+    value: int | float
+    baseline: int | float | None
 
 
-class Figures(TypedDict):
+class Figures(Settings):
     """What the export cannot know by itself and is told in a JSON file.
 
     Attributes:
@@ -41,51 +45,27 @@ class Figures(TypedDict):
     limits: list[str]
 
 
-class FiguresError(ValueError):
-    """The figures file does not have the form of `Figures`."""
-
-
-def read_figures(path: str | Path) -> Figures:
-    """Read a figures file.
+def read_figures(path: str | Path) -> dict[str, Any]:
+    """Read a figures file, the plain values of `Figures`.
 
     Raises:
-        FiguresError: it is not JSON or not of the form of `Figures`; the message says
-            which entry is wrong.
+        ValueError: it is not of that form; the message says which entry is wrong.
         FileNotFoundError: no such file.
     """
+    text = Path(path).read_bytes()
     try:
-        content = json.loads(Path(path).read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FiguresError(f"{path}: not JSON: {error}") from error
-    _expect_keys(content, Figures.__annotations__, str(path))
-    for key in ("data", "procedure", "baseline"):
-        _expect(isinstance(content[key], str), f"{path}: {key} must be text")
-    for key in ("commands", "limits"):
-        texts = content[key]
-        _expect(
-            isinstance(texts, list) and all(isinstance(text, str) for text in texts),
-            f"{path}: {key} must be a list of texts",
-        )
-    _expect(isinstance(content["figures"], list), f"{path}: figures must be a list")
-    for index, figure in enumerate(content["figures"]):
-        where = f"{path}: figures[{index}]"
-        _expect_keys(figure, Figure.__annotations__, where)
-        for key in ("measured_on", "measure", "unit"):
-            _expect(isinstance(figure[key], str), f"{where}: {key} must be text")
-        _expect(_is_number(figure["value"]), f"{where}: value must be a number")
-        baseline = figure["baseline"]
-        _expect(
-            baseline is None or _is_number(baseline), f"{where}: baseline must be a number or null"
-        )
-    result: Figures = content
-    return result
+        Figures.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {problems_of(error)}") from error
+    content: dict[str, Any] = json.loads(text)
+    return content
 
 
 def render_model_card(record: Mapping[str, Any]) -> str:
     """Markdown of a record as :func:`training.onnx.export.export_checkpoint` writes it."""
     network, training, check = record["network"], record["training"], record["export_check"]
     face_model = record["face_model"]
-    story: Figures = record["figures"]
+    story: Mapping[str, Any] = record["figures"]
     trained_cnet = training["cnet_trained"]
     confidences = (
         "C-Net's confidences of the identity coefficients, in (0, 1)"
@@ -164,7 +144,7 @@ def _branch_outputs(network: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _figures_table(story: Figures) -> str:
+def _figures_table(story: Mapping[str, Any]) -> str:
     def number(value: float | None, unit: str) -> str:
         if value is None:
             return "–"
@@ -195,18 +175,3 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
     )
-
-
-def _expect(condition: bool, message: str) -> None:
-    if not condition:
-        raise FiguresError(message)
-
-
-def _expect_keys(content: Any, keys: Mapping[str, Any], where: str) -> None:
-    _expect(isinstance(content, dict), f"{where}: must be an object")
-    different = sorted(content.keys() ^ keys.keys())
-    _expect(not different, f"{where}: missing or unknown: {', '.join(different)}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -48,16 +48,8 @@ _POINTS: Final[dict[int, tuple[int, ...]]] = {
 def five_points(mesh468: Array) -> Array:
     """The alignment points (N, 5, 2) of FaceMesh points (N, 468, 2 or 3)."""
     mesh = mesh468[..., :2]
-    return np.stack(
-        [
-            mesh[:, LEFT_EYE].mean(1),
-            mesh[:, RIGHT_EYE].mean(1),
-            mesh[:, NOSE_TIP],
-            mesh[:, LEFT_MOUTH],
-            mesh[:, RIGHT_MOUTH],
-        ],
-        axis=1,
-    )
+    eyes = [mesh[:, eye].mean(1) for eye in (LEFT_EYE, RIGHT_EYE)]
+    return np.stack([*eyes, *(mesh[:, k] for k in (NOSE_TIP, LEFT_MOUTH, RIGHT_MOUTH))], axis=1)
 
 
 def yaw_degrees(mesh468: Array) -> Array:

@@ -14,13 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facewright.models.arrays import Array
-from facewright.models.landmarks import (
-    LEFT_EYE,
-    LEFT_MOUTH_CORNER,
-    NOSE_TIP,
-    RIGHT_EYE,
-    RIGHT_MOUTH_CORNER,
-)
+from facewright.models.landmarks import five_points
 from facewright.training.photos.conventions import SHARP
 from facewright.training.photos.crops import PIXEL_CENTER
 from facewright.training.photos.facemesh import landmarks68
@@ -91,9 +85,6 @@ def same_face(landmarks: Array, points: Array) -> bool:
 
     The landmarks from 27 on must be known.
     """
-    eyes = [landmarks[part].mean(0) for part in (LEFT_EYE, RIGHT_EYE)]
-    others = landmarks[[NOSE_TIP, LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER]]
-    of_landmarks = np.concatenate([eyes, others])
     spread = np.sqrt(((points - points.mean(0)) ** 2).sum(1).mean())
-    apart = np.linalg.norm(of_landmarks - points, axis=1).mean()
+    apart = np.linalg.norm(five_points(landmarks) - points, axis=1).mean()
     return bool(apart < _LARGEST_DISAGREEMENT * spread)

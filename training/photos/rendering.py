@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -55,11 +57,19 @@ def color_errors(
     Returns:
         Over the channels and the region of the drawn face; NaN where it is empty.
     """
-    errors = np.full(len(coefficients), np.nan)
+    both = drawn_and_seen(model, layout, coefficients, crops_u8)
+    return np.array([np.abs(d - s).mean() if len(d) else np.nan for d, s in both])
+
+
+def drawn_and_seen(
+    model: MorphableModel, layout: CoefficientLayout, coefficients: Array, crops_u8: Array
+) -> Iterator[Array]:
+    """Colors (2, P, 3), 0..255, of each face as drawn and of its photograph beneath it.
+
+    Arguments are those of `color_errors`; P is 0 where nothing of the face is in the crop.
+    """
     for k in range(0, len(coefficients), _CHUNK):
-        rows = range(k, min(k + _CHUNK, len(coefficients)))
-        pictures, regions = render_faces(model, layout, coefficients[k : k + _CHUNK])
-        for row, picture, region in zip(rows, pictures, regions, strict=True):
-            if region.any():
-                errors[row] = np.abs(picture[region] - crops_u8[row][region]).mean()
-    return errors
+        rows = slice(k, k + _CHUNK)
+        pictures, regions = render_faces(model, layout, coefficients[rows])
+        for picture, region, photo in zip(pictures, regions, crops_u8[rows], strict=True):
+            yield np.stack([picture[region], photo[region]])

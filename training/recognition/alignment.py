@@ -42,16 +42,9 @@ def arcface_chips(images: Tensor, landmarks: Tensor, size: int) -> Tensor:
         (N, C, size, size), zero where a chip reaches beyond its image.
     """
     landmarks = landmarks.detach()
-    points = torch.stack(
-        [
-            landmarks[:, LEFT_EYE].mean(1),
-            landmarks[:, RIGHT_EYE].mean(1),
-            landmarks[:, NOSE_TIP],
-            landmarks[:, LEFT_MOUTH_CORNER],
-            landmarks[:, RIGHT_MOUTH_CORNER],
-        ],
-        dim=1,
-    )
+    eyes = [landmarks[:, eye].mean(1) for eye in (LEFT_EYE, RIGHT_EYE)]
+    others = (NOSE_TIP, LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER)
+    points = torch.stack([*eyes, *(landmarks[:, k] for k in others)], dim=1)
     reference = (landmarks.new_tensor(_ARCFACE_REFERENCE) + _PIXEL_CENTER) * size / ARCFACE_SIZE
     image_to_chip = fit_similarity(points, reference.expand_as(points))
     return cut_chips(images, invert_similarity(image_to_chip), size)

@@ -1,162 +1,202 @@
 """dlib's published face-recognition network, read from its own file.
 
 `dlib_face_recognition_resnet_model_v1.dat` (Davis King, CC0) scores 99.38% on Labeled Faces in
-the Wild by its author.
+the Wild by its author. The format is dlib's own (`serialize.h`, `dnn/core.h`, `dnn/layers.h` of
+dlib 19):
+
+* an integer is a byte, whose low 4 bits count the bytes that follow and whose top bit is the
+  sign, and then that many little-endian bytes; a real number is an integer mantissa and an
+  integer exponent of two; a text is its length and its bytes; a truth value is `"0"` or `"1"`;
+* a tensor is the integer 2, four sizes, and little-endian float32;
+* a network is its loss, then one number per layer from the outermost to the innermost (2 for a
+  layer, 1 for a tag, 3 for the layer next to the input), then the input, then the layers'
+  contents from the innermost to the outermost, the order of computation. Tags have none.
+
+A file is not trusted: whatever is not that of this network is refused where it stands, and every
+size is compared with what the file has left before anything of that size is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from facewright.models.recognition_torch import (
-    CHIP_SIZE,
-    DIMENSION,
-    STAGES,
-    STEM_FILTERS,
-    FaceResNet,
-    ResidualUnit,
-)
-from facewright.training.recognition.dlib_file import (
-    Affine,
-    Convolution,
-    DlibFormatError,
-    DlibNetwork,
-    FullyConnected,
-    Layer,
-    Plain,
-    Pool,
-    read_dlib_network,
-)
+from facewright.models.arrays import FloatArray
+from facewright.models.recognition_torch import CHIP_SIZE, FaceResNet, ResidualUnit
+
+MAX_FILE_BYTES: Final = 256 * 2**20
+
+_LAYER, _TAG, _INNERMOST_LAYER = 2, 1, 3
+_LEARNING = 4
+"""Learning rates and weight decays behind a layer's sizes, of interest to training only."""
 
 
-class DlibResNet(FaceResNet):
-    """The network with the weights of a file, as parameters.
+class DlibFormatError(ValueError):
+    """The file is not dlib's face recognition, or is damaged; the message says where."""
+
+
+def read_dlib_resnet(path: str | Path) -> FaceResNet:
+    """The network of a `.dat` file; affine layers are multiplied into the convolutions.
 
     Raises:
-        DlibFormatError: the file holds another network.
+        DlibFormatError: the file is something else, or damaged.
+        FileNotFoundError: no such file.
     """
-
-    def __init__(self, network: DlibNetwork) -> None:
-        if network.input_size != (CHIP_SIZE, CHIP_SIZE):
-            raise DlibFormatError(f"input of {network.input_size} px, {CHIP_SIZE} were expected")
-        super().__init__(network.mean_rgb)
-        layers = _Layers(network.layers)
-        layers.fill(self.stem, 3, STEM_FILTERS, window=7, stride=2, padding=0)
-        layers.expect(Plain.RELU)
-        layers.expect_pool(Pool(True, (3, 3), (2, 2), (0, 0)))
-        channels = STEM_FILTERS
-        units = iter(self.units)
-        for filters, count in STAGES:
-            for _ in range(count):
-                _fill_unit(layers, next(units), channels, filters)
-                channels = filters
-        layers.expect_pool(Pool(False, (0, 0), (1, 1), (0, 0)))
-        with torch.no_grad():
-            self.head.weight.copy_(layers.matrix(channels, DIMENSION).T)
-        layers.expect_end()
-
-    @classmethod
-    def from_file(cls, path: str | Path) -> DlibResNet:
-        """Read a `.dat` file.
-
-        Raises:
-            DlibFormatError: the file is something else, or damaged.
-            FileNotFoundError: no such file.
-        """
-        network = read_dlib_network(path)
-        try:
-            return cls(network)
-        except DlibFormatError as error:
-            raise DlibFormatError(f"{path}: {error}") from error
+    path = Path(path)
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise DlibFormatError(f"{path}: {size} bytes are more than the {MAX_FILE_BYTES} allowed")
+    with torch.no_grad():
+        return _network(_Stream(path.read_bytes(), str(path)))
 
 
-class _Layers:
-    """The layers of a file, compared with what they have to be."""
+def _network(stream: _Stream) -> FaceResNet:
+    stream.expect("version of the loss", 1)
+    stream.expect_text("loss_metric_2")
+    stream.skip_reals(2)  # margin and threshold, of interest to training only
+    net = FaceResNet()
+    kinds = [_INNERMOST_LAYER, _LAYER, _LAYER, _LAYER]
+    for unit in net.units:
+        assert isinstance(unit, ResidualUnit)
+        # A halving unit remembers its result and goes back to its input for the average.
+        halving = [_TAG, _TAG, _LAYER] if unit.halves else []
+        kinds += [_TAG, *[_LAYER] * 5, *halving, _LAYER, _LAYER]
+    stream.expect("layers", *reversed([*kinds, _LAYER, _LAYER]))
+    stream.expect_text("input_rgb_image_sized")
+    net.mean.copy_(torch.tensor([stream.real() for _ in range(3)])[:, None, None])
+    stream.expect("size of the input", CHIP_SIZE, CHIP_SIZE)
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self._layers: Iterator[tuple[int, Layer]] = iter(enumerate(layers))
+    stream.convolution(net.stem, innermost=True)
+    stream.plain("relu_")
+    stream.plain("max_pool_2", 3, 3, 2, 2, 0, 0)
+    for unit in net.units:
+        assert isinstance(unit, ResidualUnit)
+        stream.convolution(unit.conv1)
+        stream.plain("relu_")
+        stream.convolution(unit.conv2)
+        if unit.halves:
+            stream.plain("avg_pool_2", 2, 2, 2, 2, 0, 0)
+        stream.plain("add_prev_")
+        stream.plain("relu_")
+    stream.plain("avg_pool_2", 0, 0, 1, 1, 0, 0)  # of the whole picture
+    stream.matrix(net.head)
+    stream.expect_end()
+    return net
 
-    def _next(self) -> tuple[int, Layer | None]:
-        return next(self._layers, (-1, None))
 
-    def expect(self, *expected: Plain) -> None:
-        for plain in expected:
-            index, found = self._next()
-            if found is not plain:
-                raise _unexpected(index, found, plain.value)
+class _Stream:
+    """The values of a file, one after the other, compared with what they have to be."""
 
-    def expect_pool(self, expected: Pool) -> None:
-        index, found = self._next()
-        if found != expected:
-            raise _unexpected(index, found, str(expected))
+    def __init__(self, data: bytes, name: str) -> None:
+        self._data = data
+        self._name = name
+        self._at = 0
 
-    def fill(
-        self,
-        target: nn.Module,
-        channels: int,
-        filters: int,
-        *,
-        window: int,
-        stride: int,
-        padding: int,
-    ) -> None:
-        """Copy a convolution and the affine layer behind it into one convolution."""
-        index, found = self._next()
-        shape = (filters, channels, window, window)
-        if (
-            not isinstance(found, Convolution)
-            or found.weight.shape != shape
-            or found.stride != (stride, stride)
-            or found.padding != (padding, padding)
-        ):
-            raise _unexpected(index, found, f"convolution {shape}, stride {stride}, pad {padding}")
-        index, affine = self._next()
-        if not isinstance(affine, Affine) or len(affine.scale) != filters:
-            raise _unexpected(index, affine, f"affine layer of {filters}")
-        assert isinstance(target, nn.Conv2d)
+    def error(self, problem: str) -> DlibFormatError:
+        where = f"before byte {self._at}"
+        return DlibFormatError(f"{self._name}: not dlib's face recognition: {problem} ({where})")
+
+    def _take(self, count: int) -> bytes:
+        missing = count - len(self._data) + self._at
+        if missing > 0:
+            raise self.error(f"the file ends {missing} bytes too early")
+        self._at += count
+        return self._data[self._at - count : self._at]
+
+    def integer(self) -> int:
+        control = self._take(1)[0]
+        length = control & 0x0F
+        if not 1 <= length <= 8 or control & 0x70:
+            raise self.error(f"no integer starts with byte {control:#04x}")
+        value = int.from_bytes(self._take(length), "little")
+        return -value if control & 0x80 else value
+
+    def real(self) -> float:
+        mantissa, exponent = self.integer(), self.integer()
+        # dlib writes infinities and not-a-number as exponents from 32000.
+        if abs(exponent) > 900:
+            raise self.error("a number is not finite")
+        return math.ldexp(mantissa, exponent)
+
+    def skip_reals(self, count: int) -> None:
+        for _ in range(count):
+            self.real()
+
+    def expect(self, what: str, *expected: int) -> None:
+        for number in expected:
+            found = self.integer()
+            if found != number:
+                raise self.error(f"{what}: {number} was expected, found {found}")
+
+    def expect_text(self, expected: str) -> None:
+        if self.integer() != len(expected) or self._take(len(expected)) != expected.encode():
+            raise self.error(f"{expected!r} was expected")
+
+    def tensor(self, expected: int | None = None) -> FloatArray:
+        """A tensor of so many numbers, or of any number, flat."""
+        self.expect("version of a tensor", 2)
+        sizes = [self.integer() for _ in range(4)]
+        count = math.prod(sizes)
+        if min(sizes) < 0 or count != (count if expected is None else expected):
+            raise self.error(f"a tensor of {sizes}, {expected} numbers were expected")
+        # _take compares the count with what is left before anything of that size is made.
+        values = np.frombuffer(self._take(4 * count), "<f4").astype(np.float32)
+        if not np.isfinite(values).all():
+            raise self.error("a tensor has values that are not finite")
+        return values
+
+    def _skip_state(self) -> None:
+        """Skip what training left behind: three flags; two gradients and the last output."""
+        if not set(self._take(3)) <= set(b"01"):
+            raise self.error("truth values were expected")
+        for _ in range(3):
+            self.tensor()
+
+    def plain(self, name: str, *numbers: int) -> None:
+        """A layer that learns nothing; of a pool: its window, stride and padding."""
+        self.expect_text(name)
+        self.expect(name, *numbers)
+        self._skip_state()
+
+    def convolution(self, target: nn.Conv2d, innermost: bool = False) -> None:
+        """A convolution and the affine layer behind it, copied into one convolution."""
+        filters, channels, *window = target.weight.shape
         assert target.bias is not None
-        scale = affine.scale.astype(np.float64)
-        weight = found.weight * scale[:, None, None, None]
-        bias = found.bias * scale + affine.offset
-        with torch.no_grad():
-            target.weight.copy_(torch.from_numpy(weight))
-            target.bias.copy_(torch.from_numpy(bias))
+        self.expect_text("con_4")
+        values = self.tensor(target.weight.numel() + filters)
+        stride, padding = target.stride, (int(p) for p in target.padding)
+        self.expect("convolution", filters, *window, *stride, *padding)
+        self.expect("parts of a convolution", 1, filters, channels, *window, 1, 1, filters, 1, 1)
+        self.skip_reals(_LEARNING)
+        self._skip_state()
+        if innermost:
+            self.expect("number of samples made of a picture", 1)
+        self.expect_text("affine_")
+        scale, offset = self.tensor(2 * filters).astype(np.float64).reshape(2, -1)
+        self.expect("parts of an affine layer", *(1, 1, filters, 1, 1) * 2)
+        self.expect("mode of an affine layer", 0)
+        self._skip_state()
+        weight = values[:-filters].reshape(target.weight.shape) * scale[:, None, None, None]
+        target.weight.copy_(torch.from_numpy(weight))
+        target.bias.copy_(torch.from_numpy(values[-filters:] * scale + offset))
 
-    def matrix(self, inputs: int, outputs: int) -> Tensor:
-        index, found = self._next()
-        if not isinstance(found, FullyConnected) or found.weight.shape != (inputs, outputs):
-            raise _unexpected(index, found, f"matrix {inputs} x {outputs}")
-        return torch.from_numpy(found.weight)
+    def matrix(self, target: nn.Linear) -> None:
+        """A fully connected layer without bias."""
+        outputs, inputs = target.weight.shape
+        self.expect_text("fc_2")
+        self.expect("matrix", outputs, inputs)
+        values = self.tensor(inputs * outputs)
+        self.expect("parts of a matrix", 1, inputs, outputs, 1, 1, 1, 0, 0, 0, 0)
+        self.expect("bias mode of a matrix", 1)  # without
+        self.skip_reals(_LEARNING)
+        self._skip_state()
+        target.weight.copy_(torch.from_numpy(values.reshape(inputs, outputs).T))
 
     def expect_end(self) -> None:
-        index, found = self._next()
-        if found is not None:
-            raise _unexpected(index, found, "end")
-
-
-def _fill_unit(layers: _Layers, unit: nn.Module, channels: int, filters: int) -> None:
-    assert isinstance(unit, ResidualUnit)
-    layers.expect(Plain.TAG)
-    stride, padding = (2, 0) if unit.halves else (1, 1)
-    layers.fill(unit.conv1, channels, filters, window=3, stride=stride, padding=padding)
-    layers.expect(Plain.RELU)
-    layers.fill(unit.conv2, filters, filters, window=3, stride=1, padding=1)
-    if unit.halves:
-        layers.expect(Plain.TAG, Plain.TAG)  # remember the result, go back to the unit's input
-        layers.expect_pool(Pool(False, (2, 2), (2, 2), (0, 0)))
-    layers.expect(Plain.ADD_PREVIOUS, Plain.RELU)
-
-
-def _unexpected(index: int, found: Layer | None, expected: str) -> DlibFormatError:
-    if isinstance(found, Convolution):
-        name = f"convolution {found.weight.shape}, stride {found.stride}, pad {found.padding}"
-    elif isinstance(found, Plain):
-        name = found.value
-    else:
-        name = "the end" if found is None else type(found).__name__
-    return DlibFormatError(f"not dlib's face recognition: layer {index} is {name}, not {expected}")
+        if self._at != len(self._data):
+            raise self.error(f"{len(self._data) - self._at} bytes follow the network")

@@ -15,7 +15,7 @@ from facewright.models.chips_torch import dlib_chips
 from facewright.models.recognition_torch import CHIP_SIZE
 from facewright.training.onnx.interpreter import OnnxNetwork, UnsupportedNetwork
 from facewright.training.recognition.alignment import ARCFACE_SIZE, arcface_chips
-from facewright.training.recognition.dlib_resnet import DlibResNet
+from facewright.training.recognition.dlib_resnet import read_dlib_resnet
 
 DLIB_SOURCE: Final = "dlib"
 DLIB_PACKAGE: Final = "face_recognition_models"
@@ -154,7 +154,7 @@ def load_recognizer(source: str | Path = DLIB_SOURCE) -> FaceRecognizer:
     """
     path = installed_dlib_file() if source == DLIB_SOURCE else Path(source)
     if path.suffix == ".dat":
-        return FaceRecognizer(DlibResNet.from_file(path), dlib_chips, CHIP_SIZE)
+        return FaceRecognizer(read_dlib_resnet(path), dlib_chips, CHIP_SIZE)
     if path.suffix == ".onnx":
         graph = OnnxNetwork.from_file(path)
         try:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from facewright.training.rnet.batches import Batch
 from facewright.training.rnet.module import regress
 from facewright.training.rnet.plan import Step
-from facewright.training.rnet.schedule import average_weight
 from facewright.training.rnet.workers import Workers
 
 
@@ -57,6 +56,17 @@ class WeightAverage:
             for buffer in norm.buffers():
                 if buffer.is_floating_point():
                     buffer.copy_(workers.mean(buffer.clone()))
+
+
+def average_weight(window_images: int | None, step: int, images: int) -> float:
+    """Weight of the newest parameters in the moving average after a step of `images` images.
+
+    Early on the window is a tenth of the steps so far, so that the random start is forgotten.
+    Without a window the average is the newest parameters.
+    """
+    if window_images is None:
+        return 1.0
+    return max(min(images / window_images, 1.0), 9.0 / (10.0 + step))
 
 
 def _numbers(net: nn.Module) -> list[Tensor]:

@@ -14,9 +14,10 @@ from facewright.models.checkpoints_torch import CheckpointInfo, save_checkpoint
 from facewright.models.layout import LAYOUT_239
 from facewright.models.rnet_torch import RNet
 from facewright.training.data.stock import Stock
+from facewright.training.experiment_files import ExperimentError
 from facewright.training.rnet.clock import Clock
 from facewright.training.rnet.data import RNetData
-from facewright.training.rnet.experiment import Experiment, ExperimentError
+from facewright.training.rnet.experiment import Experiment
 from facewright.training.rnet.module import RNetModule
 from facewright.training.rnet.records import RunLog
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 from facewright.training.rnet.experiment import Experiment
-from facewright.training.rnet.schedule import progress_of
 from facewright.training.rnet.workers import Workers
 
 
@@ -38,7 +37,7 @@ class Clock:
 
     def progress(self, images: int) -> float:
         """Part of the run that is done after so many images, 0 to 1."""
-        return progress_of(self._experiment, images, self.seconds)
+        return self._experiment.progress(images, self.seconds)
 
     def start(self) -> None:
         """Start to measure."""

@@ -10,10 +10,10 @@ from typing import Any
 
 from facewright.models.mirror import MirrorMatrices
 from facewright.training.data.stock import Stock, open_shards
+from facewright.training.experiment_files import ExperimentError
 from facewright.training.rnet.batches import Batch, BatchMaker
-from facewright.training.rnet.experiment import Experiment, ExperimentError
+from facewright.training.rnet.experiment import Experiment
 from facewright.training.rnet.plan import Cursor, Pass, Step, plan_step
-from facewright.training.rnet.schedule import stage_at
 
 
 def check_stock(experiment: Experiment, stock: Stock, face_model_sha256: str) -> None:
@@ -111,7 +111,7 @@ class RNetData:
     def _steps(self) -> Iterator[Step]:
         cursor = self.cursor
         while (progress := self._progress(cursor.images)) < 1:
-            stage = stage_at(self._experiment, progress)
+            stage = self._experiment.stage_at(progress)
             step = plan_step(cursor, stage, progress, self._workers, *self._pools)
             yield step
             cursor = step.after

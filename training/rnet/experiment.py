@@ -7,18 +7,13 @@ The defaults are the paper's (Deng et al. 2019, arXiv 1903.08527, sections 3 and
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
 from facewright.models.resnet_torch import Variant
 from facewright.training.data.shards import MARGIN
-from facewright.training.experiment_files import (
-    ExperimentError,
-    Settings,
-    checked,
-    read_settings,
-)
+from facewright.training.experiment_files import Lasting, Settings, read_settings
 from facewright.training.losses.hybrid import HybridWeights
 from facewright.training.trainer.optimizer import Count, Interval, Optimizer, Share, Weight
 
@@ -105,11 +100,11 @@ class Augmentation(Settings):
     cutout_side: Annotated[float, Field(ge=0.1, le=0.9)] = 0.38
 
 
-class Experiment(Settings):
+class Experiment(Lasting):
     """A training run.
 
     Attributes:
-        minutes, images: length of the run; one of them is set when it starts.
+        images: length of the run, see `Lasting`.
         stages: one after the other; shares sum to 1.
         optimizer: see `Optimizer`.
         average_images: window of the exponential moving average of the weights, in images; none
@@ -131,7 +126,7 @@ class Experiment(Settings):
         bf16: run the convolutions in bfloat16 where the hardware has it.
     """
 
-    minutes: Annotated[float, Field(gt=0)] | None = None
+    counted: ClassVar[str] = "images"
     images: Annotated[int, Field(gt=0)] | None = None
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(photos=5),)
     optimizer: Optimizer = Optimizer()
@@ -156,8 +151,6 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
-        if self.minutes is not None and self.images is not None:
-            raise ValueError("set minutes or images, not both")
         if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise ValueError("the shares of the stages must sum to 1")
         if self.uses_photos and self.compares_people and self.recognizer is None:
@@ -184,19 +177,14 @@ class Experiment(Settings):
         """Side of the images that the trained network sees, px: the last stage's."""
         return self.stages[-1].size
 
-    def lasting(self, minutes: float | None, images: int | None) -> Experiment:
-        """The same with another length, where one is given.
-
-        Raises:
-            ExperimentError: both are given, or there is no length at all.
-        """
-        length = {"minutes": minutes, "images": images}
-        if minutes is None and images is None:
-            length = {"minutes": self.minutes, "images": self.images}
-        if all(value is None for value in length.values()):
-            raise ExperimentError("the experiment has no length: give minutes or images")
-        plain = {**self.model_dump(mode="json"), **length}
-        return checked(Experiment, plain, "length of the run")
+    def stage_at(self, progress: float) -> Stage:
+        """The stage of the run at `progress`, 0 to 1."""
+        end = 0.0
+        for stage in self.stages:
+            end += stage.share
+            if progress < end:
+                return stage
+        return self.stages[-1]
 
 
 def read_experiment(source: str) -> Experiment:

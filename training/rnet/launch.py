@@ -26,7 +26,7 @@ from rich.progress import (
 
 from facewright.training.data.stock import Stock
 from facewright.training.rnet.experiment import Experiment
-from facewright.training.rnet.records import Report
+from facewright.training.rnet.records import ReportTo
 from facewright.training.rnet.run import RunPaths, prepare_run, train
 from facewright.training.trainer.signals import LOG_FORMAT, handling_signals
 
@@ -105,7 +105,7 @@ def _work(
         rank=rank,
         workers=workers,
         should_stop=should_stop,
-        report=reports.put,
+        report=lambda *report: reports.put(report),
     )
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -121,10 +121,10 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _display(on_terminal: bool) -> Iterator[Any]:
-    """A function that shows a `Report`: as a progress bar, or not at all."""
+def _display(on_terminal: bool) -> Iterator[ReportTo]:
+    """What shows how the run goes: a progress bar, or nothing."""
     if not on_terminal:
-        yield lambda report: None
+        yield lambda done, remark: None
         return
     columns = (
         BarColumn(),
@@ -135,17 +135,12 @@ def _display(on_terminal: bool) -> Iterator[Any]:
     )
     with Progress(*columns) as progress:
         task = progress.add_task("starting", total=1.0)
-
-        def show(report: Report) -> None:
-            progress.update(task, completed=report.progress, description=report.message)
-
-        yield show
+        yield lambda done, remark: progress.update(task, completed=done, description=remark)
 
 
-def _pass_on(reports: Any, show: Any) -> None:
+def _pass_on(reports: Any, show: ReportTo) -> None:
     while True:
         try:
-            report = reports.get_nowait()
+            show(*reports.get_nowait())
         except queue.Empty:
             return
-        show(report)

@@ -12,7 +12,7 @@ from facewright.training.losses.hybrid import HybridLoss
 from facewright.training.rnet.batches import Batch
 from facewright.training.rnet.experiment import Experiment
 from facewright.training.rnet.losses import RNetLoss
-from facewright.training.trainer.optimizer import make_optimizer
+from facewright.training.trainer.optimizer import decaying, make_optimizer
 
 PHOTO_PREFIX = "photo_"
 
@@ -102,15 +102,7 @@ class RNetModule(nn.Module):
     def make_optimizer(self) -> torch.optim.Optimizer:
         """The experiment's optimizer; only weights of more than one dimension decay."""
         settings = self.experiment.optimizer
-        parameters = [p for p in self.net.parameters() if p.requires_grad]
-        groups = [
-            {
-                "params": [p for p in parameters if p.ndim > 1],
-                "weight_decay": settings.weight_decay,
-            },
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return make_optimizer(settings, groups, fused=True)
+        return make_optimizer(settings, decaying(self.net, settings.weight_decay), fused=True)
 
     def clip_gradient(self) -> Tensor:
         """Shorten the gradient to the experiment's largest norm; the norm it had before.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,8 @@ LOG_SECONDS = 20.0
 LOG_WEIGHT = 0.03
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a running training tells its display.
-
-    Attributes:
-        progress: 0 to 1.
-        message: one line.
-    """
-
-    progress: float
-    message: str
-
-
-ReportTo = Callable[[Report], None]
+ReportTo = Callable[[float, str], None]
+"""What a running training tells its display: its progress, 0 to 1, and a line."""
 
 
 def time_columns(cursor: Cursor, clock: Clock) -> dict[str, Any]:
@@ -112,4 +99,4 @@ class RunLog:
             f" {row['size']} px {milliseconds:.1f} ms/image {one_line(terms)}"
         )
         log.info(message)
-        self._report(Report(row["progress"], message))
+        self._report(row["progress"], message)

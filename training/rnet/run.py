@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from facewright.models.checkpoints_torch import initialize
@@ -17,17 +17,18 @@ from facewright.models.mirror import mirror_matrices
 from facewright.models.morphable_model import MorphableModel
 from facewright.models.rnet_torch import RNet
 from facewright.training.data.stock import Stock, take_stock
-from facewright.training.losses.hybrid import HybridLoss, HybridWeights
+from facewright.training.experiment_files import ExperimentError
+from facewright.training.losses.hybrid import HybridLoss
 from facewright.training.recognition.recognizer import FaceRecognizer, load_recognizer
-from facewright.training.render import Rendering, make_renderer
+from facewright.training.render import make_renderer
 from facewright.training.rnet.averaging import WeightAverage
 from facewright.training.rnet.checkpoints import CHECKPOINT, Checkpoints, stock_to_resume
 from facewright.training.rnet.clock import Clock
 from facewright.training.rnet.data import RNetData, check_stock
-from facewright.training.rnet.experiment import Experiment, ExperimentError
+from facewright.training.rnet.experiment import Experiment
 from facewright.training.rnet.losses import RNetLoss
 from facewright.training.rnet.module import RNetModule, computes_bf16
-from facewright.training.rnet.records import Report, ReportTo, RunLog
+from facewright.training.rnet.records import ReportTo, RunLog
 from facewright.training.rnet.validation import Validation
 from facewright.training.rnet.workers import Workers
 from facewright.training.trainer.optimizer import rate_at
@@ -96,7 +97,7 @@ def train(
     rank: int = 0,
     workers: int = 1,
     should_stop: Callable[[], bool] = lambda: False,
-    report: ReportTo = lambda _: None,
+    report: ReportTo = lambda done, remark: None,
     make_net: Callable[[Experiment], nn.Module] | None = None,
 ) -> tuple[RNetModule, WeightAverage]:
     """One worker's part of a run, new or resumed, to its end or until `should_stop`.
@@ -109,7 +110,7 @@ def train(
         workers: number of processes; where there are more than one, the environment says how
             they meet (`MASTER_PORT`, `LOCAL_RANK`).
         should_stop: asked in the first process after every step.
-        report: called in the first process every few seconds.
+        report: called in the first process every few seconds, see `records.ReportTo`.
         make_net: the network; its `features` and `fc` are used as those of `RNet`.
 
     Returns:
@@ -160,7 +161,6 @@ def train(
         clock,
         average,
         module.photo_loss,
-        _Painter(model, module.photo_loss, team.device),
         board,
     )
     if resuming:
@@ -212,26 +212,10 @@ def train(
         if team.is_first:
             checkpoints.finish()
             log.info("done: %d steps over %d images", data.cursor.step, data.cursor.images)
-            report(Report(1.0, "done"))
+            report(1.0, "done")
     if board is not None:
         board.close()
     return module, average
-
-
-class _Painter:
-    """Pictures of predicted faces; its face model is loaded at the first one."""
-
-    def __init__(
-        self, model: MorphableModel, loss: HybridLoss | None, device: torch.device
-    ) -> None:
-        self._model, self._loss, self._device = model, loss, device
-
-    def __call__(self, coefficients: Tensor) -> Rendering:
-        if self._loss is None:
-            self._loss = HybridLoss(
-                self._model, LAYOUT_239, HybridWeights(), None, make_renderer(self._device)
-            ).to(self._device)
-        return self._loss.render(coefficients)
 
 
 def _paper_net(experiment: Experiment) -> RNet:

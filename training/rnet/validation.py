@@ -19,7 +19,7 @@ from facewright.models.morphable_model import MorphableModel
 from facewright.models.rnet_torch import initial_coefficients
 from facewright.training.data.shards import ShardSet
 from facewright.training.losses.hybrid import HybridLoss, PhotoTargets
-from facewright.training.render import Rendering
+from facewright.training.photos.rendering import render_faces
 from facewright.training.rnet.averaging import WeightAverage
 from facewright.training.rnet.batches import plain_photos, plain_portraits
 from facewright.training.rnet.clock import Clock
@@ -27,9 +27,7 @@ from facewright.training.rnet.data import RNetData
 from facewright.training.rnet.experiment import Experiment
 from facewright.training.rnet.metrics import photo_figures, validation_figures
 from facewright.training.rnet.module import PHOTO_PREFIX, regress
-from facewright.training.rnet.panels import panel
 from facewright.training.rnet.records import time_columns
-from facewright.training.rnet.schedule import stage_at
 from facewright.training.rnet.workers import Workers
 from facewright.training.trainer.tables import append_row, one_line
 
@@ -38,6 +36,8 @@ log = logging.getLogger(__name__)
 PORTRAIT_BATCH = 32
 PHOTO_BATCH = 8
 PANEL_FACES = 8
+# Share of the face in the overlay: the photo's features shine through its.
+OPACITY = 0.65
 
 Predict = Callable[[Tensor], Tensor]
 Predicted = dict[str, tuple[ShardSet, Tensor]]
@@ -58,7 +58,6 @@ class Validation:
         clock: of the run.
         average: the weights to look at.
         photo_loss: whose terms to measure on photographs, if any.
-        render: pictures of coefficients (N, 239), for the panels; only the first process asks.
         board: TensorBoard's writer in the first process, which writes the files, too.
     """
 
@@ -72,7 +71,6 @@ class Validation:
         clock: Clock,
         average: WeightAverage,
         photo_loss: HybridLoss | None,
-        render: Callable[[Tensor], Rendering],
         board: SummaryWriter | None,
     ) -> None:
         self._experiment = experiment
@@ -81,7 +79,6 @@ class Validation:
         self._clock = clock
         self._average = average
         self._photo_loss = photo_loss
-        self._render = render
         self._workers, self._data, self._board = workers, data, board
 
     def of_mean_face(self) -> None:
@@ -93,7 +90,7 @@ class Validation:
     def run(self) -> None:
         """Validate at the image size of the current stage."""
         progress = self._clock.progress(self._data.cursor.images)
-        size = stage_at(self._experiment, progress).size
+        size = self._experiment.stage_at(progress).size
         net, bf16 = self._average.net, self._experiment.bf16
         figures, panels = self._look(lambda crops: regress(net, crops, bf16), size)
         self._write(f"validation at {size} px", size, figures)
@@ -164,12 +161,16 @@ class Validation:
         return self._workers.sum(out), {name: round(value, 5) for name, value in means.items()}
 
     def _panel(self, held_out: ShardSet, coefficients: Tensor) -> npt.NDArray[np.uint8]:
+        """(224 N, 896, 3) RGB: input, the predicted face on it, the face alone, skin attention."""
         rows = np.arange(len(coefficients))
+        photos = held_out.crops(rows)
+        faces, drawn = render_faces(self._model, LAYOUT_239, coefficients.cpu().numpy())
+        mixed = np.where(drawn[..., None], photos * (1 - OPACITY) + faces * OPACITY, photos)
+        pictures = np.concatenate([photos, mixed + 0.5, faces + 0.5], axis=2).astype(np.uint8)
         margin = held_out.meta.margin
         inner = slice(margin, margin + CROP_SIZE)
-        photos, attention = held_out.images(rows), held_out.attention(rows)
-        rendered = self._render(coefficients)
-        return panel(photos[:, inner, inner], attention[:, inner, inner], rendered)
+        attention = np.repeat(held_out.attention(rows)[:, inner, inner, None], 3, axis=-1)
+        return np.concatenate(np.concatenate([pictures, attention], axis=2))
 
     def _write(self, title: str, size: int, figures: Mapping[str, float]) -> None:
         if self._board is None:

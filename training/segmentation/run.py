@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ from facewright.training.segmentation.anatomy import completed, corrected
 from facewright.training.segmentation.augmentation import UNKNOWN, augmented, place
 from facewright.training.segmentation.dataset import SegmentationShards
 from facewright.training.segmentation.occluders import Picture
-from facewright.training.trainer.optimizer import Optimizer, rate_at
-from facewright.training.trainer.tables import append_row
+from facewright.training.trainer.optimizer import Optimizer, decaying, make_optimizer, rate_at
+from facewright.training.trainer.tables import append_row, one_line
 
 BATCH = 16
 PHOTOS = 8
@@ -162,7 +162,7 @@ def train(
     minutes: float,
     seed: int,
     should_stop: Callable[[], bool],
-    report: Callable[[float, Mapping[str, float]], None],
+    report: Callable[[float, str], None],
 ) -> bool:
     """Train, or go on; the trained network is `out`/segmentation.pt.
 
@@ -171,7 +171,7 @@ def train(
         minutes: length of the run, over all its parts.
         seed: of all chance.
         should_stop: asked after every step.
-        report: told the run's progress in [0, 1] and figures, now and then.
+        report: told the run's progress in [0, 1] and figures in a line, now and then.
 
     Returns:
         Whether the run is finished.
@@ -183,13 +183,7 @@ def train(
     net = SegmentationNet()
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(net).eval().requires_grad_(False)
-    decayed = [p for p in net.parameters() if p.dim() > 1]
-    others = [p for p in net.parameters() if p.dim() <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": OPTIMIZER.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=OPTIMIZER.rate)
+    optimizer = make_optimizer(OPTIMIZER, decaying(net, OPTIMIZER.weight_decay))
     paths.out.mkdir(parents=True, exist_ok=True)
     seconds, step = _resume(paths.out / CHECKPOINT, net, average, optimizer)
     saved, mean, since, last = time.monotonic(), 0.0, 0, time.monotonic()
@@ -214,7 +208,7 @@ def train(
         if step % _REPORT_STEPS == 0:
             figures = {"step": step, "minutes": seconds / 60, "loss": mean}
             append_row(paths.out / "train.csv", figures)
-            report(min(seconds / (60 * minutes), 1.0), figures)
+            report(min(seconds / (60 * minutes), 1.0), one_line(figures))
         stopped = should_stop()
         if stopped or now - saved > _SAVE_SECONDS:
             _save(paths.out / CHECKPOINT, net, average, optimizer, seconds, step)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import Array, FloatArray
 from facewright.models.landmarks import LEFT_EYE, RIGHT_EYE
 
 
@@ -207,7 +207,7 @@ def _window_of(outline: FloatArray, size: int) -> tuple[tuple[slice, slice], tup
     return (slice(y0, y1), slice(x0, x1)), (y1 - y0, x1 - x0)
 
 
-def _window(rng: np.random.Generator, width: int, height: int) -> FloatArray:
+def _window(rng: np.random.Generator, width: int, height: int) -> Array:
     """(height, width, 1) reflection of a bright window or softbox."""
     layer = np.zeros((height, width), np.float32)
     middle = (float(rng.uniform(0.2, 0.8) * width), float(rng.uniform(0.2, 0.7) * height))
@@ -217,7 +217,7 @@ def _window(rng: np.random.Generator, width: int, height: int) -> FloatArray:
     return cv2.GaussianBlur(layer, (0, 0), 1.2)[..., None]
 
 
-def draw_blur_in_front(rng: np.random.Generator, image: FloatArray, light: float) -> FloatArray:
+def draw_blur_in_front(rng: np.random.Generator, image: Array, light: float) -> Array:
     """Put something near and out of focus before the scene, away from its center.
 
     Args:

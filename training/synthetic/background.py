@@ -7,7 +7,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import Array, FloatArray, float32
 
 BACKDROP_SIZE = 320
 _KINDS = {"wall": 0.3, "clutter": 0.12, "room": 0.17, "people": 0.13, "press": 0.11, "noise": 0.09,
@@ -25,7 +25,7 @@ def draw_background(rng: np.random.Generator, size: int) -> FloatArray:
         return (c + gray * (c.mean() - c)).astype(np.float32)
 
     kind = rng.choice(list(_KINDS), p=list(_KINDS.values()))
-    image = _gradient(rng, size, color(), color())
+    image: Array = _gradient(rng, size, color(), color())
     blur = float(np.exp(rng.uniform(-1.0, 2.2)))
     if kind == "wall":
         if rng.random() < 0.3:
@@ -61,7 +61,7 @@ def draw_background(rng: np.random.Generator, size: int) -> FloatArray:
     return np.clip(image, 0, 1) ** np.float32(2.2)
 
 
-def cut_backdrop(rng: np.random.Generator, backdrops: list[FloatArray], size: int) -> FloatArray:
+def cut_backdrop(rng: np.random.Generator, backdrops: list[FloatArray], size: int) -> Array:
     """(size, size, 3) float32: a part of one of the backdrops, mirrored half of the time."""
     whole = backdrops[rng.integers(len(backdrops))]
     extent = int(len(whole) * rng.uniform(0.55, 1.0))
@@ -84,7 +84,7 @@ def _gradient(
     return (first * (1 - t) + second * t).astype(np.float32)
 
 
-def _value(color: FloatArray) -> tuple[float, ...]:
+def _value(color: Array) -> tuple[float, ...]:
     return tuple(float(c) for c in color)
 
 
@@ -145,11 +145,11 @@ def _bystander(rng: np.random.Generator, image: FloatArray) -> None:
     size = len(image)
     r = float(np.exp(rng.uniform(np.log(0.04), np.log(0.2)))) * size
     x, y = rng.uniform(0, size), rng.uniform(0.1, 0.9) * size
-    skin = np.float32([0.85, 0.66, 0.55]) * rng.uniform(0.35, 1.05)
-    hair = rng.uniform(0.03, 0.35) * np.float32([1, 0.8, 0.65])
+    skin = float32([0.85, 0.66, 0.55]) * rng.uniform(0.35, 1.05)
+    hair = rng.uniform(0.03, 0.35) * float32([1, 0.8, 0.65])
     cloth = rng.uniform(0.03, 0.9) * np.ones(3) if rng.random() < 0.6 else rng.uniform(0, 0.9, 3)
 
-    def blob(dx: float, dy: float, rx: float, ry: float, color: FloatArray) -> None:
+    def blob(dx: float, dy: float, rx: float, ry: float, color: Array) -> None:
         center = (int(x + dx * r), int(y + dy * r))
         axes = (max(1, int(rx * r)), max(1, int(ry * r)))
         cv2.ellipse(image, center, axes, 0, 0, 360, _value(color), -1, cv2.LINE_AA)
@@ -162,7 +162,7 @@ def _bystander(rng: np.random.Generator, image: FloatArray) -> None:
     if r > 10 and rng.random() < 0.7:
         for side in (-0.3, 0.3):
             blob(turn + side, -0.05, 0.13, 0.06, hair)
-        blob(turn, 0.6, 0.25, 0.07, skin * np.float32([0.75, 0.5, 0.5]))
+        blob(turn, 0.6, 0.25, 0.07, skin * float32([0.75, 0.5, 0.5]))
 
 
 def _logos(rng: np.random.Generator, image: FloatArray, color: Callable[[], FloatArray]) -> None:

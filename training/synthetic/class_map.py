@@ -7,7 +7,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import Array, FloatArray
 from facewright.models.segmentation import CLASSES, HAIR, OCCLUDER, OTHER, SKIN
 from facewright.training.synthetic.raster import FrameBuffer
 from facewright.training.synthetic.scene import Geometry
@@ -63,7 +63,7 @@ class ClassMap:
         draw(nodes, np.ascontiguousarray(colors), widths, opacity, pixels_per_mm, bias,
              self.shares, nearness.copy(), self._unused)  # fmt: skip
 
-    def cover(self, kind: int, share: FloatArray) -> None:
+    def cover(self, kind: int, share: Array) -> None:
         """Lay something of one class over all, by its share (n, n) in [0, 1]."""
         size = len(self.shares)
         if len(share) != size:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import Array, FloatArray
 from facewright.training.appearance.noise import random_field
 from facewright.training.appearance.regions import FaceRegions
 from facewright.training.appearance.surface import SKIN, Surface
@@ -115,7 +115,7 @@ class FoldRelief:
             sides.append(float(np.clip(max(shares, default=0.0), 0, 1)))
         return sides[0], sides[1]
 
-    def relief(self, seed: int, expression: FloatArray, age: float) -> FloatArray:
+    def relief(self, seed: int, expression: FloatArray, age: float) -> Array:
         """(H, W, 3) float32: slope of the height to the right and up, and the depth in mm.
 
         Args:
@@ -125,7 +125,7 @@ class FoldRelief:
         """
         rng = np.random.default_rng(seed)
         old = float(np.clip(1.2 * age - 0.1, 0, 1))
-        depth = np.zeros(self.shape, np.float32)
+        depth: Array = np.zeros(self.shape, np.float32)
         for fold, maps in self._maps.items():
             chosen = maps[int(rng.integers(len(maps)))]
             moved, at_rest = _DEPTHS[fold]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import Array, FloatArray, float32
 from facewright.models.normals import vertex_normals
 from facewright.models.segmentation import HAIR, OCCLUDER, OTHER, SKIN
 from facewright.training.appearance.skin import Appearance
@@ -222,8 +222,12 @@ class PortraitGenerator:
         # The light on the face, whatever the skin returns of it: exposure must not tell the tone.
         level = float(shown.light[facing].mean())
         development = draw_development(rng, level)
-        image = cv2.resize(shown.picture, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
-        attention = cv2.resize(self._bare, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
+        image: Array = cv2.resize(
+            shown.picture, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA
+        )
+        attention: Array = cv2.resize(
+            self._bare, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA
+        )
         if rng.random() < 0.04:
             cover = draw_blur_in_front(rng, image, level)
             self._hide(cover, OCCLUDER)
@@ -238,7 +242,7 @@ class PortraitGenerator:
         rotation, translation = nominal_pose(scene.view, landmarks)
         angles, shift = pose_coefficients(rotation, translation)
         to_nominal = (rotation @ scene.view.rotation.T).astype(np.float32)
-        scale = np.float32([SUPERSAMPLING, SUPERSAMPLING, 1])
+        scale = float32([SUPERSAMPLING, SUPERSAMPLING, 1])
         distance = float(np.linalg.norm(scene.view.offset))
         projected = scene.view.project(scene.landmarks)
         albedo = scene.appearance.albedo_srgb
@@ -253,7 +257,7 @@ class PortraitGenerator:
             "translation": shift.astype(np.float32),
             "landmarks": projected[:, :2],
             "landmark_visible": visible_landmarks(
-                (projected + np.float32([MARGIN, MARGIN, 0])) * scale,
+                (projected + float32([MARGIN, MARGIN, 0])) * scale,
                 self._frame.nearness,
                 4.5 / distance,
             ),
@@ -261,7 +265,7 @@ class PortraitGenerator:
         classes = None if self._classes is None else self._classes.finish(IMAGE_SIZE)
         return Portrait(photo_u8, np.round(attention * 255).astype(np.uint8), classes, labels)
 
-    def _hide(self, cover: FloatArray, kind: int) -> None:
+    def _hide(self, cover: Array, kind: int) -> None:
         """Nothing behind `cover` (240, 240) of this class can be seen, no landmark either."""
         if self._classes is not None:
             self._classes.cover(kind, cover)
@@ -307,7 +311,7 @@ class PortraitGenerator:
         )  # fmt: skip
         turned, offset = view.rotation.astype(np.float32), view.offset.astype(np.float32)
         skin = reflectance[self._face_skin].mean(0)
-        held = draw_objects(rng, posed, skin, np.float32(garments.cloth.colors[:3]))
+        held = draw_objects(rng, posed, skin, float32(garments.cloth.colors[:3]))
         return _Scene(
             appearance=appearance,
             geometry=geometry.with_props([p.moved(turned, offset) for p in worn] + held),
@@ -378,7 +382,7 @@ class PortraitGenerator:
                 lights.directions,
                 lights.colors,
                 lights.ambient,
-                np.float32([0, 0, 1]),
+                float32([0, 0, 1]),
                 np.float32(strands.gloss),
                 strands.colors,
                 colors,
@@ -404,7 +408,7 @@ class PortraitGenerator:
         return _Exposure(image, light, highlight)
 
     def _pixels_per_mm(self, view: View) -> np.float32:
-        unit = view.project(np.float32([[0, 0, -1000], [1, 0, -1000]]))
+        unit = view.project(float32([[0, 0, -1000], [1, 0, -1000]]))
         return np.float32(np.linalg.norm(unit[1, :2] - unit[0, :2]) * SUPERSAMPLING)
 
     def _eyes(self, rng: np.random.Generator, scene: _Scene) -> EyeShading:
@@ -446,7 +450,7 @@ class PortraitGenerator:
         for own in self._ear_tops:
             points = (scene.geometry.vertices[own] - offset) @ to_model
             top = points[np.argmax(points[:, 1])]
-            ears.append(top + np.float32([np.sign(top[0]) * 1.0, -8, 0]))
+            ears.append(top + float32([np.sign(top[0]) * 1.0, -8, 0]))
         glasses = case.take(rng, landmarks, np.asarray(ears))
         if glasses is None:
             return

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import Array, FloatArray, float32
 from facewright.training.appearance.noise import random_field
 from facewright.training.appearance.regions import FaceRegions, smoothstep
 from facewright.training.appearance.skin import Appearance
@@ -357,20 +357,20 @@ class HairGrower:
     ) -> FloatArray:
         """(n, 3) unit directions in which strands leave the scalp."""
         n = len(relative)
-        crown = np.float32([0, 105, self.ear_z - 25])
+        crown = float32([0, 105, self.ear_z - 25])
         away = relative - crown
         away /= np.linalg.norm(away, axis=1, keepdims=True) + 1e-6
         sideways = np.abs(normal[:, :1])
         # Combed hair leaves the forehead free; cropped hair grows as it will.
         free = np.float32({"combed": 0.35, "swept": 0.25, "tied": 0.5}.get(style.name, 1.0))
-        comb = free * away + np.float32(style.comb) * (1 - np.float32(0.85) * sideways)
+        comb = free * away + float32(style.comb) * (1 - float32(0.85) * sideways)
         if style.name in ("bob", "long"):
             side = np.where(relative[:, 0] > style.part, 1.0, -1.0)
             comb[:, 0] += 1.3 * side
             comb[:, 2] -= 0.5
         if style.name in ("short", "combed", "swept"):
-            comb += sideways * np.float32([0, -1.2, -0.9])
-        comb[falls] = np.float32([0.15 * np.sign(style.part + 1e-3), -0.3, 1.2])
+            comb += sideways * float32([0, -1.2, -0.9])
+        comb[falls] = float32([0.15 * np.sign(style.part + 1e-3), -0.3, 1.2])
         comb -= normal * (comb * normal).sum(1, keepdims=True)
         comb /= np.linalg.norm(comb, axis=1, keepdims=True) + 1e-6
         # Neighbors lie in the same direction; single hairs stray.
@@ -411,9 +411,9 @@ class HairGrower:
         self,
         rng: np.random.Generator,
         place: FloatArray,
-        direction: FloatArray,
+        direction: Array,
         length: FloatArray,
-        bend: FloatArray,
+        bend: Array,
     ) -> FloatArray:
         direction = direction / (np.linalg.norm(direction, axis=1, keepdims=True) + 1e-6)
         t = np.linspace(0, 1, self.FACIAL_NODES, dtype=np.float32)[None, :, None]
@@ -463,10 +463,10 @@ class HairGrower:
             return None
         roots = self.lashes.take(np.arange(count))
         place = roots.at(vertices)
-        direction = roots.at(normals) + np.float32([0, 0.15, 0.9])
+        direction = roots.at(normals) + float32([0, 0.15, 0.9])
         direction = direction + 0.15 * rng.standard_normal((count, 3))
         length = rng.uniform(2.5, 6.5, count).astype(np.float32)
-        bend = np.broadcast_to(np.float32([0, 0.45, 0]), (count, 1, 3))
+        bend = np.broadcast_to(float32([0, 0.45, 0]), (count, 1, 3))
         return Strands(
             nodes=self._straight(rng, place, direction, length, bend),
             colors=np.full((count, 3), 0.008, np.float32),

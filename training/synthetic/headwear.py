@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import Array, FloatArray, float32
 from facewright.training.appearance.regions import FaceRegions, smoothstep
 from facewright.training.appearance.surface import SKIN, Surface
 from facewright.training.synthetic.props import Mesh, Prop, join, loft, prop, sheet
@@ -33,8 +33,8 @@ class Headwear:
     """
 
     kind: str
-    weight: FloatArray
-    stand_off: FloatArray
+    weight: Array
+    stand_off: Array
     covers_hair: FloatArray
     color: FloatArray
     edge_mm: float = 0.0
@@ -124,7 +124,7 @@ class Milliner:
             weight = np.clip(0.5 + inside / 10, 0, 1).astype(np.float32)
             stand_off = smoothstep(inside, -2, 6)
             pale = rng.uniform(0.45, 0.85) * np.exp(rng.normal(0, 0.05, 3))
-            tone = np.float32([0.25, 0.5, 0.62]) if rng.random() < 0.5 else pale
+            tone = float32([0.25, 0.5, 0.62]) if rng.random() < 0.5 else pale
             tone = color if rng.random() < 0.3 else tone
             return Headwear(kind, weight, stand_off, nothing, np.asarray(tone, np.float32))
         return Headwear(kind, nothing, nothing, nothing, color)
@@ -175,9 +175,9 @@ class Milliner:
         t = np.linspace(0, 1, 6)[:, None, None]
         grid = inner + outward * length[:, None] * t
         bend = t * (0.5 + 0.5 * t) * length[:, None]
-        grid = grid + np.float32([0, 1, 0]) * (3 - droop * bend)
+        grid = grid + float32([0, 1, 0]) * (3 - droop * bend)
         if headwear.visor:
-            grid = grid - np.float32([0, 1, 0]) * (t * 0.004 * (grid[..., :1] - inner[12, 0]) ** 2)
+            grid = grid - float32([0, 1, 0]) * (t * 0.004 * (grid[..., :1] - inner[12, 0]) ** 2)
         return sheet(np.ascontiguousarray(grid[::-1]), 2.5)
 
     def _scarf(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import FloatArray, float32
 from facewright.training.appearance.surface import EYEBALL, SKIN, TEETH
 from facewright.training.appearance.visibility import fill_depth_map, light_frame, lit_fractions
 from facewright.training.synthetic.props import PROP
@@ -17,9 +17,9 @@ from facewright.training.synthetic.strands import Strands, splat_depth
 
 # Red light scatters farther in skin (Jensen et al. 2001: mean free paths roughly 4:2:1), so the
 # terminator is wrapped more for red.
-_SCATTER = np.float32([0.24, 0.11, 0.06])
+_SCATTER = float32([0.24, 0.11, 0.06])
 # Directions in which the eye sees the highlights: the camera is along +z of the camera axes.
-_TO_CAMERA = np.float32([0, 0, 1])
+_TO_CAMERA = float32([0, 0, 1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,9 +144,9 @@ class ShadowCaster:
             for s in strands
         ]
         scale = np.float32(self.SIZE / self.EXTENT_MM)
-        middle = np.float32([self.SIZE / 2, self.SIZE / 2, 0])
+        middle = float32([self.SIZE / 2, self.SIZE / 2, 0])
         for k, direction in enumerate(directions):
-            frame = light_frame(direction).T * np.float32([scale, scale, 1])
+            frame = light_frame(direction).T * float32([scale, scale, 1])
             seen = (points - center) @ frame + middle
             self._depth.fill(-1e9)
             fill_depth_map(seen, triangles, False, self._depth)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import FloatArray, float32
 from facewright.models.camera import rotation_matrix
 from facewright.models.landmarks import CHIN, LEFT_MOUTH_CORNER, NOSE_TIP, RIGHT_MOUTH_CORNER
 from facewright.training.synthetic.props import Mesh, Prop, box, capsule, ellipsoid, join, prop
@@ -57,9 +57,9 @@ def hand(rng: np.random.Generator, skin: FloatArray, curl: float, sleeve: FloatA
         thumb = end
     parts.append(capsule([0, 8, 0], [0, -60, 0], 24, 27, sides=10))
     mesh = join(parts)
-    tint = np.exp(0.05 * rng.standard_normal(3)) * np.float32([1.0, 0.93, 0.92])
+    tint = np.exp(0.05 * rng.standard_normal(3)) * float32([1.0, 0.93, 0.92])
     # Finger tips are redder than backs.
-    blush = 1 - np.float32([0.0, 0.12, 0.1]) * np.clip((mesh[0][:, 1:2] - 70) / 70, 0, 1)
+    blush = 1 - float32([0.0, 0.12, 0.1]) * np.clip((mesh[0][:, 1:2] - 70) / 70, 0, 1)
     bare = prop(mesh, skin * tint * blush, 0.15)
     arm = prop(capsule([0, -45, 0], [0, -300, 0], 34, 48, sides=12), sleeve)
     return [bare, arm]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import Array, FloatArray
 from facewright.training.synthetic.head import Head
 from facewright.training.synthetic.traits import Traits
 
@@ -91,7 +91,7 @@ def _unit(head: Head, name: str) -> FloatArray:
     return head.units.get(name, np.zeros(head.expression_samples.shape[1], np.float32))
 
 
-def _both_sides(rng: np.random.Generator, head: Head, name: str, amount: float) -> FloatArray:
+def _both_sides(rng: np.random.Generator, head: Head, name: str, amount: float) -> Array:
     """A unit on both sides, about equally strong; on one face in five one side lags behind."""
     strengths = amount * rng.uniform(0.85, 1.1, 2)
     if rng.random() < 0.2:
@@ -112,7 +112,7 @@ def _mouth(rng: np.random.Generator, head: Head) -> FloatArray:
     def one(name: str, amount: float) -> FloatArray:
         return amount * _unit(head, name)
 
-    def both(name: str, amount: float) -> FloatArray:
+    def both(name: str, amount: float) -> Array:
         return _both_sides(rng, head, name, amount)
 
     kind = str(rng.choice(list(_MOUTHS), p=list(_MOUTHS.values())))
@@ -194,7 +194,7 @@ def _mouth(rng: np.random.Generator, head: Head) -> FloatArray:
     )
 
 
-def _brows(rng: np.random.Generator, head: Head) -> FloatArray:
+def _brows(rng: np.random.Generator, head: Head) -> Array:
     kind = rng.random()
     if kind < 0.3:
         return rng.uniform(0, 1) * _unit(head, "browInnerUp") + _both_sides(
@@ -224,7 +224,7 @@ def _lids(
     """Closed, half closed, winking, narrowed, wide or simply open eyes."""
     kind = rng.random()
     if kind < 0.12:
-        openness = None, None
+        openness: tuple[float | None, float | None] = None, None
     elif kind < 0.27:
         # As far as the person can see at all; the two lids of a person hardly differ.
         both = rng.uniform(0.1, 0.8)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import Array, FloatArray, float32
 
 Image = NDArray[np.uint8]
 
@@ -56,7 +56,7 @@ def draw_development(rng: np.random.Generator, incident: float) -> Development:
     )
 
 
-def degrade(rng: np.random.Generator, image: FloatArray) -> Image:
+def degrade(rng: np.random.Generator, image: Array) -> Image:
     """Blur, low resolution, grayscale, noise and JPEG, each now and then.
 
     Args:
@@ -85,13 +85,13 @@ def degrade(rng: np.random.Generator, image: FloatArray) -> Image:
     if rng.random() < 0.2:
         image = image * _vignette(rng, size)
     if rng.random() < 0.08:
-        gray = image @ np.float32([0.299, 0.587, 0.114])
+        gray = image @ float32([0.299, 0.587, 0.114])
         image = np.repeat(gray[..., None], 3, axis=2)
     image = image + np.float32(rng.gamma(1.2, 0.006)) * rng.standard_normal(
         (size, size, 1), dtype=np.float32
     )
     if rng.random() < 0.5:
-        chroma = rng.standard_normal((size // 2, size // 2, 3), dtype=np.float32)
+        chroma: Array = rng.standard_normal((size // 2, size // 2, 3), dtype=np.float32)
         chroma = cv2.resize(chroma, (size, size))
         image = image + np.float32(rng.gamma(1.2, 0.007)) * chroma
     out = (np.clip(image, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
@@ -99,13 +99,12 @@ def degrade(rng: np.random.Generator, image: FloatArray) -> Image:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(28, 97))]
         # The codec takes BGR; the chroma planes must be the image's own.
         encoded = cv2.imencode(".jpg", np.ascontiguousarray(out[..., ::-1]), quality)[1]
-        out = np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
+        decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+        out = np.ascontiguousarray(decoded[..., ::-1])
     return out
 
 
-def draw_border(
-    rng: np.random.Generator, image: FloatArray, turned: float = 0.0
-) -> FloatArray | None:
+def draw_border(rng: np.random.Generator, image: FloatArray, turned: float = 0.0) -> Array | None:
     """Frame the photo as turned, cropped and letter-boxed pictures are framed.
 
     Args:
@@ -136,7 +135,7 @@ def draw_border(
     return cover
 
 
-def _video(rng: np.random.Generator, image: FloatArray) -> FloatArray:
+def _video(rng: np.random.Generator, image: Array) -> Array:
     """A face from a compressed film: few pixels, coarse blocks, smeared colors, drawn large."""
     size = image.shape[0]
     low = int(size * rng.uniform(0.26, 0.7))
@@ -146,9 +145,9 @@ def _video(rng: np.random.Generator, image: FloatArray) -> FloatArray:
     out = (np.clip(small, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 70))]
     encoded = cv2.imencode(".jpg", np.ascontiguousarray(out[..., ::-1]), quality)[1]
-    small = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32)
+    film = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[..., ::-1].astype(np.float32)
     back = cv2.INTER_LINEAR if rng.random() < 0.5 else cv2.INTER_CUBIC
-    large = cv2.resize(np.ascontiguousarray(small), (size, size), interpolation=back)
+    large = cv2.resize(np.ascontiguousarray(film), (size, size), interpolation=back)
     return large * np.float32(1 / 255)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from facewright.models.arrays import FloatArray, IntArray
+from facewright.models.arrays import FloatArray, IntArray, float32
 
 PROP = 4
 """Part code of props, next to those of `training.appearance.surface`."""
@@ -82,7 +82,7 @@ def loft(rings: npt.ArrayLike, closed: bool = True) -> Mesh:
 def _frame(axis: FloatArray) -> FloatArray:
     """(3, 3) rows x, y, z of a right-handed frame with z along `axis`."""
     z = axis / (np.linalg.norm(axis) + 1e-9)
-    helper = np.float32([0, 1, 0]) if abs(z[1]) < 0.9 else np.float32([1, 0, 0])
+    helper = float32([0, 1, 0]) if abs(z[1]) < 0.9 else float32([1, 0, 0])
     x = np.cross(helper, z)
     x /= np.linalg.norm(x)
     return np.stack([x, np.cross(z, x), z]).astype(np.float32)

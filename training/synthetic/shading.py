@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import FloatArray, float32
 from facewright.training.appearance.skin import EyeLook
 from facewright.training.synthetic.creases import HALF_WIDTH_MM, PIXELS_PER_MM, TOP_MM
 from facewright.training.synthetic.raster import FrameBuffer
@@ -52,7 +52,7 @@ class EyeShading:
     def packed(self) -> FloatArray:
         """Numbers of the look in one row, in the order the kernel reads them."""
         look = self.look
-        return np.float32(
+        return float32(
             [
                 *look.sclera,
                 *look.iris,
@@ -120,7 +120,7 @@ def shade_pixels(
         eyes.gaze,
         eyes.highlights,
         eyes.light_colors,
-        np.float32(cloth.colors),
+        float32(cloth.colors),
         cloth.pattern,
         np.float32(cloth.period),
         np.float32(cloth.top),

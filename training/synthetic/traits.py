@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from facewright.models.arrays import FloatArray
+from facewright.models.arrays import Array, FloatArray
 from facewright.training.face_model.heads import TRAITS
 
 _RIDGE = 20.0
@@ -25,7 +25,7 @@ _DARKEST = 1.15
 _TONE_BY_ANCESTRY = 0.6
 
 
-def _shares(ancestry: NDArray[np.float64]) -> NDArray[np.float64]:
+def _shares(ancestry: Array) -> NDArray[np.float64]:
     """Sharpened shares (..., 3) that sum to 1 of rough ones."""
     shares = np.clip(ancestry, 0.02, None) ** 1.5
     return shares / shares.sum(axis=-1, keepdims=True)
@@ -59,9 +59,6 @@ class TraitModel:
     Args:
         samples: (N, 80) identity coefficients of people.
         table: (N, 7) their TRAITS, see `training.face_model.heads`.
-
-    Attributes:
-        explained: (7,) share of each trait's variance that the shape tells.
     """
 
     def __init__(self, samples: FloatArray, table: FloatArray) -> None:
@@ -70,12 +67,10 @@ class TraitModel:
         gram = x.T @ x + _RIDGE * np.eye(x.shape[1])
         weights = np.linalg.solve(gram, x.T @ (table - mean))
         self._mean = mean
-        self._spread = table.std(0)
         self._weights = weights
         predicted = samples.astype(np.float64) @ weights
         self._residual = (table - self._mean - predicted).std(0)
         self._tones = np.sort(_shares(table[:, 3:6]) @ _TYPICAL)
-        self.explained = 1 - (self._residual / self._spread) ** 2
 
     def expected(self, identity: FloatArray) -> NDArray[np.float64]:
         """(7,) what the shape (80,) alone says."""

@@ -23,13 +23,7 @@ from facewright.models.camera import (
     angles_from_matrix,
     rotation_matrix,
 )
-from facewright.models.landmarks import (
-    LEFT_EYE,
-    LEFT_MOUTH_CORNER,
-    NOSE_TIP,
-    RIGHT_EYE,
-    RIGHT_MOUTH_CORNER,
-)
+from facewright.models.landmarks import five_points
 
 _PHOTO_FOCAL = 1000.0
 """Of the photo before cropping; the crop's scale makes the choice irrelevant."""
@@ -96,19 +90,6 @@ def draw_pose(rng: np.random.Generator) -> DoubleArray:
     roll = rng.normal(0, 30 if rng.random() < 0.15 else 8)
     angles = np.radians([np.clip(pitch, -45, 45), np.clip(yaw, -90, 90), np.clip(roll, -60, 60)])
     return rotation_matrix(angles[None])[0]
-
-
-def five_points(landmarks: DoubleArray) -> DoubleArray:
-    """(5, k) eyes, nose tip and mouth corners of (68, k) landmarks."""
-    return np.stack(
-        [
-            landmarks[LEFT_EYE].mean(axis=0),
-            landmarks[RIGHT_EYE].mean(axis=0),
-            landmarks[NOSE_TIP],
-            landmarks[LEFT_MOUTH_CORNER],
-            landmarks[RIGHT_MOUTH_CORNER],
-        ]
-    )
 
 
 def draw_view(

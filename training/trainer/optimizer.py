@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
+from torch import nn
 from torch.optim import Adam, AdamW
 
 from facewright.training.experiment_files import Settings
@@ -37,6 +38,15 @@ class Optimizer(Settings):
     weight_decay: Weight = 0.0
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
     clip: Annotated[float, Field(gt=0)] | None = None
+
+
+def decaying(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """A network's parameters in two groups: only weights of more than one dimension decay."""
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 def make_optimizer(settings: Optimizer, parameters: Iterable[Any], **options: Any) -> Adam:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from facewright.training.cnet.features import BATCH, Features
+from facewright.training.cnet.features import Features
 from facewright.training.data.degradation import degrade_badly
-from facewright.training.data.kept_rows import META
+from facewright.training.data.kept_rows import BATCH, META
 from facewright.training.data.shards import ShardSet
 from facewright.training.experiment_files import ExperimentError
 
@@ -46,7 +46,7 @@ def test_an_interrupted_computation_goes_on_and_others_are_thrown_away(
     tmp_path, rnet, portraits, monkeypatch
 ):
     shards = ShardSet(portraits)
-    monkeypatch.setattr("facewright.training.cnet.features.ROWS_BETWEEN_SAVES", BATCH)
+    monkeypatch.setattr("facewright.training.data.kept_rows.ROWS_BETWEEN_SAVES", BATCH)
     seen = []
 
     def track(starts, stop_after=None):

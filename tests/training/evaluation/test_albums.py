@@ -35,7 +35,7 @@ from facewright.training.evaluation.albums import (
     probe_confidences,
 )
 from facewright.training.evaluation.measures import NeutralErrors, face_errors
-from facewright.training.evaluation.network import AlbumNetwork, load_album_network
+from facewright.training.evaluation.network import Network, load_network
 from facewright.training.onnx.graph import build_onnx, serialize
 
 PEOPLE, EACH = 12, 6
@@ -153,7 +153,7 @@ def sharpness_network(sha256=""):
         confidence = 1 / (1 + np.exp(-(edges - 8) / 4))
         return coefficients, np.tile(confidence[:, None], (1, 80)).astype(np.float32)
 
-    return AlbumNetwork(predict, LAYOUT_239, sha256)
+    return Network(lambda crops: predict(crops)[0], LAYOUT_239, sha256, confide=predict)
 
 
 def test_a_whole_evaluation_of_photographs(gray_people, face_model, tmp_path, capsys):
@@ -183,6 +183,9 @@ def test_a_whole_evaluation_of_photographs(gray_people, face_model, tmp_path, ca
         assert cv2.imread(str(tmp_path / "out" / f"{name}.png")) is not None
     with pytest.raises(ValueError, match="face model"):
         predict_albums(sharpness_network("x"), face_model, shards, people=2, per_person=2, seed=0)
+    alone = Network(network.predict, LAYOUT_239, "")
+    with pytest.raises(ValueError, match="no C-Net"):
+        predict_albums(alone, face_model, shards, people=2, per_person=2, seed=0)
 
 
 def test_networks_with_confidences(tmp_path, face_model):
@@ -195,12 +198,12 @@ def test_networks_with_confidences(tmp_path, face_model):
     save_checkpoint(checkpoint, rnet, cnet, info)
     metadata = {"layout": "239", "face_model": face_model.sha256}
     graph.write_bytes(serialize(build_onnx(rnet, cnet, "float32", metadata)))
-    ours, served = (load_album_network(path) for path in (checkpoint, graph))
+    ours, served = (load_network(path) for path in (checkpoint, graph))
     assert ours.face_model_sha256 == served.face_model_sha256 == face_model.sha256
-    for mine, theirs in zip(ours.predict(crops), served.predict(crops), strict=True):
+    for mine, theirs in zip(ours.confide(crops), served.confide(crops), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
     with pytest.raises(FileNotFoundError, match="no network"):
-        load_album_network(tmp_path / "none.pt")
+        load_network(tmp_path / "none.pt")
 
 
 def test_the_table_goes_between_the_markers(tmp_path, face_model):

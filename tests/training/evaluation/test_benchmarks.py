@@ -17,7 +17,7 @@ from facewright.models.rasterizer import rasterize
 from facewright.training.commands.evaluate import app
 from facewright.training.evaluation import benchmark_run as run
 from facewright.training.evaluation.benchmarks import FaceWarehouse, Florence, Now
-from facewright.training.evaluation.errors import BenchmarkError, EmptyCropError, LandmarkError
+from facewright.training.evaluation.errors import ScanError
 from facewright.training.evaluation.network import Network
 from facewright.training.evaluation.scan_files import read_obj, write_obj
 from facewright.training.evaluation.scans import (
@@ -211,7 +211,7 @@ def test_florence_with_landmarks_in_a_folder_of_their_own(village, tmp_path):
     assert len({photo.subject for photo in benchmark.photos}) == 2
     assert benchmark.scan(benchmark.photos[0].subject).markup is IBUG_68
     picks[0].unlink()
-    with pytest.raises(BenchmarkError, match="no photo found; expected subject_"):
+    with pytest.raises(ScanError, match="no photo found; expected subject_"):
         Florence(tmp_path / "data")
 
 
@@ -258,7 +258,7 @@ def test_facewarehouse(village, tmp_path):
     check(evaluate(village, benchmark)[0])
     short = tmp_path / "FaceWarehouse_Data_0" / "Tester_9" / "TrainingPose" / "pose_0.obj"
     write_obj(short, np.zeros((10, 3)), np.zeros((0, 3), int))
-    with pytest.raises(LandmarkError, match="10 vertices"):
+    with pytest.raises(ScanError, match="10 vertices"):
         benchmark.scan("Tester_9")
 
 
@@ -271,24 +271,24 @@ def test_points_may_be_named_from_either_folder(village, tmp_path):
         [(photo, found)] = run.with_points(benchmark, faces)
         assert photo.path.name == "IMG_00.jpg"
         np.testing.assert_array_equal(found, points)
-    with pytest.raises(BenchmarkError, match="no alignment points for any photo, such as final"):
+    with pytest.raises(ScanError, match="no alignment points for any photo, such as final"):
         run.with_points(benchmark, {"other.jpg": Face(points, np.zeros(4))})
 
 
 def test_folders_of_something_else(tmp_path):
-    with pytest.raises(BenchmarkError, match="iphone_pictures"):
+    with pytest.raises(ScanError, match="iphone_pictures"):
         Now(tmp_path)
     (tmp_path / "iphone_pictures").mkdir()
-    with pytest.raises(BenchmarkError, match="imagepathsvalidation.txt is missing"):
+    with pytest.raises(ScanError, match="imagepathsvalidation.txt is missing"):
         Now(tmp_path)
     (tmp_path / "imagepathsvalidation.txt").write_text("a/b.jpg\n")
-    with pytest.raises(BenchmarkError, match="not <subject>/<challenge>/<photo>: a/b.jpg"):
+    with pytest.raises(ScanError, match="not <subject>/<challenge>/<photo>: a/b.jpg"):
         Now(tmp_path)
     (tmp_path / "imagepathsvalidation.txt").write_text("s/selfie/b.jpg\n")
     benchmark = Now(tmp_path)
-    with pytest.raises(BenchmarkError, match="no scan"):
+    with pytest.raises(ScanError, match="no scan"):
         benchmark.scan("s")
-    with pytest.raises(BenchmarkError, match="Tester"):
+    with pytest.raises(ScanError, match="Tester"):
         FaceWarehouse(tmp_path)
 
 
@@ -297,7 +297,7 @@ def test_an_error_says_whose_scan_it_is(village, tmp_path):
     subject = benchmark.photos[0].subject
     path = tmp_path / "scans" / subject / "natural_head.obj"
     write_obj(path, read_obj(path)[0] + 5000, np.zeros((0, 3), int))
-    with pytest.raises(EmptyCropError, match=f"NoW, {subject}: 0 of 3000"):
+    with pytest.raises(ScanError, match=f"NoW, {subject}: 0 of 3000"):
         evaluate(village, benchmark, NOW)
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facewright.training.evaluation.errors import MeshError
+from facewright.training.evaluation.errors import ScanError
 from facewright.training.evaluation.nearest import Surface
 
 
@@ -104,15 +104,15 @@ def test_meshes_that_cannot_be_measured():
     vertices, triangles = sphere()
     broken = vertices.copy()
     broken[[3, 7]] = np.nan
-    with pytest.raises(MeshError, match="2 of the 960 points of the mesh are not finite"):
+    with pytest.raises(ScanError, match="2 of the 960 points of the mesh are not finite"):
         Surface(broken, triangles)
-    with pytest.raises(MeshError, match="does not exist"):
+    with pytest.raises(ScanError, match="does not exist"):
         Surface(vertices, triangles + 1)
-    with pytest.raises(MeshError, match="none of the mesh's 2 triangles"):
+    with pytest.raises(ScanError, match="none of the mesh's 2 triangles"):
         Surface(vertices, np.array([[0, 0, 1], [5, 5, 5]]))
-    with pytest.raises(MeshError, match="none of the mesh's 0 triangles"):
+    with pytest.raises(ScanError, match="none of the mesh's 0 triangles"):
         Surface(vertices, np.zeros((0, 3), int))
-    with pytest.raises(MeshError, match=r"\(N, 3\)"):
+    with pytest.raises(ScanError, match=r"\(N, 3\)"):
         Surface(vertices[:, :2], triangles)
-    with pytest.raises(MeshError, match=r"\(T, 3\)"):
+    with pytest.raises(ScanError, match=r"\(T, 3\)"):
         Surface(vertices, triangles[:, :2])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from facewright.training.evaluation.errors import LandmarkError, MeshError
+from facewright.training.evaluation.errors import ScanError
 from facewright.training.evaluation.scan_files import read_obj, read_points, write_obj
 
 
@@ -40,7 +40,7 @@ def test_the_forms_of_a_line(tmp_path):
 def test_broken_meshes(tmp_path, text):
     path = tmp_path / "c.obj"
     path.write_text(text)
-    with pytest.raises(MeshError, match="c.obj"):
+    with pytest.raises(ScanError, match="c.obj"):
         read_obj(path)
 
 
@@ -96,5 +96,5 @@ def test_points(tmp_path, name, text):
 def test_broken_points(tmp_path, name, text):
     path = tmp_path / name
     path.write_text(text)
-    with pytest.raises(LandmarkError, match=name):
+    with pytest.raises(ScanError, match=name):
         read_points(path)

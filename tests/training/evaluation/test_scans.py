@@ -10,12 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from facewright.models.assets import FACE_MODEL, asset_path
 from facewright.models.morphable_model import PART_EYEBALL, PART_SKIN, MorphableModel
-from facewright.training.evaluation.errors import (
-    AlignmentError,
-    EmptyCropError,
-    LandmarkError,
-    MeshError,
-)
+from facewright.training.evaluation.errors import ScanError
 from facewright.training.evaluation.icp import register
 from facewright.training.evaluation.nearest import Surface
 from facewright.training.evaluation.scans import (
@@ -144,7 +139,7 @@ def test_a_step_between_planes_that_no_motion_removes():
     places = rng.uniform(-40, 40, (2000, 2))
     points = np.concatenate([np.insert(places, 2, z, 1) for z in (3.0, -3.0)])
     start = Similarity(np.ones(()), np.eye(3), np.array([0, 0, 1.5]))
-    found = register(Surface(vertices, triangles), points, start, scaled=True, trim=0.0, rng=rng)
+    found = register(Surface(vertices, triangles), points, start, scaled=True, trim=0.0)
     np.testing.assert_allclose(found.distances, 3, atol=1e-3)
     np.testing.assert_allclose(found.pose.rotation[2], [0, 0, 1], atol=1e-3)
 
@@ -156,7 +151,7 @@ def test_registration_minimizes_the_distance(model):
     rng = np.random.default_rng(0)
     points = sample_surface(target, prediction.surface.triangles, 400, rng)
     start = fit_similarity(prediction.landmarks, target[model.landmarks])
-    found = register(prediction.surface, points, start, scaled=True, trim=0.0, rng=rng)
+    found = register(prediction.surface, points, start, scaled=True, trim=0.0)
 
     def cost(x):
         turn = Rotation.from_rotvec(x[:3]).as_matrix() @ found.pose.rotation
@@ -193,7 +188,7 @@ def test_markups(mean_landmarks, model):
     np.testing.assert_allclose(FIVE_POINTS.weights @ mean_landmarks, model.five_points, atol=1e-5)
     assert markup_of(np.zeros((7, 3))) is NOW_7
     assert (IBUG_68.nose_tip, FIVE_POINTS.nose_tip, NOW_7.nose_tip) == (30, 2, None)
-    with pytest.raises(LandmarkError, match="6 landmarks; known are 5"):
+    with pytest.raises(ScanError, match="6 landmarks; known are 5"):
         markup_of(np.zeros((6, 3)))
 
 
@@ -207,23 +202,23 @@ def test_what_cannot_be_measured(model, mean_landmarks):
 
     broken = scan.points.copy()
     broken[5] = np.nan
-    with pytest.raises(MeshError, match="1 of the 2000 points of the scan"):
+    with pytest.raises(ScanError, match="1 of the 2000 points of the scan"):
         run(points=broken)
-    with pytest.raises(MeshError, match=r"\(0, 3\)"):
+    with pytest.raises(ScanError, match=r"\(0, 3\)"):
         run(points=np.zeros((0, 3)))
-    with pytest.raises(EmptyCropError, match="0 of 2000 points lie within 95 mm"):
+    with pytest.raises(ScanError, match="0 of 2000 points lie within 95 mm"):
         run(points=scan.points + 1000)
-    with pytest.raises(EmptyCropError, match="nose"):
+    with pytest.raises(ScanError, match="nose"):
         run(points=scan.points + 1000, landmarks=NOW_7.weights @ scan.landmarks, markup=NOW_7)
-    with pytest.raises(AlignmentError, match="millimeters"):
+    with pytest.raises(ScanError, match="millimeters"):
         run(points=scan.points / 1000, landmarks=scan.landmarks / 1000)
-    with pytest.raises(LandmarkError, match="finite"):
+    with pytest.raises(ScanError, match="finite"):
         run(landmarks=scan.landmarks * np.nan)
-    with pytest.raises(LandmarkError, match="67 points are not"):
+    with pytest.raises(ScanError, match="67 points are not"):
         run(landmarks=scan.landmarks[:67])
-    with pytest.raises(LandmarkError, match="needs the 7 landmarks"):
+    with pytest.raises(ScanError, match="needs the 7 landmarks"):
         run(NOW)
-    with pytest.raises(MeshError, match="mesh are not finite"):
+    with pytest.raises(ScanError, match="mesh are not finite"):
         Prediction.of(model, vertices * np.inf)
 
 
@@ -233,8 +228,8 @@ def test_a_registration_that_runs_away():
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     sphere = _sphere(60.0)
     start = Similarity(np.array(1.0), np.eye(3), np.zeros(3))
-    with pytest.raises(AlignmentError, match="factor"):
-        register(sphere, points * 10, start, scaled=True, trim=0.0, rng=np.random.default_rng(0))
+    with pytest.raises(ScanError, match="factor"):
+        register(sphere, points * 10, start, scaled=True, trim=0.0)
 
 
 def _sphere(radius):

@@ -56,7 +56,7 @@ def test_nothing_to_draw_and_other_face_models_are_refused(shard_directory, face
     with pytest.raises(ValueError, match="at least one picture"):
         comparison_sheet([], face_model, shards, np.arange(0))
     other = network(np.zeros(239, np.float32), "other")
-    with pytest.raises(ValueError, match="another face model"):
+    with pytest.raises(ValueError, match="face model other"):
         comparison_sheet([other], face_model, shards, np.arange(1))
 
 

@@ -15,9 +15,9 @@ from facewright.models.morphable_model import MorphableModel
 from facewright.models.recognition_torch import FaceResNet
 from facewright.models.rnet_torch import RNet, initial_coefficients
 from facewright.training.cli import app
+from facewright.training.data import kept_rows
 from facewright.training.data.shards import IMAGE_SIZE, LABEL_SHAPES, ShardMeta, ShardWriter
 from facewright.training.experiment_files import ExperimentError
-from facewright.training.identity_branch import features as features_module
 from facewright.training.identity_branch.fit import CHOOSING, fit_identity_branch
 
 pytestmark = pytest.mark.slow
@@ -120,7 +120,7 @@ def test_interrupted_features_go_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(features_module, "ROWS_BETWEEN_SAVES", features_module.BATCH)
+    monkeypatch.setattr(kept_rows, "ROWS_BETWEEN_SAVES", kept_rows.BATCH)
     seen: list[int] = []
 
     def stop_after(batches: int):
@@ -136,7 +136,7 @@ def test_interrupted_features_go_on(
     with pytest.raises(KeyboardInterrupt):
         fit(toy_head, checkpoint, trunk, tmp_path / "a.pt", [portraits], track=stop_after(2))
     whole = fit(toy_head, checkpoint, trunk, tmp_path / "a.pt", [portraits], track=stop_after(99))
-    assert seen == list(range(0, 2 * PEOPLE, features_module.BATCH))
+    assert seen == list(range(0, 2 * PEOPLE, kept_rows.BATCH))
     again = fit(toy_head, checkpoint, trunk, tmp_path / "a.pt", [portraits], track=stop_after(0))
     assert again == whole
     # Other networks' features are not taken for these.

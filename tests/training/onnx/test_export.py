@@ -29,7 +29,7 @@ from facewright.training.onnx import export as export_module
 from facewright.training.onnx.builder import SMALL, UnstorableWeights, eight_bits
 from facewright.training.onnx.export import ExportError, export_checkpoint
 from facewright.training.onnx.graph import build_onnx, serialize
-from facewright.training.onnx.model_card import FiguresError, read_figures, render_model_card
+from facewright.training.onnx.model_card import read_figures, render_model_card
 from tests.face_models import face_model as make_face_model
 from tests.training.onnx.networks import blocks, networks
 
@@ -383,24 +383,24 @@ def test_weights_that_cannot_be_stored(value: float, precision: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"limits": "none"}, "limits must be a list"),
-        ({"data": 3}, "data must be text"),
-        ({"figures": {}}, "figures must be a list"),
-        ({"more": 1}, "missing or unknown: more"),
-        ({"figures": [{"measure": "x"}]}, r"figures\[0\]: missing or unknown: baseline, measured"),
-        ({"figures": [FIGURES["figures"][0] | {"value": "1"}]}, "value must be a number"),
-        ({"figures": [FIGURES["figures"][0] | {"baseline": True}]}, "baseline must be a number"),
+        ({"limits": "none"}, "limits: Input should be a valid (list|array)"),
+        ({"data": 3}, "data: Input should be a valid string"),
+        ({"figures": {}}, "figures: Input should be a valid (list|array)"),
+        ({"more": 1}, "more: unknown setting"),
+        ({"figures": [{"measure": "x"}]}, "figures.0.measured_on: Field required"),
+        ({"figures": [FIGURES["figures"][0] | {"value": "1"}]}, "figures.0.value.* valid"),
+        ({"figures": [FIGURES["figures"][0] | {"baseline": True}]}, "figures.0.baseline.* valid"),
     ],
 )
 def test_figures_are_validated(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = tmp_path / "figures.json"
     path.write_text(json.dumps(FIGURES | change))
-    with pytest.raises(FiguresError, match=message):
+    with pytest.raises(ValueError, match=message):
         read_figures(path)
 
 
 def test_figures_must_be_json(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     path.write_text("{")
-    with pytest.raises(FiguresError, match="not JSON"):
+    with pytest.raises(ValueError, match="figures.json: Invalid JSON"):
         read_figures(path)

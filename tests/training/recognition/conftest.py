@@ -5,20 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from facewright.training.recognition.dlib_file import (
-    Affine,
-    Convolution,
-    FullyConnected,
-    Plain,
-    Pool,
-)
-
 Write = Callable[..., bytes]
+TAG, RELU, ADD_PREVIOUS = "tag", "relu", "add_prev"
+
+
+class Convolution(NamedTuple):
+    weight: np.ndarray
+    bias: np.ndarray
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+
+
+class Affine(NamedTuple):
+    scale: np.ndarray
+    offset: np.ndarray
+
+
+class Pool(NamedTuple):
+    largest: bool
+    window: tuple[int, int]
+    stride: tuple[int, int]
+
+
+class FullyConnected(NamedTuple):
+    weight: np.ndarray
 
 
 def integer(value: int) -> bytes:
@@ -67,7 +82,7 @@ def layer(content: Any) -> bytes:
         return text("affine_") + tensor(values, values.size, 1, 1, 1) + parts + integer(0)
     if isinstance(content, Pool):
         name = "max_pool_2" if content.largest else "avg_pool_2"
-        numbers = (*content.window, *content.stride, *content.padding)
+        numbers = (*content.window, *content.stride, 0, 0)
         return text(name) + b"".join(map(integer, numbers))
     if isinstance(content, FullyConnected):
         inputs, outputs = content.weight.shape
@@ -81,8 +96,7 @@ def layer(content: Any) -> bytes:
             + integer(1)
             + 4 * real(1.0)
         )
-    assert isinstance(content, Plain)
-    return text(content.value + "_")
+    return text(content + "_")
 
 
 def network(
@@ -90,9 +104,9 @@ def network(
     mean_rgb: Sequence[float] = (122.782, 117.001, 104.298),
     size: tuple[int, int] = (150, 150),
 ) -> bytes:
-    kinds = [1 if content is Plain.TAG else 2 for content in layers]
+    kinds = [1 if content is TAG else 2 for content in layers]
     kinds[0] = 3
-    contents = [layer(c) + STATE for c in layers if c is not Plain.TAG]
+    contents = [layer(c) + STATE for c in layers if c is not TAG]
     contents[0] += integer(1)
     return (
         integer(1)
@@ -137,21 +151,21 @@ def dlib_layers() -> list[Any]:
     """Dlib's face recognition, written down from its definition, with random weights."""
     rng = np.random.default_rng(5)
     layers: list[Any] = [random_convolution(rng, 3, 32, 7, 2, 0), random_affine(rng, 32)]
-    layers += [Plain.RELU, Pool(True, (3, 3), (2, 2), (0, 0))]
+    layers += [RELU, Pool(True, (3, 3), (2, 2))]
     channels = 32
     plan = "32 32 32 64/ 64 64 64 128/ 128 128 256/ 256 256 256/"
     for unit in plan.split():
         filters, halves = int(unit.rstrip("/")), unit.endswith("/")
         stride, padding = (2, 0) if halves else (1, 1)
-        layers += [Plain.TAG, random_convolution(rng, channels, filters, 3, stride, padding)]
-        layers += [random_affine(rng, filters), Plain.RELU]
+        layers += [TAG, random_convolution(rng, channels, filters, 3, stride, padding)]
+        layers += [random_affine(rng, filters), RELU]
         layers += [random_convolution(rng, filters, filters, 3, 1, 1), random_affine(rng, filters)]
         if halves:
-            layers += [Plain.TAG, Plain.TAG, Pool(False, (2, 2), (2, 2), (0, 0))]
-        layers += [Plain.ADD_PREVIOUS, Plain.RELU]
+            layers += [TAG, TAG, Pool(False, (2, 2), (2, 2))]
+        layers += [ADD_PREVIOUS, RELU]
         channels = filters
     weight = rng.normal(0, 0.1, (256, 128)).astype(np.float32)
-    return [*layers, Pool(False, (0, 0), (1, 1), (0, 0)), FullyConnected(weight)]
+    return [*layers, Pool(False, (0, 0), (1, 1)), FullyConnected(weight)]
 
 
 @pytest.fixture(scope="session")

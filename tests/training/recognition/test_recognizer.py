@@ -13,7 +13,7 @@ from torch import Tensor
 from facewright.models.chips_torch import DLIB_LANDMARKS, DLIB_REFERENCE
 from facewright.training.onnx.interpreter import OnnxNetwork, UnsupportedNetwork
 from facewright.training.recognition.alignment import arcface_chips
-from facewright.training.recognition.dlib_file import DlibFormatError
+from facewright.training.recognition.dlib_resnet import DlibFormatError
 from facewright.training.recognition.recognizer import (
     ArcFaceNetwork,
     Recognizer,

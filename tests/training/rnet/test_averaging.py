@@ -5,12 +5,11 @@ from torch import nn
 
 from facewright.models.mirror import mirror_matrices
 from facewright.training.data.shards import ShardSet
-from facewright.training.rnet.averaging import WeightAverage
+from facewright.training.rnet.averaging import WeightAverage, average_weight
 from facewright.training.rnet.batches import BatchMaker
 from facewright.training.rnet.experiment import Experiment, Stage
 from facewright.training.rnet.plan import Cursor, plan_step
 from facewright.training.rnet.run import prepare_run, train
-from facewright.training.rnet.schedule import average_weight
 from facewright.training.rnet.workers import Workers
 
 pytestmark = pytest.mark.slow

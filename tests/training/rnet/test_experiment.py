@@ -1,15 +1,14 @@
 import pytest
 
-from facewright.training.experiment_files import names_in
+from facewright.training.experiment_files import ExperimentError, names_in
 from facewright.training.losses.hybrid import HybridWeights
+from facewright.training.rnet.averaging import average_weight
 from facewright.training.rnet.experiment import (
     EXPERIMENTS,
     Experiment,
-    ExperimentError,
     LossWeights,
     read_experiment,
 )
-from facewright.training.rnet.schedule import average_weight, progress_of, stage_at
 from facewright.training.trainer.optimizer import Optimizer, rate_at
 
 ONE_STAGE = "stages: [{size: 64, portraits: 8}]\n"
@@ -88,12 +87,12 @@ def test_the_length_can_be_given_anew():
 
 
 def test_stages_follow_each_other(small):
-    assert [stage_at(small, p).size for p in (0, 0.49, 0.5, 0.99, 1.0)] == [32, 32, 64, 64, 64]
+    assert [small.stage_at(p).size for p in (0, 0.49, 0.5, 0.99, 1.0)] == [32, 32, 64, 64, 64]
 
 
 def test_progress_is_by_images_or_by_time():
-    assert progress_of(Experiment(images=200), 50, 1e9) == 0.25
-    assert progress_of(Experiment(minutes=2), 50, 30.0) == 0.25
+    assert Experiment(images=200).progress(50, 1e9) == 0.25
+    assert Experiment(minutes=2).progress(50, 30.0) == 0.25
 
 
 def test_the_rate_rises_and_falls():

@@ -15,9 +15,10 @@ from torch import nn
 from facewright.models.checkpoints_torch import load_checkpoint
 from facewright.models.rnet_torch import RNet
 from facewright.training.data.shards import ShardSet
+from facewright.training.experiment_files import ExperimentError
 from facewright.training.rnet.averaging import WeightAverage
 from facewright.training.rnet.checkpoints import CHECKPOINT, FINAL
-from facewright.training.rnet.experiment import Experiment, ExperimentError
+from facewright.training.rnet.experiment import Experiment
 from facewright.training.rnet.module import RNetModule
 from facewright.training.rnet.run import RunPaths, prepare_run, train
 

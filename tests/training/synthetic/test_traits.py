@@ -29,8 +29,8 @@ def known():
 def test_traits_are_read_from_the_coefficients(known):
     samples, table = known
     model = TraitModel(samples, table)
-    assert (model.explained > 0.9).all()
     found = np.stack([model.expected(s) for s in samples])
+    assert ((table - found).std(0) < 0.3 * table.std(0)).all()
     assert np.corrcoef(found[:, 0], table[:, 0])[0, 1] > 0.95
     rng = np.random.default_rng(1)
     drawn = [model.draw(rng, s) for s in samples]

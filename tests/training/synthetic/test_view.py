@@ -14,11 +14,11 @@ from facewright.models.camera import (
     project,
     rotation_matrix,
 )
+from facewright.models.landmarks import five_points
 from facewright.training.synthetic.view import (
     View,
     draw_pose,
     draw_view,
-    five_points,
     nominal_pose,
     pose_coefficients,
     towards,
