@@ -16,19 +16,25 @@ import cv2
 import numpy as np
 
 from facewright.models.arrays import Array, FloatArray
-from facewright.service.formats.glb import LINEAR_FROM_SRGB_U16, pack_glb
+from facewright.service.formats.gltf import (
+    ARRAY_BUFFER,
+    BYTE,
+    FLOAT,
+    LINEAR_FROM_SRGB_U16,
+    METERS_PER_MM,
+    RESTART_SHORT,
+    SHORT,
+    UNLIT,
+    UNSIGNED_BYTE,
+    UNSIGNED_INT,
+    UNSIGNED_SHORT,
+    Buffer,
+)
 from facewright.service.formats.head import HeadGroup, HeadMesh, MorphTargets, SparseTarget
-from facewright.service.formats.media_types import JPEG
-from facewright.service.formats.pictures import encode_picture
 
-_METERS_PER_MM = 1e-3
 _STEP_MM = 0.01
-_ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
-_BYTE, _UNSIGNED_BYTE, _SHORT, _UNSIGNED_SHORT = 5120, 5121, 5122, 5123
-_UNSIGNED_INT, _FLOAT = 5125, 5126
-_LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP_TO_EDGE = 9729, 9987, 33071
 _ROUGHNESS = {"skin": 0.6, "eye": 0.12, "teeth": 0.3, "tongue": 0.45, "lashes": 0.8}
-_UNLIT, _QUANTIZED = "KHR_materials_unlit", "KHR_mesh_quantization"
+_QUANTIZED = "KHR_mesh_quantization"
 
 
 class _Packed(NamedTuple):
@@ -47,24 +53,22 @@ def write_head_glb(head: HeadMesh, extras: Mapping[str, Any], *, quantized: bool
     Raises ValueError for a head that reaches further than 32 cm from the origin when quantized,
     ValueError or TypeError for extras that are not JSON.
     """
-    file = _File()
-    image = None
-    if head.texture is not None:
-        image = file.view(np.frombuffer(encode_picture(head.texture.rgb_u8, JPEG), np.uint8))
+    buffer = Buffer()
+    texture = {} if head.texture is None else buffer.texture(head.texture.rgb_u8, "head")
     materials = list(dict.fromkeys(group.material for group in head.groups))
     places = _positions(head, quantized)
     meshes: list[dict[str, Any]] = []
     nodes: list[dict[str, Any]] = []
     for group in head.groups:
-        mesh = _mesh(file, head, group, places, materials, quantized)
+        mesh = _mesh(buffer, head, group, places, materials, quantized)
         nodes.append({"name": group.name, "mesh": len(meshes), "skin": 0})
         meshes.append(mesh)
     roots = list(range(len(nodes)))
     skeleton, joints = _skeleton(head, len(nodes))
     roots.append(len(nodes))
-    inverse = _inverse_binds(head, _STEP_MM * _METERS_PER_MM if quantized else 1.0)
-    matrices = file.accessor(inverse, "MAT4", _FLOAT, target=None)
-    extensions = ([_UNLIT] if image is not None else []) + ([_QUANTIZED] if quantized else [])
+    inverse = _inverse_binds(head, _STEP_MM * METERS_PER_MM if quantized else 1.0)
+    matrices = buffer.accessor(inverse, "MAT4", FLOAT, target=None)
+    extensions = ([UNLIT] if texture else []) + ([_QUANTIZED] if quantized else [])
     document: dict[str, Any] = {
         "asset": {
             "version": "2.0",
@@ -76,77 +80,19 @@ def write_head_glb(head: HeadMesh, extras: Mapping[str, Any], *, quantized: bool
         "nodes": [*nodes, *skeleton],
         "skins": [{"name": "head", "joints": joints, "inverseBindMatrices": matrices}],
         "meshes": meshes,
-        "materials": [_material(name, image is not None) for name in materials],
-        "accessors": file.accessors,
-        "bufferViews": file.views,
-        "buffers": [{"byteLength": file.length}],
+        "materials": [_material(name, bool(texture)) for name in materials],
     }
     if extensions:
         document["extensionsUsed"] = extensions
     if quantized:
         document["extensionsRequired"] = [_QUANTIZED]
-    if image is not None:
-        document |= {
-            "textures": [{"sampler": 0, "source": 0}],
-            "images": [{"name": "head", "mimeType": "image/jpeg", "bufferView": image}],
-            "samplers": [
-                {
-                    "magFilter": _LINEAR,
-                    "minFilter": _LINEAR_MIPMAP_LINEAR,
-                    "wrapS": _CLAMP_TO_EDGE,
-                    "wrapT": _CLAMP_TO_EDGE,
-                }
-            ],
-        }
-    return pack_glb(document, file.chunks, file.length)
-
-
-class _File:
-    """The buffer of a file, and what tells its contents."""
-
-    def __init__(self) -> None:
-        self.views: list[dict[str, int]] = []
-        self.accessors: list[dict[str, Any]] = []
-        self.chunks: list[bytes | memoryview] = []
-        self.length = 0
-
-    def view(self, data: Array | bytes, target: int | None = None, stride: int = 0) -> int:
-        """Append bytes; the number of their buffer view."""
-        raw = memoryview(data if isinstance(data, bytes) else data.data).cast("B")
-        view = {"buffer": 0, "byteOffset": self.length, "byteLength": raw.nbytes}
-        if stride:
-            view["byteStride"] = stride
-        if target is not None:
-            view["target"] = target
-        self.views.append(view)
-        padding = -raw.nbytes % 4
-        self.chunks += [raw, bytes(padding)]
-        self.length += raw.nbytes + padding
-        return len(self.views) - 1
-
-    def accessor(
-        self,
-        array: Array,
-        kind: str,
-        component: int,
-        target: int | None = _ARRAY_BUFFER,
-        **more: Any,
-    ) -> int:
-        """Append an array (n, ...) whose rows are padded to 4 bytes; the accessor's number."""
-        array = np.ascontiguousarray(array)
-        stride = array[0].nbytes if target == _ARRAY_BUFFER else 0
-        view = self.view(array, target, stride)
-        count = array.size if kind == "SCALAR" else len(array)
-        self.accessors.append(
-            {"bufferView": view, "componentType": component, "count": count, "type": kind, **more}
-        )
-        return len(self.accessors) - 1
+    return buffer.pack({**document, **texture})
 
 
 def _positions(head: HeadMesh, quantized: bool) -> Array:
     """(V, 4) int16 steps with a column of padding, or (V, 3) float32 m."""
     if not quantized:
-        return np.ascontiguousarray(head.vertices * np.float32(_METERS_PER_MM), "<f4")
+        return np.ascontiguousarray(head.vertices * np.float32(METERS_PER_MM), "<f4")
     steps = np.rint(head.vertices / np.float32(_STEP_MM))
     if np.abs(steps).max() > np.iinfo(np.int16).max:
         raise ValueError("the head reaches too far from the origin")
@@ -156,7 +102,7 @@ def _positions(head: HeadMesh, quantized: bool) -> Array:
 
 
 def _mesh(
-    file: _File,
+    buffer: Buffer,
     head: HeadMesh,
     group: HeadGroup,
     places: Array,
@@ -172,40 +118,33 @@ def _mesh(
         eight[:, :3] = np.rint(normals * 127)
         normals = eight
     attributes = {
-        "POSITION": file.accessor(own, "VEC3", _SHORT if quantized else _FLOAT, **bounds),
-        "NORMAL": file.accessor(normals, "VEC3", _BYTE, normalized=True)
+        "POSITION": buffer.accessor(own, "VEC3", SHORT if quantized else FLOAT, **bounds),
+        "NORMAL": buffer.accessor(normals, "VEC3", BYTE, normalized=True)
         if quantized
-        else file.accessor(normals.astype("<f4"), "VEC3", _FLOAT),
-        "JOINTS_0": file.accessor(head.joint_indices[rows], "VEC4", _UNSIGNED_BYTE),
-        "WEIGHTS_0": file.accessor(
-            head.joint_weights[rows], "VEC4", _UNSIGNED_BYTE, normalized=True
+        else buffer.accessor(normals.astype("<f4"), "VEC3", FLOAT),
+        "JOINTS_0": buffer.accessor(head.joint_indices[rows], "VEC4", UNSIGNED_BYTE),
+        "WEIGHTS_0": buffer.accessor(
+            head.joint_weights[rows], "VEC4", UNSIGNED_BYTE, normalized=True
         ),
     }
     if head.texture is not None:
         uv = head.texture.uv[rows].astype("<f4")
         uv[:, 1] = 1.0 - uv[:, 1]
         attributes["TEXCOORD_0"] = (
-            file.accessor(
-                np.rint(uv * 65535).astype("<u2"), "VEC2", _UNSIGNED_SHORT, normalized=True
+            buffer.accessor(
+                np.rint(uv * 65535).astype("<u2"), "VEC2", UNSIGNED_SHORT, normalized=True
             )
             if quantized
-            else file.accessor(uv, "VEC2", _FLOAT)
+            else buffer.accessor(uv, "VEC2", FLOAT)
         )
     else:
         colors = np.full((len(rows), 4), 0xFFFF, "<u2")
         colors[:, :3] = cv2.LUT(head.colors_u8[rows], LINEAR_FROM_SRGB_U16)
-        attributes["COLOR_0"] = file.accessor(colors, "VEC4", _UNSIGNED_SHORT, normalized=True)
-    # The largest value of an index type restarts a primitive and must not occur.
-    short = len(rows) <= 0xFFFF
-    indices = group.triangles.ravel().astype("<u2" if short else "<u4")
+        attributes["COLOR_0"] = buffer.accessor(colors, "VEC4", UNSIGNED_SHORT, normalized=True)
+    indices = group.triangles.ravel().astype("<u2" if len(rows) <= RESTART_SHORT else "<u4")
     primitive: dict[str, Any] = {
         "attributes": attributes,
-        "indices": file.accessor(
-            indices,
-            "SCALAR",
-            _UNSIGNED_SHORT if short else _UNSIGNED_INT,
-            _ELEMENT_ARRAY_BUFFER,
-        ),
+        "indices": buffer.indices(indices),
         "material": materials.index(group.material),
     }
     mesh: dict[str, Any] = {"name": group.name, "primitives": [primitive]}
@@ -216,12 +155,12 @@ def _mesh(
             if quantized
             else _dense(list(targets.values()), len(rows))
         )
-        kind = (None, 0) if quantized else (_ARRAY_BUFFER, 12)
-        view = file.view(packed.data, *kind) if packed.data else -1
+        kind = (None, 0) if quantized else (ARRAY_BUFFER, 12)
+        view = buffer.view(packed.data, *kind) if packed.data else -1
         primitive["targets"] = []
         for accessor in packed.accessors:
-            file.accessors.append(_placed(accessor, view))
-            primitive["targets"].append({"POSITION": len(file.accessors) - 1})
+            buffer.accessors.append(_placed(accessor, view))
+            primitive["targets"].append({"POSITION": len(buffer.accessors) - 1})
         mesh["weights"] = [round(float(head.weights.get(name, 0.0)), 4) for name in targets]
         mesh["extras"] = {"targetNames": list(targets)}
     return mesh
@@ -244,7 +183,7 @@ def _placed(accessor: dict[str, Any], view: int) -> dict[str, Any]:
 @lru_cache(maxsize=64)
 def _sparse(targets: MorphTargets, group: str, count: int) -> _Packed:
     """The same for everybody, so the quantized form is made once; the plain one is too large."""
-    short = count <= 0xFFFF
+    short = count <= RESTART_SHORT
     accessors: list[dict[str, Any]] = []
     chunks: list[bytes] = []
     length = 0
@@ -254,7 +193,7 @@ def _sparse(targets: MorphTargets, group: str, count: int) -> _Packed:
         bounds = steps if len(steps) == count else np.vstack([steps, np.zeros(3, np.int16)])
         low, high = bounds.min(0).tolist(), bounds.max(0).tolist()
         accessor: dict[str, Any] = {
-            "componentType": _SHORT,
+            "componentType": SHORT,
             "count": count,
             "type": "VEC3",
             "min": low,
@@ -269,7 +208,7 @@ def _sparse(targets: MorphTargets, group: str, count: int) -> _Packed:
                 "count": len(steps),
                 "indices": {
                     "byteOffset": length,
-                    "componentType": _UNSIGNED_SHORT if short else _UNSIGNED_INT,
+                    "componentType": UNSIGNED_SHORT if short else UNSIGNED_INT,
                 },
                 "values": {"byteOffset": length + len(indices)},
             }
@@ -283,11 +222,11 @@ def _dense(targets: list[SparseTarget], count: int) -> _Packed:
     data = np.zeros((len(targets), count, 3), "<f4")
     accessors: list[dict[str, Any]] = []
     for index, (target, values) in enumerate(zip(targets, data, strict=True)):
-        values[target.indices] = target.offsets * np.float32(_METERS_PER_MM)
+        values[target.indices] = target.offsets * np.float32(METERS_PER_MM)
         accessors.append(
             {
                 "byteOffset": index * values.nbytes,
-                "componentType": _FLOAT,
+                "componentType": FLOAT,
                 "count": count,
                 "type": "VEC3",
                 "min": values.min(0).tolist(),
@@ -299,12 +238,12 @@ def _dense(targets: list[SparseTarget], count: int) -> _Packed:
 
 def _skeleton(head: HeadMesh, first: int) -> tuple[list[dict[str, Any]], list[int]]:
     """The joints' nodes, which begin at number `first`, and the numbers of the joints."""
-    places = head.joints.astype(np.float64) * _METERS_PER_MM
+    places = head.joints.astype(np.float64) * METERS_PER_MM
     nodes: list[dict[str, Any]] = []
     if head.pose is not None:
         matrix = np.eye(4)
         matrix[:3, :3] = head.pose.rotation
-        matrix[:3, 3] = head.pose.translation.astype(np.float64) * _METERS_PER_MM
+        matrix[:3, 3] = head.pose.translation.astype(np.float64) * METERS_PER_MM
         nodes.append({"name": "Pose", "matrix": matrix.T.ravel().tolist(), "children": [first + 1]})
     root = first + len(nodes)
     names = head.joint_names
@@ -322,7 +261,7 @@ def _skeleton(head: HeadMesh, first: int) -> tuple[list[dict[str, Any]], list[in
 def _inverse_binds(head: HeadMesh, step: float) -> FloatArray:
     """(J, 16) column-major matrices from the vertices' numbers to each joint's frame."""
     matrices = np.tile(np.eye(4) * [step, step, step, 1], (len(head.joints), 1, 1))
-    matrices[:, :3, 3] = -head.joints * _METERS_PER_MM
+    matrices[:, :3, 3] = -head.joints * METERS_PER_MM
     return np.ascontiguousarray(matrices.transpose(0, 2, 1).reshape(-1, 16), "<f4")
 
 
@@ -334,5 +273,5 @@ def _material(name: str, textured: bool) -> dict[str, Any]:
     if textured:
         surface["baseColorTexture"] = {"index": 0}
         # The photo's light is part of the texture.
-        material["extensions"] = {_UNLIT: {}}
+        material["extensions"] = {UNLIT: {}}
     return material

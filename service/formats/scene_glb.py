@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from facewright.models.arrays import DoubleArray
-from facewright.service.formats.glb import pack_glb
+from facewright.service.formats.gltf import pack_glb
 
 _LISTS = (
     "nodes", "meshes", "skins", "materials", "textures", "images", "samplers", "accessors",
@@ -69,7 +69,6 @@ def write_scene_glb(files: Sequence[Placed], extras: Mapping[str, Any]) -> bytes
         "scenes": [{"nodes": roots}],
         **{name: values for name, values in scene.items() if values},
         **{name: sorted(values) for name, values in extensions.items() if values},
-        "buffers": [{"byteLength": length}],
     }
     return pack_glb(document, chunks, length)
 

@@ -120,8 +120,6 @@ class QuickDetector:
         self,
         providers: Sequence[Provider] = CPU_PROVIDERS,
         threads: int = 1,
-        *,
-        max_faces: int = 64,
     ) -> None:
         self._second = CenterFace(providers, threads)
         graphs = {blazeface.NAME: BLAZEFACE, face_mesh.NAME: FACE_MESH}
@@ -134,7 +132,6 @@ class QuickDetector:
             },
         }
         self._ask: Ask = partial(answer, self.networks)
-        self._max_faces = max_faces
         self._only_largest = False
         self._reduction = 1
 
@@ -176,7 +173,7 @@ class QuickDetector:
         if not faces:
             margins = _whole(rgb_u8, _SHRUNK * _SMALL_SIDE / longer, _SHRUNK)
             faces = self._confirm(rgb_u8, self._search([margins], _FAINT), [])
-        return _best_first(faces)[: self._max_faces]
+        return _best_first(faces)
 
     def _search(self, looks: Sequence[_Look], least: float) -> Places:
         """Places in the photo that score at least `least` in any look."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -65,7 +65,9 @@ class Regressor:
         """How the weights want crops to be cut; None for this project's way."""
         self.confides = self.metadata.get("confidences") != "none"
         """Whether confidences are a C-Net's; without one they are all 1."""
-        self.stranger_distance = _stranger_distance(self.metadata)
+        self.stranger_distance = _limit(
+            self.metadata, "stranger_distance", STRANGER_DISTANCE, lambda d: 0 < d < math.inf
+        )
         """Sigmas beyond which these weights take a photo of an album for a stranger's."""
         outputs = {value.name: value.shape for value in self._session.get_outputs()}
         self._check_signature(outputs)
@@ -74,7 +76,9 @@ class Regressor:
         self._outputs = (*OUTPUTS, DESCRIPTORS) if self.describes else OUTPUTS
         dimension = outputs[DESCRIPTORS][1] if self.describes else 0
         self._nothing = [np.zeros((0, n), np.float32) for n in (self.layout.size, 80, dimension)]
-        self.stranger_cosine = _stranger_cosine(self.metadata)
+        self.stranger_cosine = _limit(
+            self.metadata, "stranger_cosine", STRANGER_COSINE, lambda cosine: -1 <= cosine <= 1
+        )
         """Cosine of descriptors below which a photo of an album shows a stranger."""
         trained_for = self.metadata.get("face_model")
         if face_model_sha256 is not None and trained_for != face_model_sha256:
@@ -158,23 +162,15 @@ def _not_finite() -> ModelError:
     return ModelError("the network answered with numbers that are not finite")
 
 
-def _stranger_distance(metadata: Mapping[str, str]) -> float:
-    text = metadata.get("stranger_distance", str(STRANGER_DISTANCE))
+def _limit(
+    metadata: Mapping[str, str], name: str, default: float, sound: Callable[[float], bool]
+) -> float:
+    """A number that the export may have written; raises `ModelError` for one that is not sound."""
+    text = metadata.get(name, str(default))
     try:
-        distance = float(text)
+        limit = float(text)
     except ValueError:
-        distance = math.nan
-    if not 0 < distance < math.inf:
-        raise ModelError(f"the weights have the stranger distance {text!r}")
-    return distance
-
-
-def _stranger_cosine(metadata: Mapping[str, str]) -> float:
-    text = metadata.get("stranger_cosine", str(STRANGER_COSINE))
-    try:
-        cosine = float(text)
-    except ValueError:
-        cosine = math.nan
-    if not -1 <= cosine <= 1:
-        raise ModelError(f"the weights have the stranger cosine {text!r}")
-    return cosine
+        limit = math.nan
+    if not sound(limit):
+        raise ModelError(f"the weights have the {name.replace('_', ' ')} {text!r}")
+    return limit

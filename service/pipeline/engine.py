@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import cv2
@@ -92,38 +92,26 @@ class Engine(LoadedModels):
         warm_up(self)
         self._observing = 0
         self._counting = threading.Lock()
-        self._regression: MicroBatcher[RgbU8, Prediction] = MicroBatcher(
-            self._regress_batch,
-            stage="regress",
+        batcher = partial(
+            MicroBatcher,
             max_batch=settings.batch_size,
             capacity=settings.queue_size,
-            weigh=lambda crop: crop.nbytes,
             capacity_bytes=settings.queue_bytes,
-            max_delay=settings.batch_delay_ms / 1000,
             dispatchers=self.processors.count,
             observer=observer,
         )
-        self._detection: MicroBatcher[Query, Outputs] = MicroBatcher(
+        delayed = partial(batcher, max_delay=settings.batch_delay_ms / 1000)
+        self._regression: MicroBatcher[RgbU8, Prediction] = delayed(
+            self._regress_batch, stage="regress", weigh=lambda crop: crop.nbytes
+        )
+        self._detection: MicroBatcher[Query, Outputs] = delayed(
             self._detect_batch,
             stage="detect",
-            max_batch=settings.batch_size,
-            capacity=settings.queue_size,
             weigh=lambda query: query.image.nbytes,
             batch_bytes=BATCH_BYTES,
-            capacity_bytes=settings.queue_bytes,
-            max_delay=settings.batch_delay_ms / 1000,
-            dispatchers=self.processors.count,
-            observer=observer,
         )
-        self._segmentation: MicroBatcher[RgbU8, Float32] = MicroBatcher(
-            self._segment_batch,
-            stage="segment",
-            max_batch=settings.batch_size,
-            capacity=settings.queue_size,
-            weigh=lambda crop: crop.nbytes,
-            capacity_bytes=settings.queue_bytes,
-            dispatchers=self.processors.count,
-            observer=observer,
+        self._segmentation: MicroBatcher[RgbU8, Float32] = batcher(
+            self._segment_batch, stage="segment", weigh=lambda crop: crop.nbytes
         )
 
     def reconstruct(
@@ -170,7 +158,7 @@ class Engine(LoadedModels):
             NoFaceFound: there is no face in it.
             QueueFull, DeadlinePassed, NotReady: see `MicroBatcher.ask`.
         """
-        with self._one_more():
+        with self._counted():
             least_side = REDUCED_SIDES[faces] if reduced else 0
             while True:
                 photo = self._open(data, job, least_side)
@@ -183,7 +171,7 @@ class Engine(LoadedModels):
         return photo, [one.moved(photo.reduction, photo.shift) for one in found]
 
     @contextmanager
-    def _one_more(self) -> Iterator[None]:
+    def _counted(self) -> Iterator[None]:
         """Count a photo that is being observed."""
         with self._counting:
             self._observing += 1

@@ -1,7 +1,7 @@
-"""Taking in work: how many photos arrive, how many are in the house, and who works on them.
+"""Taking in work: how many photos arrive, how many are admitted, and who works on them.
 
 The event loop only moves bytes; everything that computes runs on the threads of a `WorkerPool`.
-Uploads and photos in the house are bounded one by one, so memory is bounded as well as
+Uploads and admitted photos are bounded one by one, so memory is bounded as well as
 processor time, and clients that send slowly take no slot from photos that are there.
 """
 
@@ -75,7 +75,7 @@ class Slots:
             self._observe(self._taken)
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def hold(self) -> Iterator[None]:
         """Hold a slot for the length of the `with` block; raises `QueueFull`."""
         self.take()
         try:
@@ -123,7 +123,7 @@ class WorkerPool:
         self._slots = Slots(concurrency + max_waiting, f"Too many {of} are waiting.", observe)
 
     def check(self) -> None:
-        """Raise `QueueFull` while the house is full: a photo need not even be sent."""
+        """Raise `QueueFull` while no more are admitted: a photo need not even be sent."""
         self._slots.check()
 
     @contextmanager
@@ -131,7 +131,7 @@ class WorkerPool:
         """Admit one photo for the length of the `with` block and of the work begun in it.
 
         Raises:
-            QueueFull: the house is full.
+            QueueFull: no more are admitted.
         """
         self._slots.take()
         ticket = Ticket(self._pool, self._slots.give_back)

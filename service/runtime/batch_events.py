@@ -24,7 +24,7 @@ class BatchObserver(Protocol):
         """`items` were dropped before they ran, or refused because the queue was full."""
 
 
-class Announcer:
+class SafeObserver:
     """Tells an observer, if there is one, of one stage.
 
     An observer that fails neither ends a dispatcher nor fails a request: it is logged, once.
@@ -47,11 +47,11 @@ class Announcer:
         """See `BatchObserver`."""
         self._tell(lambda to: to.dropped(self._stage, reason, items))
 
-    def _tell(self, news: Callable[[BatchObserver], None]) -> None:
+    def _tell(self, call: Callable[[BatchObserver], None]) -> None:
         if self._observer is None:
             return
         try:
-            news(self._observer)
+            call(self._observer)
         except Exception:
             if not self._failed:
                 self._failed = True

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from facewright.service.errors import DeadlinePassed, NotReady, QueueFull
-from facewright.service.runtime.batch_events import Announcer, BatchObserver
+from facewright.service.runtime.batch_events import BatchObserver, SafeObserver
 from facewright.service.runtime.deadline import LATE, Deadline
 
 Item = TypeVar("Item")
@@ -82,7 +82,7 @@ class MicroBatcher(Generic[Item, Answer]):
         self._run, self._weigh = run, weigh
         self._max_batch, self._batch_bytes = max_batch, batch_bytes
         self._capacity, self._capacity_bytes = capacity, capacity_bytes
-        self._max_delay, self._news = max_delay, Announcer(stage, observer)
+        self._max_delay, self._observer = max_delay, SafeObserver(stage, observer)
         self._waiting: dict[Deadline, deque[_Entry[Item, Answer]]] = {}  # next turn first
         self._items = self._bytes = 0  # in `_waiting`
         self._changed = threading.Condition()
@@ -145,12 +145,12 @@ class MicroBatcher(Generic[Item, Answer]):
             if self._full():
                 self._sweep()
             if self._full():
-                self._news.dropped("full", len(entries))
+                self._observer.dropped("full", len(entries))
                 seconds = math.ceil(self._items * self._item_seconds / len(self._threads))
                 raise QueueFull("Too many faces are waiting.", max(1, seconds))
             self._waiting.setdefault(deadline, deque()).extend(entries)
             self._count(len(entries), sum(entry.bytes for entry in entries))
-            self._news.queue_depth(self._items)
+            self._observer.queue_depth(self._items)
             if here and self._free() and self._items == len(entries) and not self._max_delay:
                 return answers, self._take()
             self._changed.notify()
@@ -218,7 +218,7 @@ class MicroBatcher(Generic[Item, Answer]):
                 self._answer([entry for entry in half if not self._late(entry)])
             return True
         self._item_seconds += (seconds / len(batch) - self._item_seconds) * _SMOOTHING
-        self._news.batch_done(len(batch), seconds)
+        self._observer.batch_done(len(batch), seconds)
         for entry, answer in zip(batch, answers, strict=True):
             if isinstance(answer, BaseException):
                 entry.answer.set_exception(answer)
@@ -274,7 +274,7 @@ class MicroBatcher(Generic[Item, Answer]):
                 self._waiting[deadline] = entries
             if not entries:
                 del self._waiting[deadline]
-        self._news.queue_depth(self._items)
+        self._observer.queue_depth(self._items)
         self._running += bool(batch)
         self._wake()
         return batch
@@ -291,7 +291,7 @@ class MicroBatcher(Generic[Item, Answer]):
     def _wanted(self, entry: _Entry[Item, Answer]) -> bool:
         """Whether a caller still waits for this item; one who waits too long is told."""
         if entry.answer.cancelled():
-            self._news.dropped("cancelled")
+            self._observer.dropped("cancelled")
             return False
         return not self._late(entry)
 
@@ -300,7 +300,7 @@ class MicroBatcher(Generic[Item, Answer]):
             return False
         if entry.answer.running() or entry.answer.set_running_or_notify_cancel():
             entry.answer.set_exception(DeadlinePassed(LATE))
-        self._news.dropped("late")
+        self._observer.dropped("late")
         return True
 
     def _full(self) -> bool:

@@ -86,7 +86,7 @@ async def reconstruct(request: Request, server: Server) -> Response:
     media_type = choose_media_type(", ".join(request.headers.getlist("accept")), FORMS)
     engine = server.lifecycle.engine
     server.photos.check()
-    with server.uploads.one():
+    with server.uploads.hold():
         received = await read_photo(
             request, ReconstructOptions, settings.max_upload_bytes, settings.upload_timeout
         )

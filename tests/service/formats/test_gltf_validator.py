@@ -53,5 +53,5 @@ def test_validator_has_nothing_to_say_about_textures(
 def test_validator_would_notice(tmp_path: Path, validate_gltf: Validate) -> None:
     file = tmp_path / "face.glb"
     data = write_glb(sphere(30, 10), {})
-    file.write_bytes(data.replace(b'"VEC4"', b'"VEC3"'))
+    file.write_bytes(data.replace(b'"VEC3"', b'"VEC4"'))
     assert validate_gltf(file)["numErrors"] > 0

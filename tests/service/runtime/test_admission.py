@@ -42,7 +42,7 @@ def test_places_are_given_back_when_something_goes_wrong() -> None:
     counts: list[float] = []
     slots = Slots(1, "full", counts.append)
     for _ in range(3):
-        with pytest.raises(QueueFull, match="full"), slots.one(), slots.one():
+        with pytest.raises(QueueFull, match="full"), slots.hold(), slots.hold():
             pass
     assert counts == [1, 0] * 3
 
