@@ -92,10 +92,12 @@ def test_round_trip(tmp_path: Path, with_cnet: bool) -> None:
 
 
 def test_save_refuses_a_wrong_description(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="257"):
-        save_checkpoint(tmp_path / "x.pt", RNet(LAYOUT_257, "torchvision"), None, INFO)
-    with pytest.raises(ValueError, match="128"):
-        save_checkpoint(tmp_path / "x.pt", RNet(input_size=128), None, INFO)
+    rnet = RNet(LAYOUT_257, "torchvision", input_size=128)
+    described = {"layout": "257", "variant": "torchvision", "input_size": 128}
+    for wrong in described:
+        right = {name: value for name, value in described.items() if name != wrong}
+        with pytest.raises(ValueError, match="its description"):
+            save_checkpoint(tmp_path / "x.pt", rnet, None, replace(INFO, **right))
 
 
 def test_released_checkpoint_gives_the_outputs_of_its_heads(tmp_path: Path) -> None:
