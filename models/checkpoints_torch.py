@@ -5,13 +5,14 @@ Everything is read with ``torch.load(weights_only=True)``: a file cannot run cod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from facewright.models.camera import CROP_SIZE
 from facewright.models.cnet_torch import CNet
@@ -29,6 +30,14 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # identity, expression, albedo, angles, light, x and y of the translation, its z.
 RELEASED_KEY = "net_recon"
 RELEASED_HEADS = (80, 64, 80, 3, 27, 2, 1)
+
+_DRAWS = (
+    Tensor.normal_,
+    Tensor.uniform_,
+    nn.init.normal_,
+    nn.init.uniform_,
+    nn.init.kaiming_uniform_,
+)
 
 
 class CheckpointError(ValueError):
@@ -119,18 +128,37 @@ def load_checkpoint(path: str | Path) -> tuple[RNet, CNet | None, CheckpointInfo
     )
     if info.layout not in LAYOUTS:
         raise CheckpointError(f"{path}: layout {info.layout!r} is none of {sorted(LAYOUTS)}")
-    branch = branch_like(content["model"])
+    with _Undrawn():
+        branch = branch_like(content["model"])
     try:
-        rnet = RNet(LAYOUTS[info.layout], info.variant, info.input_size, branch)
+        with _Undrawn():
+            rnet = RNet(LAYOUTS[info.layout], info.variant, info.input_size, branch)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _fill(rnet, content["model"], f"{path}: model")
     cnet = None
     if content.get("cnet") is not None:
-        cnet = cnet_like(content["cnet"])
+        with _Undrawn():
+            cnet = cnet_like(content["cnet"])
         _fill(cnet, content["cnet"], f"{path}: cnet")
         cnet.eval()
     return rnet.eval(), cnet, info
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves weights undrawn that a file is to fill: drawing them takes half a second."""
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        named = kwargs or {}
+        if func in _DRAWS:
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 def branch_like(weights: Any) -> IdentityBranch | None:
@@ -218,7 +246,8 @@ def _released_rnet(path: str | Path, released: Any) -> RNet:
                 raise CheckpointError(f"{path}: {key} is missing or has not {size} rows")
             heads.append(head.flatten(1) if kind == "weight" else head)
         weights[f"fc.{kind}"] = torch.cat(heads)
-    rnet = RNet(LAYOUT_257, "torchvision")
+    with _Undrawn():
+        rnet = RNet(LAYOUT_257, "torchvision")
     _fill(rnet, weights, f"{path}: {RELEASED_KEY}")
     return rnet.eval()
 

@@ -22,7 +22,8 @@ def kernel(function: Function) -> Function:
 
     Compilation is lazy: importing a module with kernels stays cheap, and a server does everything
     once before it takes requests.  Fast-math stays off: exact results at shared edges depend on
-    IEEE arithmetic.
+    IEEE arithmetic.  Kernels assign numbers, not slices: the message for a slice that does not
+    fit takes seconds to compile.
     """
     try:
         compiled = numba.njit(function, cache=True, nogil=True, error_model="numpy")

@@ -337,7 +337,8 @@ def _blend(
         for begin in range(0, length, _BLOCK):
             end = min(length, begin + _BLOCK)
             block = colors[face, begin:end]
-            block[:] = mean[begin:end]
+            for i in range(end - begin):
+                block[i] = mean[begin + i]
             # Two modes at a time: half as many ways to the cache and back.
             for k in range(0, modes - 1, 2):
                 a, b = weights[face, k], weights[face, k + 1]

@@ -316,7 +316,8 @@ def _cut(
         here_side = a * here[0] + b * here[1] + c * here[2] + d
         there_side = a * there[0] + b * there[1] + c * there[2] + d
         if here_side >= 0:
-            result[kept] = here
+            for field in range(7):
+                result[kept, field] = here[field]
             kept += 1
         if (here_side >= 0) != (there_side >= 0):
             inside, outside = here, there
@@ -368,17 +369,19 @@ def _draw_clipped(
         other[index, 2] = max(other[index, 2], near)
         own = np.int64(other[index, 6])
         # A corner that neighbors draw unclipped must be snapped from the same numbers as theirs.
-        if own >= 0 and state[triangles[triangle, own]] == _READY:
-            fixed[index] = snapped[triangles[triangle, own]]
-        else:
-            for axis in range(2):
+        ready = own >= 0 and state[triangles[triangle, own]] == _READY
+        for axis in range(2):
+            if ready:
+                fixed[index, axis] = snapped[triangles[triangle, own], axis]
+            else:
                 place = other[index, axis] / other[index, 2]
                 fixed[index, axis] = np.int64(np.floor(place * _SUBPIXELS + 0.5))
     corners = np.empty((3, 3))
     for index in range(1, count - 1):
-        corners[0] = other[0, 3:6]
-        corners[1] = other[index, 3:6]
-        corners[2] = other[index + 1, 3:6]
+        for axis in range(3):
+            corners[0, axis] = other[0, 3 + axis]
+            corners[1, axis] = other[index, 3 + axis]
+            corners[2, axis] = other[index + 1, 3 + axis]
         _fill(
             fixed[0, 0],
             fixed[0, 1],

@@ -16,8 +16,8 @@ settings.register_profile("hand", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "hand")
 
 
-SERVING = {"server", "start_server"}
-"""Fixtures that start the server in a process of its own."""
+SERVING = {"server", "start_server", "serve_here"}
+"""Fixtures that start the whole server."""
 
 
 @pytest.hookimpl(tryfirst=True)

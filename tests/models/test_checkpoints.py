@@ -73,7 +73,9 @@ def test_round_trip(tmp_path: Path, with_cnet: bool) -> None:
     path = tmp_path / "last.pt"
     saved = replace(INFO, input_size=96)
     save_checkpoint(path, rnet, cnet, saved)
+    random = torch.random.get_rng_state()
     again, cnet_again, info = load_checkpoint(path)
+    assert torch.equal(torch.random.get_rng_state(), random)  # no start is drawn for nothing
     assert info == saved
     assert again.input_size == 96
     assert not again.training
@@ -90,16 +92,20 @@ def test_round_trip(tmp_path: Path, with_cnet: bool) -> None:
 
 
 def test_save_refuses_a_wrong_description(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="257"):
-        save_checkpoint(tmp_path / "x.pt", RNet(LAYOUT_257, "torchvision"), None, INFO)
-    with pytest.raises(ValueError, match="128"):
-        save_checkpoint(tmp_path / "x.pt", RNet(input_size=128), None, INFO)
+    rnet = RNet(LAYOUT_257, "torchvision", input_size=128)
+    described = {"layout": "257", "variant": "torchvision", "input_size": 128}
+    for wrong in described:
+        right = {name: value for name, value in described.items() if name != wrong}
+        with pytest.raises(ValueError, match="its description"):
+            save_checkpoint(tmp_path / "x.pt", rnet, None, replace(INFO, **right))
 
 
 def test_released_checkpoint_gives_the_outputs_of_its_heads(tmp_path: Path) -> None:
     state = released_state()
     path = save(tmp_path, {"net_recon": state, "opt_00": {"state": {}}})
+    random = torch.random.get_rng_state()
     rnet, cnet, info = load_checkpoint(path)
+    assert torch.equal(torch.random.get_rng_state(), random)
     assert (info.layout, info.variant, info.face_model_sha256) == ("257", "torchvision", "")
     assert cnet is None
     assert not rnet.training

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 
 import pytest
 import torch
@@ -17,6 +18,12 @@ STRIDES: dict[str, list[list[int]]] = {
     "paper": [[1, 1, 2], [1, 1, 1, 2], [1, 1, 1, 1, 1, 2], [1, 1, 1]],
     "torchvision": [[1, 1, 1], [2, 1, 1, 1], [2, 1, 1, 1, 1, 1], [2, 1, 1]],
 }
+
+
+@cache
+def network(variant: Variant = "paper") -> RNet:
+    """An R-Net that tests only ask: half a second is spent on drawing its weights."""
+    return RNet(variant=variant).eval()
 
 
 def randomized(net: ResNet50, seed: int = 0) -> ResNet50:
@@ -73,11 +80,11 @@ def test_resnet_equals_reference_by_names(variant: Variant) -> None:
 
 
 def test_variants_have_the_parameters_of_torchvision() -> None:
-    paper, torchvision = (ResNet50(v).state_dict() for v in ("paper", "torchvision"))
+    paper, torchvision = (network(v).backbone.state_dict() for v in ("paper", "torchvision"))
     assert {k: v.shape for k, v in paper.items()} == {k: v.shape for k, v in torchvision.items()}
     assert len(paper) == 318
     # torchvision's resnet50 has 25,557,032 parameters, 2,049,000 of them in its classifier.
-    assert sum(p.numel() for p in ResNet50().parameters()) == 25_557_032 - 2_049_000
+    assert sum(p.numel() for p in network().backbone.parameters()) == 25_557_032 - 2_049_000
     assert paper["layer3.5.conv2.weight"].shape == (256, 256, 3, 3)
     assert paper["layer4.0.downsample.0.weight"].shape == (2048, 1024, 1, 1)
 
@@ -88,16 +95,16 @@ def test_variants_have_the_parameters_of_torchvision() -> None:
 )
 def test_feature_shapes(variant: Variant, size: int, stage1: int) -> None:
     with torch.no_grad():
-        fb1, fg = RNet(variant=variant).eval().features(torch.rand(1, 3, size, size))
+        fb1, fg = network(variant).features(torch.rand(1, 3, size, size))
     assert fb1.shape == (1, 256, stage1, stage1)
     assert fg.shape == (1, 2048)
 
 
 def test_refuses_sides_that_do_not_divide() -> None:
     with pytest.raises(ValueError, match="multiples of 32"):
-        RNet()(torch.rand(1, 3, 200, 200))
+        network()(torch.rand(1, 3, 200, 200))
     with pytest.raises(ValueError, match="square"):
-        RNet()(torch.rand(1, 3, 224, 230))
+        network()(torch.rand(1, 3, 224, 230))
 
 
 def test_large_crops_are_shrunk_by_area() -> None:

@@ -42,11 +42,13 @@ def triangle_part(model: MorphableModel) -> np.ndarray:
 
 def quality(model: MorphableModel, shapes: np.ndarray) -> tuple[np.ndarray, float]:
     """Triangles turned against their own surroundings, per shape, and the smallest area (mm2)."""
-    a, b, c = (shapes[:, model.triangles[:, k]].astype(np.float64) for k in range(3))
+    corners = model.triangles.T
+    a, b, c = (shapes[:, corner].astype(np.float64) for corner in corners)
     normal = np.cross(b - a, c - a)
-    around = vertex_normals(shapes, model.triangles)[:, model.triangles].sum(axis=2)
-    inverted = ((normal * around).sum(axis=2) < 0).sum(axis=1)
-    return inverted, float(np.linalg.norm(normal, axis=2).min() / 2)
+    normals = vertex_normals(shapes, model.triangles)
+    around = sum(normals[:, corner] for corner in corners)
+    inverted = (np.einsum("ntc,ntc->nt", normal, around) < 0).sum(axis=1)
+    return inverted, float(np.sqrt(np.einsum("ntc,ntc->nt", normal, normal).min()) / 2)
 
 
 def sphere(points: np.ndarray) -> tuple[np.ndarray, float]:

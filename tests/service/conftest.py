@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ from skimage import data as pictures
 
 from facewright.models.layout import LAYOUT_239
 from facewright.models.morphable_model import MorphableModel
+from facewright.service.settings import Settings
 from tests.face_models import face_model
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.service.running import ROOT, Listening, Local, serving
 
 
 def _landmark_positions() -> npt.NDArray[np.float64]:
@@ -237,25 +237,14 @@ def stranger_jpeg() -> bytes:
 
 
 @dataclass
-class Server:
+class Server(Listening):
     """A running server process."""
 
-    url: str
     process: subprocess.Popen[bytes]
     log_path: Path
 
-    @property
-    def port(self) -> int:
-        return int(self.url.rpartition(":")[2])
-
-    def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=60, **options)
-
     def log(self) -> str:
         return self.log_path.read_text()
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
 
 @pytest.fixture(scope="session")
@@ -316,6 +305,22 @@ def _answers(url: str, ready: bool) -> bool:
         return not ready or httpx.get(f"{url}/readyz").status_code == 200
     except httpx.ConnectError:  # worker processes listen only once they have started
         return False
+
+
+@pytest.fixture(scope="session")
+def serve_here(assets: Assets) -> Callable[..., Any]:
+    """A context manager: the server in a thread of this process; keywords are settings.
+
+    It takes a fraction of the time of one that is started, and has no log of its own.
+    """
+
+    def serve(**settings: Any) -> AbstractContextManager[Local]:
+        files = {"face_model": assets.face_model, "weights": assets.weights}
+        return serving(
+            Settings(**{"inference_threads": 1, "drain_seconds": 0, **files, **settings})
+        )
+
+    return serve
 
 
 @pytest.fixture(scope="session")

@@ -146,13 +146,14 @@ def _build(
         for k in range(3):
             centers[t, k] = (corners[t, 0, k] + corners[t, 1, k] + corners[t, 2, k]) / 3
     spans = np.empty((_STACK, 3), np.int64)
-    spans[0] = (0, 0, corners.shape[0])
+    spans[0, 0], spans[0, 1], spans[0, 2] = 0, 0, corners.shape[0]
     depth, used = 1, 1
     while depth > 0:
         depth -= 1
         node, first, last = spans[depth, 0], spans[depth, 1], spans[depth, 2]
         low, high = np.full(3, np.inf), np.full(3, -np.inf)
-        boxes[node, 0], boxes[node, 1] = np.inf, -np.inf
+        for k in range(3):
+            boxes[node, 0, k], boxes[node, 1, k] = np.inf, -np.inf
         for place in range(first, last):
             t = order[place]
             for k in range(3):
@@ -162,19 +163,21 @@ def _build(
                     boxes[node, 0, k] = min(boxes[node, 0, k], corners[t, corner, k])
                     boxes[node, 1, k] = max(boxes[node, 1, k], corners[t, corner, k])
         if last - first <= LEAF_TRIANGLES:
-            nodes[node] = (first, last - first)
+            nodes[node, 0], nodes[node, 1] = first, last - first
             continue
         axis = np.argmax(high - low)
         part = order[first:last].copy()
         keys = np.empty(last - first)
         for place in range(last - first):
             keys[place] = centers[part[place], axis]
-        order[first:last] = part[np.argsort(keys)]
+        ranked = np.argsort(keys)
+        for place in range(last - first):
+            order[first + place] = part[ranked[place]]
         middle = (first + last) // 2
-        nodes[node] = (used, 0)
-        spans[depth] = (used, first, middle)
-        spans[depth + 1] = (used + 1, middle, last)
-        depth += 2
+        nodes[node, 0], nodes[node, 1] = used, 0
+        for half, begin, end in ((0, first, middle), (1, middle, last)):
+            spans[depth, 0], spans[depth, 1], spans[depth, 2] = used + half, begin, end
+            depth += 1
         used += 2
 
 

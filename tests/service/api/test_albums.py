@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import time
 import zipfile
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
@@ -21,14 +20,15 @@ from skimage import data as pictures
 from facewright.models.aggregation import aggregate
 from facewright.service.api.problems import Problem
 from facewright.service.results.schemas import AlbumPhoto, AlbumResult
+from tests.service.running import metric, until
 
 PATH = "/v1/albums/reconstruct"
 Start = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def client(start_server: Start, telling_weights: Any) -> Iterator[httpx.Client]:
-    with start_server(weights=telling_weights) as server, server.client() as client:
+def client(serve_here: Start, telling_weights: Any) -> Iterator[httpx.Client]:
+    with serve_here(weights=telling_weights) as server, server.client() as client:
         yield client
 
 
@@ -67,11 +67,6 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> Problem:
 def identity_of(photo: AlbumPhoto) -> list[float]:
     assert photo.face is not None
     return photo.face.coefficients.identity
-
-
-def metric(client: httpx.Client, series: str) -> float:
-    found = re.search(rf"^{re.escape(series)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
-    return float(found[1]) if found else 0.0
 
 
 # --- the identity -----------------------------------------------------------------------------
@@ -332,10 +327,10 @@ def test_what_is_no_album(client: httpx.Client, album: list[bytes]) -> None:
     assert "64" in assert_problem(post(client, tiny), 422, "invalid_parameter").detail
 
 
-def test_limits_of_size_and_number(start_server: Start, album: list[bytes]) -> None:
+def test_limits_of_size_and_number(serve_here: Start, album: list[bytes]) -> None:
     size = max(map(len, album[:2]))
     limits = {"max_upload_bytes": size, "max_album_bytes": 4 * size, "max_album_photos": 3}
-    with start_server(**limits) as server, server.client() as client:
+    with serve_here(**limits) as server, server.client() as client:
         answer = result(client, [album[0], bytes(size + 1), album[1]])
         problem = answer.photos[1].problem
         assert problem is not None
@@ -352,9 +347,9 @@ def test_limits_of_size_and_number(start_server: Start, album: list[bytes]) -> N
         assert_problem(response, 413, "photo_too_large")
 
 
-def test_places_and_deadlines(start_server: Start, album: list[bytes]) -> None:
+def test_places_and_deadlines(serve_here: Start, album: list[bytes]) -> None:
     with (
-        start_server(max_albums=1, album_upload_timeout=2, album_timeout=0.01) as server,
+        serve_here(max_albums=1, album_upload_timeout=2, album_timeout=0.01) as server,
         server.client() as client,
         server.connect() as slow,
     ):
@@ -362,22 +357,15 @@ def test_places_and_deadlines(start_server: Start, album: list[bytes]) -> None:
             f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b"
             "\r\nContent-Length: 100\r\n\r\n--b".encode()
         )
-        _until(lambda: metric(client, "facewright_albums_in_flight") == 1)
+        until(lambda: metric(client, "facewright_albums_in_flight") == 1)
         response = post(client, album)
         assert_problem(response, 429, "queue_full")
         assert int(response.headers["retry-after"]) >= 1
         assert client.post("/v1/reconstruct", files={"image": album[0]}).status_code == 200
         assert slow.recv(100).startswith(b"HTTP/1.1 408")
-        _until(lambda: metric(client, "facewright_albums_in_flight") == 0)
+        until(lambda: metric(client, "facewright_albums_in_flight") == 0)
         assert_problem(post(client, album), 504, "deadline_passed")
-        _until(lambda: metric(client, "facewright_albums_in_flight") == 0)
-
-
-def _until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    patience = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < patience
-        time.sleep(0.02)
+        until(lambda: metric(client, "facewright_albums_in_flight") == 0)
 
 
 # --- operation --------------------------------------------------------------------------------

@@ -14,84 +14,32 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 
-from facewright.service.api.app import create_app
-from facewright.service.api.connections import guarded
 from facewright.service.networks.image_networks import ImageNetwork
 from facewright.service.networks.regression import Regressor
-from facewright.service.pipeline.engine import Engine
-from facewright.service.settings import Settings
+from tests.service.running import ROOT, Local, metric, until
 
 pytestmark = [pytest.mark.xdist_group("clock"), pytest.mark.slow]
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PATH = "/v1/reconstruct"
 ALBUM = "/v1/albums/reconstruct"
 LONG = int(os.environ.get("FAULT_ROUNDS", "1"))
 """How often the faults with chance in them are tried: more for the long form (`make faults`)."""
 
 
-@dataclass
-class Local:
-    """A server in this process, so that its engine can be spoiled."""
-
-    url: str
-    engine: Engine
-
-    def post(self, photo: bytes) -> httpx.Response:
-        return httpx.post(self.url + PATH, files={"image": photo}, timeout=60)
-
-    def metric(self, series: str) -> float:
-        for line in httpx.get(self.url + "/metrics").text.splitlines():
-            if line.startswith(series + " "):
-                return float(line.split()[-1])
-        return 0.0
-
-
-@contextmanager
-def running(assets: Any, **settings: Any) -> Iterator[Local]:
-    engines: list[Engine] = []
-
-    def load(told: Settings, observer: Any) -> Engine:
-        engines.append(Engine(told, observer))
-        return engines[0]
-
-    values = {"face_model": assets.face_model, "weights": assets.weights, "drain_seconds": 0}
-    told = Settings(**{**values, **settings})
-    app = create_app(told, load)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(app, log_config=None, lifespan="on", http=guarded(told))  # type: ignore[arg-type]
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        try:
-            until(lambda: server.started and httpx.get(url + "/readyz").status_code == 200, 60)
-            yield Local(url, engines[0])
-        finally:
-            server.should_exit = True
-            thread.join(30)
+def post(server: Local, photo: bytes) -> httpx.Response:
+    return httpx.post(server.url + PATH, files={"image": photo}, timeout=60)
 
 
 @pytest.fixture(scope="module")
-def local(assets: Any) -> Iterator[Local]:
-    with running(assets, request_timeout=8, stall_seconds=3, inference_threads=1) as server:
+def local(serve_here: Callable[..., Any]) -> Iterator[Local]:
+    with serve_here(request_timeout=8, stall_seconds=3) as server:
         yield server
-
-
-def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    patience = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < patience
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(("network", "name"), [(ImageNetwork, "look"), (Regressor, "regress_each")])
@@ -103,11 +51,11 @@ def test_a_network_that_raises_is_a_500_and_no_more(
 
     with monkeypatch.context() as patch:
         patch.setattr(network, name, fail)
-        response = local.post(portrait_jpeg)
+        response = post(local, portrait_jpeg)
         assert response.status_code == 500
         assert response.json()["code"] == "internal_error"
         assert "broken" not in response.text
-    assert local.post(portrait_jpeg).status_code == 200
+    assert post(local, portrait_jpeg).status_code == 200
 
 
 def test_a_network_that_hangs_is_a_504_and_not_ready(
@@ -123,14 +71,15 @@ def test_a_network_that_hangs_is_a_504_and_not_ready(
     with monkeypatch.context() as patch:
         patch.setattr(local.engine.regressor, "regress_each", hang)
         with ThreadPoolExecutor(3) as pool:
-            answers = list(pool.map(local.post, [portrait_jpeg] * 3))
+            answers = list(pool.map(post, [local] * 3, [portrait_jpeg] * 3))
         assert [answer.status_code for answer in answers] == [504] * 3
         assert httpx.get(local.url + "/readyz").status_code == 503
         assert httpx.get(local.url + "/livez").status_code == 200
     gate.set()
     until(lambda: httpx.get(local.url + "/readyz").status_code == 200)
-    assert local.post(portrait_jpeg).status_code == 200
-    assert local.metric("facewright_photos_in_flight") == 0
+    assert post(local, portrait_jpeg).status_code == 200
+    with local.client() as client:
+        assert metric(client, "facewright_photos_in_flight") == 0
 
 
 def test_out_of_memory_on_a_batch_costs_time_only(
@@ -146,7 +95,7 @@ def test_out_of_memory_on_a_batch_costs_time_only(
         return real(crops)
 
     monkeypatch.setattr(local.engine.regressor, "regress_each", tight)
-    response = local.post(group_jpeg)
+    response = post(local, group_jpeg)
     assert response.status_code == 200
     assert len(response.json()["faces"]) == 3
     assert sizes == [3, 1, 2, 1, 1]
@@ -167,9 +116,10 @@ def test_clients_that_leave_take_nothing_with_them(local: Local, portrait_jpeg: 
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sendall(head + portrait_jpeg)
         assert client.recv(500).startswith(b"HTTP/1.1 200")  # and away, in mid-answer
-    for series in ("facewright_photos_in_flight", "facewright_uploads_in_flight"):
-        until(lambda series=series: local.metric(series) == 0)  # type: ignore[misc]
-    assert local.post(portrait_jpeg).status_code == 200
+    with local.client() as client:
+        for series in ("facewright_photos_in_flight", "facewright_uploads_in_flight"):
+            until(lambda series=series: metric(client, series) == 0)  # type: ignore[misc]
+    assert post(local, portrait_jpeg).status_code == 200
 
 
 def probe(url: str, times: int) -> set[tuple[str, int]]:
@@ -179,9 +129,9 @@ def probe(url: str, times: int) -> set[tuple[str, int]]:
 
 
 def test_a_full_house_refuses_at_once_and_tells_when_to_come_back(
-    assets: Any, portrait_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+    serve_here: Callable[..., Any], portrait_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running(assets, concurrency=1, max_waiting=2) as server:
+    with serve_here(concurrency=1, max_waiting=2) as server:
         real = ImageNetwork.look
 
         def slow(self: ImageNetwork, images: Any) -> Any:
@@ -189,11 +139,11 @@ def test_a_full_house_refuses_at_once_and_tells_when_to_come_back(
             return real(self, images)
 
         monkeypatch.setattr(ImageNetwork, "look", slow)
-        server.post(portrait_jpeg)
+        post(server, portrait_jpeg)
 
         def timed(_: int) -> tuple[httpx.Response, float]:
             began = time.monotonic()
-            return server.post(portrait_jpeg), time.monotonic() - began
+            return post(server, portrait_jpeg), time.monotonic() - began
 
         with ThreadPoolExecutor(13) as pool:
             probing = pool.submit(probe, server.url, 20)

@@ -35,13 +35,13 @@ def browser() -> str:
 
 @pytest.fixture(scope="module")
 def opened(
-    start_server: Callable[..., Any],
+    serve_here: Callable[..., Any],
     telling_weights: Path,
     browser: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Page, str]]:
     profile = tmp_path_factory.mktemp("profile")
-    with start_server(weights=telling_weights) as server, Page(browser, profile) as page:
+    with serve_here(weights=telling_weights) as server, Page(browser, profile) as page:
         yield page, server.url
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
 from facewright.models.assets import FACE_MODEL, asset_path
+from facewright.service.api.app import create_app
+from facewright.service.errors import ModelError
+from facewright.service.settings import Settings
 from tests.service.api.browser import Page, find_browser
 from tests.service.api.test_page import FIGURES, settle, text, view
 
@@ -38,24 +41,18 @@ def page(shipped_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield page
 
 
-def test_heads_are_offered_for_every_face_model_that_has_one(
-    start_server: Callable[..., Any],
-) -> None:
-    for own, offered in ({"face_model": asset_path(FACE_MODEL)}, "yes"), ({}, "no"):
-        # The page is there before the models are.
-        with start_server(wait_ready=False, **own) as server, server.client() as client:
-            page = answered(client)
+def test_heads_are_offered_for_every_face_model_that_has_one(assets: Any) -> None:
+    for face_model, offered in ((asset_path(FACE_MODEL), "yes"), (assets.face_model, "no")):
+        asked = Event()
+
+        def load(*_: object, asked: Event = asked) -> Any:
+            assert asked.wait(60)
+            raise ModelError("The page is there before the models are.")
+
+        with TestClient(create_app(Settings(face_model=face_model), load)) as client:
+            page = client.get("/").text
+            asked.set()
         assert f'data-heads="{offered}"' in page
-
-
-def answered(client: httpx.Client) -> str:
-    """The page, as soon as the server listens."""
-    for _ in range(300):
-        try:
-            return client.get("/").text
-        except httpx.ConnectError:
-            time.sleep(0.2)
-    raise AssertionError("the server does not listen")
 
 
 def move(page: Page, name: str, value: int) -> None:

@@ -28,6 +28,7 @@ import facewright.service.pipeline.photo_types  # noqa: F401  Pillow writes HEIC
 from facewright.models.camera import pose_points, project, rotation_matrix
 from facewright.service.api.problems import Problem
 from facewright.service.results.schemas import ModelsResult, ReconstructResult
+from tests.service.running import metric, until
 
 PATH = "/v1/reconstruct"
 Start = Callable[..., Any]
@@ -54,11 +55,6 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> Problem:
     assert problem.type == f"urn:facewright:problem:{code}"
     assert problem.detail
     return problem
-
-
-def metric(client: httpx.Client, series: str) -> float:
-    found = re.search(rf"^{re.escape(series)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
-    return float(found[1]) if found else 0.0
 
 
 # --- answers ----------------------------------------------------------------------------------
@@ -436,8 +432,8 @@ def test_422_for_a_part_of_another_name(client: httpx.Client, portrait_jpeg: byt
     assert "'photo'" in assert_problem(response, 422, "invalid_parameter").detail
 
 
-def test_413_for_bytes_and_pixels(start_server: Start, portrait_jpeg: bytes) -> None:
-    with start_server(max_upload_bytes=200_000, max_pixels=200_000) as server:
+def test_413_for_bytes_and_pixels(serve_here: Start, portrait_jpeg: bytes) -> None:
+    with serve_here(max_upload_bytes=200_000, max_pixels=200_000) as server:
         with server.client() as client:
             assert_problem(post(client, bytes(200_001)), 413, "photo_too_large")
             assert_problem(post(client, portrait_jpeg), 413, "photo_too_large")
@@ -477,23 +473,23 @@ def _refuses_a_gigabyte_early(server: Any) -> None:
 
 
 def test_429_for_too_many_uploads_and_408_for_who_never_finishes(
-    start_server: Start, portrait_jpeg: bytes
+    serve_here: Start, portrait_jpeg: bytes
 ) -> None:
     half_a_photo = (
         b"POST /v1/reconstruct HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
         b"Content-Length: 100\r\n\r\nhalf"
     )
     with (
-        start_server(concurrency=1, max_waiting=0, max_uploads=2, upload_timeout=3) as server,
+        serve_here(concurrency=1, max_waiting=0, max_uploads=2, upload_timeout=3) as server,
         server.client() as client,
         server.connect() as slow,
         server.connect() as slower,
     ):
         slow.sendall(half_a_photo)
-        _until(lambda: metric(client, "facewright_uploads_in_flight") == 1)
+        until(lambda: metric(client, "facewright_uploads_in_flight") == 1)
         assert post(client, portrait_jpeg).status_code == 200  # nobody holds the only thread
         slower.sendall(half_a_photo)
-        _until(lambda: metric(client, "facewright_uploads_in_flight") == 2)
+        until(lambda: metric(client, "facewright_uploads_in_flight") == 2)
         response = post(client, portrait_jpeg)
         assert_problem(response, 429, "queue_full")
         assert int(response.headers["retry-after"]) >= 1
@@ -506,17 +502,10 @@ def test_429_for_too_many_uploads_and_408_for_who_never_finishes(
         assert post(client, portrait_jpeg).status_code == 200
 
 
-def _until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    patience = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < patience
-        time.sleep(0.02)
-
-
-def test_504_when_time_has_passed(start_server: Start, portrait_jpeg: bytes) -> None:
-    with start_server(request_timeout=0.005) as server, server.client() as client:
+def test_504_when_time_has_passed(serve_here: Start, portrait_jpeg: bytes) -> None:
+    with serve_here(request_timeout=0.005) as server, server.client() as client:
         assert_problem(post(client, portrait_jpeg), 504, "deadline_passed")
-        _until(lambda: metric(client, "facewright_photos_in_flight") == 0)
+        until(lambda: metric(client, "facewright_photos_in_flight") == 0)
 
 
 def test_an_unusable_model_ends_the_server_with_one_line(
@@ -574,11 +563,11 @@ def test_sigterm_drains_then_finishes_work_in_hand(
         with server.connect() as slow:
             slow.sendall(head.encode() + portrait_jpeg[:1000])
             server.process.send_signal(signal.SIGTERM)
-            _until(lambda: client.get("/readyz").status_code == 503)
+            until(lambda: client.get("/readyz").status_code == 503)
             assert_problem(client.get("/readyz"), 503, "not_ready")
             assert client.get("/livez").status_code == 200
             assert post(client, portrait_jpeg).status_code == 200
-            _until(lambda: _refused(server))
+            until(lambda: _refused(server))
             slow.sendall(portrait_jpeg[1000:])
             assert slow.recv(100).startswith(b"HTTP/1.1 200")
         server.process.wait(20)
@@ -642,7 +631,7 @@ def test_logs_are_json_and_keep_secrets(
         files={"image": ("my-secret-name.jpg", portrait_jpeg)},
         headers={"X-Request-ID": "log-test"},
     )
-    _until(lambda: '"log-test"}\n' in server.log())  # an entry is written after its answer
+    until(lambda: '"log-test"}\n' in server.log())  # an entry is written after its answer
     log = server.log()
     entries = [json.loads(line) for line in log.splitlines()]
     (entry,) = [e for e in entries if e.get("request_id") == "log-test"]
@@ -660,14 +649,14 @@ def test_two_workers_add_up_their_metrics(start_server: Start, portrait_jpeg: by
     with start_server(workers=2, port=port) as server:
         for _ in range(6):
             with server.client() as client:
-                _until(lambda c=client: c.get("/readyz").status_code == 200, 60)  # type: ignore[misc]
+                until(lambda c=client: c.get("/readyz").status_code == 200, 60)  # type: ignore[misc]
                 assert post(client, portrait_jpeg).status_code == 200
         with server.client() as client:
             assert metric(client, "facewright_faces_per_photo_sum") == 6
-            _until(lambda: metric(client, "facewright_ready") == 2, 60)
+            until(lambda: metric(client, "facewright_ready") == 2, 60)
         workers = re.findall(r"Started server process \[(\d+)\]", server.log())
         os.kill(int(workers[0]), signal.SIGKILL)
-        _until(lambda: server.log().count('"ready: http://') == 3, 60)
+        until(lambda: server.log().count('"ready: http://') == 3, 60)
         with server.client() as client:
             assert metric(client, "facewright_ready") == 2
             assert metric(client, "facewright_faces_per_photo_sum") == 6

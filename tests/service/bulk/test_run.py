@@ -28,6 +28,8 @@ from facewright.service.pipeline.job import Job, SharedJob  # noqa: E402
 from facewright.service.settings import Settings  # noqa: E402
 from tests.service.running import run, run_program, start_program  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 PART_SIZE = 4
 MESHES = ReconstructOptions(detail="low", texture="albedo")
 FLOAT_NOISE = 2e-4
@@ -173,7 +175,6 @@ def test_a_worker_with_other_models_refuses(undisturbed: Run, options: BulkOptio
         open_run(options, Settings(weights=Path("/nowhere.onnx")))
 
 
-@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_table(
     undisturbed: Run, folder: Path, tmp_path: Path
 ) -> None:

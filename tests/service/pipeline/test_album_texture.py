@@ -52,8 +52,8 @@ def test_photos_that_are_not_used_are_not_taken() -> None:
 
 
 @pytest.fixture(scope="module")
-def client(start_server: Callable[..., Any], telling_weights: Any) -> Iterator[httpx.Client]:
-    with start_server(weights=telling_weights) as server, server.client() as client:
+def client(serve_here: Callable[..., Any], telling_weights: Any) -> Iterator[httpx.Client]:
+    with serve_here(weights=telling_weights) as server, server.client() as client:
         yield client
 
 

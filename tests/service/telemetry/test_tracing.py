@@ -249,10 +249,10 @@ def test_a_server_sends_its_spans_to_a_collector(
 
 
 def test_a_collector_that_is_away_costs_no_request(
-    start_server: Callable[..., Any], portrait_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+    serve_here: Callable[..., Any], portrait_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:9")  # nobody listens on "discard"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-    with start_server() as server, server.client() as client:
+    with serve_here() as server, server.client() as client:
         assert client.post(PATH, files={"image": portrait_jpeg}).status_code == 200
         assert client.get("/livez").status_code == 200
