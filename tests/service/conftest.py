@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -256,12 +257,10 @@ def start_server(assets: Assets, tmp_path_factory: pytest.TempPathFactory) -> Ca
 
     @contextmanager
     def start(
-        *, wait_ready: bool = True, port: int = 0, shipped: bool = False, **settings: object
+        *, wait_ready: bool = True, shipped: bool = False, **settings: object
     ) -> Iterator[Server]:
         log_path = tmp_path_factory.mktemp("server") / "log"
-        if port == 0:
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                port = free.getsockname()[1]
+        port = _free_port()
         url = f"http://127.0.0.1:{port}"
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("FACEWRIGHT_")},
@@ -289,6 +288,21 @@ def start_server(assets: Assets, tmp_path_factory: pytest.TempPathFactory) -> Ca
                 process.wait()
 
     return start
+
+
+# Below the ports that the system gives to clients, and others in every process of pytest-xdist:
+# none is taken between the look and the server's start.
+_PORTS = itertools.count(20_000 + 500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
+
+
+def _free_port() -> int:
+    for port in _PORTS:
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
+    raise AssertionError
 
 
 def _await_server(server: Server, wait_ready: bool) -> Server:

@@ -644,9 +644,7 @@ def test_logs_are_json_and_keep_secrets(
 
 
 def test_two_workers_add_up_their_metrics(start_server: Start, portrait_jpeg: bytes) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with start_server(workers=2, port=port) as server:
+    with start_server(workers=2) as server:
         for _ in range(6):
             with server.client() as client:
                 until(lambda c=client: c.get("/readyz").status_code == 200, 60)  # type: ignore[misc]
