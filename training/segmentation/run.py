@@ -28,8 +28,8 @@ from facewright.models.segmentation_torch import SegmentationNet
 from facewright.training.data.crops import crops_nchw
 from facewright.training.data.shards import IMAGE_SIZE, MARGIN, ShardSet
 from facewright.training.segmentation.anatomy import completed, corrected
-from facewright.training.segmentation.augmentation import UNKNOWN, augmented, place
-from facewright.training.segmentation.dataset import SegmentationShards
+from facewright.training.segmentation.augmentation import augmented, place
+from facewright.training.segmentation.dataset import UNKNOWN, SegmentationShards
 from facewright.training.segmentation.occluders import Picture
 from facewright.training.trainer.optimizer import Optimizer, rate_at
 from facewright.training.trainer.tables import append_row
