@@ -426,7 +426,7 @@ def _borrowed(rng: Rng, picture: Picture, another: Callable[[], Picture]) -> Non
             break
     else:
         return
-    skins = [one.image[one.classes == SKIN] for one in (picture, other)]
+    skins = [one.image[::2, ::2][one.classes[::2, ::2] == SKIN] for one in (picture, other)]
     if min(map(len, skins)) < 100:
         return
     down, others_down = (one.landmarks[CHIN] - one.eyes.mean(axis=0) for one in (picture, other))
@@ -441,15 +441,15 @@ def _borrowed(rng: Rng, picture: Picture, another: Callable[[], Picture]) -> Non
     layer = cv2.warpAffine(layer, move, (size, size))
     # Things near the camera are out of focus.
     soft = float(rng.choice([0.5, 0.8, 1.2, 4.0], p=[0.35, 0.35, 0.2, 0.1]))
-    layer = cv2.GaussianBlur(layer.astype(np.float32), (0, 0), soft)
+    layer = cv2.GaussianBlur(layer, (0, 0), soft).astype(np.float32)
     alpha = layer[..., 3] / np.float32(255)
     colors = layer[..., :3] / np.maximum(alpha, np.float32(1e-3))[..., None]
-    gain = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.03, 3))
+    gain = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.03, 3)).astype(np.float32)
     if rng.random() < 0.8:
         ratio = np.median(skins[0], axis=0) / np.maximum(np.median(skins[1], axis=0), 1)
-        gain = gain * np.clip(ratio, 0.2, 4)
+        gain *= np.clip(ratio, 0.2, 4).astype(np.float32)
     _cast(rng, picture, alpha)
-    _lay(picture, alpha, np.clip(colors * gain, 0, 255).astype(np.float32), OCCLUDER)
+    _lay(picture, alpha, np.clip(colors * gain, 0, 255), OCCLUDER)
 
 
 _LOOKED_THROUGH = 6
