@@ -13,7 +13,7 @@ HEAD_RIG = "head_model.npz"
 WEIGHTS = "rnet_v4.onnx"
 """R-Net and C-Net in one file; its record (``.json``) and model card (``.md``) lie beside it."""
 
-SEGMENTATION = "segmentation_v1.onnx"
+SEGMENTATION = "segmentation_v2.onnx"
 """What tells skin from what lies before it, with a record and a model card."""
 
 _DIRECTORY = Path(__file__).resolve().parent

@@ -21,7 +21,7 @@ _OPENING, _LENS, _BY_HEIGHT = (0.30, 0.17), (0.62, 0.48), 0.55
 # Glasses are hidden if they are dark, by the mean probability of an occluder in the openings: their
 # pixels are those from the second on.  Of clear ones only parts of the frame are found, and half a
 # frame looks worse than a whole one.
-_DARK, _DARK_PIXEL = 0.5, 0.15
+_DARK, _DARK_PIXEL = 0.4, 0.15
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 
 

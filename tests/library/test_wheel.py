@@ -75,7 +75,7 @@ def test_it_brings_one_name_and_everything_below_it(wheel: Path) -> None:
     for data in (
         "models/assets/face_model.npz",
         "models/assets/rnet_v4.onnx",
-        "models/assets/segmentation_v1.onnx",
+        "models/assets/segmentation_v2.onnx",
         "service/api/static/index.html",
         "service/api/static/page.js",
         "service/api/static/samples/calm.jpg",

@@ -131,4 +131,4 @@ def test_clear_glasses_stay_whole() -> None:
 def test_dark_lenses_hide_the_eyes_and_doubtful_ones_nothing() -> None:
     places = [(40, 50), (50, 50), (80, 50), *COLUMN]
     assert hidden_share(0.8 * frames(-1), places)[:3] == pytest.approx(0)
-    assert (hidden_share(0.4 * frames(-1), places) == 1).all()
+    assert (hidden_share(0.35 * frames(-1), places) == 1).all()

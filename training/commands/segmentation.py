@@ -29,6 +29,7 @@ from facewright.training.segmentation.dataset import SegmentationShards, write_p
 from facewright.training.synthetic.dataset import split_seed
 from facewright.training.synthetic.generate import PortraitGenerator
 from facewright.training.synthetic.head import Head
+from facewright.training.synthetic.objects import OFTEN
 from facewright.training.trainer.tables import one_line
 
 app = typer.Typer(no_args_is_help=True, help="Train the network that tells skin from occluders.")
@@ -45,7 +46,8 @@ def make_portraits(
 ) -> None:
     """Render portraits with the class of every pixel. Shards that are complete are kept."""
     model = MorphableModel.load(face_model or asset_path(FACE_MODEL))
-    generator = PortraitGenerator(Head.build(HeadModel.load(head), model), classes=True)
+    built = Head.build(HeadModel.load(head), model)
+    generator = PortraitGenerator(built, classes=True, held=OFTEN)
     try:
         with portraits_progress(count) as drawn:
             write_portraits(generator, out, split_seed(split, seed), count, drawn)
@@ -60,7 +62,12 @@ def train_network(
     photos: Annotated[
         list[Path] | None, typer.Option(help="Shards of `prepare` to learn from without labels.")
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0.01, help="Length of the run.")] = 30.0,
+    init: Annotated[
+        Path | None, typer.Option(help="File of `segmentation export` to go on from.")
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option(min=0.01, help="Length of the run, in processor time.")
+    ] = 30.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Train the network on one core; saves and stops on Ctrl-C or SIGTERM."""
@@ -71,7 +78,7 @@ def train_network(
 
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    paths = RunPaths(portraits, tuple(photos or ()), out)
+    paths = RunPaths(portraits, tuple(photos or ()), out, init)
     with asked_to_stop() as stop, run_progress() as report:
         finished = train(paths, minutes, seed, stop.is_set, report)
     if not finished:

@@ -8,6 +8,7 @@ factors undo them. The network computes the same as the file, and in training st
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def import_onnx(
     except Exception as error:  # protobuf's errors have no common type worth naming
         raise ImportRefused(f"{path}: not an ONNX file: {error}") from error
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    weights = _weights(model)
+    weights = stored_weights(model)
     if metadata.get("layout") not in LAYOUTS or "conv1.weight" not in weights:
         raise ImportRefused(f"{path}: not an export of this project")
     shrinking = weights.get(SHRINK_ROWS)
@@ -88,22 +89,22 @@ def import_onnx(
     norms = dict(_normalized(rnet.backbone))
     try:
         for name, (conv, norm) in norms.items():
-            _set(conv.weight, weights[f"{name}.weight"])
-            _set(norm.weight, np.ones(len(norm.weight)))
-            _set(norm.bias, weights[f"{name}.bias"])
-            _set(norm.running_var, np.full(len(norm.bias), 1 - norm.eps))
-        _set(rnet.fc.weight, weights["coefficients.weight"])
-        _set(rnet.fc.bias, weights["coefficients.bias"])
+            set_values(conv.weight, weights[f"{name}.weight"])
+            set_values(norm.weight, np.ones(len(norm.weight)))
+            set_values(norm.bias, weights[f"{name}.bias"])
+            set_values(norm.running_var, np.full(len(norm.bias), 1 - norm.eps))
+        set_values(rnet.fc.weight, weights["coefficients.weight"])
+        set_values(rnet.fc.bias, weights["coefficients.bias"])
         cnet = None
         if any(name.startswith("cnet.") for name in weights):
             cnet = cnet_like(_without(weights, "cnet."))
             for key, tensor in cnet.state_dict().items():
-                _set(tensor, weights[f"cnet.{key}"])
+                set_values(tensor, weights[f"cnet.{key}"])
         if branch is not None:
             _fill_branch(branch, weights)
     except (KeyError, ValueError) as error:
         raise ImportRefused(f"{path}: a weight is missing or misshapen: {error}") from error
-    _spread_normalizations(rnet, [pair for pair in norms.values()], crops_nchw)
+    spread_normalizations(rnet, [pair for pair in norms.values()], crops_nchw)
     if cnet is not None and not (cnet.fc2.weight.any() or cnet.fc2.bias.any()):
         cnet = None
     return rnet, None if cnet is None else cnet.eval(), info
@@ -132,7 +133,7 @@ def refit_last_layer(rnet: RNet, crops_nchw: Tensor, coefficients: Tensor) -> No
     rnet.fc.bias.copy_(target_mean - mean @ weights)
 
 
-def _weights(model: onnx.ModelProto) -> dict[str, npt.NDArray[np.float32]]:
+def stored_weights(model: onnx.ModelProto) -> dict[str, npt.NDArray[np.float32]]:
     """The constants of the graph by name, what is stored in 8 bits times its scale."""
     stored = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
     weights = {name: values.astype(np.float32) for name, values in stored.items()}
@@ -156,15 +157,15 @@ def _fill_branch(branch: IdentityBranch, weights: dict[str, FloatArray]) -> None
             "trunk.stem."
         ):
             continue
-        _set(tensor, weights[f"branch.{key}"])
-    _set(branch.point_mean, weights[POINT_MEAN].reshape(3, -1).T)
+        set_values(tensor, weights[f"branch.{key}"])
+    set_values(branch.point_mean, weights[POINT_MEAN].reshape(3, -1).T)
     basis = weights[POINT_BASIS].reshape(SHAPE_COEFFICIENTS, 3, -1)
-    _set(branch.point_basis, basis.transpose(0, 2, 1))
+    set_values(branch.point_basis, basis.transpose(0, 2, 1))
     stem = branch.trunk.stem
     weight = weights[f"{STEM}.weight"] * (INPUT_SCALE / PIXEL_RANGE)
-    _set(stem.weight, weight)
+    set_values(stem.weight, weight)
     mean = branch.trunk.mean.numpy().reshape(1, 3, 1, 1)
-    _set(stem.bias, weights[f"{STEM}.bias"] + (weight * mean).sum((1, 2, 3)) / INPUT_SCALE)
+    set_values(stem.bias, weights[f"{STEM}.bias"] + (weight * mean).sum((1, 2, 3)) / INPUT_SCALE)
 
 
 def _recorded_training(record: Path) -> dict[str, Any]:
@@ -193,7 +194,8 @@ def _normalized(backbone: nn.Module) -> list[tuple[str, tuple[nn.Conv2d, nn.Batc
     return pairs
 
 
-def _set(target: Any, values: FloatArray) -> None:
+def set_values(target: Any, values: FloatArray) -> None:
+    """Fill a tensor; a ValueError for values of another shape."""
     if tuple(target.shape) != values.shape:
         raise ValueError(f"{values.shape} instead of {tuple(target.shape)}")
     with torch.no_grad():
@@ -201,10 +203,16 @@ def _set(target: Any, values: FloatArray) -> None:
 
 
 @torch.no_grad()
-def _spread_normalizations(
-    rnet: RNet, pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]], crops_nchw: Tensor
+def spread_normalizations(
+    net: nn.Module, pairs: Sequence[tuple[nn.Conv2d, nn.BatchNorm2d]], crops_nchw: Tensor
 ) -> None:
-    """Give every normalization the statistics of what it sees, without changing the function."""
+    """Give every normalization the statistics of what it sees, without changing the function.
+
+    Args:
+        net: in eval mode.
+        pairs: its convolutions with the normalization that follows each, which does nothing yet.
+        crops_nchw: what the network sees.
+    """
     sums = {conv: torch.zeros(2, conv.out_channels, dtype=torch.float64) for conv, _ in pairs}
     counts = dict.fromkeys(sums, 0)
 
@@ -216,7 +224,7 @@ def _spread_normalizations(
 
     handles = [conv.register_forward_hook(record) for conv, _ in pairs]
     for batch in crops_nchw.split(BATCH):
-        rnet(batch)
+        net(batch)
     for handle in handles:
         handle.remove()
     for conv, norm in pairs:

@@ -13,13 +13,19 @@ import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, helper
-from torch import nn
+from torch import Tensor, nn
 
 from facewright.models.arrays import FloatArray
 from facewright.models.segmentation import CLASSES, INPUT, OUTPUT, SEGMENTATION_SIDE
 from facewright.models.segmentation_torch import FOLD, ConvNorm, ResidualUnit, SegmentationNet
 from facewright.training.onnx.builder import GraphBuilder, Precision, double, folded
 from facewright.training.onnx.graph import BATCH, finished_model, serialize
+from facewright.training.onnx.importing import (
+    ImportRefused,
+    set_values,
+    spread_normalizations,
+    stored_weights,
+)
 
 NAME = "facewright-segmentation"
 MAX_BYTES = 1_000_000
@@ -71,6 +77,45 @@ def build_segmentation(
         builder.initializers,
     )  # fmt: skip
     return finished_model(graph, metadata)
+
+
+def import_segmentation(path: Path, crops_nchw: Tensor) -> SegmentationNet:
+    """The network of an exported file, in eval mode, to be trained further.
+
+    Args:
+        path: written by `export_segmentation`.
+        crops_nchw: (N, 3, 128, 128) in [0, 1], whose activations set the statistics of the batch
+            normalizations, as in `importing.import_onnx`.
+
+    Raises:
+        ImportRefused: not such a file.
+    """
+    weights = stored_weights(onnx.load(path))
+    net = SegmentationNet().eval()
+    parts = {name: part for name, part in net.named_modules() if isinstance(part, ConvNorm)}
+    try:
+        for name, part in parts.items():
+            weight = weights[f"{name}.weight"]
+            if name == "down.0":
+                weight = _folded_pixels(weight)
+            set_values(part.conv.weight, weight)
+            set_values(part.norm.bias, weights[f"{name}.bias"])
+            part.norm.running_var.fill_(1 - part.norm.eps)  # type: ignore[union-attr]
+        set_values(net.head.weight, weights["head.weight"])
+        set_values(net.head.bias, weights["head.bias"])
+    except (KeyError, ValueError) as error:
+        raise ImportRefused(f"{path}: a weight is missing or misshapen: {error}") from error
+    spread_normalizations(net, [(part.conv, part.norm) for part in parts.values()], crops_nchw)
+    return net
+
+
+def _folded_pixels(weight: FloatArray) -> FloatArray:
+    """Undo `_unfolded`: weights (O, I, 6, 6) over pixels to (O, 4 I, 3, 3) over places."""
+    outputs, inputs, height, width = weight.shape
+    places = weight.reshape(outputs, inputs, height // FOLD, FOLD, width // FOLD, FOLD)
+    return places.transpose(0, 1, 3, 5, 2, 4).reshape(
+        outputs, inputs * FOLD**2, height // FOLD, width // FOLD
+    )
 
 
 def _conv(builder: GraphBuilder, name: str, x: str, part: nn.Module) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from facewright.models.landmarks import OUTER_MOUTH
 from facewright.models.segmentation import HAIR, OCCLUDER, SKIN
-from facewright.training.segmentation.augmentation import UNKNOWN
+from facewright.training.segmentation.dataset import UNKNOWN
 
 Float32 = NDArray[np.float32]
 

@@ -15,16 +15,14 @@ from facewright.models.segmentation import CLASSES, SEGMENTATION_SIDE
 from facewright.training.data.shards import IMAGE_SIZE
 from facewright.training.segmentation.occluders import Picture, draw_occluders
 
-UNKNOWN = 255
-"""In classes: nobody knows; the loss leaves it out."""
 _DRAWN_SIDE = 2 * SEGMENTATION_SIDE
 """Pictures are drawn on at twice the network's size."""
 _OCCLUDED = 0.6
+"""Share of pictures with something drawn over them."""
 # A number whose quarters are whole, so that shares of four pixels are exact.
 _WHOLE = 200
 _ONE_HOT = np.zeros((256, len(CLASSES)), np.uint8)
 _ONE_HOT[range(len(CLASSES)), range(len(CLASSES))] = _WHOLE
-"""Share of pictures with something drawn over them."""
 
 Rng = np.random.Generator
 

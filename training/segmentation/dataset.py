@@ -5,7 +5,7 @@ A directory holds `shard_00000`, `shard_00001`, … Each is a directory of
 * `images.npy`: (n, 240, 240, 3) uint8 RGB, as `training.data.shards` has them;
 * `classes.npy`: (n, 240, 240) uint8 of `models.segmentation`;
 * `landmarks.npy`: (n, 68, 2) float32 px of the picture;
-* `meta.json`: seed and version of the generator.
+* `meta.json`: seed and version of the generator, and how often something is held.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from facewright.training.synthetic.dataset import GENERATOR_VERSION
 from facewright.training.synthetic.generate import Portrait, PortraitGenerator
 
 PORTRAITS_PER_SHARD = 500
+UNKNOWN = 255
+"""In classes, of photographs only: nobody knows; the loss leaves it out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +104,11 @@ def write_portraits(
     Raises:
         ValueError: a shard that is there has another origin.
     """
-    meta = {"seed": seed, "generator_version": GENERATOR_VERSION}
+    meta = {
+        "seed": seed,
+        "generator_version": GENERATOR_VERSION,
+        "held": list(generator.held),
+    }
     for index, start in enumerate(range(0, count, PORTRAITS_PER_SHARD)):
         numbers = range(start, min(start + PORTRAITS_PER_SHARD, count))
         path = shard_path(directory, index)

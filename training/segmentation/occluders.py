@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from facewright.models.landmarks import CHIN, LEFT_EYE, NOSE_TIP, RIGHT_EYE
 from facewright.models.segmentation import HAIR, OCCLUDER, SKIN
+from facewright.training.segmentation.dataset import UNKNOWN
 
 Float32 = NDArray[np.float32]
 Rng = np.random.Generator
@@ -185,8 +186,8 @@ def _glasses(rng: Rng, picture: Picture, another: Callable[[], Picture]) -> None
         return
     down = marks[CHIN] - eyes.mean(axis=0)
     down = down / np.linalg.norm(down)
-    dark = rng.random() < 0.3
-    wide, form = rng.uniform(0.75, 1.15), rng.uniform(0.4, 1.0)
+    dark = rng.random() < 0.4
+    wide, form = rng.uniform(0.75, 1.3 if dark else 1.15), rng.uniform(0.4, 1.0)
     tall = rng.uniform(0.16, 0.3) * picture.unit * (1.1 if dark else 1.0)
     drop = down * rng.normal(0.03, 0.04) * picture.unit
     rims = []
@@ -195,12 +196,15 @@ def _glasses(rng: Rng, picture: Picture, another: Callable[[], Picture]) -> None
         rims.append(_outline(rng, eye + drop, across, down * tall * 0.8, form))
     tint = _color(rng) * (0.3 if dark else 1.0)
     opacity = rng.uniform(0.6, 1.0) if dark else max(0.0, rng.normal(0.0, 0.12))
+    mirrored = _surface(rng, size, another) if dark and rng.random() < 0.4 else None
     for rim in rims:
         lens = _polygon(size, rim)
         if opacity > 0.01:
             fade = np.linspace(1, rng.uniform(0.4, 1), size, dtype=np.float32)[:, None]
             kind = OCCLUDER if dark else None
             _lay(picture, lens * np.float32(opacity) * (1 if dark else fade), tint, kind)
+            if mirrored is not None:
+                _lay(picture, lens * np.float32(rng.uniform(0.05, 0.5)), mirrored, None)
         if rng.random() < 0.35:
             at = rim.mean(axis=0) + rng.normal(0, 0.08 * picture.unit, 2)
             spot = _ellipse(at, tuple(rng.uniform(0.02, 0.2, 2) * picture.unit), rng.uniform(0, 3))
@@ -412,5 +416,43 @@ def _fringe(rng: Rng, picture: Picture, another: Callable[[], Picture]) -> None:
     _lay(picture, alpha, np.clip(colors, 0, 255).astype(np.float32), HAIR)
 
 
-_KINDS = (_glasses, _hand, _blob, _rod, _hat, _scarf, _fringe)
-_CHANCES = (0.34, 0.2, 0.12, 0.1, 0.09, 0.05, 0.1)
+def _borrowed(rng: Rng, picture: Picture, another: Callable[[], Picture]) -> None:
+    """What a portrait holds or wears, where it does, mostly with its skin like this picture's."""
+    size = len(picture.image)
+    for _ in range(_LOOKED_THROUGH):
+        other = another()
+        own = other.classes == OCCLUDER
+        if own.mean() > 0.02 and not (other.classes == UNKNOWN).any():  # a photograph
+            break
+    else:
+        return
+    skins = [one.image[::2, ::2][one.classes[::2, ::2] == SKIN] for one in (picture, other)]
+    if min(map(len, skins)) < 100:
+        return
+    down, others_down = (one.landmarks[CHIN] - one.eyes.mean(axis=0) for one in (picture, other))
+    turn = np.degrees(np.arctan2(*others_down[::-1]) - np.arctan2(*down[::-1]))
+    middle = other.eyes.mean(axis=0)
+    move = cv2.getRotationMatrix2D(
+        tuple(middle.tolist()), turn + rng.normal(0, 8),
+        picture.unit / other.unit * np.exp(rng.normal(0, 0.1)),
+    )  # fmt: skip
+    move[:, 2] += picture.eyes.mean(axis=0) - middle + rng.normal(0, 0.08, 2) * picture.unit
+    layer = np.dstack([other.image * own[..., None], 255 * own.astype(np.uint8)])
+    layer = cv2.warpAffine(layer, move, (size, size))
+    # Things near the camera are out of focus.
+    soft = float(rng.choice([0.5, 0.8, 1.2, 4.0], p=[0.35, 0.35, 0.2, 0.1]))
+    layer = cv2.GaussianBlur(layer, (0, 0), soft).astype(np.float32)
+    alpha = layer[..., 3] / np.float32(255)
+    colors = layer[..., :3] / np.maximum(alpha, np.float32(1e-3))[..., None]
+    gain = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.03, 3)).astype(np.float32)
+    if rng.random() < 0.8:
+        ratio = np.median(skins[0], axis=0) / np.maximum(np.median(skins[1], axis=0), 1)
+        gain *= np.clip(ratio, 0.2, 4).astype(np.float32)
+    _cast(rng, picture, alpha)
+    _lay(picture, alpha, np.clip(colors * gain, 0, 255), OCCLUDER)
+
+
+_LOOKED_THROUGH = 6
+"""Pictures among which one is sought that has something before its face."""
+_KINDS = (_glasses, _hand, _blob, _rod, _hat, _scarf, _fringe, _borrowed)
+_CHANCES = (0.27, 0.14, 0.09, 0.08, 0.08, 0.04, 0.06, 0.24)

@@ -27,9 +27,11 @@ from facewright.models.segmentation import SEGMENTATION_SIDE
 from facewright.models.segmentation_torch import SegmentationNet
 from facewright.training.data.crops import crops_nchw
 from facewright.training.data.shards import IMAGE_SIZE, MARGIN, ShardSet
+from facewright.training.onnx.segmentation import import_segmentation
 from facewright.training.segmentation.anatomy import completed, corrected
-from facewright.training.segmentation.augmentation import UNKNOWN, augmented, place
-from facewright.training.segmentation.dataset import SegmentationShards
+from facewright.training.segmentation.augmentation import augmented, place
+from facewright.training.segmentation.dataset import UNKNOWN, SegmentationShards
+from facewright.training.segmentation.evaluation import check_crops
 from facewright.training.segmentation.occluders import Picture
 from facewright.training.trainer.optimizer import Optimizer, decaying, make_optimizer, rate_at
 from facewright.training.trainer.tables import append_row, one_line
@@ -38,7 +40,7 @@ BATCH = 16
 PHOTOS = 8
 """Of a batch, once photographs take part."""
 PHOTOS_FROM = 0.4
-"""Part of the run after which photographs take part."""
+"""Part of a run after which photographs take part; with a network that was trained before, none."""
 SURE = 0.85
 """Probability from which on a pixel's class is taken for true."""
 OPTIMIZER = Optimizer(name="adamw", rate=2.5e-3, schedule="cosine", warm_up=0.02, weight_decay=0.01)
@@ -57,11 +59,13 @@ class RunPaths:
         portraits: shards of `segmentation portraits`.
         photos: shards of `prepare`, or none.
         out: gets the checkpoint, the table of losses and the trained network.
+        init: exported file to go on from, or none.
     """
 
     portraits: Path
     photos: tuple[Path, ...]
     out: Path
+    init: Path | None = None
 
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]
@@ -168,7 +172,8 @@ def train(
 
     Args:
         paths: see there.
-        minutes: length of the run, over all its parts.
+        minutes: length of the run, over all its parts, in processor time: pauses and other
+            programs do not shorten it.
         seed: of all chance.
         should_stop: asked after every step.
         report: told the run's progress in [0, 1] and figures in a line, now and then.
@@ -180,19 +185,22 @@ def train(
     photos = Photographs(paths.photos) if paths.photos else None
     sampler = _Sampler(portraits, photos)
     torch.manual_seed(seed)
+    photos_from = PHOTOS_FROM if paths.init is None else 0.0
     net = SegmentationNet()
+    if paths.init is not None:
+        net = import_segmentation(paths.init, torch.from_numpy(check_crops(portraits))).train()
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(net).eval().requires_grad_(False)
     optimizer = make_optimizer(OPTIMIZER, decaying(net, OPTIMIZER.weight_decay))
     paths.out.mkdir(parents=True, exist_ok=True)
     seconds, step = _resume(paths.out / CHECKPOINT, net, average, optimizer)
-    saved, mean, since, last = time.monotonic(), 0.0, 0, time.monotonic()
+    saved, mean, since, last = time.monotonic(), 0.0, 0, time.process_time()
     while (progress := seconds / (60 * minutes)) < 1:
         if step % _REFRESH_STEPS == 0:
             portraits.refresh()
         for group in optimizer.param_groups:
             group["lr"] = rate_at(OPTIMIZER, progress)
-        crops, shares = sampler.batch(step, seed, average if progress >= PHOTOS_FROM else None)
+        crops, shares = sampler.batch(step, seed, average if progress >= photos_from else None)
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(crops.contiguous(memory_format=torch.channels_last))
         loss = soft_cross_entropy(logits.float(), shares)
@@ -203,16 +211,16 @@ def train(
         _average(average, net, max(1 / AVERAGED_STEPS, 9 / (10 + step)))
         since += 1
         mean += (loss.item() - mean) / min(since, 100)
-        now = time.monotonic()
+        now = time.process_time()
         seconds, last = seconds + now - last, now
         if step % _REPORT_STEPS == 0:
             figures = {"step": step, "minutes": seconds / 60, "loss": mean}
             append_row(paths.out / "train.csv", figures)
             report(min(seconds / (60 * minutes), 1.0), one_line(figures))
         stopped = should_stop()
-        if stopped or now - saved > _SAVE_SECONDS:
+        if stopped or time.monotonic() - saved > _SAVE_SECONDS:
             _save(paths.out / CHECKPOINT, net, average, optimizer, seconds, step)
-            saved = now
+            saved = time.monotonic()
         if stopped:
             return False
     _save(paths.out / CHECKPOINT, net, average, optimizer, seconds, step)

@@ -32,7 +32,7 @@ from facewright.training.synthetic.labels import fit_light, visible_landmarks
 from facewright.training.synthetic.lighting import Lights, ShadowCaster, draw_lights, illuminate
 from facewright.training.synthetic.looks import LookSampler
 from facewright.training.synthetic.mouth import keep_behind_lips, rows_of_teeth, shade_of_the_mouth
-from facewright.training.synthetic.objects import draw_objects
+from facewright.training.synthetic.objects import SELDOM, Held, draw_objects
 from facewright.training.synthetic.people import Person, draw_expression, draw_person
 from facewright.training.synthetic.photo import degrade, draw_border, draw_development
 from facewright.training.synthetic.raster import FrameBuffer
@@ -112,9 +112,10 @@ class PortraitGenerator:
     Args:
         head: whose portraits.
         classes: whether portraits come with `Portrait.classes`; nothing else depends on it.
+        held: `objects.SELDOM` or `OFTEN`.
     """
 
-    def __init__(self, head: Head, *, classes: bool = False) -> None:
+    def __init__(self, head: Head, *, classes: bool = False, held: Held = SELDOM) -> None:
         self.head = head
         surface = head.surface
         self._looks = LookSampler(surface)
@@ -126,6 +127,7 @@ class PortraitGenerator:
         self._frame = FrameBuffer(size)
         self._bare = np.zeros((size, size), np.float32)
         self._classes = ClassMap(size) if classes else None
+        self.held = held
         self._shadows = ShadowCaster()
         self._grain = grain_volume()
         self._eye_centers = surface.to_relative(surface.eye_centers)
@@ -311,7 +313,8 @@ class PortraitGenerator:
         )  # fmt: skip
         turned, offset = view.rotation.astype(np.float32), view.offset.astype(np.float32)
         skin = reflectance[self._face_skin].mean(0)
-        held = draw_objects(rng, posed, skin, float32(garments.cloth.colors[:3]))
+        sleeve = float32(garments.cloth.colors[:3])
+        held = draw_objects(rng, posed, skin, sleeve, self.held)
         return _Scene(
             appearance=appearance,
             geometry=geometry.with_props([p.moved(turned, offset) for p in worn] + held),

@@ -19,26 +19,47 @@ _FINGER_LENGTH = (70.0, 79.0, 74.0, 57.0)
 _PHALANGES = (0.45, 0.30, 0.25)
 _KNUCKLE_Y = 78.0
 
+Held = tuple[float, float, float, float]
+SELDOM: Held = (0.09, 0.14, 0.155, 0.18)
+OFTEN: Held = (0.12, 0.44, 0.5, 0.6)
+"""Shares of portraits with microphones, with those or hands, … or a telephone, … or something else:
+where faces are to be learned, and where what hides them is."""
+# Where a hand is put, how far it leans (degrees: mean and spread, 0 has the fingers upright), and
+# how bent its fingers are at least and at most.
+_POSES = (
+    (tuple(range(3, 14)), (25, 30), ((0, 1),) * 4),  # at the chin or the jaw
+    ((1, 2, 14, 15, 31, 35, 48, 54), (15, 30), ((0, 0.4),) * 4),  # on a cheek
+    ((33, 48, 51, 54, 57), (60, 30), ((0, 0.4),) * 4),  # before the mouth
+    ((51, 57, 62), (10, 20), ((0, 0.15), *((0.8, 1),) * 3)),  # a finger at the lips
+    ((17, 21, 22, 26, 27, 36, 45), (40, 40), ((0, 0.5),) * 4),  # at the brows or the eyes
+)  # fmt: skip
+
 
 def _turn(degrees: tuple[float, float, float]) -> NDArray[np.float64]:
     """(3, 3) of pitch, yaw, roll in degrees."""
     return rotation_matrix(np.radians([degrees]))[0]
 
 
-def hand(rng: np.random.Generator, skin: FloatArray, curl: float, sleeve: FloatArray) -> list[Prop]:
+def hand(
+    rng: np.random.Generator,
+    skin: FloatArray,
+    curl: float | NDArray[np.float64],
+    sleeve: FloatArray,
+) -> list[Prop]:
     """A right hand with its forearm: wrist at the origin, fingers along +y, palm towards -z.
 
     Args:
         rng: source of its proportions.
         skin: (3,) linear color.
-        curl: 0 stretched to 1 a fist.
+        curl: 0 stretched to 1 a fist; of all fingers, or (4,) of each from the index on.
         sleeve: (3,) linear color of the forearm.
     """
+    curls = np.broadcast_to(np.asarray(curl, np.float64), 4)
     parts: list[Mesh] = []
     for k, (x, length) in enumerate(zip(_FINGER_BASE_X, _FINGER_LENGTH, strict=True)):
         base = np.array([x, _KNUCKLE_Y - 3 * abs(k - 1.2), 0.0])
         parts.append(capsule([0.45 * x, 4, 0], base, 14.0, 11.5))
-        bend = curl * rng.uniform(0.85, 1.15)
+        bend = curls[k] * rng.uniform(0.85, 1.15)
         angle, spread, radius = 0.15 * bend, 0.004 * x * rng.uniform(0.3, 1.6), 9.0 - 0.5 * (k == 3)
         at = base
         for share, turn in zip(_PHALANGES, (1.35, 1.5, 1.0), strict=True):
@@ -48,11 +69,11 @@ def hand(rng: np.random.Generator, skin: FloatArray, curl: float, sleeve: FloatA
             end = at + step * np.asarray(direction)
             parts.append(capsule(at, end, radius, 0.9 * radius))
             at, radius = end, 0.9 * radius
-    aside = rng.uniform(-0.2, 0.6) * (1 - curl)
+    aside = rng.uniform(-0.2, 0.6) * (1 - curls[1])
     thumb = np.array([-26.0, 18, -4])
     for step, angle, radius in ((38, 0.75, 12.5), (30, 0.45, 10.5), (24, 0.35, 9.0)):
         lean = angle * (0.4 + aside)
-        end = thumb + step * np.array([-np.sin(lean), np.cos(lean), -0.35 - 0.3 * curl])
+        end = thumb + step * np.array([-np.sin(lean), np.cos(lean), -0.35 - 0.3 * curls[1]])
         parts.append(capsule(thumb, end, radius, 0.9 * radius))
         thumb = end
     parts.append(capsule([0, 8, 0], [0, -60, 0], 24, 27, sides=10))
@@ -85,6 +106,35 @@ def touching_hand(
     anchor = np.array([0.0, rng.uniform(70, 130) - 45 * curl, 0.0])
     return _mirrored(hand(rng, skin, curl, sleeve), mirror, rotation,
                      target + [0, 0, towards] - rotation @ anchor)  # fmt: skip
+
+
+def posed_hands(
+    rng: np.random.Generator, landmarks: FloatArray, skin: FloatArray, sleeve: FloatArray
+) -> list[Prop]:
+    """One hand or two anywhere on the face, as people put them there."""
+    targets, (lean, spread), bends = _POSES[rng.integers(len(_POSES))]
+    target = landmarks[rng.choice(targets)].astype(np.float64)
+    side = float(np.sign(target[0] - landmarks[NOSE_TIP, 0] + rng.normal(0, 15)) or 1)
+    curl = np.array([rng.uniform(*bend) for bend in bends])
+    if np.ptp([bend[1] for bend in bends]) == 0:
+        curl = curl[0] + 0.15 * (curl - curl[0])
+    turned = 180.0 if rng.random() < 0.12 else 0.0
+    towards = rng.uniform(6, 22) if rng.random() < 0.8 else rng.uniform(40, 150)
+    along = rng.uniform(85, 140) - 45 * float(curl[0])
+    if rng.random() < 0.35:
+        sleeve = skin
+    out: list[Prop] = []
+    for own in (side, -side) if rng.random() < 0.2 else (side,):
+        angles = (rng.normal(-8, 16), turned + own * rng.normal(8, 25),
+                  own * rng.normal(lean, spread))  # fmt: skip
+        mirror = np.diag([own, 1.0, 1.0])
+        scaled = _turn(angles) * np.exp(rng.normal(-0.03, 0.08))
+        at = target + [0, 0, towards]
+        if own != side:
+            at[0] = 2 * landmarks[NOSE_TIP, 0] - at[0]
+        out += _mirrored(hand(rng, skin, curl, sleeve), mirror, scaled,
+                         at - scaled @ [0.0, along, 0.0])  # fmt: skip
+    return out
 
 
 def _mirrored(
@@ -187,23 +237,29 @@ def held_object(
 
 
 def draw_objects(
-    rng: np.random.Generator, landmarks: FloatArray, skin: FloatArray, sleeve: FloatArray
+    rng: np.random.Generator,
+    landmarks: FloatArray,
+    skin: FloatArray,
+    sleeve: FloatArray,
+    bounds: Held = SELDOM,
 ) -> list[Prop]:
-    """What is held before a face; nothing in four portraits of five.
+    """What is held before a face, if anything.
 
     Args:
         rng: source of the choices.
         landmarks: (68, 3) mm, posed, camera axes.
         skin: (3,) linear color of the person's skin.
         sleeve: (3,) linear color of the clothes.
+        bounds: `SELDOM` or `OFTEN`, which has hands in more poses.
     """
     kind = rng.random()
-    if kind < 0.09:
+    if kind < bounds[0]:
         return microphones(rng, landmarks, skin, sleeve)
-    if kind < 0.14:
-        return touching_hand(rng, landmarks, skin, sleeve)
-    if kind < 0.155:
+    if kind < bounds[1]:
+        touching = posed_hands if bounds is OFTEN and rng.random() < 0.75 else touching_hand
+        return touching(rng, landmarks, skin, sleeve)
+    if kind < bounds[2]:
         return telephone(rng, landmarks, skin, sleeve)
-    if kind < 0.18:
+    if kind < bounds[3]:
         return held_object(rng, landmarks, skin, sleeve)
     return []

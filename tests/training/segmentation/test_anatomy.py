@@ -5,7 +5,7 @@ import pytest
 
 from facewright.models.segmentation import CLASSES, HAIR, OCCLUDER, SKIN
 from facewright.training.segmentation.anatomy import completed, corrected
-from facewright.training.segmentation.augmentation import UNKNOWN
+from facewright.training.segmentation.dataset import UNKNOWN
 from tests.training.conftest import toy_landmarks
 
 SIDE = 240

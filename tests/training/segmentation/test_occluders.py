@@ -6,7 +6,8 @@ import pytest
 from facewright.models.segmentation import HAIR, OCCLUDER, OTHER, SKIN
 from facewright.training.data.shards import IMAGE_SIZE
 from facewright.training.segmentation import occluders
-from facewright.training.segmentation.augmentation import UNKNOWN, augmented, place, shrunk
+from facewright.training.segmentation.augmentation import augmented, place, shrunk
+from facewright.training.segmentation.dataset import UNKNOWN
 from tests.training.conftest import toy_landmarks
 
 
@@ -24,12 +25,19 @@ def picture() -> occluders.Picture:
     return place(None, *stored())
 
 
+def holding() -> occluders.Picture:
+    """The same with something before the mouth."""
+    image, classes, marks = stored()
+    classes[140:220, 60:180], image[140:220, 60:180] = OCCLUDER, (10, 200, 30)
+    return place(None, image, classes, marks)
+
+
 @pytest.mark.parametrize("kind", occluders._KINDS)
 def test_what_is_drawn_has_a_class_and_the_rest_stays(kind) -> None:
     drawn = 0
     for seed in range(6):
         rng, one, before = np.random.default_rng(seed), picture(), picture()
-        kind(rng, one, picture)
+        kind(rng, one, holding)
         new = one.classes != before.classes
         assert set(np.unique(one.classes[new]).tolist()) <= {OCCLUDER, HAIR}
         drawn += new.sum()
@@ -37,6 +45,23 @@ def test_what_is_drawn_has_a_class_and_the_rest_stays(kind) -> None:
         # Shadows and lenses change pixels that keep their class; most that change much do not.
         assert (far & ~new).sum() <= max(0.6 * far.size, 1)
     assert drawn > 100
+
+
+def test_things_are_borrowed_from_portraits_and_where_they_are() -> None:
+    def photograph() -> occluders.Picture:
+        other = holding()
+        other.classes[0, 0] = UNKNOWN
+        return other
+
+    rng, one, before = np.random.default_rng(4), picture(), picture()
+    occluders._borrowed(rng, one, photograph)
+    assert np.array_equal(one.image, before.image)
+    occluders._borrowed(rng, one, holding)
+    true = (holding().classes == OCCLUDER) & (before.classes == SKIN)
+    found = one.classes == OCCLUDER
+    assert (true & found).sum() > 0.4 * (true | found).sum()
+    red, green, _ = one.image[true & found].mean(axis=0)
+    assert green > 4 * red
 
 
 def test_a_shadow_hides_nothing() -> None:

@@ -7,9 +7,11 @@ import onnxruntime
 import pytest
 import torch
 
+from facewright.models.assets import WEIGHTS, asset_path
 from facewright.models.segmentation import CLASSES, INPUT, OUTPUT
 from facewright.models.segmentation_torch import SegmentationNet
-from facewright.training.onnx.segmentation import export_segmentation
+from facewright.training.onnx.importing import ImportRefused
+from facewright.training.onnx.segmentation import export_segmentation, import_segmentation
 from facewright.training.segmentation import dataset, run
 from facewright.training.segmentation.evaluation import check_crops, held_out_iou
 from facewright.training.synthetic.generate import PortraitGenerator
@@ -92,3 +94,14 @@ def test_the_file_gives_what_the_network_gives(shards: Path, tmp_path: Path) -> 
         expected = net(torch.from_numpy(crops)).softmax(1).numpy()
     (shares,) = session.run([OUTPUT], {INPUT: crops})
     assert shares == pytest.approx(expected, abs=0.03)
+    again = import_segmentation(path, torch.from_numpy(crops))
+    with torch.inference_mode():
+        assert again(torch.from_numpy(crops)).softmax(1).numpy() == pytest.approx(shares, abs=1e-4)
+    # Normalized anew with what was measured, it is nearly the same.
+    with torch.no_grad():
+        trained = again.train()(torch.from_numpy(crops)).softmax(1).numpy()
+    assert trained == pytest.approx(shares, abs=0.05)
+    paths = run.RunPaths(shards, (), tmp_path, path)
+    assert not run.train(paths, 10.0, 1, lambda: True, lambda *_: None)
+    with pytest.raises(ImportRefused, match="missing"):
+        import_segmentation(asset_path(WEIGHTS), torch.from_numpy(crops))

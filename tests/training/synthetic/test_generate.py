@@ -159,7 +159,7 @@ def test_attention_of_a_bare_head_is_the_face_models_skin(generator, toy_head, b
 def test_things_in_front_hide_landmarks_and_skin(generator, bare_heads, monkeypatch):
     free = list(generator.portraits(12, range(12)))
 
-    def plate(rng, landmarks, skin, sleeve):
+    def plate(rng, landmarks, skin, sleeve, held):
         across = prop(box([200, 40, 4]), np.full(3, 0.5))
         return [across.moved(np.eye(3), landmarks[48:68].mean(0) + [0, 0, 60])]
 

@@ -6,10 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facewright.training.synthetic.objects import (
+    OFTEN,
+    SELDOM,
+    Held,
     draw_objects,
     hand,
     held_object,
     microphones,
+    posed_hands,
     telephone,
     touching_hand,
 )
@@ -82,7 +86,7 @@ def check(parts: list[Prop]) -> None:
 def test_held_things_are_sound_on_any_face(toy_head, seed: int, stretch: float, shift: float):
     landmarks = toy_head.data.landmark_mean * np.float32(stretch)
     landmarks = landmarks + np.float32([shift, 0, -900])
-    for make in (microphones, touching_hand, telephone, held_object, draw_objects):
+    for make in (microphones, touching_hand, posed_hands, telephone, held_object, draw_objects):
         check(make(np.random.default_rng(seed), landmarks, SKIN, SLEEVE))
 
 
@@ -94,9 +98,20 @@ def test_a_fist_is_shorter_than_a_stretched_hand():
     assert reach(1.0) < 125
 
 
-def test_most_faces_have_nothing_before_them(toy_head):
+@pytest.mark.parametrize(("bounds", "least", "most"), [(SELDOM, 0.08, 0.32), (OFTEN, 0.45, 0.75)])
+def test_few_faces_have_something_before_them_unless_it_is_asked_for(
+    toy_head, bounds: Held, least: float, most: float
+):
     landmarks = toy_head.data.landmark_mean - np.float32([0, 0, 900])
     held = [
-        bool(draw_objects(np.random.default_rng(s), landmarks, SKIN, SLEEVE)) for s in range(200)
+        bool(draw_objects(np.random.default_rng(s), landmarks, SKIN, SLEEVE, bounds))
+        for s in range(200)
     ]
-    assert 0.08 < np.mean(held) < 0.32
+    assert least < np.mean(held) < most
+
+
+def test_each_finger_bends_on_its_own():
+    pointing = hand(np.random.default_rng(0), SKIN, np.array([0.0, 1, 1, 1]), SLEEVE)[0].vertices
+    fingertips = pointing[pointing[:, 1] > 130]
+    assert len(fingertips)
+    assert fingertips[:, 0].max() < 0  # the index finger's side
