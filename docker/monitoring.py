@@ -97,8 +97,8 @@ def metrics_page() -> str:
             "",
             "Stages of photos are those of `Server-Timing`; stages of batches and queues are the "
             "networks",
-            "`detect`, `regress` and `segment`. A status of 0 is a request that was never "
-            "answered.",
+            "`detect`, `regress` and `segment`. A status of 499 is a request whose client "
+            "left before its answer, and 0 one that was never answered.",
             "",
             "## Alerts",
             "",

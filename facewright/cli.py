@@ -76,6 +76,8 @@ def _settle(command: Callable[[], int]) -> NoReturn:
         raise typer.Exit(command())
     except FacewrightError as error:
         message = error.detail
+    except OSError as error:  # such as a place that cannot be written
+        message = ": ".join(str(part) for part in (error.filename, error.strerror) if part)
     except ValidationError as error:
         problems = explain(kinds[error.title], error)
         message = "; ".join(f"{name} {problem}" for name, problem in problems)
@@ -164,7 +166,9 @@ def reconstruct(
 ) -> None:
     """Reconstruct the faces of PHOTOS without a server: meshes, overlays and JSON.
 
-    A photo that fails does not stop the others; the exit code is then 1.
+    Of NAME.jpg the files are NAME.json, NAME_face0.glb (the largest face) and NAME_overlay.jpg; of
+    further photos of that name, in other directories, NAME-2.json and so on, in the order of
+    their paths. A photo that fails does not stop the others; the exit code is then 1.
     """
     from facewright.service.commands.reconstruct import reconstruct_files
     from facewright.service.options import ReconstructOptions

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import annotated_types
 from pydantic import (
@@ -159,6 +160,11 @@ def _expectation(kind: type[BaseModel], name: str) -> str:
 def _values(field: FieldInfo) -> str:
     """The values that a field can have, in words."""
     annotation = field.annotation
+    if get_origin(annotation) in (
+        Union,
+        UnionType,
+    ):  # with None, which is nothing that one could say
+        annotation = next(kind for kind in get_args(annotation) if kind is not NoneType)
     if get_origin(annotation) is list:
         return f"a list of some of {_choices(get_args(annotation)[0])}"
     if get_origin(annotation) is Literal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -26,6 +27,7 @@ from facewright.service.api.progress import Progress, ProgressMiddleware
 from facewright.service.api.routes import albums, models, page, probes, reconstruct
 from facewright.service.api.state import State
 from facewright.service.api.tracing import TracingMiddleware
+from facewright.service.errors import ConfigurationError
 from facewright.service.pipeline.engine import Engine
 from facewright.service.runtime.admission import Slots, WorkerPool
 from facewright.service.runtime.batch_events import BatchObserver
@@ -50,6 +52,17 @@ def log_ready(host: str, port: int) -> None:
     log.info("ready: http://%s:%d", name, port)
 
 
+def _origins(text: str) -> list[str]:
+    """The origins in a list; raises `ConfigurationError` for what no browser would send."""
+    origins = [origin.strip() for origin in text.split(",")]
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
+            raise ConfigurationError(
+                f"cors_origins: {origin!r} is no origin such as https://example.org"
+            )
+    return origins
+
+
 def create_app(
     settings: Settings | None = None,
     load: LoadEngine = Engine,
@@ -66,7 +79,8 @@ def create_app(
         on_ready: called once requests are welcome; without it the log tells the address.
         tracing: from the environment when left out.
 
-    Raises `ConfigurationError` when the file of API keys is unusable, and as `tracing_from`.
+    Raises `ConfigurationError` when the file of API keys or an origin is unusable, and as
+    `tracing_from`.
     """
     settings = settings or Settings()
     tracing = tracing or tracing_from(os.environ)
@@ -125,7 +139,7 @@ def create_app(
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
+            allow_origins=_origins(settings.cors_origins),
             allow_methods=["GET", "POST"],
             allow_headers=[API_KEY_HEADER, REQUEST_ID_HEADER],
             expose_headers=[

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -142,8 +143,9 @@ class GuardedProtocol(H11Protocol):
         )
         for event in (answer, h11.Data(bytes(response.body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
-        self.transport.write_eof()
         self.loop.call_later(_LINGER, self.transport.close)
+        with suppress(OSError):  # the client may be gone
+            self.transport.write_eof()
 
     def _has_refused_body(self) -> bool:
         return self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete

@@ -24,6 +24,8 @@ SECURITY_HEADERS = {
 """On every answer that does not set them itself."""
 
 _VIEWER = "/docs"
+DESCRIPTIONS = frozenset({_VIEWER, "/openapi.json"})
+"""What FastAPI serves without a route of its own."""
 _VIEWER_POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -134,4 +136,6 @@ def _route(scope: Scope) -> str:
     Unknown ones share one name: anybody could make any number of series, and `curl -T` puts the
     name of a file into the path.
     """
-    return getattr(scope.get("route"), "path", "unmatched")
+    path: str = scope["path"]
+    route: str | None = getattr(scope.get("route"), "path", None)
+    return route or (path if path in DESCRIPTIONS else "unmatched")

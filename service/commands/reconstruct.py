@@ -42,9 +42,9 @@ def reconstruct_files(
     photos = [path for _, path in find_photos(photos)]
     console = Console(stderr=True)
     settings = Settings()
+    out.mkdir(parents=True, exist_ok=True)
     with console.status("Loading the models"):
         engine = Engine(settings)
-    out.mkdir(parents=True, exist_ok=True)
     asked = options.model_copy(
         update={"include": [part for part in options.include if part == "confidences"]}
     )  # what else is included are files of their own

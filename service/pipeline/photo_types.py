@@ -76,7 +76,7 @@ def recognize(data: bytes) -> FileType:
         if brands & _HEIF_BRANDS:
             return FileType("HEIF", "HEIC", lambda data: _ask_pillow(data, "HEIF"))
     found = next((name for magic, name in _REFUSED if magic.match(data)), None)
-    what = f"a {found} file" if found else "of no known type of image"
+    what = f"of the type {found}" if found else "of no known type of image"
     raise UnsupportedPhotoType(f"The photo is {what}; send a JPEG, PNG, WebP, HEIC or AVIF file.")
 
 

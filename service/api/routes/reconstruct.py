@@ -40,7 +40,7 @@ _PROBLEMS = problem_responses(
     (errors.PhotoTooLarge, "The photo has more than 20000000 bytes."),
     (
         errors.UnsupportedPhotoType,
-        "The photo is a GIF file; send a JPEG, PNG, WebP, HEIC or AVIF file.",
+        "The photo is of the type GIF; send a JPEG, PNG, WebP, HEIC or AVIF file.",
     ),
     (errors.UnsupportedMediaType, "Send the photo as part `image` of a multipart/form-data body."),
     (errors.NoFaceFound, "No face was found in the photo, in any orientation."),

@@ -140,6 +140,7 @@ def test_the_viewer_loads_nothing_from_elsewhere(client: TestClient) -> None:
         ("texture_size=512.0", "texture_size", "must be one of 256"),
         ("texture_size=99999999999999999999", "texture_size", "must be one of 256"),
         ("landmarks=perhaps", "landmarks", "must be true or false"),
+        ("detail=ultra", "detail", "must be one of low, medium, high"),
         ("nothing=1", "nothing", "is not known; known are "),
         ("faces=all&faces=largest", "faces", "is there more than once"),
         ("x=1&x=1", "x", "is there more than once"),

@@ -89,6 +89,12 @@ def test_cors_is_off_by_default_and_for_named_origins_only() -> None:
         assert "access-control-allow-origin" not in client.options(PATH, headers=strange).headers
 
 
+@pytest.mark.parametrize("origins", ["example.org", f"{ORIGIN}, foo", f"{ORIGIN}/page"])
+def test_what_is_no_origin_ends_the_start(origins: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no origin such as"):
+        client_for(cors_origins=origins)
+
+
 def test_a_browser_asks_for_cors_without_a_key(keys_file: Path) -> None:
     ask = {
         "Origin": ORIGIN,

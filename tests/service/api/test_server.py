@@ -595,6 +595,7 @@ def test_metrics_count_what_happened(client: httpx.Client, portrait_jpeg: bytes)
     before = metric(client, series), metric(client, "facewright_faces_per_photo_sum")
     post(client, portrait_jpeg)
     client.get("/v1/unknown-path-of-this-test")
+    client.get("/openapi.json")
     assert metric(client, series) == before[0] + 1
     assert metric(client, "facewright_faces_per_photo_sum") == before[1] + 1
     text = client.get("/metrics").text
@@ -603,7 +604,9 @@ def test_metrics_count_what_happened(client: httpx.Client, portrait_jpeg: bytes)
     for name in ("request_seconds", "batch_size", "queue_depth", "photos_in_flight", "ready"):
         assert f"\nfacewright_{name}" in text
     assert "unknown-path-of-this-test" not in text
-    assert 'route="unmatched"' in text
+    assert 'route="unmatched",status="404"' in text
+    assert 'route="unmatched",status="200"' not in text
+    assert 'route="/openapi.json",status="200"' in text
     assert metric(client, "facewright_photos_in_flight") == 0
 
 

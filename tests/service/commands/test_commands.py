@@ -344,6 +344,15 @@ def test_paths_that_cannot_be_used_are_told_at_once(photos: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("verb", ["reconstruct", "album", "detect"])
+def test_a_place_that_cannot_be_written_is_told_in_one_line(photos: Path, verb: str) -> None:
+    done = run(verb, photos, "-o", photos / "one.jpg" / "x" / "y")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"facewright: {photos / 'one.jpg'}")
+    assert done.stderr.endswith(": Not a directory\n")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_weights_of_another_face_model_are_refused(assets: Any, tmp_path: Path) -> None:
     import dataclasses
 
