@@ -51,7 +51,7 @@ from facewright.service.settings import Settings
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-Photo: TypeAlias = "bytes | str | Path | ByteArray"
+Photo: TypeAlias = "bytes | bytearray | memoryview | str | Path | ByteArray"
 """The bytes of a JPEG, PNG, WebP, HEIC or AVIF file, its path, or pixels (H, W, 3) of RGB."""
 
 
@@ -124,7 +124,9 @@ class Engine:
 
         Raises:
             BadPhoto: the photo cannot be decoded, or is too small or too large.
+            NotReady: the engine is closed.
             pydantic.ValidationError: `faces` is another word.
+            TypeError: the photo is none of these.
             ValueError: pixels of another shape or type.
             OSError: the file cannot be read.
         """
@@ -145,9 +147,14 @@ class Engine:
 
         Raises:
             TooFewPhotos: fewer photos than `min_photos` show a usable face.
+            NotReady: the engine is closed.
             pydantic.ValidationError: there is no such option, or it does not have such a value.
+            TypeError: a single photo instead of several, or something that is none.
             ValueError: pixels of another shape or type, or fewer than two photos.
+            OSError: a file cannot be read.
         """
+        if isinstance(photos, str | bytes | bytearray | memoryview | Path):
+            raise TypeError(f"an album is a list of photos, not a single {type(photos).__name__}")
         if len(photos) < 2:
             raise ValueError(f"an album has at least 2 photos, got {len(photos)}")
         asked = AlbumOptions.model_validate(options)
@@ -365,10 +372,13 @@ def _named(weights: FloatArray) -> dict[str, float]:
 
 
 def _read(photo: Photo) -> bytes:
-    if isinstance(photo, bytes):
-        return photo
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return bytes(photo)
     if isinstance(photo, str | Path):
         return Path(photo).read_bytes()
+    if not isinstance(photo, np.ndarray):
+        kind = type(photo).__name__
+        raise TypeError(f"a photo is a file's path or bytes, or an array of pixels, not a {kind}")
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise ValueError(f"expected (H, W, 3) uint8, got {photo.shape} {photo.dtype}")
     # Losslessly, so that pixels go the way of files, with the same limits.

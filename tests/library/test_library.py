@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,7 +41,8 @@ def pixels() -> np.ndarray:
 def test_a_path_its_bytes_and_its_pixels_are_the_same_photo(
     engine: facewright.Engine, face: facewright.Reconstruction
 ) -> None:
-    for photo in (str(CALM), CALM.read_bytes(), pixels()):
+    data = CALM.read_bytes()
+    for photo in (str(CALM), data, bytearray(data), memoryview(data), pixels()):
         (again,) = engine.reconstruct(photo)
         np.testing.assert_allclose(again.coefficients, face.coefficients, atol=1e-4)
 
@@ -131,6 +133,17 @@ def test_other_arrays_are_refused(engine: facewright.Engine, photo: np.ndarray) 
 def test_what_is_no_photo_is_refused_in_words(engine: facewright.Engine) -> None:
     with pytest.raises(facewright.FacewrightError):
         engine.reconstruct(b"no photo")
+    for thing in (None, 7, [CALM]):
+        with pytest.raises(TypeError, match="path or bytes, or an array of pixels, not a"):
+            engine.reconstruct(thing)
+        with pytest.raises(TypeError, match="path or bytes, or an array of pixels, not a"):
+            engine.album([CALM, thing])
+
+
+@pytest.mark.parametrize("photo", [str(CALM), CALM, b"photo", bytearray(2), memoryview(b"photo")])
+def test_one_photo_is_no_album(engine: facewright.Engine, photo: Any) -> None:
+    with pytest.raises(TypeError, match="a list of photos, not a single"):
+        engine.album(photo)
 
 
 def test_an_album_has_one_identity(
