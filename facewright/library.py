@@ -6,13 +6,14 @@ of their own before the service's pipeline, they only spare the caller its jobs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
+from pydantic import ValidationError
 
 from facewright.models.arrays import ByteArray, DoubleArray, FloatArray
 from facewright.models.blendshape_names import ARKIT_BLENDSHAPES
@@ -24,14 +25,19 @@ from facewright.service.formats.media_types import PNG
 from facewright.service.formats.mesh import Mesh
 from facewright.service.formats.pictures import encode_picture
 from facewright.service.options import (
+    AlbumFaces,
     AlbumOptions,
+    AnswerOptions,
     Compression,
     Detail,
     Expression,
     Faces,
     MeshFormat,
+    Outliers,
     Pose,
     ReconstructOptions,
+    Strategy,
+    Subject,
     Targets,
     Texture,
     TextureSize,
@@ -39,8 +45,8 @@ from facewright.service.options import (
 from facewright.service.pipeline import album as albums
 from facewright.service.pipeline import engine as engines
 from facewright.service.pipeline.album_texture import album_texture
+from facewright.service.pipeline.chosen_mesh import chosen_face, chosen_identity
 from facewright.service.pipeline.job import Job, SharedJob
-from facewright.service.pipeline.meshing import colored_mesh, face_mesh
 from facewright.service.pipeline.overlay import draw_overlay
 from facewright.service.pipeline.reconstruction import Reconstruction as FaceReconstruction
 from facewright.service.results.album_answers import AlbumWriter
@@ -51,20 +57,40 @@ from facewright.service.settings import Settings
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-Photo: TypeAlias = "bytes | str | Path | ByteArray"
+Options = TypeVar("Options", bound=AnswerOptions)
+
+Photo: TypeAlias = "bytes | bytearray | memoryview | str | Path | ByteArray"
 """The bytes of a JPEG, PNG, WebP, HEIC or AVIF file, its path, or pixels (H, W, 3) of RGB."""
 
 
-class TextureOptions(TypedDict, total=False):
-    """Colors of a mesh; these and the other options have the names and defaults of the API."""
+class SolveOptions(TypedDict, total=False):
+    """How an album is solved; these and the other options have names and defaults of the API."""
+
+    strategy: Strategy
+    """Photos are weighed by their "confidence", all alike ("mean"), or only the "best" counts."""
+    faces: AlbumFaces
+    """Of several in a photo the "largest", or the one "consistent" with the rest of the album."""
+    outliers: Outliers
+    """Photos that seem to show somebody else: only "flag" them, or "drop" them."""
+    min_photos: int
+    """Fewest photos with a face, 1 to 64."""
+
+
+class AlbumMeshOptions(TypedDict, total=False):
+    """What the mesh of an album is like."""
 
     texture: Texture
     """An image baked from the "photo", or colors from the model's "albedo"."""
     texture_size: TextureSize
     """Side of that image in pixels: 256, 512, 1024 or 2048."""
+    detail: Detail
+    """"low", "medium" or "high" (the default): 5,000, 21,000 or 83,000 triangles.
+
+    A head is "medium" by default, and has half as many more.
+    """
 
 
-class MeshOptions(TextureOptions, total=False):
+class MeshOptions(AlbumMeshOptions, total=False):
     """What the mesh of a photo's face is like."""
 
     expression: Expression
@@ -73,11 +99,9 @@ class MeshOptions(TextureOptions, total=False):
     """"canonical", upright about the model's origin, or "camera", as in the photo."""
 
 
-class AlbumHeadOptions(TextureOptions, total=False):
+class AlbumHeadOptions(AlbumMeshOptions, total=False):
     """What the head of an album is like."""
 
-    detail: Detail
-    """"low", "medium" (the default) or "high": 8,400, 32,000 or 128,000 triangles."""
     targets: Targets
     """Morph targets: ARKit's 52 ("arkit"), with Oculus' 15 visemes ("all"), or "none"."""
     compression: Compression
@@ -124,11 +148,13 @@ class Engine:
 
         Raises:
             BadPhoto: the photo cannot be decoded, or is too small or too large.
+            NotReady: the engine is closed.
             pydantic.ValidationError: `faces` is another word.
+            TypeError: the photo is none of these.
             ValueError: pixels of another shape or type.
             OSError: the file cannot be read.
         """
-        _checked(faces=faces)
+        ReconstructOptions(faces=faces)
         data = _read(photo)
         try:
             scene = self._engine.reconstruct(data, faces, Job())
@@ -136,21 +162,26 @@ class Engine:
             return []
         return [Reconstruction(self._engine, scene, face) for face in scene.faces]
 
-    def album(self, photos: Sequence[Photo], **options: Any) -> Album:
+    def album(self, photos: Sequence[Photo], **options: Unpack[SolveOptions]) -> Album:
         """Reconstruct the one identity of photos that show the same person.
 
         Args:
             photos: two or more, each as `reconstruct` takes it.
-            **options: `strategy`, `faces`, `outliers` and `min_photos` of `AlbumOptions`.
+            **options: see `SolveOptions`.
 
         Raises:
             TooFewPhotos: fewer photos than `min_photos` show a usable face.
+            NotReady: the engine is closed.
             pydantic.ValidationError: there is no such option, or it does not have such a value.
+            TypeError: a single photo instead of several, or something that is none.
             ValueError: pixels of another shape or type, or fewer than two photos.
+            OSError: a file cannot be read.
         """
+        if isinstance(photos, str | bytes | bytearray | memoryview | Path):
+            raise TypeError(f"an album is a list of photos, not a single {type(photos).__name__}")
         if len(photos) < 2:
             raise ValueError(f"an album has at least 2 photos, got {len(photos)}")
-        asked = AlbumOptions.model_validate(options)
+        asked = _checked(AlbumOptions, SolveOptions, options)
         sources = [_source(photo) for photo in photos]
         at_once = self._settings.concurrency
         with ThreadPoolExecutor(at_once) as pool:
@@ -234,21 +265,24 @@ class Reconstruction:
         """The face's mesh.
 
         Raises:
+            InvalidParameter: another `detail` than "high" of a face model that has no head.
             pydantic.ValidationError: there is no such option, or it does not have such a value.
         """
-        asked = _checked(**options)
+        asked = _checked(ReconstructOptions, MeshOptions, options)
         image = None
         if asked.texture == "photo":
             image = self._engine.texture(self._scene, self._face, asked.texture_size, Job())
-        return face_mesh(self._engine.model, self._face, asked.expression, asked.pose, image)
+        mesh = chosen_face(self._engine, self._face, asked.choice, image)
+        assert isinstance(mesh, Mesh)  # a head is not among the options
+        return mesh
 
     def write_glb(self, path: str | Path, **options: Unpack[MeshOptions]) -> None:
         """Write the mesh as binary glTF, in meters; raises as `mesh`."""
-        self._write(path, "glb", **options)
+        self._write(path, "glb", _checked(ReconstructOptions, MeshOptions, options))
 
     def write_obj(self, path: str | Path, **options: Unpack[MeshOptions]) -> None:
         """Write the mesh as OBJ with vertex colors, in mm; raises as `mesh`."""
-        self._write(path, "obj", **options)
+        self._write(path, "obj", _checked(ReconstructOptions, MeshOptions, options))
 
     def write_head(self, path: str | Path, **options: Unpack[HeadOptions]) -> None:
         """Write the whole head, ready to be animated, as binary glTF, in meters.
@@ -259,7 +293,7 @@ class Reconstruction:
             InvalidParameter: the face model has no head.
             pydantic.ValidationError: there is no such option, or it does not have such a value.
         """
-        self._write(path, "glb", mesh="head", **options)
+        self._write(path, "glb", _checked(ReconstructOptions, HeadOptions, options, mesh="head"))
 
     @property
     def blendshapes(self) -> dict[str, float]:
@@ -290,12 +324,16 @@ class Reconstruction:
 
         Args:
             landmarks: draw the 68 landmarks as well.
+
+        Raises:
+            pydantic.ValidationError: `landmarks` is neither true nor false.
         """
+        landmarks = ReconstructOptions(landmarks=landmarks).landmarks
         model = self._engine.model
         return draw_overlay(self._scene.photo, model, [self._face], landmarks=landmarks)
 
-    def _write(self, path: str | Path, form: MeshFormat, **options: Any) -> None:
-        writer = AnswerWriter(self._engine, self._scene, _checked(**options), Job())
+    def _write(self, path: str | Path, form: MeshFormat, asked: ReconstructOptions) -> None:
+        writer = AnswerWriter(self._engine, self._scene, asked, Job())
         Path(path).write_bytes(writer.mesh(self._face, form))
 
 
@@ -329,35 +367,51 @@ class Album:
         """How many photos the identity is made of."""
         return self._album.photos_used
 
-    def mesh(self, **options: Unpack[TextureOptions]) -> Mesh:
+    def mesh(self, **options: Unpack[AlbumMeshOptions]) -> Mesh:
         """The neutral mesh; raises as `Reconstruction.mesh`."""
-        asked = AlbumOptions.model_validate(options)
+        asked = _checked(AlbumOptions, AlbumMeshOptions, options)
         image = None
         if asked.texture == "photo":
             size = asked.texture_size
             image = album_texture(self._engine, self._album, self._sources, size, Job())
-        model = self._engine.model
-        neutral = np.zeros((1, model.n_expression), np.float32)
-        vertices = model.shape(self.identity[None], neutral)[0]
-        return colored_mesh(model, vertices, model.albedo(self.albedo[None])[0], image)
+        mesh = chosen_identity(self._engine, self.identity, self.albedo, asked.choice, image)
+        assert isinstance(mesh, Mesh)  # a head is not among the options
+        return mesh
 
-    def write_glb(self, path: str | Path, **options: Unpack[TextureOptions]) -> None:
+    def write_glb(self, path: str | Path, **options: Unpack[AlbumMeshOptions]) -> None:
         """Write the neutral mesh as binary glTF, in meters; raises as `Reconstruction.mesh`."""
-        self._write(path, **options)
+        self._write(path, _checked(AlbumOptions, AlbumMeshOptions, options))
 
     def write_head(self, path: str | Path, **options: Unpack[AlbumHeadOptions]) -> None:
         """Write the whole neutral head; raises as `Reconstruction.write_head`."""
-        self._write(path, mesh="head", **options)
+        self._write(path, _checked(AlbumOptions, AlbumHeadOptions, options, mesh="head"))
 
-    def _write(self, path: str | Path, **options: Any) -> None:
-        asked = AlbumOptions.model_validate(options)
+    def _write(self, path: str | Path, asked: AlbumOptions) -> None:
         writer = AlbumWriter(self._engine, self._album, self._sources, asked, map, SharedJob())
         Path(path).write_bytes(writer.mesh("glb"))
 
 
-def _checked(**options: Any) -> ReconstructOptions:
-    """Options by the names of the API; a word that is none would pass for a default."""
-    return ReconstructOptions.model_validate(options)
+def _checked(
+    kind: type[Options], known: Any, options: Mapping[str, Any], *, mesh: Subject = "face"
+) -> Options:
+    """The options of a method among those of the API.
+
+    Args:
+        kind: the options of the API.
+        known: the `TypedDict` of those that the method takes.
+        options: what the method was given.
+        mesh: what the method makes.
+
+    Raises:
+        pydantic.ValidationError: an option is not known, or does not have such a value.
+    """
+    unknown = [name for name in options if name not in known.__optional_keys__]
+    if unknown:
+        raise ValidationError.from_exception_data(
+            known.__name__,
+            [{"type": "extra_forbidden", "loc": (n,), "input": options[n]} for n in unknown],
+        )
+    return kind(mesh=mesh, **options)
 
 
 def _named(weights: FloatArray) -> dict[str, float]:
@@ -365,10 +419,13 @@ def _named(weights: FloatArray) -> dict[str, float]:
 
 
 def _read(photo: Photo) -> bytes:
-    if isinstance(photo, bytes):
-        return photo
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return bytes(photo)
     if isinstance(photo, str | Path):
         return Path(photo).read_bytes()
+    if not isinstance(photo, np.ndarray):
+        kind = type(photo).__name__
+        raise TypeError(f"a photo is a file's path or bytes, or an array of pixels, not a {kind}")
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise ValueError(f"expected (H, W, 3) uint8, got {photo.shape} {photo.dtype}")
     # Losslessly, so that pixels go the way of files, with the same limits.

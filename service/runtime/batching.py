@@ -141,7 +141,7 @@ class MicroBatcher(Generic[Item, Answer]):
             return answers, []
         with self._changed:
             if self._closing:
-                raise NotReady("The server is shutting down.")
+                raise NotReady("The engine is closing.")
             if self._full():
                 self._sweep()
             if self._full():

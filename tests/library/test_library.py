@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ import trimesh
 from scipy.spatial import cKDTree
 
 import facewright
+from facewright.service.options import AlbumOptions, ReconstructOptions
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +35,11 @@ def face(engine: facewright.Engine) -> facewright.Reconstruction:
     return face
 
 
+@pytest.fixture(scope="module")
+def album(engine: facewright.Engine) -> facewright.Album:
+    return engine.album([CALM, CALM])
+
+
 def pixels() -> np.ndarray:
     return cv2.cvtColor(cv2.imread(str(CALM)), cv2.COLOR_BGR2RGB)
 
@@ -40,7 +47,8 @@ def pixels() -> np.ndarray:
 def test_a_path_its_bytes_and_its_pixels_are_the_same_photo(
     engine: facewright.Engine, face: facewright.Reconstruction
 ) -> None:
-    for photo in (str(CALM), CALM.read_bytes(), pixels()):
+    data = CALM.read_bytes()
+    for photo in (str(CALM), data, bytearray(data), memoryview(data), pixels()):
         (again,) = engine.reconstruct(photo)
         np.testing.assert_allclose(again.coefficients, face.coefficients, atol=1e-4)
 
@@ -76,8 +84,28 @@ def test_meshes_and_files_agree(
         np.testing.assert_allclose(loaded.bounds, [low, high], atol=1e-3 * unit)
 
 
+def test_meshes_have_the_detail_that_is_asked_for(
+    face: facewright.Reconstruction, album: facewright.Album, tmp_path: Path
+) -> None:
+    for whole in (face, album):
+        full = whole.mesh(texture="albedo")
+        low = whole.mesh(texture="albedo", detail="low")
+        assert len(low.triangles) < len(full.triangles) / 10
+        assert (cKDTree(full.vertices).query(low.vertices)[0] == 0).all()
+        whole.write_glb(tmp_path / "low.glb", texture="albedo", detail="low")
+        outside, _ = trimesh.load(tmp_path / "low.glb", process=False).geometry.values()
+        np.testing.assert_allclose(outside.vertices, 1e-3 * low.vertices, atol=1e-6)
+        assert len(outside.faces) == len(low.triangles)
+    medium = face.mesh(texture_size=256, detail="medium")
+    assert medium.texture is not None
+    assert len(medium.texture.uv) == len(medium.vertices)
+
+
 def test_a_head_is_written_with_the_faces_expression(
-    face: facewright.Reconstruction, engine: facewright.Engine, tmp_path: Path
+    face: facewright.Reconstruction,
+    album: facewright.Album,
+    engine: facewright.Engine,
+    tmp_path: Path,
 ) -> None:
     face.write_head(tmp_path / "head.glb", texture_size=256)
     data = (tmp_path / "head.glb").read_bytes()
@@ -100,7 +128,6 @@ def test_a_head_is_written_with_the_faces_expression(
     skin_vertices = engine.model.parts == 0
     assert np.quantile(off[skin_vertices], 0.98) < 0.01
 
-    album = engine.album([CALM, CALM])
     album.write_head(tmp_path / "album.glb", detail="low", targets="arkit", texture="albedo")
     assert (tmp_path / "album.glb").read_bytes()[:4] == b"glTF"
 
@@ -131,6 +158,17 @@ def test_other_arrays_are_refused(engine: facewright.Engine, photo: np.ndarray) 
 def test_what_is_no_photo_is_refused_in_words(engine: facewright.Engine) -> None:
     with pytest.raises(facewright.FacewrightError):
         engine.reconstruct(b"no photo")
+    for thing in (None, 7, [CALM]):
+        with pytest.raises(TypeError, match="path or bytes, or an array of pixels, not a"):
+            engine.reconstruct(thing)
+        with pytest.raises(TypeError, match="path or bytes, or an array of pixels, not a"):
+            engine.album([CALM, thing])
+
+
+@pytest.mark.parametrize("photo", [str(CALM), CALM, b"photo", bytearray(2), memoryview(b"photo")])
+def test_one_photo_is_no_album(engine: facewright.Engine, photo: Any) -> None:
+    with pytest.raises(TypeError, match="a list of photos, not a single"):
+        engine.album(photo)
 
 
 def test_an_album_has_one_identity(
@@ -156,15 +194,19 @@ def test_mistakes_are_told(engine: facewright.Engine) -> None:
 
 
 def test_words_that_are_none_are_refused(
-    engine: facewright.Engine, face: facewright.Reconstruction, tmp_path: Path
+    engine: facewright.Engine,
+    face: facewright.Reconstruction,
+    album: facewright.Album,
+    tmp_path: Path,
 ) -> None:
-    album = engine.album([CALM, CALM])
     path = tmp_path / "face.glb"
     for call in (
         lambda: engine.reconstruct(CALM, faces="some"),
         lambda: face.mesh(texture="picture"),
         lambda: face.mesh(texture_size=300),
         lambda: face.mesh(expression="none"),
+        lambda: face.mesh(detail="highest"),
+        lambda: face.overlay(landmarks="maybe"),
         lambda: face.write_glb(path, texture="picture"),
         lambda: face.write_obj(path, pose="photo"),
         lambda: face.write_head(path, detail="highest"),
@@ -177,3 +219,36 @@ def test_words_that_are_none_are_refused(
         with pytest.raises(pydantic.ValidationError):
             call()
     assert not path.exists()
+
+
+HEAD_ONLY = ("targets", "compression")
+PHOTO_ONLY = ("expression", "pose")
+
+
+@pytest.mark.parametrize(
+    ("call", "refused"),
+    [
+        ("face.mesh", HEAD_ONLY),
+        ("face.write_glb", HEAD_ONLY),
+        ("face.write_obj", HEAD_ONLY),
+        ("face.write_head", ()),
+        ("album.mesh", HEAD_ONLY + PHOTO_ONLY),
+        ("album.write_glb", HEAD_ONLY + PHOTO_ONLY),
+        ("album.write_head", PHOTO_ONLY),
+        ("engine.album", ("texture", "texture_size", "detail", *HEAD_ONLY, *PHOTO_ONLY)),
+    ],
+)
+def test_options_of_other_methods_are_refused(
+    request: pytest.FixtureRequest, tmp_path: Path, call: str, refused: tuple[str, ...]
+) -> None:
+    owner, name = call.split(".")
+    method = getattr(request.getfixturevalue(owner), name)
+    given = [[CALM, CALM]] if owner == "engine" else []
+    given += [tmp_path / "mesh"] if name.startswith("write") else []
+    strange = ["mesh", "include", "mesh_format", "landmarks", "textur", *refused]
+    strange += [] if owner == "engine" else ["strategy", "faces", "outliers", "min_photos"]
+    defaults = ReconstructOptions().model_dump() | AlbumOptions().model_dump()
+    for option in strange:
+        with pytest.raises(pydantic.ValidationError, match=option):
+            method(*given, **{option: defaults.get(option)})
+    assert not list(tmp_path.iterdir())

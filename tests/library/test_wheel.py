@@ -36,6 +36,16 @@ loaded = {name.partition(".")[0] for name in sys.modules}
 assert not loaded & {"torch", "fastapi", "uvicorn", "typer", "service", "models"}, loaded
 """
 
+TYPED = """
+import facewright
+
+with facewright.Engine() as engine:
+    (face,) = engine.reconstruct("photo.jpg")
+    face.write_glb("face.glb", texture="photo", detail="low")
+    face.write_glb("face.glb", textur="photo")
+    engine.album(["a.jpg", b""], min_photos=2, strategy="loudest")
+"""
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -73,6 +83,7 @@ def test_it_brings_one_name_and_everything_below_it(wheel: Path) -> None:
         for path in (ROOT / package).rglob("*.py"):
             assert f"facewright/{path.relative_to(ROOT)}" in names
     for data in (
+        "py.typed",
         "models/assets/face_model.npz",
         "models/assets/rnet_v4.onnx",
         "models/assets/segmentation_v2.onnx",
@@ -102,3 +113,20 @@ def test_a_program_needs_nothing_else(wheel: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for name in ("face.glb", "album.glb"):
         assert (tmp_path / name).read_bytes()[:4] == b"glTF"
+
+
+def test_type_checkers_know_the_options(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    (tmp_path / "program.py").write_text(TYPED)
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--cache-dir", tmp_path / "cache", "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+    errors = [line for line in checked.stdout.splitlines() if " error: " in line]
+    assert len(errors) == 2, checked.stdout + checked.stderr
+    assert 'Unexpected keyword argument "textur"' in errors[0]
+    assert "incompatible type \"Literal['loudest']\"" in errors[1]

@@ -353,7 +353,7 @@ def test_closing_finishes_what_was_accepted(run: Doubler) -> None:
     occupied = occupy(batcher, run)
     waiting = batcher.submit(list(range(10)), Deadline())
     assert not batcher.close(0.05)
-    with pytest.raises(NotReady):
+    with pytest.raises(NotReady, match="The engine is closing"):
         batcher.ask([1])
     run.gate.set()
     assert batcher.close(5)
