@@ -12,7 +12,7 @@ HOST ?=
 FUZZ_CASES ?= 10000
 FAULT_ROUNDS ?= 20
 TORCH ?= torch==2.13.0
-WORKERS ?= 3
+WORKERS ?= 2
 
 KERNELS := models/__pycache__/.kernels
 
@@ -25,18 +25,17 @@ help:  ## this list
 serve: $(VENV)/.serve  ## install what serving needs and serve on :8000 (HOST=... PORT=...)
 	$(BIN)/facewright serve $(if $(HOST),--host $(HOST)) --port $(PORT)
 
-# Each worker computes with one thread. Three of them keep two cores busy although tests of the
-# server wait a quarter of their time; the fast tests wait for nothing.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup \
+# Each worker computes with one thread, so that two of them do not share two cores four ways. A third
+# one would only slow down the tests that start several programs.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup \
 	--no-loadscope-reorder -rs --durations=20
 
 test: $(VENV)/.dev  ## install the rest; lint, types and tests, side by side
 	$(MAKE) --no-print-directory --jobs=3 lint types pytest
 
-pytest: $(VENV)/.dev $(KERNELS)  ## the tests alone, in three processes (WORKERS=...)
+pytest: $(VENV)/.dev $(KERNELS)  ## the tests alone, in two processes (WORKERS=...)
 	$(PYTEST)
 
-test-fast: WORKERS = 2
 test-fast: $(VENV)/.dev $(KERNELS)  ## the tests that start no server or program and train nothing
 	$(PYTEST) -m "not slow and not image"
 
